@@ -1,0 +1,107 @@
+"""The reference: every operation in NumPy alone, in the widest float there is.
+
+It shares nothing with what it judges: not the dtype rules, not the shape rules, not a formula.
+`evaluate` gives for each output its exact value (long double for floats, the very integers for
+integers, which wrap around) and the dtype that the result must have.
+
+>>> from tinyml.conformance.reference import evaluate
+>>> import numpy as np
+>>> [(r.value.tolist(), r.dtype.name) for r in evaluate("add", np.int8([100, 1]), 100)]
+[([-56, 101], 'int8')]
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import arithmetic, shaped, steps
+from .rules import TABLE, Rule, common, result_dtypes
+
+__all__ = ["NAMES", "Result", "evaluate", "native", "wide", "widened"]
+
+# These modules fill the table when they are imported.
+_FILLED_BY = (arithmetic, shaped, steps)
+
+NAMES = frozenset(TABLE)
+
+
+class Result(NamedTuple):
+    """One output: its value in the widest type, and the dtype it must be delivered in."""
+
+    value: npt.NDArray[Any]
+    dtype: np.dtype[Any]
+
+
+def wide(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
+    """The outputs of an op on arrays as they are, without promotion or rounding.
+
+    Central differences are taken of this: floats given in long double stay there.
+
+    >>> float(wide("square", np.longdouble(1.5))[0])
+    2.25
+    """
+    with np.errstate(all="ignore"):
+        outputs = TABLE[name].compute(*args, **attrs)
+    return tuple(map(np.asarray, outputs if isinstance(outputs, tuple) else (outputs,)))
+
+
+def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
+    """The outputs of an op, exact, each with the dtype of its result.
+
+    Arguments are NumPy arrays and Python scalars, the latter weakly typed: they take the dtype of
+    the arrays. Raises KeyError for an op the reference does not know, TypeError where dtypes have
+    no common type.
+    """
+    rule = TABLE[name]
+    prepared = _prepare(rule, args)
+    dtypes = result_dtypes(rule, args, prepared, attrs)
+    values = wide(name, *[_widen(x) for x in prepared], **attrs)
+    return tuple(
+        Result(_fit(value, dtype), dtype) for value, dtype in zip(values, dtypes, strict=True)
+    )
+
+
+def native(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
+    """The outputs computed in the dtype of the arguments, as NumPy by itself would.
+
+    >>> native("sum", np.float32([1, 2]), axis=(0,))[0]
+    array(3., dtype=float32)
+    """
+    rule = TABLE[name]
+    prepared = _prepare(rule, args)
+    dtypes = result_dtypes(rule, args, prepared, attrs)
+    values = wide(name, *prepared, **attrs)
+    with np.errstate(all="ignore"):
+        return tuple(value.astype(dtype) for value, dtype in zip(values, dtypes, strict=True))
+
+
+def widened(name: str, *args: Any) -> tuple[npt.NDArray[Any], ...]:
+    """The arguments in their common dtype, floats in long double: what the op is computed of."""
+    return tuple(_widen(x) for x in _prepare(TABLE[name], args))
+
+
+def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
+    """The arguments with data brought to their common dtype, as the op sees them."""
+    data = range(len(args)) if rule.data is None else rule.data
+    if rule.result == "as is":
+        return [np.asarray(arg) for arg in args]
+    dtype = common([args[k] for k in data], floating=rule.result == "float")
+    with np.errstate(all="ignore"):
+        return [
+            np.asarray(arg).astype(dtype) if k in data else np.asarray(arg)
+            for k, arg in enumerate(args)
+        ]
+
+
+def _widen(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return x.astype(np.longdouble) if x.dtype.kind == "f" else x
+
+
+def _fit(value: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Floats stay wide; integers and bools take the dtype of the result."""
+    if dtype.kind == "f":
+        return value.astype(np.longdouble)
+    return value.astype(dtype)

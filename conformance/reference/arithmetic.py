@@ -1,0 +1,265 @@
+"""The reference's arithmetic: elementwise operations, composites of them, and reductions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .rules import define
+
+Array = npt.NDArray[Any]
+Axes = tuple[int, ...]
+
+# 40 digits each, so that they are exact in any long double.
+_PI = np.longdouble("3.141592653589793238462643383279502884197")
+_SQRT_HALF = np.longdouble("0.7071067811865475244008443621048490392848")
+
+
+# -- elementwise -------------------------------------------------------------------------------
+
+
+def _unary() -> None:
+    floats = {
+        "exp": np.exp,
+        "log": np.log,
+        "sqrt": np.sqrt,
+        "sin": np.sin,
+        "cos": np.cos,
+        "tanh": np.tanh,
+    }
+    for name, function in floats.items():
+        define(name, result="float")(function)
+    for name, function in {"neg": np.negative, "abs": np.abs, "square": np.square}.items():
+        define(name)(function)
+    define("isnan", result="bool")(lambda x: x != x)
+    define("logical_not", result="bool")(np.logical_not)
+
+
+def _binary() -> None:
+    same = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "pow": np.power,
+        "bitwise_and": np.bitwise_and,
+        "bitwise_or": np.bitwise_or,
+        "bitwise_xor": np.bitwise_xor,
+        "bitwise_left_shift": np.left_shift,
+        "bitwise_right_shift": np.right_shift,
+    }
+    for name, function in same.items():
+        define(name)(function)
+    to_bool = "equal not_equal less less_equal greater greater_equal logical_and logical_or"
+    for name in to_bool.split():
+        define(name, result="bool")(getattr(np, name))
+    define("div", result="float")(np.true_divide)
+
+
+_unary()
+_binary()
+
+
+@define("floor")
+def floor(x: Array) -> Array:
+    """The greatest integer that is not above x; integers stay as they are."""
+    return np.floor(x) if x.dtype.kind == "f" else x
+
+
+@define("reciprocal", result="float")
+def reciprocal(x: Array) -> Array:
+    """1 / x."""
+    return np.asarray(np.divide(x.dtype.type(1), x))
+
+
+@define("sign")
+def sign(x: Array) -> Array:
+    """-1, 0 or 1; NaN stays."""
+    return np.sign(x)
+
+
+@define("maximum")
+def maximum(x: Array, y: Array) -> Array:
+    """The greater; NaN wins; of two zeros the positive (IEEE 754-2019, maximum)."""
+    result = np.maximum(x, y)
+    zeros = (x == 0) & (y == 0)
+    return np.where(zeros, x + y, result) if result.dtype.kind == "f" else result
+
+
+@define("minimum")
+def minimum(x: Array, y: Array) -> Array:
+    """The lesser; NaN wins; of two zeros the negative (IEEE 754-2019, minimum)."""
+    return -maximum(-x, -y) if x.dtype.kind == "f" else np.minimum(x, y)
+
+
+@define("where", data=(1, 2))
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """x where the condition holds, else y."""
+    return np.where(condition, x, y)
+
+
+@define("cast", result="attribute", data=(0,))
+def cast(x: Array, dtype: str) -> Array:
+    """x in another dtype: floats to integers truncate and saturate, NaN gives 0; integers wrap."""
+    to = np.dtype(dtype)
+    if to.kind == "f":
+        return x.astype(np.longdouble)
+    if to.kind == "b":
+        return np.asarray(x != 0)
+    if x.dtype.kind != "f":
+        return x.astype(to)
+    info = np.iinfo(to)
+    # In long double every 64-bit integer is exact, so clipping comes before the cast.
+    inside = np.clip(np.trunc(np.where(x != x, 0, x)), np.longdouble(info.min), info.max)
+    return inside.astype(to)
+
+
+# -- erf and what is made of it ----------------------------------------------------------------
+
+
+def _erf_series(x: Array) -> Array:
+    """erf for |x| <= 2.5: all terms have one sign (Abramowitz and Stegun 7.1.6)."""
+    term = x.copy()
+    total = x.copy()
+    for n in range(1, 80):
+        term = term * (2 * x * x) / (2 * n + 1)
+        total = total + term
+    return np.asarray(2 / np.sqrt(_PI) * np.exp(-x * x) * total)
+
+
+def _erfc_fraction(x: Array) -> Array:
+    """erfc for x >= 2.5 by its continued fraction (Abramowitz and Stegun 7.1.14), from below."""
+    tail = np.zeros_like(x)
+    for n in range(120, 0, -1):
+        tail = (np.longdouble(n) / 2) / (x + tail)
+    return np.asarray(np.exp(-x * x) / np.sqrt(_PI) / (x + tail))
+
+
+def _erfc(x: Array) -> Array:
+    size = np.abs(x)
+    near = np.minimum(size, np.longdouble(2.5))
+    far = np.clip(size, np.longdouble(2.5), np.longdouble(200))
+    positive = np.where(size < 2.5, 1 - _erf_series(near), _erfc_fraction(far))
+    return np.where(x != x, x, np.where(x < 0, 2 - positive, positive))
+
+
+@define("erf", result="float")
+def erf(x: Array) -> Array:
+    """The error function: a series near zero, one minus the continued fraction beyond."""
+    x = x.astype(np.longdouble)
+    near = np.clip(x, np.longdouble(-2.5), np.longdouble(2.5))
+    far = np.copysign(1 - _erfc(np.abs(x)), x)
+    return np.where(np.abs(x) < 2.5, _erf_series(near), np.where(x != x, x, far))
+
+
+@define("erfc", result="float")
+def erfc(x: Array) -> Array:
+    """One minus the error function, without cancellation."""
+    return _erfc(x.astype(np.longdouble))
+
+
+@define("relu")
+def relu(x: Array) -> Array:
+    """max(x, 0); NaN stays."""
+    return np.asarray(maximum(x, np.zeros_like(x)))
+
+
+@define("sigmoid", result="float")
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, small, 1) / (1 + small))
+
+
+@define("gelu", result="float")
+def gelu(x: Array) -> Array:
+    """x times the normal distribution function (Hendrycks and Gimpel 2016), exact in the tail."""
+    return np.asarray(x * _erfc(-x * _SQRT_HALF) / 2)
+
+
+# -- reductions --------------------------------------------------------------------------------
+
+
+@define("sum", result="sum")
+def total(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """The sum over the axes; integers wrap around in 64 bits, bools count."""
+    wide = {"b": np.int64, "i": np.int64, "u": np.uint64}
+    dtype = wide.get(x.dtype.kind, x.dtype.type)
+    return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=dtype))
+
+
+@define("max")
+def greatest(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """The greatest over the axes; NaN wins."""
+    return np.asarray(np.max(x, axis=axis, keepdims=keepdims))
+
+
+@define("min")
+def least(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """The least over the axes; NaN wins."""
+    return np.asarray(np.min(x, axis=axis, keepdims=keepdims))
+
+
+@define("argmax", result="int64")
+def argmax(x: Array, axis: int, keepdims: bool = False) -> Array:
+    """Where the first greatest lies; the first NaN wins."""
+    return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
+
+
+@define("argmin", result="int64")
+def argmin(x: Array, axis: int, keepdims: bool = False) -> Array:
+    """Where the first least lies; the first NaN wins."""
+    return np.asarray(np.argmin(x, axis=axis, keepdims=keepdims))
+
+
+def _count(x: Array, axis: Axes) -> int:
+    return math.prod(x.shape[k] for k in axis)
+
+
+@define("mean", result="float")
+def mean(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """The mean over the axes; of nothing it is NaN."""
+    return np.asarray(np.true_divide(total(x, axis, keepdims), _count(x, axis)))
+
+
+@define("var", result="float")
+def var(x: Array, axis: Axes, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """The mean squared deviation over the axes, divided by the count less `correction`."""
+    off = x - mean(x, axis, True)
+    squares = total(off * off, axis, keepdims)
+    return np.asarray(np.true_divide(squares, _count(x, axis) - correction))
+
+
+def _shifted(x: Array, axis: int) -> Array:
+    return x - greatest(x, (axis,), True) if x.size else x
+
+
+@define("softmax", result="float")
+def softmax(x: Array, axis: int) -> Array:
+    """exp(x) over its sum along the axis."""
+    powers = np.exp(_shifted(x, axis))
+    return np.asarray(powers / total(powers, (axis,), True))
+
+
+@define("log_softmax", result="float")
+def log_softmax(x: Array, axis: int) -> Array:
+    """The logarithm of softmax, without forming it."""
+    off = _shifted(x, axis)
+    return np.asarray(off - np.log(total(np.exp(off), (axis,), True)))
+
+
+@define("cross_entropy", result="float", data=(0,))
+def cross_entropy(logits: Array, labels: Array) -> Array:
+    """The mean over rows of minus the log-softmax at the row's label."""
+    rows = np.arange(logits.shape[0])
+    return np.asarray(-mean(log_softmax(logits, 1)[rows, labels], (0,)))
+
+
+@define("layer_norm", result="float")
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Array:
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al. 2016)."""
+    last = (x.ndim - 1,)
+    off = x - mean(x, last, True)
+    return np.asarray(off / np.sqrt(var(x, last, 0.0, True) + eps) * weight + bias)

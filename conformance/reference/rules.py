@@ -1,0 +1,90 @@
+"""The reference's table, and its own rules for the dtypes of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Compute = Callable[..., Any]
+
+# The default integer and float: what Python scalars become where no array decides.
+INTEGER, FLOAT = np.dtype("int64"), np.dtype("float32")
+
+
+class Rule(NamedTuple):
+    """How the reference computes an op, and what its result is made of.
+
+    `result`: 'common' (the dtype in which the data meet), 'float' (that, or float32 for integers),
+    'as is' (no promotion: `result` of the first argument), or the name of a dtype, or 'sum'.
+    `data`: which arguments meet in a common dtype; None means all.
+    """
+
+    compute: Compute
+    result: str
+    data: tuple[int, ...] | None
+
+
+TABLE: dict[str, Rule] = {}
+
+# Kinds of result with several outputs of the data's dtype.
+_SEVERAL = {"two of the first": 2, "three of the first": 3}
+
+
+def define(
+    *names: str, result: str = "common", data: tuple[int, ...] | None = None
+) -> Callable[[Compute], Compute]:
+    """Enter a function into the table under the names of its op."""
+
+    def enter(compute: Compute) -> Compute:
+        for name in names:
+            TABLE[name] = Rule(compute, result, data)
+        return compute
+
+    return enter
+
+
+def common(args: Sequence[Any], floating: bool = False) -> np.dtype[Any]:
+    """The dtype in which arrays and Python scalars meet.
+
+    Within a kind as the Array API has it; an integer or bool array beside a float array takes the
+    float's dtype; a Python scalar changes the dtype only where its kind is above all arrays'.
+
+    >>> common([np.int8([1]), np.float32([1])]), common([np.int8([1]), 2.5])
+    (dtype('float32'), dtype('float32'))
+    """
+    dtypes = [x.dtype for x in args if isinstance(x, (np.ndarray, np.generic))]
+    ranks = {"b": 0, "u": 1, "i": 1, "f": 2}
+    scalar_ranks = {bool: 0, int: 1, float: 2}
+    top = max((ranks[dtype.kind] for dtype in dtypes), default=-1)
+    scalars = [x for x in args if not isinstance(x, (np.ndarray, np.generic))]
+    scalar_top = max((scalar_ranks[type(x)] for x in scalars), default=-1)
+    if scalar_top > top:
+        meeting = (np.dtype(bool), INTEGER, FLOAT)[scalar_top]
+    else:
+        highest = [dtype for dtype in dtypes if ranks[dtype.kind] == top]
+        meeting = np.result_type(*highest)
+        if meeting.kind == "f" and top < 2:
+            raise TypeError(f"no common integer type of {highest}")
+    return FLOAT if floating and meeting.kind != "f" else meeting
+
+
+def result_dtypes(
+    rule: Rule, args: Sequence[Any], prepared: Sequence[Any], attrs: dict[str, Any]
+) -> tuple[np.dtype[Any], ...]:
+    """The dtype of each output."""
+    data = rule.data or range(len(prepared))
+    first = prepared[next(iter(data))].dtype
+    if rule.result in ("common", "float", "as is"):
+        return (first,)
+    if rule.result == "sum":
+        wide = {"b": INTEGER, "i": INTEGER, "u": np.dtype("uint64")}
+        return (wide.get(first.kind, first),)
+    if rule.result == "attribute":
+        return (np.dtype(attrs["dtype"]),)
+    if rule.result in _SEVERAL:
+        return (first,) * _SEVERAL[rule.result]
+    if rule.result == "first and index":
+        return (first, INTEGER)
+    return (np.dtype(rule.result),)

@@ -1,0 +1,179 @@
+"""Backends: whatever can run an op by its name. tinyml on a device, NumPy, or any other.
+
+A backend has a `name`, a `version` and `run(op, *arrays, **attrs)`, which takes and returns NumPy
+arrays (Python scalars stay scalars). It raises NotImplementedError for what it lacks; that is
+counted as unsupported, never as passed. `pullback`, for the gradients suite, is optional.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.conformance import reference
+
+Array = npt.NDArray[Any]
+Pullback = Callable[[Array], tuple[Array, ...]]
+
+
+class Backend(Protocol):
+    """What the suites ask of a backend."""
+
+    name: str
+    version: str
+
+    def lacks(self, dtype: str) -> str | None:
+        """Why this machine's hardware cannot hold a dtype, or None; its cases are skipped."""
+        ...
+
+    def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
+        """The outputs of the op; NotImplementedError where the backend lacks it."""
+        ...
+
+    def pullback(
+        self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
+    ) -> Pullback:
+        """From a cotangent of the op's first output, those of its arguments number `wrt`."""
+        ...
+
+
+class NumPy:
+    """The reference's own functions, run in the dtype of their arguments instead of the widest.
+
+    >>> NumPy().run("add", np.float32([1]), 2)[0]
+    array([3.], dtype=float32)
+    """
+
+    name = "numpy"
+    version = np.__version__
+
+    def lacks(self, dtype: str) -> str | None:
+        """NumPy lacks none of the dtypes."""
+        return None
+
+    def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
+        """The outputs, each in the dtype it must have."""
+        if op not in reference.NAMES:
+            raise NotImplementedError(f"numpy has no {op}")
+        return reference.native(op, *arrays, **attrs)
+
+    def pullback(
+        self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
+    ) -> Pullback:
+        """NumPy has no gradients."""
+        raise NotImplementedError(f"numpy has no gradient of {op}")
+
+
+class TinyML:
+    """tinyml on one of its devices.
+
+    Arrays become tensors of the same layout: a transposed array is a transposed view there.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        import tinyml
+
+        self.device = device
+        self.name = f"tinyml:{device}"
+        self.version = tinyml.__version__
+
+    def lacks(self, dtype: str) -> str | None:
+        """Why the device has no such dtype: float64 is optional in OpenCL."""
+        from tinyml.dtypes import as_dtype
+        from tinyml.registry import device
+
+        has = device(self.device).supports(as_dtype(dtype))
+        return None if has else f"{self.name} has no {dtype} on this machine"
+
+    def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
+        """The outputs of `tinyml.core.apply` on this device."""
+        outputs = self._apply(op, [self._enter(x) for x in arrays], attrs)
+        return tuple(np.asarray(y.numpy()) for y in outputs)
+
+    def pullback(
+        self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
+    ) -> Pullback:
+        """The vector-Jacobian product that tinyml records for this op."""
+        import tinyml
+
+        entered = [self._enter(x) for x in args]
+
+        def only_these(*variables: Any) -> Any:
+            full = list(entered)
+            for k, variable in zip(wrt, variables, strict=True):
+                full[k] = variable
+            return self._apply(op, full, attrs)[0]
+
+        y, pull = tinyml.vjp(only_these, *[entered[k] for k in wrt])
+        dtype = np.dtype(y.dtype.name)
+
+        def back(g: Array) -> tuple[Array, ...]:
+            result = pull(self._enter(g.astype(dtype)))
+            results = result if isinstance(result, tuple) else (result,)
+            return tuple(np.asarray(x.numpy()) for x in results)
+
+        return back
+
+    def _apply(self, op: str, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
+        from tinyml.core import apply
+        from tinyml.op import find
+
+        result = apply(find(op), *args, **attrs)
+        return result if isinstance(result, tuple) else (result,)
+
+    def _enter(self, x: Any) -> Any:
+        """A tensor with the values and the layout of an array; anything else as it is."""
+        if not isinstance(x, np.ndarray):
+            return x
+        if x.flags.c_contiguous or x.size == 0:
+            return self._dense(x)
+        return self._laid_out(x)
+
+    def _dense(self, x: Array) -> Any:
+        import tinyml
+
+        return tinyml.tensor(np.ascontiguousarray(x).reshape(x.shape), device=self.device)
+
+    def _laid_out(self, x: Array) -> Any:
+        """Flips, repeats, gaps and the order of axes are made again by views on the device."""
+        import tinyml
+
+        flips = tuple(slice(None, None, -1 if step < 0 else 1) for step in x.strides)
+        held = x[flips]
+        repeats = tuple(slice(0, 1 if step == 0 else None) for step in held.strides)
+        held = held[repeats]
+        order = tuple(int(k) for k in np.argsort([-step for step in held.strides], kind="stable"))
+        dense = held.transpose(order)
+        if dense.flags.c_contiguous:
+            y = self._dense(dense)
+        else:
+            spaced = np.zeros((*dense.shape[:-1], 2 * dense.shape[-1]), x.dtype)
+            spaced[..., ::2] = dense
+            y = self._dense(spaced)[..., ::2]
+        if order != tuple(range(x.ndim)):
+            y = tinyml.permute_dims(y, tuple(order.index(k) for k in range(x.ndim)))
+        if held.shape != x.shape:
+            y = tinyml.broadcast_to(y, x.shape)
+        return y[flips] if any(part.step == -1 for part in flips) else y
+
+
+def open_backend(name: str) -> Backend:
+    """The backend of a name: 'numpy', 'tinyml:cpu', 'tinyml:opencl', or 'module:object'.
+
+    >>> open_backend("numpy").name
+    'numpy'
+    """
+    if name == "numpy":
+        return NumPy()
+    home, _, rest = name.partition(":")
+    if home == "tinyml":
+        return TinyML(rest or "cpu")
+    if not rest:
+        raise ValueError(f"no backend {name!r}: one of numpy, tinyml:DEVICE, MODULE:OBJECT")
+    made = getattr(importlib.import_module(home), rest)
+    backend: Backend = made() if isinstance(made, type) else made
+    return backend

@@ -1,0 +1,175 @@
+"""How far a result may lie from the exact one: units per op, and the rounding of sums.
+
+A bound has two parts: the record's `ulp`, in units in the last place of the result, and for ops
+that add up many terms an absolute part, in units of the dtype's epsilon, derived here. A sum of n
+terms in any order lies within (n - 1) / 2 epsilons of the sum of the terms' magnitudes (Higham,
+Accuracy and Stability of Numerical Algorithms, section 4.2); where rounded terms cancel, the
+magnitudes before cancellation count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.conformance import reference
+
+Array = npt.NDArray[Any]
+
+# Ops whose results are exact or correctly rounded keep the sign of a zero; of these others a zero
+# may have either: the order of a sum, or of equal operands, decides it.
+ZERO_HAS_NO_SIGN = frozenset(
+    "maximum minimum max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
+    "gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
+    "gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along unslice".split()
+)
+
+
+def units(op: Any, dtype: str) -> float:
+    """The record's bound in units in the last place; at least half a unit, the rounding itself."""
+    given = op.ulp.get(dtype, 0.0) if isinstance(op.ulp, dict) else op.ulp
+    return max(float(given), 0.5)
+
+
+def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
+    """The absolute part of an op's bound in epsilons, of the shape of its (first) result.
+
+    `args` are wide: floats in long double. Zero for ops that do not add up.
+
+    >>> x = np.array([1.0, -1.0, 2.0], np.longdouble)
+    >>> float(magnitude("sum", (x,), {"axis": (0,), "keepdims": False}))
+    4.0
+    """
+    derive = _DERIVED.get(name)
+    if derive is None:
+        return np.zeros((), np.longdouble)
+    with np.errstate(all="ignore"):
+        return np.asarray(derive(args, attrs), np.longdouble)
+
+
+def _of_magnitudes(name: str, terms: Callable[..., int]) -> Callable[..., Any]:
+    """n / 2 times the op itself on magnitudes, for ops linear in each argument."""
+
+    def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        sizes = [np.abs(x) if np.asarray(x).dtype.kind == "f" else x for x in args]
+        total = reference.wide(name, *sizes, **attrs)[0]
+        return np.longdouble(terms(*args, **attrs)) / 2 * total
+
+    return derive
+
+
+def _reduced(x: Array, axis: tuple[int, ...], **_: Any) -> int:
+    return math.prod(x.shape[k] for k in axis)
+
+
+def _statistics(x: Array, axis: tuple[int, ...], keepdims: bool) -> tuple[int, Array, Array]:
+    """Count, variance and mean square over the axes."""
+    variance = reference.wide("var", x, axis=axis, correction=0.0, keepdims=keepdims)[0]
+    square = reference.wide("mean", x * x, axis=axis, keepdims=keepdims)[0]
+    return _reduced(x, axis), variance, square
+
+
+def _var(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    # The mean is off by n / 2 epsilons of the magnitudes, and shifts every deviation by that.
+    (x,) = args
+    count, variance, square = _statistics(x, attrs["axis"], attrs["keepdims"])
+    free = count / np.longdouble(count - attrs["correction"])
+    return (count / 2 + 4) * free * (variance + 2 * np.sqrt(variance * square))
+
+
+def _softmax_parts(x: Array, axis: int) -> tuple[Array, Array, int]:
+    """Distance below the maximum, logarithm of the sum, and the number of terms."""
+    if x.size == 0:
+        return x, x, 0
+    off = np.abs(x - np.max(x, axis, keepdims=True))
+    return off, np.log(np.sum(np.exp(-off), axis, keepdims=True)), x.shape[axis]
+
+
+def _log_softmax(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    off, log_sum, count = _softmax_parts(args[0], attrs["axis"])
+    return off + np.abs(log_sum) + count / 2 + 4
+
+
+def _softmax(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    # An absolute error in an exponent is a relative error in the power.
+    off, log_sum, count = _softmax_parts(args[0], attrs["axis"])
+    return (off + count / 2 + 4) * np.exp(-off - log_sum)
+
+
+def _cross_entropy(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    logits, labels = args
+    rows = np.arange(logits.shape[0])
+    per_row = np.asarray(_log_softmax((logits,), {"axis": 1}))[rows, labels]
+    loss = reference.wide("cross_entropy", logits, labels)[0]
+    return np.mean(per_row) + logits.shape[0] / 2 * np.abs(loss)
+
+
+def _layer_norm(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    x, weight, bias = args
+    count, variance, square = _statistics(x, (x.ndim - 1,), True)
+    scale = 1 / np.sqrt(variance + attrs["eps"])
+    off = np.abs(x - np.mean(x, -1, keepdims=True))
+    shift = count / 2 * np.sqrt(square)
+    # The scale carries half the variance's relative error; the deviation, the mean's shift.
+    stretch = (count / 2 + 6) * (1 + np.sqrt(square) * scale)
+    return np.abs(weight) * scale * (shift + off * stretch) + np.abs(bias)
+
+
+def _softmax_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    g, y = args
+    axis = attrs["axis"]
+    dot = np.sum(np.abs(g * y), axis, keepdims=True)
+    return np.abs(y) * (np.abs(g) + (y.shape[axis] / 2 + 2) * dot)
+
+
+def _log_softmax_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    g, y = args
+    axis = attrs["axis"]
+    total = np.sum(np.abs(g), axis, keepdims=True)
+    return np.abs(g) + (y.shape[axis] / 2 + 4 + np.abs(y)) * np.exp(y) * total
+
+
+def _cross_entropy_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    g, logits, _ = args
+    return np.abs(g) / len(logits) * (1 + np.asarray(_softmax((logits,), {"axis": 1})))
+
+
+def _updates(x: Array, indices: Array, updates: Array, **_: Any) -> int:
+    return indices.size + 1
+
+
+_DERIVED: dict[str, Callable[..., Any]] = {
+    "sum": lambda args, attrs: (
+        (_reduced(args[0], attrs["axis"]) - 1)
+        / np.longdouble(2)
+        * reference.wide("sum", np.abs(args[0]), **attrs)[0]
+    ),
+    "mean": _of_magnitudes("mean", _reduced),
+    "var": _var,
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "cross_entropy": _cross_entropy,
+    "layer_norm": _layer_norm,
+    # In the lower tail 1 + erf cancels, and x times an epsilon remains.
+    "gelu": lambda args, attrs: np.abs(args[0]),
+    # Phi(x) + x phi(x) cancels where gelu is flat.
+    "gelu_dx": lambda args, attrs: 2 * np.abs(args[0]) * (1 + np.abs(args[1])),
+    "softmax_dx": _softmax_dx,
+    "log_softmax_dx": _log_softmax_dx,
+    "cross_entropy_dx": _cross_entropy_dx,
+    # What is taken from a parameter may cancel it.
+    "sgd_step": lambda args, attrs: 2 * (np.abs(args[0]) + np.abs(args[1])),
+    "sgd_momentum_step": lambda args, attrs: 4 * sum(np.abs(x) for x in args[:3]),
+    "adamw_step": lambda args, attrs: 4 * (np.abs(args[0]) + 1),
+    "put_along": _of_magnitudes("put_along", _updates),
+    "scatter_add": _of_magnitudes("scatter_add", _updates),
+    "matmul": _of_magnitudes("matmul", lambda x, y: x.shape[-1]),
+    "conv2d": _of_magnitudes("conv2d", lambda x, w, **_: math.prod(w.shape[1:])),
+    "conv2d_dx": _of_magnitudes("conv2d_dx", lambda g, w, **_: w.size // max(w.shape[1], 1)),
+    "conv2d_dw": _of_magnitudes("conv2d_dw", lambda g, x, **_: g.size // max(g.shape[1], 1)),
+    "max_pool2d_dx": _of_magnitudes("max_pool2d_dx", lambda g, indices, **_: g.size),
+}

@@ -1,0 +1,140 @@
+"""The gradients suite: every rule against central differences of the reference, and linear in g.
+
+The differences are taken of the reference in long double, so they carry some twelve digits; what a
+rule returns must also have the shape and dtype of its argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.conformance import reference
+from tinyml.conformance.suite.backends import Backend
+from tinyml.conformance.suite.cases import Case, cotangent, op_cases
+from tinyml.conformance.suite.ops import Judgement
+
+Array = npt.NDArray[Any]
+
+_EPS = float(np.finfo(np.longdouble).eps)
+# The step that balances truncation (its square) and rounding (eps over it), as a power of two.
+STEP = 2.0 ** round(np.log2(_EPS) / 3)
+# Thirty times the error that this step leaves in a difference of order one.
+DIFFERENCES = 30 * _EPS ** (2 / 3)
+# A rule adds up at most a few hundred rounded terms.
+ROUNDINGS = 256
+
+
+def differentiable(op: Any) -> bool:
+    """Whether a record has a rule for some input, or a body to differentiate."""
+    if isinstance(op.grad, tuple):
+        return op.differentiable and any(rule is not None for rule in op.grad)
+    return op.differentiable and (op.grad is not None or op.body is not None)
+
+
+def wrt(op: Any, args: Sequence[Any]) -> tuple[int, ...]:
+    """The arguments that get a cotangent: float tensors with a rule (all of them with a body)."""
+    floats = (k for k, x in enumerate(args) if isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    return tuple(k for k in floats if op.grad is None or op.rule(k) is not None)
+
+
+def gradient_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
+    """The smooth samples in the widest float of `dtypes`, the first also in the other floats."""
+    floats = [dtype for dtype in ("float64", "float32", "bfloat16", "float16") if dtype in dtypes]
+    for number, dtype in enumerate(floats):
+        smooth = [
+            case
+            for case in op_cases(op, (dtype,))
+            if case.sample.smooth and wrt(op, case.sample.args)
+        ]
+        yield from smooth if number == 0 else smooth[:1]
+
+
+def judge(backend: Backend, case: Case) -> Judgement:
+    """Check one sample: cotangents against differences, shapes, dtypes, linearity."""
+    args, attrs = case.sample.args, case.sample.attrs
+    places = wrt(case.op, args)
+    pull = backend.pullback(case.of, args, attrs, places)
+    wide = reference.widened(case.of, *args)
+    result = reference.evaluate(case.of, *args, **attrs)[0]
+    # The cotangent is rounded to the result's dtype first, so both sides see the same one.
+    g, other = (
+        cotangent(case.name, result.value.shape, number).astype(result.dtype) for number in (0, 1)
+    )
+    got = pull(g)
+    if len(got) != len(places):
+        return Judgement(f"{len(got)} cotangents for {len(places)} arguments")
+    worst = 0.0
+    for k, cotangent_of_k in zip(places, got, strict=True):
+        x = args[k]
+        if cotangent_of_k.shape != x.shape or cotangent_of_k.dtype != x.dtype:
+            found = f"{cotangent_of_k.dtype.name}{list(cotangent_of_k.shape)}"
+            return Judgement(f"argument {k}: cotangent {found} of {x.dtype.name}{list(x.shape)}")
+        want = differences(case, wide, k, g)
+        complaint, off = _differs(cotangent_of_k, want, x.dtype, result.dtype)
+        worst = max(worst, off)
+        if complaint:
+            return Judgement(f"argument {k} {complaint}", worst)
+    return Judgement(_linear(pull, g, other, got, places), worst)
+
+
+def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
+    """The cotangent of argument `k` for `g` by central differences of the reference.
+
+    wide: the arguments with floats in long double; the result has the shape of argument k.
+    """
+    weights = g.astype(np.longdouble)
+
+    def weighted(x: Array) -> Any:
+        args = [*wide[:k], x, *wide[k + 1 :]]
+        return np.sum(reference.wide(case.of, *args, **case.sample.attrs)[0] * weights)
+
+    x = np.array(wide[k])
+    result = np.zeros(x.shape, np.longdouble)
+    for place in np.ndindex(*x.shape):
+        middle = x[place]
+        step = np.longdouble(STEP * max(1.0, abs(float(middle))))
+        x[place] = middle + step
+        above = weighted(x)
+        x[place] = middle - step
+        below = weighted(x)
+        x[place] = middle
+        result[place] = (above - below) / (2 * step)
+    return result
+
+
+def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | None, float]:
+    """A complaint or None, and the greatest error relative to the greatest element."""
+    if want.size == 0:
+        return None, 0.0
+    eps = max(float(np.finfo(dtype).eps) for dtype in dtypes)
+    scale = 1.0 + float(np.max(np.abs(want)))
+    off = np.abs(got.astype(np.longdouble) - want) / scale
+    # NaN is the greatest error there is.
+    off = np.where(np.isnan(off), np.inf, off)
+    place = np.unravel_index(int(np.argmax(off)), off.shape)
+    greatest = float(off[place])
+    if greatest <= DIFFERENCES + ROUNDINGS * eps:
+        return None, greatest
+    at = tuple(int(i) for i in place)
+    return (
+        f"at {at}: cotangent {got[place]!r}, central difference {want[place]:.15g}",
+        greatest,
+    )
+
+
+def _linear(
+    pull: Any, g: Array, other: Array, first: Sequence[Array], places: Sequence[int]
+) -> str | None:
+    """rule(2 g - other / 2) = 2 rule(g) - rule(other) / 2, with factors that do not round."""
+    two, half = g.dtype.type(2), g.dtype.type(0.5)
+    together, second = pull(two * g - half * other), pull(other)
+    for k, joint, a, b in zip(places, together, first, second, strict=True):
+        want = 2 * a.astype(np.longdouble) - b.astype(np.longdouble) / 2
+        complaint, _ = _differs(joint, want, joint.dtype, g.dtype)
+        if complaint:
+            return f"argument {k} is not linear in g {complaint}"
+    return None

@@ -1,0 +1,89 @@
+"""The ops suite: shape, dtype and value of every result, against the reference."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.conformance import reference
+from tinyml.conformance.suite import bounds, ulp
+from tinyml.conformance.suite.backends import Backend
+from tinyml.conformance.suite.cases import Case
+
+Array = npt.NDArray[Any]
+
+
+class Judgement(NamedTuple):
+    """What was found in one case: a complaint or None, and the greatest distance in ULPs."""
+
+    complaint: str | None
+    worst: float = 0.0
+
+
+def judge(backend: Backend, case: Case) -> Judgement:
+    """Run one case and compare; NotImplementedError is passed on."""
+    args, attrs = case.sample.args, case.sample.attrs
+    before = [x.tobytes() for x in args if isinstance(x, np.ndarray)]
+    outputs = backend.run(case.of, *args, **attrs)
+    after = [x.tobytes() for x in args if isinstance(x, np.ndarray)]
+    if before != after:
+        return Judgement("an argument was changed")
+    expected = reference.evaluate(case.of, *args, **attrs)
+    if len(outputs) != len(expected):
+        return Judgement(f"{len(outputs)} outputs instead of {len(expected)}")
+    absolute = bounds.magnitude(case.of, reference.widened(case.of, *args), attrs)
+    worst = 0.0
+    for number, (got, want) in enumerate(zip(outputs, expected, strict=True)):
+        label = f"output {number}: " if len(expected) > 1 else ""
+        found = _compare(case, got, want, absolute if number == 0 else np.zeros(()))
+        worst = max(worst, found.worst)
+        if found.complaint:
+            return Judgement(label + found.complaint, worst)
+    return Judgement(None, worst)
+
+
+def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) -> Judgement:
+    if got.dtype != want.dtype:
+        return Judgement(f"dtype {got.dtype.name} instead of {want.dtype.name}")
+    if got.shape != want.value.shape:
+        return Judgement(f"shape {got.shape} instead of {want.value.shape}")
+    if got.size == 0:
+        return Judgement(None)
+    signed_zero = case.of not in bounds.ZERO_HAS_NO_SIGN
+    distances = ulp.distance(got, want.value, signed_zero)
+    allowed = _allowed(case, want, absolute)
+    # At an excess of 0 a result is just within its bound.
+    excess = np.where(
+        np.isposinf(allowed), -np.inf, np.where(distances == 0, -1, distances - allowed)
+    )
+    place = np.unravel_index(int(np.argmax(excess)), got.shape)
+    finite = distances[np.isfinite(distances)]
+    worst = float(finite.max()) if finite.size else 0.0
+    if excess[place] <= 0:
+        return Judgement(None, worst)
+    at = tuple(int(k) for k in place)
+    limit = float(np.broadcast_to(allowed, got.shape)[place])
+    return Judgement(
+        f"at {at}: got {got[place]!r}, exact {_show(want, place)}, "
+        f"{float(distances[place]):.6g} ULP away where {limit:.6g} are allowed",
+        max(worst, float(distances[place])),
+    )
+
+
+def _allowed(case: Case, want: reference.Result, absolute: Array) -> Array:
+    """The bound for each element in ULPs; infinite where the terms of a sum exceed the range."""
+    if want.dtype.kind != "f":
+        return np.zeros(want.value.shape, np.longdouble)
+    info = np.finfo(want.dtype)
+    units = np.longdouble(bounds.units(case.op, want.dtype.name)) + ulp.REFERENCE_SLACK
+    with np.errstate(all="ignore"):
+        extra = absolute * np.longdouble(info.eps) / ulp.spacing(want.value, want.dtype)
+        extra = np.where(absolute > info.max, np.inf, np.where(np.isnan(extra), 0, extra))
+    return np.broadcast_to(units + extra, want.value.shape)
+
+
+def _show(want: reference.Result, place: Any) -> str:
+    value = want.value[place]
+    return f"{value:.21g}" if want.dtype.kind == "f" else repr(value)

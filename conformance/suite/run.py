@@ -1,0 +1,245 @@
+"""Running a suite: verdicts, totals, the report, and the command line `tinyml conformance`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import pkgutil
+import platform
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyml.conformance import reference
+from tinyml.conformance.suite import errors, gradients, ops
+from tinyml.conformance.suite.backends import Backend, open_backend
+from tinyml.conformance.suite.cases import Case, chosen, describe, op_cases
+from tinyml.conformance.suite.ops import Judgement
+
+SUITES = ("ops", "gradients")
+STATUSES = ("passed", "failed", "unsupported", "skipped")
+
+
+class Verdict(NamedTuple):
+    """What became of one case. `worst` is in ULPs (ops) or relative (gradients)."""
+
+    name: str
+    status: str
+    detail: str = ""
+    worst: float = 0.0
+    call: str = ""
+    command: str = ""
+
+
+class Report:
+    """The verdicts of a run with their totals.
+
+    >>> report = Report("ops", "numpy", [Verdict("add/float32/same", "passed")])
+    >>> report.totals, report.ok
+    ({'passed': 1, 'failed': 0, 'unsupported': 0, 'skipped': 0}, True)
+    """
+
+    def __init__(self, suite: str, backend: str, verdicts: Iterable[Verdict]) -> None:
+        self.suite = suite
+        self.backend = backend
+        self.verdicts = list(verdicts)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many cases passed, failed, were unsupported, were skipped."""
+        counts = Counter(verdict.status for verdict in self.verdicts)
+        return {status: counts[status] for status in STATUSES}
+
+    @property
+    def ok(self) -> bool:
+        """Whether something passed, nothing failed and nothing was missing."""
+        totals = self.totals
+        return totals["passed"] > 0 and totals["failed"] == totals["unsupported"] == 0
+
+    def select(self, status: str) -> list[Verdict]:
+        """The verdicts of one status, worst first."""
+        found = [verdict for verdict in self.verdicts if verdict.status == status]
+        return sorted(found, key=lambda verdict: -verdict.worst)
+
+    def text(self, failures: int = 20) -> str:
+        """The totals, the worst case of each failing op, and the command that repeats it."""
+        lines = []
+        shown: set[str] = set()
+        for verdict in [*self.select("failed"), *self.select("unsupported")]:
+            op = verdict.name.split("/")[0]
+            if op in shown or len(shown) >= failures:
+                continue
+            shown.add(op)
+            lines += [f"{verdict.status}: {verdict.name}({verdict.call})", f"  {verdict.detail}"]
+            lines.append(f"  repeat: {verdict.command}")
+        passed = [verdict for verdict in self.select("passed") if verdict.worst]
+        if passed:
+            lines.append(f"worst passed: {passed[0].name}, {passed[0].worst:.3g}")
+        totals = ", ".join(f"{count} {status}" for status, count in self.totals.items())
+        lines.append(f"{self.suite} on {self.backend}: {totals}")
+        return "\n".join(lines)
+
+    def json(self) -> dict[str, Any]:
+        """Totals, cases and versions as plain data."""
+        cases = [verdict._asdict() for verdict in self.verdicts]
+        for case in cases:
+            # JSON has no infinity.
+            case["worst"] = case["worst"] if math.isfinite(case["worst"]) else "inf"
+        return {
+            "suite": self.suite,
+            "backend": self.backend,
+            **self.totals,
+            "totals": self.totals,
+            "versions": {
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "machine": platform.machine(),
+            },
+            "cases": cases,
+        }
+
+
+def run(
+    suite: str,
+    device: str = "cpu",
+    only: str | None = None,
+    json_path: str | Path | None = None,
+    *,
+    backend: Backend | None = None,
+    records: Mapping[str, Any] | None = None,
+) -> Report:
+    """Run the suite 'ops' or 'gradients' on tinyml's device, or on another backend.
+
+    `only` chooses cases by the beginning of their name or a shell pattern; `json_path` is where
+    the report is written; `records` are the ops, by default all of tinyml's. Raises ValueError for
+    an unknown suite.
+
+    >>> from tinyml.conformance.suite.run import run
+    >>> run("ops", "cpu", only="add/float32/same").totals["passed"]
+    1
+    """
+    if suite not in SUITES:
+        raise ValueError(f"no suite {suite!r}: one of {', '.join(SUITES)}")
+    chosen_backend = backend or open_backend(f"tinyml:{device}")
+    verdicts: list[Verdict] = []
+    for op in (all_ops() if records is None else records).values():
+        verdicts += run_op(suite, op, chosen_backend, only)
+    report = Report(suite, chosen_backend.name, verdicts)
+    if json_path is not None:
+        Path(json_path).write_text(json.dumps(report.json(), indent=1), encoding="utf-8")
+    return report
+
+
+def all_ops() -> dict[str, Any]:
+    """Every record of tinyml: all rooms of `tinyml.ops` are entered, since some load late."""
+    import tinyml.ops
+    from tinyml.op import OPS
+
+    for room in pkgutil.iter_modules(tinyml.ops.__path__):
+        importlib.import_module(f"tinyml.ops.{room.name}")
+    return OPS
+
+
+def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> list[Verdict]:
+    """The verdicts of one op. Without samples or reference it fails; so does a rule without any
+    smooth sample."""
+    if op.name not in reference.NAMES:
+        return _missing(suite, op, only, "the reference lacks this op")
+    dtypes = [dtype for dtype in op.dtypes if backend.lacks(dtype) is None]
+    if op.samples is None or not any(True for _ in op_cases(op, dtypes)):
+        return _missing(suite, op, only, "the record has no samples")
+    if suite == "ops":
+        return [*_run_ops(op, backend, only), *_run_errors(op, backend, only)]
+    if not gradients.differentiable(op):
+        return []
+    cases = list(gradients.gradient_cases(op, dtypes))
+    if not cases:
+        return _missing(suite, op, only, "no sample is smooth, so no gradient is checked")
+    return [
+        _verdict(suite, backend, case, partial(gradients.judge, backend, case))
+        for case in cases
+        if chosen(case.name, only)
+    ]
+
+
+def _run_ops(op: Any, backend: Backend, only: str | None) -> Iterator[Verdict]:
+    for case in op_cases(op):
+        if not chosen(case.name, only):
+            continue
+        lacking = _lacking(backend, case)
+        if lacking:
+            yield Verdict(case.name, "skipped", lacking)
+        else:
+            yield _verdict("ops", backend, case, partial(ops.judge, backend, case))
+
+
+def _lacking(backend: Backend, case: Case) -> str | None:
+    """Why the backend's hardware cannot hold something in this case."""
+    held = {x.dtype.name for x in case.sample.args if isinstance(x, np.ndarray)}
+    wanted = {case.dtype, case.sample.attrs.get("dtype", case.dtype), *held}
+    reasons = (backend.lacks(dtype) for dtype in sorted(wanted))
+    return next((reason for reason in reasons if reason), None)
+
+
+def _run_errors(op: Any, backend: Backend, only: str | None) -> Iterator[Verdict]:
+    if not backend.name.startswith("tinyml:"):
+        # Which errors a call raises is tinyml's own promise.
+        return
+    for case, wrong in errors.error_cases(op):
+        if chosen(case.name, only):
+            yield _verdict("ops", backend, case, partial(errors.judge, backend, case, wrong))
+
+
+def _verdict(suite: str, backend: Backend, case: Case, judge: Callable[[], Judgement]) -> Verdict:
+    call = describe(case.sample)
+    command = _command(suite, backend.name, case.name)
+    try:
+        judgement = judge()
+    except NotImplementedError as error:
+        return Verdict(case.name, "unsupported", str(error), math.inf, call, command)
+    except Exception as error:
+        detail = f"raised {type(error).__name__}: {error}"
+        return Verdict(case.name, "failed", detail, math.inf, call, command)
+    status = "failed" if judgement.complaint else "passed"
+    return Verdict(case.name, status, judgement.complaint or "", judgement.worst, call, command)
+
+
+def _missing(suite: str, op: Any, only: str | None, why: str) -> list[Verdict]:
+    if not chosen(op.name, only and only.split("/")[0]):
+        return []
+    return [Verdict(op.name, "failed", why, math.inf, "", f"tinyml conformance --suite {suite}")]
+
+
+def _command(suite: str, backend: str, name: str) -> str:
+    home, _, device = backend.partition(":")
+    target = f"--device {device}" if home == "tinyml" else f"--backend {backend}"
+    return f"tinyml conformance --suite {suite} {target} --only '{name}'"
+
+
+# -- the command line --------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tinyml conformance`."""
+    parser.add_argument("--suite", choices=SUITES, default="ops", help="what to check")
+    parser.add_argument("--device", default="cpu", help="tinyml's device (default: cpu)")
+    parser.add_argument("--backend", help="judge another backend instead: numpy, or MODULE:OBJECT")
+    parser.add_argument(
+        "--only", metavar="PATTERN", help="cases whose name begins so, or matches (add/*/special)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write totals and cases there")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run what the options ask, print the report; 0 where nothing failed or was missing."""
+    backend = open_backend(args.backend) if args.backend else None
+    report = run(args.suite, args.device, args.only, args.json, backend=backend)
+    print(report.text(), file=sys.stdout)
+    return 0 if report.ok else 1

@@ -1,0 +1,62 @@
+"""Distance from the exact value in units in the last place, measured in long double."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# The exact value is itself rounded to long double: 2^-11 of a float64's unit. A result that is
+# correctly rounded may therefore seem this far beyond half a unit away.
+REFERENCE_SLACK = 2.0**-10
+
+
+def spacing(exact: Array, dtype: np.dtype[Any]) -> Array:
+    """One unit in the last place of `dtype` at `exact`, in long double; never below subnormals'.
+
+    >>> float(spacing(np.longdouble(1.5), np.dtype("float32")) * 2**23)
+    1.0
+    """
+    info = np.finfo(dtype)
+    with np.errstate(all="ignore"):
+        _, exponent = np.frexp(np.asarray(exact, np.longdouble))
+    # frexp's mantissa lies in [0.5, 1): its exponent is one above that of the leading bit.
+    exponent = np.where(exact == 0, info.minexp, exponent - 1)
+    exponent = np.clip(exponent, info.minexp, info.maxexp - 1)
+    return np.asarray(np.ldexp(np.longdouble(1), exponent - info.nmant))
+
+
+def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
+    """How many units in the last place of computed's dtype lie between it and the exact value.
+
+    computed: any dtype; exact: same shape, long double where computed is a float, else of any
+    integer or bool dtype. Infinite where the two differ in kind: NaN against a number, infinities
+    against what is not that infinity, integers that differ, and, with `signed_zero`, zeros that
+    differ in sign. An infinity for a finite value beyond the range is counted from one unit beyond
+    the greatest number. NaN equals any NaN.
+
+    >>> x = np.array([1.0, np.nan, 0.0], "float32")
+    >>> distance(x, np.array([1 + 2**-23, np.nan, -0.0], np.longdouble)).tolist()
+    [1.0, 0.0, inf]
+    """
+    if computed.dtype.kind != "f":
+        differs = computed != exact
+        return np.where(differs, np.longdouble(np.inf), np.longdouble(0))
+    info = np.finfo(computed.dtype)
+    exact = np.asarray(exact, np.longdouble)
+    wide = computed.astype(np.longdouble)
+    beyond = np.ldexp(np.longdouble(1), info.maxexp)
+    with np.errstate(all="ignore"):
+        result = np.abs(np.clip(wide, -beyond, beyond) - np.clip(exact, -beyond, beyond))
+        result = result / spacing(exact, computed.dtype)
+    both_nan = np.isnan(wide) & np.isnan(exact)
+    unequal = np.isnan(wide) != np.isnan(exact)
+    unequal |= np.isinf(exact) & (wide != exact)
+    if signed_zero:
+        both_zero = (wide == 0) & (exact == 0)
+        unequal |= both_zero & (np.signbit(wide) != np.signbit(exact))
+    result = np.where(unequal, np.longdouble(np.inf), result)
+    return np.where(both_nan, np.longdouble(0), result)

@@ -1,0 +1,286 @@
+"""The CPU: memory at addresses, nests compiled by Numba, ranges split over threads."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.registry import get_num_threads
+from tinyml.dtypes import DType, integer_range
+from tinyml.errors import ArgumentError, OutOfRangeError
+from tinyml.kernels.cpu.objectcode import function, load
+from tinyml.kernels.cpu.emit import Kernel, emit
+from tinyml.lower import Scalar
+from tinyml.nest import Nest
+from tinyml.pool import Block, Buffer, Pool, memory_budget
+from tinyml.schedule import UNROLL, Program, lane_axis, points
+from tinyml.spec import Spec, dense_strides, make_spec
+
+GRAIN = 1 << 16  # points of a nest below which one thread does it all
+ALIGNMENT = 64
+
+
+class View:
+    """Memory that somebody else owns: part of a buffer, or a NumPy array's."""
+
+    __slots__ = ("ptr", "owner")
+
+    def __init__(self, ptr: int, owner: Any) -> None:
+        self.ptr = ptr
+        self.owner = owner
+
+
+def _raw(nbytes: int) -> Block:
+    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+    address = memory.ctypes.data
+    return -(-address // ALIGNMENT) * ALIGNMENT, memory
+
+
+def _physical_memory() -> int:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 33
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            text = file.read().strip()
+        return min(total, int(text)) if text.isdigit() else total
+    except OSError:
+        return total
+
+
+class CPU:
+    """The device 'cpu'."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self.pool = Pool("cpu", _raw, memory_budget(_physical_memory()))
+        self._workers: Any = None
+        self._workers_count = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_workers)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or other == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    # ---- memory
+
+    def empty(self, nbytes: int) -> Buffer:
+        """New memory, its content undefined."""
+        return self.pool.empty(nbytes)
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Buffer:
+        """New memory with the content of a dense array."""
+        buffer = self.pool.empty(array.nbytes)
+        ctypes.memmove(buffer.ptr, array.ctypes.data, array.nbytes)
+        return buffer
+
+    def share(self, array: np.ndarray[Any, Any]) -> View:
+        """The array's own memory."""
+        return View(array.ctypes.data, array)
+
+    def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
+        """The tensor's own memory as a read-only array, which keeps it alive."""
+        itemsize = spec.dtype.itemsize
+        low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
+        high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
+        count = (high - low + 1) * itemsize if spec.size else 0
+        raw = (ctypes.c_char * max(count, 1)).from_address(buffer.ptr + low * itemsize)
+        raw.keep = buffer
+        array: np.ndarray[Any, Any] = np.ndarray(
+            spec.shape, spec.dtype.numpy, raw, -low * itemsize,
+            tuple(s * itemsize for s in spec.strides),
+        )
+        array.flags.writeable = False
+        return array
+
+    def view(self, buffer: Any, offset: int, spec: Spec) -> View:
+        """The same memory, `offset` elements further on."""
+        return View(buffer.ptr + offset * spec.dtype.itemsize, buffer)
+
+    def supports(self, dtype: DType) -> bool:
+        """Every type lives here."""
+        return True
+
+    def synchronize(self) -> None:
+        """Nothing is ever under way."""
+
+    def in_use(self) -> int:
+        """Bytes held by tensors."""
+        return self.pool.in_use()
+
+    # ---- execution
+
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec],
+                op: str) -> Callable[..., Any]:
+        """A function from input buffers and numbers to output buffers that runs the nest."""
+        tensors = [spec for spec in ins if isinstance(spec, Spec)]
+        strides = [list(spec.strides) for spec in (*tensors, *outs)]
+        program = Program(nest, strides)
+        packing: list[tuple[int, Callable[..., Any]]] = []
+        chosen = lane_axis(program)
+        if chosen is not None:
+            program.lane, pack = chosen
+            size = program.sizes[program.lane]
+            program.lanes = next((n for n in UNROLL if size >= n), 1)
+            for arg, dim in pack:
+                packed, run = self._packer(tensors[arg], dim)
+                program.strides[arg] = packed
+                packing.append((arg, run))
+            if program.lanes == 1:
+                program.lane = None
+            program.par = [a for a in program.par if a != chosen[0]] + [chosen[0]]
+        kernel = emit(program.build())
+        return self._bind(kernel, ins, outs, op, points(program), packing, nest.scalars)
+
+    def _packer(self, spec: Spec, dim: int) -> tuple[list[int], Callable[..., Any]]:
+        """Strides with `dim` innermost, and the copy that makes them true."""
+        order = [d for d in range(spec.ndim) if d != dim] + [dim]
+        dense = dense_strides([spec.shape[d] for d in order])
+        strides = [0] * spec.ndim
+        for position, d in enumerate(order):
+            strides[d] = dense[position] if spec.shape[d] > 1 else 0
+        nest = Nest()
+        source, target = nest.arg(spec.dtype, spec.ndim, "in"), nest.arg(spec.dtype, spec.ndim, "out")
+        index = nest.axes_for(spec.shape)
+        nest.store(target, nest.load(source, index), index)
+        program = Program(nest, [list(spec.strides), strides])
+        place = {a: d for d, a in enumerate(program.par)}
+        by_stride = {program.code[i].data: strides[d] for d, i in enumerate(index)
+                     if program.code[i].kind == "axis"}
+        program.par.sort(key=lambda a: (-by_stride.get(a, 0), place[a]))
+        kernel = emit(program.build())
+        flat = make_spec((spec.size,), spec.dtype, spec.device)
+        return strides, self._bind(kernel, [spec], [flat], "pack", points(program), [])
+
+    def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str, work: int,
+              packing: list[tuple[int, Callable[..., Any]]],
+              numbers: Sequence[DType] = ()) -> Callable[..., Any]:
+        if any(spec.size == 0 for spec in outs):
+            return self._nothing(outs)
+        address = load(kernel.source, kernel.types)
+        small = function(address, kernel.types, False)
+        large = function(address, kernel.types, True)
+        metas = _ranges(kernel, work)
+        frees = [self.pool.free_list(spec.nbytes) for spec in outs]
+        space: dict[str, Any] = {
+            "Buffer": Buffer, "take": self.pool.take, "call": small, "metas": metas,
+            "meta": metas[0].ctypes.data, "ranges": [m.ctypes.data for m in metas],
+            "large": large, "split": self._split, "refuse": _refuse_index, "op": op,
+            "refuse_scalar": _refuse_scalar, "status_for": _status,
+        }
+        for k, (spec, free) in enumerate(zip(outs, frees)):
+            space[f"free{k}"], space[f"size{k}"] = free, spec.nbytes
+        for k, (arg, run) in enumerate(packing):
+            space[f"pack{k}"] = run
+        source = _binding(kernel, ins, outs, [arg for arg, _ in packing], len(metas) > 1,
+                          numbers)
+        exec(compile(source, "<tinyml binding>", "exec"), space)
+        run: Callable[..., Any] = space["run"]
+        return run
+
+    def _nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
+        def run(*_: Any) -> Any:
+            buffers = tuple([self.pool.empty(spec.nbytes) for spec in outs])
+            return buffers if len(buffers) > 1 else buffers[0]
+
+        return run
+
+    # ---- threads
+
+    def _forget_workers(self) -> None:
+        self._workers = None
+
+    def _split(self, call: Callable[..., None], ranges: list[int], *args: Any) -> None:
+        """Run a kernel over ranges given by shape alone, on as many threads as are allowed."""
+        count = min(get_num_threads(), len(ranges))
+        if count == 1:
+            for meta in ranges:
+                call(meta, *args)
+            return
+        if self._workers is None or self._workers_count < count:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._workers = ThreadPoolExecutor(count, "tinyml")
+            self._workers_count = count
+        share = -(-len(ranges) // count)
+
+        def work(first: int) -> None:
+            for meta in ranges[first : first + share]:
+                call(meta, *args)
+
+        list(self._workers.map(work, range(0, len(ranges), share)))
+
+
+def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
+    """One run-time record per range; the cuts depend on the shape only."""
+    parts = max(1, min(kernel.extent, work // GRAIN))
+    cuts = [kernel.extent * k // parts for k in range(parts + 1)]
+    return [np.array([lo, hi, *kernel.meta], np.int64) for lo, hi in zip(cuts, cuts[1:])]
+
+
+def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: list[int],
+             many: bool, scalars: Sequence[DType]) -> str:
+    """The source of a function that allocates the outputs and calls the kernel."""
+    names = [f"a{k}" for k in range(len(ins))]
+    tensors = [n for n, spec in zip(names, ins) if isinstance(spec, Spec)]
+    numbers = [n for n, spec in zip(names, ins) if not isinstance(spec, Spec)]
+    lines = [f"def run({', '.join(names)}):"]
+    kinds = [value.kind for value in ins if isinstance(value, Scalar)]
+    for name, kind, dtype in zip(numbers, kinds, scalars):
+        if kind is int and dtype.is_integer:
+            low, high = integer_range(dtype)
+            lines.append(f"    if not {low} <= {name} <= {high}: refuse_scalar({name}, op)")
+    for k in range(len(outs)):
+        lines += ["    try:", f"        block = free{k}.pop()", "    except IndexError:",
+                  f"        block = take(size{k})", f"    o{k} = Buffer(block, free{k})"]
+    for k, arg in enumerate(packed):
+        lines.append(f"    q{k} = pack{k}({tensors[arg]})")
+        tensors[arg] = f"q{k}"
+    values = [f"{t}.ptr" for t in tensors] + [f"o{k}.ptr" for k in range(len(outs))] + numbers
+    if kernel.checks:
+        lines.append("    status = status_for()")
+        values.insert(0, "status.ctypes.data")
+    arguments = ", ".join(values)
+    lines.append(f"    split(large, ranges, {arguments})" if many else f"    call(meta, {arguments})")
+    if kernel.checks:
+        lines.append("    if status[2]: refuse(status, op)")
+    results = ", ".join(f"o{k}" for k in range(len(outs)))
+    lines.append(f"    return {results}")
+    return "\n".join(lines) + "\n"
+
+
+def _status() -> np.ndarray[Any, Any]:
+    return np.zeros(3, np.int64)
+
+
+def _refuse_index(status: np.ndarray[Any, Any], op: str) -> None:
+    index, size = int(status[0]), int(status[1])
+    raise OutOfRangeError(
+        f"index {index} is out of range for an axis of size {size}",
+        remedy=f"indices from {-size} to {size - 1}",
+    )
+
+
+def _refuse_scalar(value: int, op: str) -> None:
+    raise ArgumentError(f"the number {value} does not fit the data type it meets",
+                        remedy="cast the tensor to a wider type first")
+
+
+def open_device(number: int) -> CPU:
+    """The one CPU."""
+    return CPU()

@@ -1,0 +1,218 @@
+"""From a scheduled nest to the source of a Numba kernel: one text a word.
+
+A kernel is `k(meta, [status,] pointers..., numbers...)`. `meta` holds the range lo, hi, then sizes,
+strides and parameters; pointers are typed and indexed with run-time strides.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+from tinyml.dtypes import DType, integer_range
+from tinyml.emitter import Emitter, Words
+from tinyml.schedule import Loop, Program
+
+SHORT = {
+    "bool": "b1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
+    "uint16": "u16", "uint32": "u32", "uint64": "u64", "float32": "f32", "float64": "f64",
+}
+
+# One text a word; {t} is the result's type, {n} its number of bits. Where kinds differ, a dict.
+WORDS: Words = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "fma": {"float": "fma({0}, {1}, {2})", "int": "{0} * {1} + {2}"},
+    "neg": {"float": "-{0}", "int": "{t}(0) - {0}"},
+    "abs": {"float": "abs({0})", "int": "{0} if {0} >= {t}(0) else {t}(0) - {0}"},
+    "floordiv": "{0} // {1}",
+    "mod": "{0} % {1}",
+    "square": "{0} * {0}",
+    "reciprocal": "{t}(1) / {0}",
+    "sign": {
+        "float": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {0}",
+        "uint": "{t}(1) if {0} > 0 else {t}(0)",
+        "int": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {t}(0)",
+    },
+    "exp": "math.exp({0})",
+    "log": "math.log({0})",
+    "sqrt": "math.sqrt({0})",
+    "sin": "math.sin({0})",
+    "cos": "math.cos({0})",
+    "tanh": "math.tanh({0})",
+    "erf": "math.erf({0})",
+    "erfc": "math.erfc({0})",
+    "floor": {"float": "np.floor({0})", "int": "{0}"},
+    "pow": "{0} ** {1}",
+    "maximum": {
+        "float": "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
+        "int": "{0} if {0} >= {1} else {1}",
+    },
+    "minimum": {
+        "float": "{0} if ({0} <= {1}) | ({0} != {0}) else {1}",
+        "int": "{0} if {0} <= {1} else {1}",
+    },
+    "where": "{1} if {0} else {2}",
+    "equal": "{0} == {1}",
+    "not_equal": "{0} != {1}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+    "isnan": "{0} != {0}",
+    "logical_and": "{0} & {1}",
+    "logical_or": "{0} | {1}",
+    "logical_not": "not {0}",
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} ^ {1}",
+    "rotate": "({0} << {1}) | ({0} >> ({t}({n}) - {1}))",
+    "bitwise_left_shift": "({0} << {1}) if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}(0)",
+    "bitwise_right_shift": {
+        "int": "{0} >> ({1} if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}({n} - 1))",
+        "uint": "({0} >> {1}) if {1} < {t}({n}) else {t}(0)",
+    },
+}
+
+
+
+class Kernel(NamedTuple):
+    """The source of a kernel, and what it is called with.
+
+    `types` are those of its parameters, '*' marking pointers; `meta` its run-time integers from
+    position 2 on; `extent` the length of the range that may be split; `checks` whether it reports
+    indices out of range.
+    """
+
+    source: str
+    types: tuple[str, ...]
+    meta: list[int]
+    extent: int
+    checks: bool
+
+
+class Numba(Emitter):
+    """Python source that Numba compiles."""
+
+    language = "Numba"
+    words = WORDS
+
+    def type_name(self, dtype: DType) -> str:
+        """The name of a NumPy scalar type."""
+        return SHORT[dtype.name]
+
+    def literal(self, data: Any, dtype: DType) -> str:
+        """A constant of a type."""
+        if dtype.kind == "float":
+            return f"{SHORT[dtype.name]}({struct.unpack('<d', data)[0]!r})"
+        return repr(bool(data)) if dtype.kind == "bool" else f"{SHORT[dtype.name]}({data})"
+
+    def cast(self, name: str, have: DType, want: DType) -> str:
+        """A conversion; the bounds are exact in every float type."""
+        short = SHORT[want.name]
+        if want.kind == "bool":
+            return f"{name} != 0"
+        if have.kind == "bool":
+            return f"{short}(1) if {name} else {short}(0)"
+        if have.is_float and want.is_integer:
+            low, high = integer_range(want)
+            own = SHORT[have.name]
+            return (f"{short}(0) if {name} != {name} else {short}({low}) "
+                    f"if {name} <= {own}({low}.0) else {short}({high}) "
+                    f"if {name} >= {own}({high + 1}.0) else {short}({name})")
+        return f"{short}({name})"
+
+    def choose(self, condition: str, yes: str, no: str) -> str:
+        """Python's conditional expression."""
+        return f"({yes} if {condition} else {no})"
+
+    def convert(self, text: str, dtype: DType) -> str:
+        """Numba widens small integers and mixes; the result is brought back."""
+        return f"{SHORT[dtype.name]}({text})"
+
+    def declare(self, name: str, text: str, dtype: DType) -> str:
+        """Python declares by assigning."""
+        return f"{name} = {text}"
+
+    def assign(self, place: str, text: str) -> str:
+        """An assignment."""
+        return f"{place} = {text}"
+
+    def open_loop(self, axis: str, start: str, stop: str, step: int) -> str:
+        """A range."""
+        return f"for {axis} in range({start}, {stop}, {step}):"
+
+    def close_loop(self) -> str | None:
+        """Indentation ends it."""
+        return None
+
+    def check(self, name: str, index: str, extent: str) -> list[str]:
+        """The index before it was wrapped, the size and a flag go to `status`."""
+        return [
+            f"{name} = {index}",
+            f"if ({name} < 0) | ({name} >= {extent}):",
+            f"    status[0] = {name} if {name} >= 0 else {name} - {extent}",
+            f"    status[1] = {extent}",
+            "    status[2] = 1",
+            f"    {name} = i64(0)",
+        ]
+
+    def emit(self) -> Kernel:
+        """The kernel; its range runs over the outer parallel axes."""
+        program = self.program
+        inner = program.lane
+        if inner is None and program.par and not any(isinstance(s, Loop) for s in program.body):
+            inner = program.par[-1]
+        outer = [a for a in program.par if a != inner]
+        extent = 1
+        for axis in outer:
+            extent *= program.sizes[axis]
+        if inner is not None and program.lane is None and not outer:
+            extent = program.sizes[inner]
+            self.loop(inner, "lo", "hi", 1, program.body)
+        else:
+            self._outer(outer)
+            self._inner(inner)
+        return self._wrap(extent)
+
+    def _outer(self, outer: list[str]) -> None:
+        """A loop over the range, and the parallel axes that its points stand for."""
+        rest = outer[0] if len(outer) == 1 else "point"
+        self.write(self.open_loop(rest, "lo", "hi", 1))
+        self.depth += 1
+        for axis in reversed(outer[1:]):
+            size = self.size(axis)
+            self.write(f"{axis} = {rest} % {size}")
+            self.write(f"rest_{axis} = {rest} // {size}")
+            rest = f"rest_{axis}"
+        if len(outer) > 1:
+            self.write(f"{outer[0]} = {rest}")
+
+    def _inner(self, inner: str | None) -> None:
+        program = self.program
+        if inner is None:
+            self.body(program.body)
+        elif program.lane is None:
+            self.loop(inner, "0", self.size(inner), 1, program.body)
+        else:
+            self.lanes(inner, program.lanes, program.body)
+
+    def _wrap(self, extent: int) -> Kernel:
+        program = self.program
+        args = program.nest.args
+        numbers = ["float64" if d.is_float else "int64" for d in program.nest.scalars]
+        names = ["meta"] + (["status"] if program.checks else [])
+        names += [f"p{k}" for k in range(len(args))] + [f"x{k}" for k in range(len(numbers))]
+        types = ["*int64"] * (2 if program.checks else 1)
+        types += [f"*{a.dtype.storage}" for a in args] + numbers
+        head = [f"def k({', '.join(names)}):", "    lo = meta[0]", "    hi = meta[1]"]
+        head += [f"    m{j} = meta[{j + 2}]" for j in range(len(self.meta))]
+        source = "\n".join(head + self.lines) + "\n"
+        return Kernel(source, tuple(types), self.meta, extent, program.checks)
+
+
+def emit(program: Program) -> Kernel:
+    """The Numba kernel of a scheduled nest."""
+    return Numba(program).emit()

@@ -1,0 +1,157 @@
+"""Numba source to machine code, kept on disk as object code and loaded without importing numba."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tinyml.cache import folder, get, key, put
+from tinyml.errors import BuildError
+
+# Symbols that a process without numba resolves: the C library's mathematics and memory functions.
+ALLOWED = frozenset(
+    name + suffix
+    for name in ("exp", "log", "sin", "cos", "tan", "tanh", "erf", "erfc", "pow", "fmod",
+                 "floor", "ceil", "trunc", "rint", "fma", "sqrt")
+    for suffix in ("", "f")
+) | {"memcpy", "memset", "memmove"}
+
+_lock = threading.RLock()
+_loaded: dict[tuple[str, tuple[str, ...]], int] = {}
+_engine: Any = None
+_modules: list[Any] = []
+
+
+def _llvm() -> Any:
+    import llvmlite.binding
+
+    return llvmlite.binding
+
+
+def _linker() -> Any:
+    """The engine that places object code in memory; one for the process."""
+    global _engine
+    if _engine is None:
+        llvm = _llvm()
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+        _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        _modules.append(machine)
+    return _engine
+
+
+_salt_text = ""
+
+
+def _salt() -> str:
+    """What object code depends on beside its source: versions and the processor."""
+    global _salt_text
+    if not _salt_text:
+        llvm = _llvm()
+        package = os.path.dirname(os.path.dirname(llvm.__file__))
+        packages = os.path.dirname(package)
+        versions = sorted(
+            name for name in os.listdir(packages)
+            if name.startswith(("numba-", "llvmlite-")) and name.endswith(".dist-info")
+        )
+        features = llvm.get_host_cpu_features().flatten()
+        found = importlib.util.find_spec("numba")
+        origin = found.origin if found and found.origin else ""
+        _salt_text = "|".join([*versions, origin, llvm.get_host_cpu_name(), features])
+    return _salt_text
+
+
+def load(source: str, types: tuple[str, ...]) -> int:
+    """The address of a kernel, compiled now, or earlier and kept."""
+    address = _loaded.get((source, types))
+    if address is None:
+        with _lock:
+            address = _loaded.get((source, types))
+            if address is None:
+                address = _load(source, types)
+                _loaded[source, types] = address
+    return address
+
+
+def _load(source: str, types: tuple[str, ...]) -> int:
+    name = key("cpu-3", source, *types, _salt()) + ".o"
+    kept = get(name)
+    if kept is None:
+        symbol, code = build(source, types)
+        put(name, symbol.encode() + b"\0" + code)
+    else:
+        head, _, code = kept.partition(b"\0")
+        symbol = head.decode()
+    return place(symbol, code)
+
+
+def place(symbol: str, code: bytes) -> int:
+    """Put object code into memory; the address of its symbol."""
+    llvm = _llvm()
+    engine = _linker()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address: int = engine.get_function_address(symbol)
+    if not address:
+        raise BuildError(f"object code without its symbol {symbol!r}",
+                         remedy=f"delete the cache folder {folder()}")
+    return address
+
+
+def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
+    """Compile with Numba: (symbol, object code). BuildError names what is wrong."""
+    import numba
+
+    from tinyml.kernels.cpu import vocabulary
+
+    signature = numba.types.void(*[vocabulary.numba_type(t) for t in types])
+    space = dict(vocabulary.NAMES)
+    try:
+        name = symbol_name(source, types)
+        unique = source.replace("def k(", f"def {name}(", 1)
+        exec(compile(unique, "<tinyml kernel>", "exec"), space)
+        with vocabulary.superword_vectorisation():
+            compiled = numba.cfunc(signature, error_model="numpy")(space[name])
+        library = compiled._library
+        refuse_foreign(library.get_llvm_str())
+        return compiled._wrapper_name, bytes(library._get_compiled_object())
+    except BuildError:
+        raise
+    except Exception as error:
+        raise BuildError(f"Numba does not compile this kernel: {error}\n{source}") from error
+
+
+def symbol_name(source: str, types: tuple[str, ...]) -> str:
+    """A name that tells kernels apart: object code of many processes meets in one."""
+    return "k" + key(source, *types)[:16]
+
+
+def refuse_foreign(llvm_text: str) -> None:
+    """BuildError where code calls what a process without numba does not have.
+
+    Such a symbol (math.gamma, hypot, a complex exponential, an allocation) would end the process
+    when the object code is loaded again.
+    """
+    declared = re.findall(r"^declare [^@]*@\"?([\w.$]+)\"?\(", llvm_text, re.MULTILINE)
+    foreign = sorted({d for d in declared if not d.startswith("llvm.") and d not in ALLOWED})
+    if foreign:
+        raise BuildError(
+            f"the kernel needs {', '.join(foreign)}, which a process without numba does not have",
+            remedy="write it with the vocabulary's words",
+        )
+
+
+_CTYPES = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
+
+
+def function(address: int, types: tuple[str, ...], release_gil: bool) -> Callable[..., None]:
+    """A callable over addresses and numbers."""
+    make = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
+    args = [ctypes.c_void_p if t.startswith("*") else _CTYPES[t] for t in types]
+    return make(None, *args)(address)

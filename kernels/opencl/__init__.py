@@ -1,0 +1,366 @@
+"""OpenCL devices: memory by handles, nests compiled by the device's driver, one in-order queue."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.cache import folder, get, key, put
+from tinyml.dtypes import DType, integer_range
+from tinyml.errors import (
+    ArgumentError,
+    BuildError,
+    DeviceError,
+    DTypeError,
+    ForkedDeviceError,
+    OutOfRangeError,
+)
+from tinyml.kernels.opencl.emit import Kernel, emit
+from tinyml.lower import Scalar
+from tinyml.nest import Nest
+from tinyml.pool import Block, Buffer, Pool, memory_budget
+from tinyml.schedule import schedule
+from tinyml.spec import Spec
+
+GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
+PROBE_SECONDS = 120
+
+
+class View:
+    """A part of another buffer: its handle, and an offset in elements."""
+
+    __slots__ = ("ptr", "offset", "owner")
+
+    def __init__(self, ptr: Any, offset: int, owner: Any) -> None:
+        self.ptr = ptr
+        self.offset = offset
+        self.owner = owner
+
+
+def _ask(*arguments: str) -> Any:
+    """Run probe.py in a child process: a bad driver must not take this one with it."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
+    try:
+        child = subprocess.run(
+            [sys.executable, "-W", "ignore", script, *arguments],
+            capture_output=True, text=True, timeout=PROBE_SECONDS, check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return json.loads(child.stdout) if child.returncode == 0 and child.stdout else None
+
+
+def probe() -> list[dict[str, Any]]:
+    """Every OpenCL device with what it can do, usable ones first, from the cache where known."""
+    import pyopencl as cl
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            driver = "|".join(
+                f"{p.name} {p.version} {d.name} {d.driver_version}"
+                for p in cl.get_platforms() for d in p.get_devices()
+            )
+    except cl.Error:
+        return []
+    name = key("probe-1", driver, sys.executable) + ".json"
+    kept = get(name)
+    if kept is not None:
+        found: list[dict[str, Any]] = json.loads(kept)
+        return found
+    found = _ask() or []
+    for entry in found:
+        result = _ask(str(entry["platform"]), str(entry["device"]))
+        entry.update(result or {"basic": False, "basic_error": "the probe crashed or hung"})
+    found.sort(key=lambda entry: not entry["basic"])
+    put(name, json.dumps(found).encode())
+    return found
+
+
+@contextlib.contextmanager
+def _build_lock() -> Iterator[None]:
+    """One process builds at a time: PoCL's own cold cache fails under many."""
+    try:
+        import fcntl
+
+        os.makedirs(folder(), mode=0o700, exist_ok=True)
+        file = open(os.path.join(folder(), "build.lock"), "a", encoding="ascii")  # noqa: SIM115
+    except (ImportError, OSError):
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class OpenCL:
+    """One OpenCL device."""
+
+    def __init__(self, number: int, entry: dict[str, Any]) -> None:
+        import pyopencl as cl
+
+        self.cl = cl
+        self.name = f"opencl:{number}" if number else "opencl"
+        self.entry = entry
+        self._device = cl.get_platforms()[entry["platform"]].get_devices()[entry["device"]]
+        self._context = cl.Context([self._device])
+        self._queue = cl.CommandQueue(self._context)
+        limit = memory_budget(int(self._device.global_mem_size))
+        self.pool = Pool(self.name, self._raw, limit)
+        self.reads = 0
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._programs: dict[str, Any] = {}
+        self._status = self._upload(np.zeros(3, np.int32))
+        self._tags: list[str] = []
+        self._unread = False
+        correct = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
+        exact = bool(self._device.single_fp_config & correct)
+        self._options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else []
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or other == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    # ---- memory
+
+    def _raw(self, nbytes: int) -> Block:
+        if nbytes > self._device.max_mem_alloc_size:
+            raise MemoryError(f"one allocation may have {self._device.max_mem_alloc_size} bytes")
+        try:
+            flags = self.cl.mem_flags.READ_WRITE
+            return self.cl.Buffer(self._context, flags, nbytes), None
+        except self.cl.Error as error:
+            raise MemoryError(str(error)) from None
+
+    def _here(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedDeviceError(
+                f"device {self.name} was opened before this process was forked",
+                remedy="start child processes with the 'spawn' method",
+            )
+
+    def empty(self, nbytes: int) -> Buffer:
+        """New memory, its content undefined."""
+        self._here()
+        return self.pool.empty(nbytes)
+
+    def _upload(self, array: np.ndarray[Any, Any]) -> Buffer:
+        buffer = self.pool.empty(array.nbytes)
+        if array.nbytes:
+            self.cl.enqueue_copy(self._queue, buffer.ptr, array, is_blocking=True)
+        return buffer
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Buffer:
+        """New memory with the content of a dense array."""
+        self._here()
+        return self._upload(array)
+
+    def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
+        """A read-only copy of a tensor's content; raises what went wrong before it."""
+        self._here()
+        self.reads += 1
+        low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
+        high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
+        span = np.empty(high - low + 1 if spec.size else 0, spec.dtype.numpy)
+        itemsize = spec.dtype.itemsize
+        if spec.size:
+            start = (buffer.offset + low) * itemsize
+            self.cl.enqueue_copy(self._queue, span, buffer.ptr, src_offset=start, is_blocking=True)
+        self._raise_reports()
+        array: np.ndarray[Any, Any] = np.ndarray(
+            spec.shape, spec.dtype.numpy, span.data, -low * itemsize,
+            tuple(s * itemsize for s in spec.strides),
+        ) if spec.size else np.empty(spec.shape, spec.dtype.numpy)
+        array.flags.writeable = False
+        return array
+
+    def view(self, buffer: Any, offset: int, spec: Spec) -> View:
+        """The same memory, `offset` elements further on."""
+        return View(buffer.ptr, buffer.offset + offset, buffer)
+
+    def supports(self, dtype: DType) -> bool:
+        """Whether the device computes with this type."""
+        return dtype.name != "float64" or bool(self.entry.get("fp64"))
+
+    def synchronize(self) -> None:
+        """Wait for the queue; raise what went wrong."""
+        self._here()
+        self._queue.finish()
+        self._raise_reports()
+
+    def in_use(self) -> int:
+        """Bytes held by tensors."""
+        return self.pool.in_use()
+
+    def _raise_reports(self) -> None:
+        """An index out of range is reported on the device and raised at the next wait."""
+        if not self._unread:
+            return
+        status = np.zeros(3, np.int32)
+        with self._lock:
+            self._unread = False
+            self.cl.enqueue_copy(self._queue, status, self._status.ptr, is_blocking=True)
+            if status[0]:
+                zero = np.zeros(3, np.int32)
+                self.cl.enqueue_copy(self._queue, self._status.ptr, zero, is_blocking=True)
+        if status[0]:
+            size = int(status[2])
+            error = OutOfRangeError(
+                f"index {int(status[1])} is out of range for an axis of size {size}",
+                remedy=f"indices from {-size} to {size - 1}",
+            )
+            raise error.during(self._tags[int(status[0]) - 1], f"tensors on {self.name}")
+
+    # ---- execution
+
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec],
+                op: str) -> Callable[..., Any]:
+        """A function from input buffers and numbers to output buffers that runs the nest."""
+        self._here()
+        for instr in nest.code:
+            if not self.supports(instr.dtype):
+                raise DTypeError(f"device {self.name} has no {instr.dtype.name}",
+                                 remedy="float32, or device='cpu'")
+        if any(spec.size == 0 for spec in outs):
+            return self._nothing(outs)
+        tensors = [spec for spec in ins if isinstance(spec, Spec)]
+        kernel = emit(schedule(nest, [spec.strides for spec in (*tensors, *outs)]))
+        with self._lock:
+            return self._bind(kernel, ins, outs, op, nest.scalars)
+
+    def _nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
+        def run(*_: Any) -> Any:
+            buffers = tuple([self.pool.empty(spec.nbytes) for spec in outs])
+            return buffers if len(buffers) > 1 else buffers[0]
+
+        return run
+
+    def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+              numbers: Sequence[DType]) -> Callable[..., Any]:
+        compiled = self.cl.Kernel(self._program(kernel.source), "k")
+        meta = self._upload(np.array([kernel.extent, *kernel.meta], np.int64))
+        head: list[Any] = [meta.ptr]
+        if kernel.checks:
+            self._tags.append(op)
+            head += [self._status.ptr, np.int32(len(self._tags))]
+        is_tensor = [isinstance(spec, Spec) for spec in ins]
+        scalar_specs = [value for value in ins if isinstance(value, Scalar)]
+        converters = [_converter(s.kind, d) for s, d in zip(scalar_specs, numbers)]
+        sizes = [spec.nbytes for spec in outs]
+        groups = ((-(-kernel.extent // GROUP)) * GROUP,)
+        local = (GROUP,)
+        enqueue, queue, lock = self.cl.enqueue_nd_range_kernel, self._queue, self._lock
+        empty, here = self.pool.empty, self._here
+        single = len(outs) == 1
+
+        def run(*values: Any) -> Any:
+            here()
+            results = [empty(size) for size in sizes]
+            arguments = list(head)
+            scalars = []
+            for value, tensor in zip(values, is_tensor):
+                if tensor:
+                    arguments += (value.ptr, np.int64(value.offset))
+                else:
+                    scalars.append(value)
+            for result in results:
+                arguments += (result.ptr, _NO_OFFSET)
+            arguments += [convert(value) for convert, value in zip(converters, scalars)]
+            with lock:
+                compiled.set_args(*arguments)
+                enqueue(queue, compiled, groups, local)
+                if kernel.checks:
+                    self._unread = True
+            _ = meta  # the run-time integers live as long as the plan
+            return results[0] if single else tuple(results)
+
+        return run
+
+    def _program(self, source: str) -> Any:
+        program = self._programs.get(source)
+        if program is None:
+            program = self._build(source)
+            self._programs[source] = program
+        return program
+
+    def _build(self, source: str) -> Any:
+        """From the cached binary, or from source; BuildError shows the driver's log."""
+        cl = self.cl
+        name = key("opencl-1", source, self.entry["driver"], self.entry["name"],
+                         " ".join(self._options)) + ".bin"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # drivers print remarks of their own
+            kept = get(name)
+            if kept is not None:
+                try:
+                    program = cl.Program(self._context, [self._device], [kept])
+                    return program.build(self._options, cache_dir=False)
+                except cl.Error:
+                    pass  # a driver that changed without a new version: build anew
+            try:
+                with _build_lock():
+                    program = cl.Program(self._context, source)
+                    program.build(self._options, cache_dir=False)
+            except cl.Error as error:
+                numbered = "\n".join(f"{k:4d} {line}" for k, line in
+                                     enumerate(source.splitlines(), 1))
+                raise BuildError(f"the driver of {self.name} does not build this kernel: {error}\n"
+                                 f"{numbered}") from None
+            binary = program.get_info(cl.program_info.BINARIES)[0]
+        put(name, bytes(binary))
+        return program
+
+
+_NO_OFFSET = np.int64(0)
+
+
+def _converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
+    """How a Python number becomes a kernel argument of the type it meets."""
+    if dtype.is_float:
+        return dtype.numpy.type
+    if not dtype.is_integer:
+        return np.int64
+    low, high = integer_range(dtype)
+
+    def convert(value: int) -> Any:
+        if not low <= value <= high:
+            raise ArgumentError(f"the number {value} does not fit {dtype.name}",
+                                remedy="cast the tensor to a wider type first")
+        return np.int64(value if value < 1 << 63 else value - (1 << 64))
+
+    return convert
+
+
+def open_device(number: int) -> OpenCL:
+    """OpenCL device `number`, in the order in which probing prefers them."""
+    try:
+        import pyopencl  # noqa: F401
+    except ImportError as error:
+        raise DeviceError(f"pyopencl cannot be imported: {error}",
+                          remedy="pip install pyopencl") from None
+    usable = [entry for entry in probe() if entry["basic"]]
+    if number >= len(usable):
+        raise DeviceError(
+            f"no OpenCL device {number}: {len(usable)} usable",
+            remedy="install an OpenCL driver (Debian, Ubuntu: apt install pocl-opencl-icd); "
+            "`tinyml doctor` shows what was tried",
+        )
+    return OpenCL(number, usable[number])

@@ -1,0 +1,217 @@
+"""From a scheduled nest to the source of an OpenCL C kernel: one text a word.
+
+A kernel is `k(meta, [status,] buffer and offset..., numbers...)`; one work-item computes one point
+of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, NamedTuple
+
+from tinyml.dtypes import DType, integer_range
+from tinyml.emitter import Emitter, Words
+from tinyml.schedule import Program
+
+TYPES = {
+    "bool": "bool", "int8": "char", "int16": "short", "int32": "int", "int64": "long",
+    "uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong",
+    "float32": "float", "float64": "double",
+}
+
+# One text a word; {t} is the result's type, {n} its number of bits. Where kinds differ, a dict.
+WORDS: Words = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "fma": {"float": "fma({0}, {1}, {2})", "int": "{0} * {1} + {2}"},
+    "neg": "-{0}",
+    "abs": {"float": "fabs({0})", "uint": "{0}", "int": "{0} < 0 ? -{0} : {0}"},
+    "floordiv": "{0} / {1} - ({0} % {1} < 0 ? 1 : 0)",
+    "mod": "({0} % {1} + {1}) % {1}",
+    "square": "{0} * {0}",
+    "reciprocal": "({t})1 / {0}",
+    "sign": {
+        "float": "{0} > 0 ? ({t})1 : {0} < 0 ? ({t})-1 : {0}",
+        "uint": "{0} > 0 ? ({t})1 : ({t})0",
+        "int": "{0} > 0 ? ({t})1 : {0} < 0 ? ({t})-1 : ({t})0",
+    },
+    "exp": "exp({0})",
+    "log": "log({0})",
+    "sqrt": "sqrt({0})",
+    "sin": "sin({0})",
+    "cos": "cos({0})",
+    "tanh": "tanh({0})",
+    "erf": "erf({0})",
+    "erfc": "erfc({0})",
+    "floor": {"float": "floor({0})", "int": "{0}"},
+    "pow": "pow({0}, {1})",
+    "maximum": {
+        "float": "({0} >= {1} || isnan({0})) ? {0} : {1}",
+        "int": "{0} >= {1} ? {0} : {1}",
+    },
+    "minimum": {
+        "float": "({0} <= {1} || isnan({0})) ? {0} : {1}",
+        "int": "{0} <= {1} ? {0} : {1}",
+    },
+    "where": "{0} ? {1} : {2}",
+    "equal": "{0} == {1}",
+    "not_equal": "{0} != {1}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+    "isnan": "isnan({0}) != 0",
+    "logical_and": "{0} && {1}",
+    "logical_or": "{0} || {1}",
+    "logical_not": "!{0}",
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} ^ {1}",
+    "rotate": "rotate({0}, {1})",
+    "bitwise_left_shift": "((ulong){1} < {n}) ? ({t})({0} << {1}) : ({t})0",
+    "bitwise_right_shift": {
+        "int": "{0} >> (((ulong){1} < {n}) ? {1} : ({t})({n} - 1))",
+        "uint": "((ulong){1} < {n}) ? ({t})({0} >> {1}) : ({t})0",
+    },
+}
+
+# The checked index before it was wrapped, and the size; the first to come is kept.
+REPORT = "if (atomic_cmpxchg(status, 0, tag) == 0) {{ status[1] = (int)({0}); status[2] = (int)({1}); }}"
+
+
+class Kernel(NamedTuple):
+    """The source of a kernel, its run-time integers from position 1 on, and its points."""
+
+    source: str
+    meta: list[int]
+    extent: int
+    checks: bool
+
+
+class OpenCLC(Emitter):
+    """OpenCL C source."""
+
+    language = "OpenCL C"
+    words = WORDS
+
+    def type_name(self, dtype: DType) -> str:
+        """The type of a value."""
+        return TYPES[dtype.name]
+
+    def literal(self, data: Any, dtype: DType) -> str:
+        """A constant, floats by their exact hexadecimal form."""
+        if dtype.kind == "float":
+            value = struct.unpack("<d", data)[0]
+            short = dtype.bits == 32
+            if math.isnan(value):
+                return f"(({TYPES[dtype.name]})NAN)"
+            if math.isinf(value):
+                return f"({'-' if value < 0 else ''}({TYPES[dtype.name]})INFINITY)"
+            rounded = struct.unpack("f", struct.pack("f", value))[0] if short else value
+            return f"({rounded.hex()}{'f' if short else ''})"
+        if dtype.kind == "bool":
+            return "true" if data else "false"
+        if data == -(1 << 63):
+            return "LONG_MIN"
+        suffix = "UL" if dtype.kind == "uint" else "L"
+        return f"(({TYPES[dtype.name]})({data}{suffix}))"
+
+    def cast(self, name: str, have: DType, want: DType) -> str:
+        """A conversion; convert_sat is not used, since drivers differ on NaN."""
+        kind = TYPES[want.name]
+        if want.kind == "bool":
+            return f"{name} != 0"
+        if have.is_float and want.is_integer:
+            low, high = integer_range(want)
+            own = TYPES[have.name]
+            least = self.literal(low, want)
+            most = self.literal(high, want)
+            return (f"isnan({name}) ? ({kind})0 : {name} <= ({own}){float(low).hex()} ? {least} : "
+                    f"{name} >= ({own}){float(high + 1).hex()} ? {most} : ({kind}){name}")
+        return f"({kind}){name}"
+
+    def choose(self, condition: str, yes: str, no: str) -> str:
+        """C's conditional expression."""
+        return f"({condition} ? {yes} : {no})"
+
+    def convert(self, text: str, dtype: DType) -> str:
+        """C widens small integers; the result is brought back."""
+        return f"({TYPES[dtype.name]})({text})"
+
+    def declare(self, name: str, text: str, dtype: DType) -> str:
+        """A typed definition."""
+        return f"{TYPES[dtype.name]} {name} = {text};"
+
+    def assign(self, place: str, text: str) -> str:
+        """An assignment."""
+        return f"{place} = {text};"
+
+    def open_loop(self, axis: str, start: str, stop: str, step: int) -> str:
+        """A for statement."""
+        return f"for (long {axis} = {start}; {axis} < {stop}; {axis} += {step}) {{"
+
+    def close_loop(self) -> str | None:
+        """A brace."""
+        return "}"
+
+    def check(self, name: str, index: str, extent: str) -> list[str]:
+        """Out of range, the status buffer keeps the first report."""
+        original = f"{name} >= 0 ? {name} : {name} - {extent}"
+        return [
+            f"long {name} = {index};",
+            f"if ({name} < 0 || {name} >= {extent}) {{",
+            f"    {REPORT.format(original, extent)}",
+            f"    {name} = 0;",
+            "}",
+        ]
+
+    def emit(self) -> Kernel:
+        """The kernel; a work-item beyond the last point returns."""
+        program = self.program
+        extent = 1
+        for axis in program.par:
+            extent *= program.sizes[axis]
+        self.write("long point = get_global_id(0);")
+        self.write("if (point >= meta[0]) return;")
+        position = len(self.lines)
+        rest = "point"
+        for axis in reversed(program.par[1:]):
+            size = self.size(axis)
+            self.write(f"long {axis} = {rest} % {size};")
+            self.write(f"long rest_{axis} = {rest} / {size};")
+            rest = f"rest_{axis}"
+        if program.par:
+            self.write(f"long {program.par[0]} = {rest};")
+        self.body(program.body)
+        reads = [f"    const long m{j} = meta[{j + 1}];" for j in range(len(self.meta))]
+        self.lines[position:position] = reads
+        return Kernel(self._wrap(), self.meta, extent, program.checks)
+
+    def _wrap(self) -> str:
+        program = self.program
+        params = ["__global const long *meta"]
+        if program.checks:
+            params += ["volatile __global int *status", "int tag"]
+        head = []
+        for k, arg in enumerate(program.nest.args):
+            kind = "uchar" if arg.dtype.kind == "bool" else TYPES[arg.dtype.name]
+            const = "const " if arg.role == "in" else ""
+            params += [f"__global {const}{kind} *b{k}", f"long f{k}"]
+            head.append(f"    __global {const}{kind} *p{k} = b{k} + f{k};")
+        for k, dtype in enumerate(program.nest.scalars):
+            params.append(f"{'long' if not dtype.is_float else TYPES[dtype.name]} x{k}")
+        pragma = ""
+        if any(i.dtype.name == "float64" for i in program.code):
+            pragma = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
+        signature = f"__kernel void k({', '.join(params)})"
+        return "\n".join([
+            f"{pragma}#pragma OPENCL FP_CONTRACT OFF", f"{signature} {{", *head, *self.lines, "}", ""
+        ])
+
+
+def emit(program: Program) -> Kernel:
+    """The OpenCL C kernel of a scheduled nest."""
+    return OpenCLC(program).emit()

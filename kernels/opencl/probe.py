@@ -1,0 +1,79 @@
+"""What an OpenCL device can do, found out by running tiny kernels; a script for a child process.
+
+`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tries one and prints JSON.
+A driver that crashes or hangs takes this process with it, and nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+TRIALS = {
+    "basic": ("float", "#pragma OPENCL FP_CONTRACT OFF\n", 4),
+    "fp64": ("double", "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n", 8),
+    "fp16": ("half", "#pragma OPENCL EXTENSION cl_khr_fp16 : enable\n", 2),
+}
+SOURCE = """__kernel void k(__global {t} *x) {{
+    size_t i = get_global_id(0);
+    x[i] = x[i] * ({t})2 + ({t})1;
+}}"""
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Every device, the preferred first: GPUs, then PoCL, then whatever else there is."""
+    import pyopencl as cl
+
+    found = []
+    for p, platform in enumerate(cl.get_platforms()):
+        for d, device in enumerate(platform.get_devices()):
+            gpu = bool(device.type & cl.device_type.GPU)
+            pocl = "Portable Computing Language" in platform.name
+            simulator = "grind" in platform.name.lower()
+            found.append({
+                "platform": p, "device": d, "name": device.name.strip(),
+                "driver": f"{platform.name} {platform.version} {device.driver_version}",
+                "order": 0 if gpu else 3 if simulator else 1 if pocl else 2,
+            })
+    return sorted(found, key=lambda entry: (entry["order"], entry["platform"], entry["device"]))
+
+
+def trial(p: int, d: int) -> dict[str, Any]:
+    """What works on one device."""
+    import numpy as np
+    import pyopencl as cl
+
+    device = cl.get_platforms()[p].get_devices()[d]
+    context = cl.Context([device])
+    queue = cl.CommandQueue(context)
+    result: dict[str, Any] = {}
+    for name, (kind, pragma, size) in TRIALS.items():
+        try:
+            program = cl.Program(context, pragma + SOURCE.format(t=kind))
+            program.build(cache_dir=False)
+            values = np.full(64, 3, f"f{size}")
+            buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, values.nbytes)
+            cl.enqueue_copy(queue, buffer, values)
+            kernel = cl.Kernel(program, "k")
+            kernel.set_args(buffer)
+            cl.enqueue_nd_range_kernel(queue, kernel, (64,), (64,))
+            cl.enqueue_copy(queue, values, buffer)
+            result[name] = bool((values == 7).all())
+        except cl.Error as error:
+            result[name] = False
+            result[f"{name}_error"] = str(error)[:500]
+    return result
+
+
+def main(arguments: list[str]) -> int:
+    """The command line."""
+    if arguments:
+        print(json.dumps(trial(int(arguments[0]), int(arguments[1]))))
+    else:
+        print(json.dumps(candidates()))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

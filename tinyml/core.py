@@ -1,0 +1,598 @@
+"""One Tensor, one `apply`: an op is executed, or becomes a line of a graph, and then is recorded.
+
+`Data` is what a tensor is: a buffer (or a graph's variable), a spec, and how it was made, if a
+gradient may be asked for. `Node` is how it was made; it holds values, never tensors, so there are
+no reference cycles and memory is freed without the collector.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyml.dtypes import as_dtype
+from tinyml.errors import (
+    ArgumentTypeError,
+    DTypeError,
+    GradientError,
+    KernelNotFound,
+    MixedDeviceError,
+    TinyMLError,
+)
+from tinyml.lower import NotOneNest, Scalar, lower
+from tinyml.op import Application, Op, Var, attribute_key, find
+from tinyml.registry import Call
+from tinyml.registry import device as find_device
+from tinyml.registry import find as find_kernels
+from tinyml.spec import Spec, make_spec
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+MEMO_LIMIT = 1024  # plans kept per op; a loop over ever new shapes must not grow without bound
+SCALARS = (bool, int, float)
+
+
+class State(threading.local):
+    """What a thread is doing: whether it records, and how deep in differentiations it is."""
+
+    recording = True
+    depth = 0
+
+
+STATE = State()
+
+
+class Node:
+    """How a value was made: op, attributes, inputs with their values and nodes, result.
+
+    `low` is the least depth of any leaf that it depends on: a backward pass records itself only
+    when an outer differentiation can see it. `y` is kept only where a rule reads it.
+    """
+
+    __slots__ = ("op", "attrs", "bufs", "specs", "parents", "y", "outs", "low")
+
+    def __init__(self, op: Op | None, attrs: Any, bufs: tuple[Any, ...], specs: tuple[Any, ...],
+                 parents: tuple[Node | None, ...], y: Any, outs: tuple[Spec, ...],
+                 low: int) -> None:
+        self.op = op
+        self.attrs = attrs
+        self.bufs = bufs
+        self.specs = specs
+        self.parents = parents
+        self.y = y
+        self.outs = outs
+        self.low = low
+
+
+class Leaf(Node):
+    """Where differentiation ends: a value with respect to which a gradient is asked for."""
+
+    __slots__ = ("grad",)
+
+    def __init__(self, spec: Spec, low: int, parent: Node | None = None) -> None:
+        super().__init__(None, None, (), (), (parent,) if parent else (), None, (spec,), low)
+        self.grad: Any = None
+
+
+class Data:
+    """What a tensor is: buffer, spec, node."""
+
+    __slots__ = ("buf", "spec", "node", "__weakref__")
+
+    def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
+        self.buf = buf
+        self.spec = spec
+        self.node = node
+
+
+_Tensor: Any = Data
+
+
+def adopt(cls: type) -> None:
+    """Make `cls`, a subclass of Data without slots of its own, the one class of tensors."""
+    global _Tensor
+    _Tensor = cls
+
+
+def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
+    """A tensor of these parts."""
+    tensor: Tensor = _Tensor(buf, spec, node)
+    return tensor
+
+
+class Planned:
+    """An op on given layouts, ready to run."""
+
+    __slots__ = ("run", "outs", "attrs", "how", "single")
+
+    def __init__(self, run: Callable[..., Any], outs: tuple[Spec, ...], attrs: dict[str, Any],
+                 how: str, single: bool) -> None:
+        self.run = run
+        self.outs = outs
+        self.attrs = attrs
+        self.how = how
+        self.single = single
+
+
+# ---- the one path
+
+
+def apply(op: Op, *xs: Any, **attrs: Any) -> Any:
+    """Apply an op to tensors and Python numbers; the one path of every operation.
+
+    Returns a tensor, or a tuple of them for an op of several outputs. Raises the TinyMLError that
+    the op's shape rule raises, with op, inputs and the user's line.
+    """
+    key: Any = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
+    if attrs:
+        key = (key, attribute_key(attrs))
+    plan: Planned | None = op.memo.get(key)
+    if plan is None:
+        return _first(op, xs, attrs, key)
+    if STATE.recording:
+        for x in xs:
+            if isinstance(x, Data) and x.node is not None:
+                return _record(op, plan, xs)
+    return _execute(plan, xs)
+
+
+def _execute(plan: Planned, xs: Sequence[Any]) -> Any:
+    result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
+    if plan.single:
+        return _Tensor(result, plan.outs[0])
+    return tuple([_Tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
+
+
+def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any], key: Any) -> Any:
+    """A call for which there is no plan yet: convert, check, plan, or trace."""
+    xs = _operands(op, xs)
+    if any(isinstance(x, Data) and x.spec.symbolic for x in xs):
+        return _trace(op, xs, attrs)
+    key = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
+    if attrs:
+        key = (key, attribute_key(attrs))
+    plan = op.memo.get(key)
+    if plan is None:
+        try:
+            plan = make_plan(op, [x.spec if isinstance(x, Data) else type(x) for x in xs], attrs)
+        except TinyMLError as error:
+            raise error.during(op.name, describe(xs)) from error.__cause__
+        if len(op.memo) >= MEMO_LIMIT:
+            op.memo.clear()
+        op.memo[key] = plan
+    try:
+        if STATE.recording and any(isinstance(x, Data) and x.node is not None for x in xs):
+            return _record(op, plan, xs)
+        return _execute(plan, xs)
+    except TinyMLError as error:
+        raise error.during(op.name, describe(xs)) from error.__cause__
+
+
+def describe(xs: Sequence[Any]) -> str:
+    """Operands for an error message."""
+    return ", ".join(repr(x.spec) if isinstance(x, Data) else repr(x) for x in xs)
+
+
+def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
+    """Tensors and numbers as they are; arrays and lists as tensors on the others' device."""
+    if any(type(x) not in SCALARS and not isinstance(x, Data) for x in xs) or not any(
+        isinstance(x, Data) for x in xs
+    ):
+        device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
+        tensors = any(isinstance(x, Data) for x in xs)
+        return [x if isinstance(x, Data) or (tensors and type(x) in SCALARS)
+                else upload(op_array(x), device) for x in xs]
+    return list(xs)
+
+
+def op_array(value: Any) -> np.ndarray[Any, Any]:
+    """A NumPy array of a number, a nested list or an array; ArgumentTypeError for others."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value)
+    if type(value) in SCALARS or isinstance(value, (list, tuple)):
+        try:
+            array = np.asarray(value)
+        except (ValueError, OverflowError) as error:
+            raise ArgumentTypeError(f"no tensor from {value!r:.80}: {error}") from None
+        if array.dtype == np.float64:
+            return array.astype(np.float32)
+        return array
+    raise ArgumentTypeError(
+        f"an operand is a {type(value).__name__}", remedy="a tensor, a number, a NumPy array or a list"
+    )
+
+
+def upload(array: np.ndarray[Any, Any], device: Any = None, dtype: Any = None) -> Tensor:
+    """A tensor with the content of an array; DTypeError where its type has no counterpart."""
+    wanted = as_dtype(array.dtype if dtype is None else dtype)
+    target = find_device(device)
+    if not target.supports(wanted):
+        raise DTypeError(f"device {target.name} has no {wanted.name}", remedy="float32")
+    spec = make_spec(array.shape, wanted, target)
+    dense = np.ascontiguousarray(array, wanted.numpy).reshape(array.shape)
+    return make(target.upload(dense), spec)
+
+
+# ---- planning
+
+
+def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
+    """How an op runs on these layouts: kernel, else view, else nest, else body."""
+    tensors = [spec for spec in specs if isinstance(spec, Spec)]
+    device = tensors[0].device
+    for spec in tensors:
+        if spec.device is not device:
+            raise MixedDeviceError(
+                f"tensors of {device} and {spec.device} in one operation",
+                remedy=f"move one with .to({str(device)!r})",
+            )
+    if op.canon is not None:
+        attrs = op.canon(*specs, **attrs)
+    result = op.infer(*specs, **attrs)
+    outs = result if isinstance(result, tuple) else (result,)
+    single = not isinstance(result, tuple)
+    for spec in outs:
+        if not device.supports(spec.dtype):
+            raise DTypeError(f"device {device.name} has no {spec.dtype.name}",
+                             remedy="float32, or device='cpu'")
+    call = Call(op, tuple(specs), attrs, outs, device)
+    for candidate in find_kernels(op.name, device.name):
+        plan = candidate(call)
+        if plan is not None:
+            return Planned(plan.run, plan.outs, attrs, plan.how, single)
+    if op.view is not None:
+        layout = op.view(specs[0], **attrs)
+        if layout is not None:
+            return _plan_view(call, layout)
+    if op.nest is not None or op.push is not None or op.body is not None:
+        return _plan_nest(call, single)
+    raise KernelNotFound(
+        f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
+        remedy=f"register one with @kernel({op.name!r}, {device.name.partition(':')[0]!r})",
+    )
+
+
+def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
+    strides, offset = layout
+    out = call.outs[0]
+    spec = make_spec(out.shape, out.dtype, out.device, strides)
+    device = call.device
+
+    def run(buf: Any) -> Any:
+        return device.view(buf, offset, spec) if offset else buf
+
+    return Planned(run, (spec,), call.attrs, "view", True)
+
+
+def _plan_nest(call: Call, single: bool) -> Planned:
+    """One launch where op or body are one nest, else the body's ops one by one."""
+    op = call.op
+    inputs: list[Any] = []
+    for spec in call.ins:
+        numbers = sum(isinstance(i, Scalar) for i in inputs)
+        inputs.append(Var(None, 0, symbolic(spec)) if isinstance(spec, Spec)
+                      else Scalar(spec, numbers))
+    try:
+        outputs = _outputs(op, inputs, call)
+        nest = lower(outputs, inputs)
+    except NotOneNest:
+        return Planned(_run_body(call), call.outs, call.attrs, "body", single)
+    ins = [i if isinstance(i, Scalar) else spec for i, spec in zip(inputs, call.ins)]
+    run = call.device.prepare(nest, ins, call.outs, op.name)
+    return Planned(run, call.outs, call.attrs, "nest", single)
+
+
+def symbolic(spec: Spec) -> Spec:
+    """The spec of a graph's variable of this shape, dtype and device."""
+    return make_spec(spec.shape, spec.dtype, spec.device, None, True)
+
+
+def _outputs(op: Op, inputs: list[Any], call: Call) -> list[Var]:
+    """The graph of an op: itself, or its body's ops."""
+    if op.nest is not None or op.push is not None:
+        app = Application(op, tuple(inputs), call.attrs, call.outs)
+        return [Var(app, k, symbolic(spec)) for k, spec in enumerate(call.outs)]
+    weak = next(i.spec for i in inputs if isinstance(i, Var))
+    values = []
+    for value in inputs:
+        if isinstance(value, Scalar):
+            value.var = Var(None, 0, make_spec((), weak.dtype, weak.device, None, True))
+            value = value.var
+        values.append(make(value, value.spec))
+    body: Any = op.body
+    with paused():
+        result = body(*values, **call.attrs)
+    results = result if isinstance(result, tuple) else (result,)
+    for tensor, spec in zip(results, call.outs):
+        if not isinstance(tensor.buf, Var):
+            raise NotOneNest
+        if tensor.spec.shape != spec.shape or tensor.spec.dtype is not spec.dtype:
+            raise KernelNotFound(f"the body of {op.name!r} gives {tensor.spec}, its rule {spec}")
+    return [tensor.buf for tensor in results]
+
+
+def _run_body(call: Call) -> Callable[..., Any]:
+    body: Any = call.op.body
+    if body is None:
+        raise KernelNotFound(f"op {call.op.name!r} cannot run on {call.device.name}")
+
+    def run(*values: Any) -> Any:
+        xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, call.ins)]
+        with paused():
+            result = body(*xs, **call.attrs)
+            results = result if isinstance(result, tuple) else (result,)
+            bufs = tuple([
+                tensor.buf if tensor.spec is spec else apply(find("copy"), tensor).buf
+                for tensor, spec in zip(results, call.outs)
+            ])
+        return bufs if isinstance(result, tuple) else bufs[0]
+
+    return run
+
+
+def _trace(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """A line of the graph under construction; a composite becomes its body's lines."""
+    for x in xs:
+        if isinstance(x, Data) and not x.spec.symbolic:
+            raise NotOneNest
+    specs = [x.spec if isinstance(x, Data) else type(x) for x in xs]
+    try:
+        if op.canon is not None:
+            attrs = op.canon(*specs, **attrs)
+        result = op.infer(*specs, **attrs)
+    except TinyMLError as error:
+        raise error.during(op.name, describe(xs)) from error.__cause__
+    if op.nest is None and op.push is None and op.body is not None:
+        return op.body(*xs, **attrs)
+    outs = result if isinstance(result, tuple) else (result,)
+    inputs = tuple([x.buf if isinstance(x, Data) else x for x in xs])
+    app = Application(op, inputs, attrs, outs)
+    tensors = tuple([make(Var(app, k, symbolic(spec)), symbolic(spec))
+                     for k, spec in enumerate(outs)])
+    return tensors if isinstance(result, tuple) else tensors[0]
+
+
+# ---- recording
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Nothing is recorded inside, in this thread."""
+    before = STATE.recording
+    STATE.recording = False
+    try:
+        yield
+    finally:
+        STATE.recording = before
+
+
+def _record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
+    """Execute, and say how the result was made."""
+    if op.grad is None and op.body is not None:
+        return op.body(*xs, **plan.attrs)
+    if not op.differentiable:
+        return _execute(plan, xs)
+    if op.lift is not None:
+        lifted = _lifted(op, xs)
+        if lifted is not None:
+            return apply(op, *lifted, **plan.attrs)
+    result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
+    outs = plan.outs
+    if not any(spec.dtype.is_float for spec in outs):
+        return _Tensor(result, outs[0]) if plan.single else tuple(
+            [_Tensor(buf, spec) for buf, spec in zip(result, outs)]
+        )
+    node = _node(op, plan, xs, result)
+    if plan.single:
+        return _Tensor(result, outs[0], node)
+    return tuple([
+        _Tensor(buf, spec, Node(None, k, (), (), (node,), None, (spec,), node.low)
+                if spec.dtype.is_float else None)
+        for k, (buf, spec) in enumerate(zip(result, outs))
+    ])
+
+
+def _node(op: Op, plan: Planned, xs: Sequence[Any], result: Any) -> Node:
+    parents: list[Node | None] = []
+    bufs: list[Any] = []
+    specs: list[Any] = []
+    low = 1 << 62
+    for k, x in enumerate(xs):
+        if isinstance(x, Data):
+            node = x.node
+            parents.append(node)
+            specs.append(x.spec)
+            bufs.append(x.buf if op.keeps_input(k) else None)
+            if node is not None and node.low < low:
+                low = node.low
+        else:
+            parents.append(None)
+            specs.append(None)
+            bufs.append(x)
+    return Node(op, plan.attrs, tuple(bufs), tuple(specs), tuple(parents),
+                result if op.keeps_y else None, plan.outs, low)
+
+
+def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
+    """Inputs with a node, cast and expanded to what the op computes in; None where they are it.
+
+    So every rule sees operands of one shape and type, and the sum over broadcast axes is the
+    gradient of `expand`, written once.
+    """
+    assert op.lift is not None
+    shape, dtype = op.lift(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
+    changed = False
+    lifted = list(xs)
+    for k, x in enumerate(xs):
+        if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_float:
+            if x.spec.dtype is not dtype:
+                lifted[k] = x = apply(find("cast"), x, dtype=dtype)
+                changed = True
+            if x.spec.shape != shape:
+                lifted[k] = apply(find("expand"), x, shape=shape)
+                changed = True
+    return lifted if changed else None
+
+
+# ---- fast paths
+
+
+def unary(op: Op) -> Callable[[Any], Any]:
+    """A function of one tensor: straight from the spec to the plan."""
+    memo = op.memo
+    state = STATE
+
+    def call(x: Any) -> Any:
+        try:
+            plan = memo[(x.spec,)]
+        except (KeyError, AttributeError):
+            return apply(op, x)
+        if x.node is not None and state.recording:
+            return _record(op, plan, (x,))
+        return _Tensor(plan.run(x.buf), plan.outs[0])
+
+    return call
+
+
+def binary(op: Op) -> Callable[[Any, Any], Any]:
+    """A function of two tensors, or of a tensor and a number."""
+    memo = op.memo
+    state = STATE
+
+    def call(x: Any, y: Any) -> Any:
+        try:
+            plan = memo[x.spec, y.spec]
+            if state.recording and (x.node is not None or y.node is not None):
+                return _record(op, plan, (x, y))
+            return _Tensor(plan.run(x.buf, y.buf), plan.outs[0])
+        except (KeyError, AttributeError):
+            return apply(op, x, y)
+
+    return call
+
+
+# ---- the way back
+
+
+def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any], leaves: Sequence[Node],
+             record: bool) -> list[Any]:
+    """Cotangents of the leaves, from those of the outputs; None where nothing arrives.
+
+    Walks iteratively, visits only nodes on a path to a leaf, and asks only for the cotangents that
+    lead there. `record` says whether the rules' own operations are recorded.
+    """
+    wanted = {id(leaf) for leaf in leaves}
+    order, leads = _towards(outputs, wanted)
+    pending: dict[int, Any] = {}
+    before = STATE.recording
+    STATE.recording = record
+    try:
+        for node, g in zip(outputs, cotangents):
+            if node is not None and leads[id(node)]:
+                _accumulate(pending, node, g)
+        while order:
+            node = order.pop()
+            if id(node) in wanted:
+                continue
+            g = pending.pop(id(node), None)
+            if g is not None:
+                _step_back(node, g, leads, pending)
+    finally:
+        STATE.recording = before
+    return [pending.get(id(leaf)) for leaf in leaves]
+
+
+def _towards(outputs: Sequence[Node | None],
+             wanted: set[int]) -> tuple[list[Node], dict[int, bool]]:
+    """Nodes on a path to a wanted leaf, inputs before results; and which nodes lead there."""
+    order: list[Node] = []
+    leads: dict[int, bool] = {}
+    stack: list[tuple[Node, bool]] = [(n, False) for n in outputs if n is not None]
+    while stack:
+        node, done = stack.pop()
+        key = id(node)
+        if done:
+            leads[key] = any(p is not None and leads[id(p)] for p in node.parents)
+            if leads[key]:
+                order.append(node)
+        elif key not in leads:
+            if key in wanted:
+                leads[key] = True
+                continue
+            leads[key] = False
+            stack.append((node, True))
+            stack.extend((p, False) for p in node.parents if p is not None)
+    return order, leads
+
+
+def _accumulate(pending: dict[int, Any], node: Node, g: Any) -> None:
+    """Add a cotangent to a node's; output `k` of several goes into place k of its op's node."""
+    if node.op is None and node.parents and node.attrs is not None:
+        main = node.parents[0]
+        assert main is not None
+        slots = pending.setdefault(id(main), {})
+        k = node.attrs
+        slots[k] = g if k not in slots else slots[k] + g
+        return
+    known = pending.get(id(node))
+    pending[id(node)] = g if known is None else known + g
+
+
+def _step_back(node: Node, g: Any, leads: dict[int, bool], pending: dict[int, Any]) -> None:
+    """Run the rules of one node for the inputs that lead to a leaf."""
+    op = node.op
+    if op is None:  # a leaf of an inner differentiation: its value came from outside
+        for parent in node.parents:
+            if parent is not None and leads[id(parent)]:
+                _accumulate(pending, parent, g)
+        return
+    xs = [make(buf, spec, parent) if spec is not None else buf
+          for buf, spec, parent in zip(node.bufs, node.specs, node.parents)]
+    if isinstance(g, dict):
+        y: Any = tuple([make(node.y[k] if node.y is not None else None, spec)
+                        for k, spec in enumerate(node.outs)])
+        y = tuple([_again(node, k, t) for k, t in enumerate(y)])
+        g = tuple([g[k] if k in g else _zeros(spec) if spec.dtype.is_float else None
+                   for k, spec in enumerate(node.outs)])
+    else:
+        y = make(node.y, node.outs[0], node)
+    for k, parent in enumerate(node.parents):
+        if parent is None or not leads[id(parent)]:
+            continue
+        rule = op.rule(k)
+        if rule is None:
+            continue
+        extra = {} if isinstance(op.grad, tuple) else {"k": k}
+        gx = rule(g, y, *xs, **extra, **node.attrs)
+        if gx is not None:
+            _accumulate(pending, parent, gx)
+
+
+def _again(node: Node, k: int, tensor: Any) -> Any:
+    """Output k as a tensor that still knows its node."""
+    if tensor.spec.dtype.is_float:
+        tensor.node = Node(None, k, (), (), (node,), None, (tensor.spec,), node.low)
+    return tensor
+
+
+def _zeros(spec: Spec) -> Any:
+    return full(spec.shape, 0, spec.dtype, spec.device)
+
+
+def full(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tensor:
+    """A tensor of one value, stored once and read with stride 0."""
+    one = upload(np.full((), value, dtype.numpy), device, dtype)
+    result: Tensor = apply(find("expand"), one, shape=shape) if shape else one
+    return result
+
+
+def refuse_gradient(spec: Spec) -> None:
+    """GradientError unless values of this spec may have one."""
+    if not spec.dtype.is_float:
+        raise GradientError(f"no gradient with respect to {spec.dtype.name}",
+                            remedy="cast to a float type first")

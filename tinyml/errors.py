@@ -1,0 +1,166 @@
+"""The error tree: every failure is a TinyMLError that is also the standard Python class."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from typing import Any, NoReturn
+
+_HOUSE = os.path.dirname(os.path.abspath(__file__))
+_ROOMS = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        _HOUSE,
+        os.path.join(os.path.dirname(_HOUSE), "kernels"),
+        os.path.join(os.path.dirname(_HOUSE), "conformance"),
+    )
+)
+
+
+def user_line() -> str | None:
+    """The innermost line outside tinyml, as 'file:line: source'; None where there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith(_ROOMS):
+            source = linecache.getline(filename, frame.f_lineno).strip()
+            place = f"{os.path.basename(filename)}:{frame.f_lineno}"
+            return f"{place}: {source}" if source else place
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
+
+
+class TinyMLError(Exception):
+    """The root of all errors that tinyml raises.
+
+    Attributes: `message`, `remedy` (the nearest way out), `op` (the operation's name),
+    `inputs` (dtypes, shapes and devices as text), `line` (the user's line).
+
+    >>> from tinyml.errors import ShapeError
+    >>> error = ShapeError("sizes differ", remedy="reshape one of them")
+    >>> isinstance(error, ValueError), error.remedy
+    (True, 'reshape one of them')
+    """
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.op: str | None = None
+        self.inputs: str | None = None
+        self.line = user_line()
+
+    def during(self, op: str, inputs: str) -> TinyMLError:
+        """Say which operation failed on which inputs; the innermost op keeps its place."""
+        if self.op is None:
+            self.op, self.inputs = op, inputs
+        return self
+
+    def __str__(self) -> str:
+        lines = [f"{self.op}: {self.message}" if self.op else self.message]
+        for label, text in (("inputs", self.inputs), ("line", self.line), ("remedy", self.remedy)):
+            if text:
+                lines.append(f"  {label}: {text}")
+        return "\n".join(lines)
+
+
+class ShapeError(TinyMLError, ValueError):
+    """Shapes do not fit."""
+
+
+class DTypeError(TinyMLError, TypeError):
+    """A data type is not accepted here."""
+
+
+class DeviceError(TinyMLError, RuntimeError):
+    """A device does not exist, is not usable, or refuses."""
+
+
+class MixedDeviceError(DeviceError, ValueError):
+    """Tensors of two devices met in one operation."""
+
+
+class ForkedDeviceError(DeviceError):
+    """A device was used in a child process after a fork."""
+
+
+class AxisError(TinyMLError, ValueError, IndexError):
+    """An axis is out of range or named twice."""
+
+
+class ArgumentError(TinyMLError, ValueError):
+    """An attribute or argument has a value that is not accepted."""
+
+
+class ArgumentTypeError(TinyMLError, TypeError):
+    """An argument has a type that is not accepted."""
+
+
+class OutOfRangeError(TinyMLError, IndexError):
+    """An index lies outside its axis."""
+
+
+class AllocationError(TinyMLError, MemoryError):
+    """An allocation would exceed the memory budget."""
+
+
+class BuildError(TinyMLError, RuntimeError):
+    """A kernel does not compile."""
+
+
+class KernelNotFound(TinyMLError, NotImplementedError):
+    """An operation has no kernel, no nest and no body on a device."""
+
+
+class GradientError(TinyMLError, RuntimeError):
+    """A gradient was asked for where there is none."""
+
+
+class MissingExtraError(TinyMLError, ImportError):
+    """An optional package is not installed."""
+
+
+class FileFormatError(TinyMLError, ValueError):
+    """A file is malformed."""
+
+
+class FileMissingError(TinyMLError, FileNotFoundError):
+    """A file does not exist."""
+
+
+class SerializationError(TinyMLError, TypeError):
+    """An object refuses to be serialised in this way."""
+
+
+class ReadOnlyError(TinyMLError, TypeError):
+    """Something that does not change was asked to."""
+
+
+class CacheWarning(UserWarning):
+    """The kernel cache cannot be used; results are right, only slower to start."""
+
+
+def expect(holds: bool, rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,
+           remedy: str | None = None) -> None:
+    """Raise `error` with 'Expect: rule' and 'Actual: actual' unless `holds`.
+
+    >>> expect(2 + 2 == 4, "sums add up", None)
+    """
+    if not holds:
+        refuse(rule, actual, error, remedy=remedy)
+
+
+def refuse(rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,
+           remedy: str | None = None) -> NoReturn:
+    """Raise `error`, saying what was expected and what was found."""
+    raise error(f"Expect: {rule}. Actual: {actual}", remedy=remedy)
+
+
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """The error for an optional package that is not installed."""
+    return MissingExtraError(
+        f"the package {package!r} is not installed", remedy=f"pip install 'tinyml[{extra}]'"
+    )

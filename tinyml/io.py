@@ -1,0 +1,239 @@
+"""Tensors in files: safetensors, written whole or not at all, read without running anything.
+
+A save writes a temporary file in the same folder, flushes it to the disk and renames it over the
+old one, so whoever is killed in between leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    FileFormatError,
+    FileMissingError,
+)
+from tinyml.ops.creation import tensor
+from tinyml.tensor import Tensor
+
+Array = npt.NDArray[Any]
+Path = str | os.PathLike[str]
+
+HEADER_LIMIT = 100_000_000  # bytes, as in the format's own reader
+LENGTH_BYTES = 8  # the file begins with the header's length, little-endian
+RESERVED = "__metadata__"
+
+# Types of the format that NumPy has; the others are refused by name.
+_NUMPY_NAMES = {
+    "BOOL": "bool", "I8": "i1", "I16": "i2", "I32": "i4", "I64": "i8",
+    "U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8",
+    "F16": "f2", "F32": "f4", "F64": "f8", "C64": "c8",
+}  # fmt: skip
+_NUMPY_DTYPES = {np.dtype(name) for name in _NUMPY_NAMES.values()}
+
+
+def save(path: Path, tensors: Mapping[str, Tensor | Array],
+         metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors of any shapes and dtypes to one safetensors file, atomically.
+
+    `metadata` is text that travels along. Raises ArgumentTypeError for a name that is not a string
+    or a value that is no tensor, DTypeError for a dtype that the format lacks, and OSError where
+    the system refuses; then the old file is as it was.
+
+    >>> import os, tempfile, tinyml
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> save(path, {"w": tinyml.ones((2,))}, {"epoch": "3"})
+    >>> load(path)["w"].tolist(), read_metadata(path)
+    ([1.0, 1.0], {'epoch': '3'})
+    """
+    from safetensors.numpy import save as serialize
+
+    arrays = {}
+    for name, value in tensors.items():
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"the name of a tensor is {name!r}", remedy="a string")
+        if name == RESERVED:
+            raise ArgumentError(f"the name {RESERVED} belongs to the format")
+        arrays[name] = _little_endian(name, value)
+    text = dict(metadata) if metadata else None
+    for key, word in (text or {}).items():
+        if not isinstance(key, str) or not isinstance(word, str):
+            raise ArgumentTypeError(f"metadata {key!r}: {word!r} is not text", remedy="strings")
+    write_atomic(path, serialize(arrays, metadata=text))
+
+
+def load(path: Path, device: Any = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name, on `device`.
+
+    Raises FileMissingError where there is no file and FileFormatError where it is malformed, before
+    anything larger than the file is allocated; DTypeError for a dtype that tinyml lacks.
+    """
+    result = {}
+    for name, array in load_numpy(path).items():
+        try:
+            result[name] = tensor(array, device=device)
+        except DTypeError as error:
+            raise DTypeError(
+                f"{os.fspath(path)}: tensor {name!r}: {error.message}", remedy=error.remedy
+            ) from None
+    return result
+
+
+def load_numpy(path: Path) -> dict[str, Array]:
+    """The tensors of a safetensors file as NumPy arrays. Raises as `load` does."""
+    import safetensors
+
+    content = _read(path)
+    try:
+        deserialize: Any = safetensors.deserialize  # it has no types
+        items = deserialize(content)
+    except safetensors.SafetensorError as error:
+        raise _malformed(path, str(error)) from None
+    _header(path, content)
+    return {name: _array(path, name, item) for name, item in items}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text that was saved along with the tensors. Raises as `load` does."""
+    metadata = _header(path, _read(path)).get(RESERVED, {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _malformed(path, "metadata that is not text")
+    return metadata
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Make `data` the content of the file: all of it, or where anything fails the old content.
+
+    A symbolic link is followed, and an existing file keeps its permissions. Raises OSError where
+    the system refuses (no such folder, no permission, full disk); nothing is left behind then.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "history.json")
+    >>> write_atomic(path, b"[]")
+    >>> open(path).read()
+    '[]'
+    """
+    target = os.path.realpath(os.fspath(path))
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name[:64]}.{os.urandom(8).hex()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(temporary, flags, 0o666)
+    except FileNotFoundError:
+        raise FileMissingError(f"no folder {folder}", remedy="make it first") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(target):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        os.replace(temporary, target)
+    except BaseException:
+        _remove(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # the first error is the one to tell
+
+
+def _sync_folder(folder: str) -> None:
+    """Flush the new name to the disk; only POSIX systems open folders."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems cannot; the rename itself is done
+    finally:
+        os.close(handle)
+
+
+def _little_endian(name: str, value: Any) -> Array:
+    if isinstance(value, Tensor):
+        value = value.detach().numpy()
+    elif not isinstance(value, (np.ndarray, np.generic)):
+        raise ArgumentTypeError(
+            f"{name!r} is a {type(value).__name__}", remedy="a tensor or a NumPy array"
+        )
+    if value.dtype.newbyteorder("=") not in _NUMPY_DTYPES:
+        raise DTypeError(f"{name!r} has the dtype {value.dtype}, which files do not hold")
+    return np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
+
+
+def _read(path: Path) -> bytes:
+    """The file's content; refuses what is no regular file before reading from it."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise _malformed(path, "not a regular file")
+        with open(path, "rb") as file:
+            start = file.read(LENGTH_BYTES)
+            length = int.from_bytes(start, "little")
+            if len(start) < LENGTH_BYTES:
+                raise _malformed(path, "shorter than the length of its header")
+            if length > min(HEADER_LIMIT, status.st_size - LENGTH_BYTES):
+                raise _malformed(path, f"a header of {length} bytes in {status.st_size}")
+            return start + file.read()
+    except FileNotFoundError:
+        raise FileMissingError(
+            f"no file {os.fspath(path)}", remedy="check the path and the current folder"
+        ) from None
+
+
+def _header(path: Path, content: bytes) -> dict[str, Any]:
+    """The header as a dict; a name that stands twice in one object is malformed."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            raise _malformed(path, "a name stands twice in its header")
+        return result
+
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
+    text = content[LENGTH_BYTES : LENGTH_BYTES + length]
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=once)
+    except FileFormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, f"its header is not JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise _malformed(path, "its header is not an object")
+    return header
+
+
+def _array(path: Path, name: str, item: Any) -> Array:
+    word = item["dtype"]
+    if word not in _NUMPY_NAMES:
+        raise DTypeError(f"{os.fspath(path)}: tensor {name!r} has the unknown dtype {word}")
+    if word == "BOOL":  # a byte other than 0 and 1 would be a bool that is neither
+        flat: Array = np.frombuffer(item["data"], np.uint8) != 0
+    else:
+        flat = np.frombuffer(item["data"], "<" + _NUMPY_NAMES[word])
+    try:
+        return flat.reshape(item["shape"])
+    except ValueError:  # sizes whose product NumPy cannot count, with a zero among them
+        raise _malformed(path, f"tensor {name!r} has the shape {item['shape']}") from None
+
+
+def _malformed(path: Path, reason: str) -> FileFormatError:
+    return FileFormatError(
+        f"{os.fspath(path)} is not a safetensors file: {reason}",
+        remedy="save it again with tinyml.save, or fetch it again",
+    )

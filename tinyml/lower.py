@@ -1,0 +1,151 @@
+"""Lowering: a graph of ops becomes one loop nest, by asking each value for one element.
+
+A value is a function of an index. An elementwise op asks its operands at the same index, a view at
+another one, a reduction over fresh axes. Which ops may share a nest is one rule without names: every
+op says itself as statements of a nest, and no reduction is asked for at two different indices
+(it would be computed again in each loop; then the ops run one by one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinyml.dtypes import DType
+from tinyml.nest import ZERO, Ids, Nest
+from tinyml.op import Application, Var
+
+
+class NotOneNest(Exception):
+    """This graph is not one nest; its ops run one by one. Never reaches a user."""
+
+
+class Source:
+    """A value as an op's nest sees it: shape, dtype, and one element when called with an index."""
+
+    __slots__ = ("_lowering", "_var", "shape", "dtype", "ndim")
+
+    def __init__(self, lowering: Lowering, var: Var) -> None:
+        self._lowering = lowering
+        self._var = var
+        self.shape = var.spec.shape
+        self.dtype = var.spec.dtype
+        self.ndim = var.spec.ndim
+
+    def __call__(self, index: Ids, guard: int | None = None, other: int | None = None) -> int:
+        """The element at an index of this value's rank; where `guard` is false, `other`."""
+        return self._lowering.at(self._var, index, guard, other)
+
+
+class Scalar:
+    """A Python number of an op's call: its kind, and where it stands among the kernel's scalars.
+
+    `var` stands for it in a body, as a tensor without axes.
+    """
+
+    __slots__ = ("kind", "number", "var")
+
+    def __init__(self, kind: type, number: int, var: Var | None = None) -> None:
+        self.kind = kind
+        self.number = number
+        self.var = var
+
+
+def kind_of(value: Any) -> DType | type:
+    """What an operand contributes to promotion: a dtype, or the kind of a Python number."""
+    if isinstance(value, Scalar):
+        return value.kind
+    dtype = getattr(value, "dtype", None)
+    return type(value) if dtype is None else dtype
+
+
+def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
+    """One element of an operand that broadcasts to `index`, in the type of the arithmetic."""
+    if isinstance(value, Scalar):
+        return n.scalar(value.number, dtype)
+    if not isinstance(value, Source):
+        return n.const(value, dtype)
+    own = index[len(index) - value.ndim :]
+    fitted = tuple([ZERO if size == 1 else i for i, size in zip(own, value.shape)])
+    return n.cast(value(fitted), dtype)
+
+
+class Lowering:
+    """The values of one graph on their way into one nest."""
+
+    def __init__(self, inputs: Sequence[Any]) -> None:
+        self.nest = Nest()
+        self._memo: dict[Any, Any] = {}
+        self._reduced: dict[Application, Any] = {}
+        self._args: dict[Var, int] = {}
+        self._scalars: dict[Var, int] = {}
+        self._guard: int | None = None  # the reads below are made only where this holds
+        for value in inputs:
+            if isinstance(value, Scalar) and value.var is not None:
+                self._scalars[value.var] = value.number
+            elif isinstance(value, Var):
+                self._args[value] = self.nest.arg(value.spec.dtype, value.spec.ndim, "in")
+
+    def source(self, value: Any) -> Any:
+        """What an op's nest receives for an operand."""
+        return Source(self, value) if isinstance(value, Var) else value
+
+    def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
+        """The id of one element of a graph value; where `guard` is false, `other`."""
+        n = self.nest
+        outer = self._guard
+        inner = n.both(outer, guard)
+        if var in self._scalars:
+            return n.scalar(self._scalars[var], var.spec.dtype)
+        if var in self._args:
+            rest = n.const(0, var.spec.dtype) if other is None else other
+            return n.load(self._args[var], index, inner, rest)
+        self._guard = inner
+        try:
+            value = self._element(var, index)
+        finally:
+            self._guard = outer
+        return value if guard is None or other is None else n.select(guard, value, other)
+
+    def _element(self, var: Var, index: Ids) -> int:
+        app = var.source
+        if app is None:
+            raise NotOneNest
+        key = (app, index, self._guard)
+        result = self._memo.get(key)
+        if result is None:
+            if app.op.nest is None:
+                raise NotOneNest
+            before = len(self.nest.code)
+            sources = [self.source(value) for value in app.inputs]
+            result = app.op.nest(self.nest, index, *sources, **app.attrs)
+            self._refuse_again(app, index, before)
+            self._memo[key] = result
+        value: int = result[var.out] if isinstance(result, tuple) else result
+        return value
+
+    def _refuse_again(self, app: Application, index: Ids, before: int) -> None:
+        new = self.nest.code[before:]
+        if any(i.kind == "reduce" and i.data[1] for i in new):
+            if self._reduced.setdefault(app, index) != index:
+                raise NotOneNest
+
+
+def lower(outputs: Sequence[Var], inputs: Sequence[Any]) -> Nest:
+    """One nest that computes `outputs` from `inputs` (Vars, Scalars); NotOneNest where none does."""
+    lowering = Lowering(inputs)
+    n = lowering.nest
+    sources = {var.source for var in outputs}
+    if len(sources) == 1 and (app := outputs[0].source) is not None and app.op.push is not None:
+        numbers = [n.arg(var.spec.dtype, var.spec.ndim, "out") for var in outputs]
+        app.op.push(n, numbers, *[lowering.source(v) for v in app.inputs], **app.attrs)
+        return n
+    stores = []
+    for var in outputs:
+        index = n.axes_for(var.spec.shape)
+        value = lowering.at(var, index)
+        stores.append((n.arg(var.spec.dtype, var.spec.ndim, "out"), value, index))
+    for number, value, index in stores:
+        n.store(number, value, index)
+    return n
+

@@ -1,0 +1,329 @@
+"""The loop nest: SSA over a named index space, from which every device's source is emitted.
+
+A nest says what is computed at each point of an index space, not in what order. Every value has a
+set of free axes: `prim` joins those of its operands, `reduce` removes some. Values are hash-consed,
+so the same expression is one value. Passes are not stored: the schedule (schedule.py) derives them.
+
+Sizes, strides and offsets are run-time arguments of the kernel; only structure is in the code.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tinyml.dtypes import DType, bool_, int64, integer_range
+
+Ids = tuple[int, ...]
+ZERO = 0  # the id of the constant 0 that every nest begins with
+
+
+class Monoid(NamedTuple):
+    """An associative combination with tuple state, written in the vocabulary's own words.
+
+    `init(n, dtypes)` gives the empty state, `combine(n, state, items)` takes one more element in,
+    `merge(n, state, other)` joins two states. `lanes` is how many partial states a sequential loop
+    keeps; with the order of merging it fixes the order of a sum by shape alone.
+    """
+
+    name: str
+    init: Callable[[Nest, Sequence[DType]], Ids]
+    combine: Callable[[Nest, Ids, Ids], Ids]
+    merge: Callable[[Nest, Ids, Ids], Ids]
+    lanes: int = 1
+
+
+class Instr(NamedTuple):
+    """One statement. `args` are ids of values; `data` is what is not a value."""
+
+    kind: str
+    args: Ids
+    data: Any
+    dtype: DType
+
+
+class Arg(NamedTuple):
+    """One tensor that the nest reads or writes."""
+
+    dtype: DType
+    rank: int
+    role: str
+
+
+class Nest:
+    """A nest under construction, and the finished record.
+
+    >>> from tinyml.dtypes import float32
+    >>> n = Nest()
+    >>> x, y = n.arg(float32, 1, "in"), n.arg(float32, 1, "out")
+    >>> i = n.axis("i0", 8)
+    >>> v = n.load(x, (i,))
+    >>> n.store(y, n.prim("mul", v, v), (i,))
+    >>> sorted(n.free[v]), len(n.code)
+    (['i0'], 5)
+    """
+
+    def __init__(self) -> None:
+        self.axes: dict[str, int] = {}
+        self.args: list[Arg] = []
+        self.scalars: list[DType] = []
+        self.params: list[int] = []
+        self.code: list[Instr] = []
+        self.free: list[frozenset[str]] = []
+        self._known: dict[Any, int] = {}
+        self.const(0, int64)
+
+    def put(self, kind: str, args: Ids, data: Any, dtype: DType, free: frozenset[str]) -> int:
+        """The id of this statement; an equal one is not written twice."""
+        key = (kind, args, data, dtype)
+        known = self._known.get(key)
+        if known is not None and kind != "store":
+            return known
+        self.code.append(Instr(kind, args, data, dtype))
+        self.free.append(free)
+        self._known[key] = len(self.code) - 1
+        return len(self.code) - 1
+
+    def arg(self, dtype: DType, rank: int, role: str) -> int:
+        """Declare a tensor, 'in' or 'out'; returns its number."""
+        self.args.append(Arg(dtype, rank, role))
+        return len(self.args) - 1
+
+    # ---- indices
+
+    def axis(self, name: str, size: int) -> int:
+        """The index along an axis; a constant 0 where its size is 1."""
+        if size == 1:
+            return ZERO
+        self.axes.setdefault(name, size)
+        return self.put("axis", (), name, int64, frozenset((name,)))
+
+    def axes_for(self, shape: Sequence[int]) -> Ids:
+        """One index per dimension of an output."""
+        return tuple([self.axis(f"i{d}_{size}", size) for d, size in enumerate(shape)])
+
+    def over(self, index: Ids, sizes: Sequence[int]) -> Ids:
+        """Fresh indices to reduce over at `index`.
+
+        Two reductions of equal sizes at one place share their axes, so that they share a loop; a
+        reduction inside another's loop gets axes of its own.
+        """
+        level = len({a for i in index for a in self.free[i] if a[0] == "k"})
+        return tuple([self.axis(f"k{level + j}_{n}", n) for j, n in enumerate(sizes)])
+
+    def param(self, value: int) -> int:
+        """An integer handed over at run time: a pad width, a stride, a size."""
+        if value in (0, 1):
+            return self.const(value, int64)
+        if value not in self.params:
+            self.params.append(value)
+        return self.put("param", (), self.params.index(value), int64, frozenset())
+
+    def add(self, x: int, y: int) -> int:
+        """The sum of two indices."""
+        return y if x == ZERO else x if y == ZERO else self.prim("add", x, y)
+
+    def mul(self, x: int, y: int) -> int:
+        """The product of two indices."""
+        one = self.const(1, int64)
+        if ZERO in (x, y):
+            return ZERO
+        return y if x == one else x if y == one else self.prim("mul", x, y)
+
+    def sub(self, x: int, y: int) -> int:
+        """The difference of two indices."""
+        return x if y == ZERO else self.prim("sub", x, y)
+
+    def both(self, guard: int | None, more: int | None) -> int | None:
+        """The conjunction of two guards, None standing for true."""
+        if guard is None or more is None:
+            return more if guard is None else guard
+        return self.prim("logical_and", guard, more, dtype=bool_)
+
+    def inside(self, index: int, size: int) -> int:
+        """Whether 0 <= index < size."""
+        low = self.prim("greater_equal", index, ZERO, dtype=bool_)
+        high = self.prim("less", index, self.param(size), dtype=bool_)
+        return self.prim("logical_and", low, high, dtype=bool_)
+
+    def check(self, index: int, size: int) -> int:
+        """A data-dependent index into `size` elements, negative ones counted from the end.
+
+        Outside -size <= index < size the kernel reports it and goes on at 0.
+        """
+        extent = self.param(size)
+        below = self.prim("less", index, ZERO, dtype=bool_)
+        index = self.prim("where", below, self.prim("add", index, extent), index)
+        return self.put("check", (index, extent), None, int64, self.free[index])
+
+    # ---- values
+
+    def const(self, value: Any, dtype: DType) -> int:
+        """A constant; the key carries its bits, so 0.0 is not -0.0."""
+        if dtype.kind == "float":
+            data: Any = struct.pack("<d", float(value))
+        else:
+            data = bool(value) if dtype is bool_ else int(value)
+        return self.put("const", (), data, dtype, frozenset())
+
+    def least(self, dtype: DType) -> int:
+        """The constant that no value of the type is below."""
+        return self.const(-math.inf if dtype.is_float else _range(dtype)[0], dtype)
+
+    def greatest(self, dtype: DType) -> int:
+        """The constant that no value of the type is above."""
+        return self.const(math.inf if dtype.is_float else _range(dtype)[1], dtype)
+
+    def scalar(self, number: int, dtype: DType) -> int:
+        """A Python number handed over at run time, in the type of the arithmetic around it."""
+        while len(self.scalars) <= number:
+            self.scalars.append(dtype)
+        self.scalars[number] = dtype
+        return self.put("scalar", (), number, dtype, frozenset())
+
+    def load(self, arg: int, index: Ids, guard: int | None = None, other: int | None = None) -> int:
+        """The element of an argument; where `guard` is false, `other` and no read."""
+        args = index if guard is None or other is None else (*index, guard, other)
+        data = (arg, len(index))
+        return self.put("load", args, data, self.args[arg].dtype, self.join(args))
+
+    def prim(self, word: str, *values: int, dtype: DType | None = None) -> int:
+        """One word of the vocabulary over values of one type."""
+        return self.put("prim", values, word, dtype or self.code[values[-1]].dtype,
+                        self.join(values))
+
+    def cast(self, value: int, dtype: DType) -> int:
+        """The value in another type."""
+        if self.code[value].dtype is dtype:
+            return value
+        return self.put("prim", (value,), "cast", dtype, self.free[value])
+
+    def select(self, condition: int, yes: int, no: int) -> int:
+        """`yes` where the condition holds, else `no`."""
+        return yes if yes == no else self.prim("where", condition, yes, no)
+
+    def reduce(self, monoid: Monoid, over: Ids, *items: int) -> Ids:
+        """The monoid over all points of the axes `over`; one id per component of its state."""
+        axes = tuple([self.code[i].data for i in over if self.code[i].kind == "axis"])
+        inner = self.join(items) | frozenset(axes)
+        dtypes = [self.code[i].dtype for i in items]
+        init = monoid.init(self, dtypes)
+        reduction = self.put("reduce", items, (monoid, axes, init), dtypes[0], inner - set(axes))
+        state = tuple([
+            self.put("state", (), (reduction, j, 0), self.code[v].dtype, inner)
+            for j, v in enumerate(init)
+        ])
+        other = tuple([
+            self.put("state", (), (reduction, j, 1), self.code[v].dtype, inner - set(axes))
+            for j, v in enumerate(init)
+        ])
+        merged = tuple([
+            self.put("state", (), (reduction, j, 2), self.code[v].dtype, inner - set(axes))
+            for j, v in enumerate(init)
+        ])
+        step = monoid.combine(self, state, items)
+        merge = monoid.merge(self, merged, other) if monoid.lanes > 1 else ()
+        self.put("step", step, (reduction, merge), dtypes[0], inner)
+        return tuple([
+            self.put("item", (reduction,), j, self.code[v].dtype, inner - set(axes))
+            for j, v in enumerate(init)
+        ])
+
+    def store(self, arg: int, value: int, index: Ids, mode: str = "set") -> None:
+        """Write ('set') or accumulate ('add') a value into an output."""
+        value = self.cast(value, self.args[arg].dtype)
+        self.put("store", (value, *index), (arg, mode), self.args[arg].dtype,
+                 self.join((value, *index)))
+
+    def join(self, values: Sequence[int]) -> frozenset[str]:
+        """The free axes of several values together."""
+        return frozenset().union(*[self.free[v] for v in values])
+
+    def effects(self) -> list[int]:
+        """The stores, in program order."""
+        return [i for i, instr in enumerate(self.code) if instr.kind == "store"]
+
+
+def _range(dtype: DType) -> tuple[int, int]:
+    return (0, 1) if dtype is bool_ else integer_range(dtype)
+
+
+# ---- monoids
+
+
+def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: int) -> Monoid:
+    def join(n: Nest, state: Ids, items: Ids) -> Ids:
+        return (n.prim(word, state[0], items[0]),)
+
+    return Monoid(name, lambda n, dtypes: (start(n, dtypes[0]),), join, join, lanes)
+
+
+SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 8)
+MAX = _folding("max", "maximum", Nest.least, 8)
+MIN = _folding("min", "minimum", Nest.greatest, 8)
+DOT = Monoid(
+    "dot",
+    lambda n, dtypes: (n.const(0, dtypes[0]),),
+    lambda n, state, items: (n.prim("fma", items[0], items[1], state[0]),),
+    lambda n, state, other: (n.prim("add", state[0], other[0]),),
+    8,
+)
+
+
+def _arg_reduction(name: str, better: str, worst: Callable[[Nest, DType], int]) -> Monoid:
+    """(value, index): the first best value; NaN beats all; an index below 0 is no candidate."""
+
+    def combine(n: Nest, state: Ids, items: Ids) -> Ids:
+        best, where = state
+        value, index = items
+        win = n.prim(better, value, best, dtype=bool_)
+        if n.code[value].dtype.is_float:
+            nan = n.prim("isnan", value, dtype=bool_)
+            number = n.prim("logical_not", n.prim("isnan", best, dtype=bool_), dtype=bool_)
+            win = n.prim("logical_or", win, n.prim("logical_and", nan, number, dtype=bool_),
+                         dtype=bool_)
+        empty = n.prim("less", where, ZERO, dtype=bool_)
+        win = n.prim("logical_or", win, empty, dtype=bool_)
+        real = n.prim("greater_equal", index, ZERO, dtype=bool_)
+        win = n.prim("logical_and", win, real, dtype=bool_)
+        return n.prim("where", win, value, best), n.prim("where", win, index, where)
+
+    def init(n: Nest, dtypes: Sequence[DType]) -> Ids:
+        return worst(n, dtypes[0]), n.const(-1, int64)
+
+    return Monoid(name, init, combine, combine)
+
+
+ARGMAX = _arg_reduction("argmax", "greater", Nest.least)
+ARGMIN = _arg_reduction("argmin", "less", Nest.greatest)
+
+
+def _welford_step(n: Nest, state: Ids, items: Ids) -> Ids:
+    count, mean, squares = state
+    count = n.prim("add", count, n.const(1, n.code[count].dtype))
+    off = n.prim("sub", items[0], mean)
+    mean = n.prim("add", mean, n.prim("div", off, count))
+    return count, mean, n.prim("add", squares, n.prim("mul", off, n.prim("sub", items[0], mean)))
+
+
+def _welford_merge(n: Nest, state: Ids, other: Ids) -> Ids:
+    count = n.prim("add", state[0], other[0])
+    off = n.prim("sub", other[1], state[1])
+    zero, one = n.const(0, n.code[count].dtype), n.const(1, n.code[count].dtype)
+    whole = n.prim("where", n.prim("equal", count, zero, dtype=bool_), one, count)
+    part = n.prim("div", other[0], whole)
+    mean = n.prim("add", state[1], n.prim("mul", off, part))
+    cross = n.prim("mul", n.prim("mul", off, off), n.prim("mul", state[0], part))
+    return count, mean, n.prim("add", n.prim("add", state[2], other[2]), cross)
+
+
+# (count, mean, sum of squared deviations): Welford 1962; merging: Chan, Golub, LeVeque 1979.
+WELFORD = Monoid(
+    "welford",
+    lambda n, dtypes: (n.const(0, dtypes[0]),) * 3,
+    _welford_step,
+    _welford_merge,
+    4,
+)

@@ -1,0 +1,34 @@
+"""Networks: modules that are pytrees, layers in PyTorch's names, and their functions.
+
+>>> import tinyml
+>>> from tinyml import nn
+>>> model = nn.Sequential(nn.Linear(4, 3, key=tinyml.random.key(0)), nn.ReLU())
+>>> [name for name, _ in model.named_parameters()], model(tinyml.zeros((2, 4))).shape
+(['0.weight', '0.bias'], (2, 3))
+"""
+
+from tinyml.nn import functional
+from tinyml.nn.layers import (
+    GELU,
+    Conv2d,
+    Flatten,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
+from tinyml.nn.module import Module
+
+__all__ = [
+    "Conv2d",
+    "Flatten",
+    "GELU",
+    "LayerNorm",
+    "Linear",
+    "MaxPool2d",
+    "Module",
+    "ReLU",
+    "Sequential",
+    "functional",
+]

@@ -1,0 +1,251 @@
+"""Module: parameters and submodules as plain attributes, named as in PyTorch, and a pytree."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyml import tree
+from tinyml.core import Leaf
+from tinyml.errors import ArgumentError, DTypeError, TinyMLError
+from tinyml.ops.creation import asarray
+from tinyml.tensor import Tensor
+
+# Attributes that belong to the mechanism: the mode, and which attributes are children of a module
+# that was put together from other leaves than tensors.
+_MODE, _CHILDREN = "training", "_children"
+
+
+class Module:
+    """A function with parameters. Subclasses assign attributes and define `forward`.
+
+    A Tensor attribute is state, and a parameter where it requires a gradient; a Module, and a list,
+    tuple or dict that holds tensors or modules, is a child. Everything else is fixed, and should be
+    hashable. As a pytree a module has its tensors as leaves, so `grad` and `tree.map` take it; a
+    tensor that stands in two places is two leaves there, and one parameter in `parameters`.
+
+    >>> import tinyml
+    >>> class Scale(Module):
+    ...     def __init__(self):
+    ...         self.factor = tinyml.tensor([2.0], requires_grad=True)
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> Scale()(tinyml.tensor([3.0])).tolist()
+    [6.0]
+    """
+
+    training: bool = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        tree.register(cls, _split, functools.partial(_join, cls), lambda fixed: fixed[0])
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.forward(*args, **options)
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """What calling the module computes; each subclass defines it."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A submodule taken out of a container may have any attribute."""
+
+    # ---- what is inside
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside, with their names."""
+        for name, value in _attributes(self):
+            yield from _modules(name, value)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all inside it, each once, parents first."""
+        seen: set[int] = set()
+        stack: list[Module] = [self]
+        while stack:
+            module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                stack.extend(reversed([child for _, child in module.children()]))
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that require gradients, each once, with names such as 'layers.0.weight'."""
+        seen: set[int] = set()
+        for name, value in _tensors("", self):
+            if value.requires_grad and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The tensors that require gradients, each once."""
+        for _, value in self.named_parameters():
+            yield value
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All tensors by name, as they are now: training on does not change them."""
+        return {name: value.detach() for name, value in _tensors("", self)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace the content of all tensors by the values of these names, Tensor or NumPy.
+
+        A value is moved to the tensor's device and cast to its dtype within its kind. Raises
+        ArgumentError that lists all missing and unexpected names and all wrong shapes and kinds;
+        then nothing was replaced.
+        """
+        own = dict(_tensors("", self))
+        wrong = [f"missing: {name}" for name in own if name not in state]
+        wrong += [f"unexpected: {name}" for name in state if name not in own]
+        new = {}
+        for name, value in own.items():
+            if name in state:
+                try:
+                    new[name] = conform(state[name], value)
+                except TinyMLError as error:
+                    wrong.append(f"{name}: {error.message}")
+        if wrong:
+            raise ArgumentError(
+                f"the state does not fit {type(self).__name__}:\n    " + "\n    ".join(wrong),
+                remedy="build the module with the sizes with which the state was saved",
+            )
+        for name, content in new.items():
+            own[name]._replace(content)
+
+    def to(self, device: Any = None, dtype: Any = None) -> Module:
+        """Move all tensors to a device, and cast the floating ones; returns the module itself."""
+        for module_tensor in {id(value): value for _, value in _tensors("", self)}.values():
+            gradient = module_tensor.grad
+            _become(module_tensor, _moved(module_tensor.detach(), device, dtype))
+            if gradient is not None:
+                module_tensor.grad = _moved(gradient, device, dtype)
+        return self
+
+    def train(self, mode: bool = True) -> Module:
+        """Set `training` on this module and all inside it; returns the module itself."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """`train(False)`."""
+        return self.train(False)
+
+    # ---- text
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of a module without children."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}" for name, child in self.children()]
+        if self.extra_repr():
+            lines.insert(0, self.extra_repr())
+        if not list(self.children()):
+            return f"{type(self).__name__}({self.extra_repr()})"
+        inner = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {inner}\n)"
+
+
+def conform(value: Any, like: Tensor) -> Tensor:
+    """`value` as a tensor of the shape, dtype and device of `like`.
+
+    Raises ArgumentError for another shape and DTypeError for another kind of dtype.
+    """
+    given = value.detach() if isinstance(value, Tensor) else asarray(np.asarray(value))
+    if given.shape != like.shape:
+        raise ArgumentError(f"shape {given.shape} where {like.shape} is expected")
+    if given.dtype.kind != like.dtype.kind:
+        raise DTypeError(f"dtype {given.dtype.name} where {like.dtype.name} is expected")
+    return given.to(like.device).astype(like.dtype)
+
+
+def _become(value: Tensor, new: Tensor) -> None:
+    """Give a tensor another content, also of another dtype or device; a leaf becomes a new leaf."""
+    value.buf, value.spec = new.buf, new.spec
+    value.node = Leaf(new.spec, 0) if isinstance(value.node, Leaf) else None
+
+
+def _moved(value: Tensor, device: Any, dtype: Any) -> Tensor:
+    if dtype is not None and value.dtype.is_float:
+        value = value.astype(dtype)
+    return value if device is None else value.to(device)
+
+
+# ---- walking
+
+
+def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(module).items():
+        if name not in (_MODE, _CHILDREN):
+            yield name, value
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a container holds, with the names of the places."""
+    if isinstance(value, Module):
+        yield from _attributes(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key), item
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield str(i), item
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors below a value in PyTorch's order: what a place holds itself comes first."""
+    if isinstance(value, Tensor):
+        yield name, value
+        return
+    items = [(f"{name}.{step}" if name else step, item) for step, item in _items(value)]
+    for own in (True, False):
+        for path, item in items:
+            if isinstance(item, Tensor) is own:
+                yield from _tensors(path, item)
+
+
+def _modules(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+    if isinstance(value, Module):
+        yield name, value
+        return
+    for step, item in _items(value):
+        yield from _modules(f"{name}.{step}", item)
+
+
+def _is_state(value: Any) -> bool:
+    if isinstance(value, (Tensor, Module)):
+        return True
+    return any(_is_state(item) for _, item in _items(value))
+
+
+# ---- the pytree
+
+
+def _split(module: Module) -> tuple[list[Any], Any]:
+    known = vars(module).get(_CHILDREN, ())
+    names, children, fixed = [], [], []
+    for name, value in _attributes(module):
+        if name in known or _is_state(value):
+            names.append(name)
+            children.append(value)
+        else:
+            fixed.append((name, value))
+    return children, (tuple(names), module.training, tuple(fixed))
+
+
+def _join(cls: type[Module], structure: Any, children: list[Any]) -> Module:
+    names, training, fixed = structure
+    module = cls.__new__(cls)
+    vars(module).update(zip(names, children, strict=True))
+    vars(module).update(fixed)
+    vars(module).update({_CHILDREN: names, _MODE: training})
+    return module
+
+
+tree.register(Module, _split, functools.partial(_join, Module), lambda fixed: fixed[0])

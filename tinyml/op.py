@@ -1,0 +1,193 @@
+"""The op record and its table: an operation is defined once, here is the form of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tinyml.errors import ArgumentError, KernelNotFound
+from tinyml.spec import Spec
+
+Rule = Callable[..., Any]
+
+
+class Op:
+    """One operation; everything else about it is derived from this record.
+
+    name      the key everywhere
+    infer     (*specs, **attrs) -> Spec or a tuple of them; raises the user's error before any work.
+              A Python number stands for itself among the specs.
+    grad      one rule per input, or one rule for all inputs of a variadic op, or None:
+              (g, y, *xs, **attrs) -> cotangent. A parameter whose name begins with '_' gets a
+              tensor without values, and the value is not kept for it.
+    canon     (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
+    lift      (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
+    body      the op by other ops: (*tensors, **attrs) -> tensor or tuple
+    nest      the op at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids
+    push      the op as a nest that stores by itself: (n, outs, *sources, **attrs)
+    view      (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
+              None where it cannot
+    samples, errors   dtype name -> cases, for the conformance suite
+    ulp       how far a result may lie from the exact one, in units in the last place
+    dtypes    names of the dtypes for which samples are made
+    """
+
+    __slots__ = ("name", "infer", "grad", "body", "nest", "push", "view", "samples", "errors",
+                 "ulp", "cost", "doc", "dtypes", "differentiable", "canon", "lift", "memo", "keeps",
+                 "keeps_y", "outputs")
+
+    def __init__(
+        self,
+        name: str,
+        infer: Callable[..., Spec | tuple[Spec, ...]],
+        *,
+        grad: tuple[Rule | None, ...] | Rule | None = None,
+        body: Callable[..., Any] | None = None,
+        nest: Callable[..., Any] | None = None,
+        push: Callable[..., Any] | None = None,
+        view: Callable[..., Any] | None = None,
+        samples: Callable[[str], Iterable[Any]] | None = None,
+        errors: Callable[[], Iterable[Any]] | None = None,
+        ulp: float | dict[str, float] = 0.0,
+        cost: Callable[..., tuple[float, float]] | None = None,
+        doc: str = "",
+        dtypes: tuple[str, ...] = ("float32", "float64"),
+        differentiable: bool = True,
+        canon: Callable[..., dict[str, Any]] | None = None,
+        lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None,
+        outputs: int = 1,
+    ) -> None:
+        self.name = name
+        self.infer = infer
+        self.grad = grad
+        self.body = body
+        self.nest = nest
+        self.push = push
+        self.view = view
+        self.samples = samples
+        self.errors = errors
+        self.ulp = ulp
+        self.cost = cost
+        self.doc = doc
+        self.dtypes = dtypes
+        self.differentiable = differentiable
+        self.canon = canon
+        self.lift = lift
+        self.outputs = outputs
+        self.memo: dict[Any, Any] = {}
+        self.keeps, self.keeps_y = _kept(grad)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def rule(self, k: int) -> Rule | None:
+        """The rule for input `k`."""
+        if isinstance(self.grad, tuple):
+            return self.grad[k] if k < len(self.grad) else None
+        return self.grad
+
+    def keeps_input(self, k: int) -> bool:
+        """Whether some rule reads the values of input `k`."""
+        return self.keeps[k] if k < len(self.keeps) else False
+
+
+def _kept(grad: Any) -> tuple[tuple[bool, ...], bool]:
+    """Which inputs, and whether the output, some rule reads: by the names of its parameters."""
+    if grad is None:
+        return (), False
+    if not isinstance(grad, tuple):
+        return (), False
+    count = len(grad)
+    keeps = [False] * count
+    keeps_y = False
+    for rule in grad:
+        if rule is None:
+            continue
+        code = rule.__code__
+        names = code.co_varnames[: code.co_argcount]
+        keeps_y = keeps_y or not names[1].startswith("_")
+        for k, name in enumerate(names[2 : 2 + count]):
+            keeps[k] = keeps[k] or not name.startswith("_")
+    return tuple(keeps), keeps_y
+
+
+OPS: dict[str, Op] = {}
+
+
+def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
+    """Add a record to the table.
+
+    Raises ArgumentError where the name is taken, or where the op has neither a gradient nor a body
+    and is not declared non-differentiable, so that no gradient is missing silently.
+    """
+    op = Op(name, infer, **fields)
+    if name in OPS:
+        raise ArgumentError(f"an op named {name!r} exists already", remedy="another name")
+    if op.differentiable and op.grad is None and op.body is None:
+        raise ArgumentError(
+            f"op {name!r} has neither grad nor body",
+            remedy="give one, or declare differentiable=False",
+        )
+    OPS[name] = op
+    return op
+
+
+def find(name: str) -> Op:
+    """The op of that name; KernelNotFound where there is none.
+
+    >>> import tinyml
+    >>> find("tanh")
+    <op tanh>
+    """
+    try:
+        return OPS[name]
+    except KeyError:
+        import difflib
+
+        close = difflib.get_close_matches(name, OPS, 1)
+        raise KernelNotFound(
+            f"no op named {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None
+        ) from None
+
+
+class Application:
+    """An op applied to values of a graph under construction."""
+
+    __slots__ = ("op", "inputs", "attrs", "specs")
+
+    def __init__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any],
+                 specs: tuple[Spec, ...]) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.specs = specs
+
+
+class Var:
+    """A value of a graph: output `out` of an application; an input where `source` is None."""
+
+    __slots__ = ("source", "out", "spec")
+
+    def __init__(self, source: Application | None, out: int, spec: Spec) -> None:
+        self.source = source
+        self.out = out
+        self.spec = spec
+
+
+def attribute_key(value: Any) -> Any:
+    """A hashable key that carries type and bits: 0.0 is not -0.0, 1 is not True, NaN is itself.
+
+    >>> attribute_key(0.0) == attribute_key(-0.0), attribute_key(1) == attribute_key(True)
+    (False, False)
+    """
+    kind = type(value)
+    if kind is float:
+        return kind, value.hex() if value == value else "nan"
+    if kind is tuple or kind is list:
+        return tuple, tuple([attribute_key(v) for v in value])
+    if kind is slice:
+        return slice, attribute_key((value.start, value.stop, value.step))
+    if kind is dict:
+        return dict, tuple([(k, attribute_key(v)) for k, v in sorted(value.items())])
+    hash(value)
+    return kind, value

@@ -1,0 +1,243 @@
+"""Reductions: sums, extremes and their places, variance; the nest names a monoid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyml import samples
+from tinyml.core import apply
+from tinyml.dtypes import DType, float32, int64, uint64
+from tinyml.errors import AxisError, DTypeError, ShapeError, expect
+from tinyml.nest import ARGMAX, ARGMIN, MAX, MIN, SUM, WELFORD, ZERO, Ids, Monoid, Nest
+from tinyml.op import Op, define
+from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS
+from tinyml.samples import ErrorCase, error_cases
+from tinyml.spec import Spec, as_axes, as_axis, with_shape
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+
+def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
+                  keepdims: bool) -> tuple[int, ...]:
+    """The shape after a reduction.
+
+    >>> reduced_shape((2, 3, 4), (1,), False), reduced_shape((2, 3), (0,), True)
+    ((2, 4), (1, 3))
+    """
+    if keepdims:
+        return tuple([1 if d in axis else n for d, n in enumerate(shape)])
+    return tuple([n for d, n in enumerate(shape) if d not in axis])
+
+
+def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Ids, Ids]:
+    """The index into x, and the axes to reduce over, for one element of the result."""
+    over = n.over(index, [x.shape[a] for a in axis])
+    inner = dict(zip(axis, over))
+    kept = iter(i for d, i in enumerate(index) if not (keepdims and d in axis))
+    return tuple([inner[d] if d in inner else next(kept) for d in range(x.ndim)]), over
+
+
+def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
+    """A reduced value back at every place of x that it came from."""
+    kept = reduced_shape(x.shape, axis, True)
+    return g.op("reshape", shape=kept).op("expand", shape=x.shape)
+
+
+def _canon(x: Spec, axis: Any = None, keepdims: bool = False, **attrs: Any) -> dict[str, Any]:
+    return {"axis": as_axes(axis, x.ndim), "keepdims": bool(keepdims), **attrs}
+
+
+def _bad_axis() -> Callable[[], list[ErrorCase]]:
+    x = np.ones((2, 3), np.float32)
+    return error_cases(
+        ErrorCase((x,), {"axis": (2,), "keepdims": False}, AxisError, "-2 <= axis < 2"),
+        ErrorCase((x,), {"axis": (0, 0), "keepdims": False}, AxisError, "each axis once"),
+    )
+
+
+def sum_dtype(dtype: DType) -> DType:
+    """The type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
+    if dtype.kind in ("bool", "int"):
+        return int64
+    if dtype.kind == "uint":
+        return uint64
+    return dtype
+
+
+def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool,
+            **fields: Any) -> Op:
+    def infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
+        expect(identity or all(x.shape[a] for a in axis), "at least one element to reduce",
+               f"shape {x.shape} over axes {axis}", ShapeError)
+        return with_shape(x, reduced_shape(x.shape, axis, keepdims), out(x.dtype))
+
+    def nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> int:
+        full, over = widen(n, index, x, axis, keepdims)
+        return n.reduce(monoid, over, n.cast(x(full), out(x.dtype)))[0]
+
+    return define(name, infer, nest=nest, canon=_canon, errors=_bad_axis(), **fields)
+
+
+SUM_OP = _define(
+    "sum", SUM, sum_dtype, True,
+    grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
+    samples=samples.reduction(), dtypes=ALL,
+    doc="The sum over axes: 8 partial sums over a long axis, then merged pairwise.",
+)
+
+
+def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Every place that holds the extreme gets an equal share."""
+    hits = (x == restore(y, x, axis)).astype(g.dtype)
+    return restore(g, x, axis) * hits / restore(hits.op("sum", axis=axis, keepdims=True), x, axis)
+
+
+_extreme: dict[str, Any] = {
+    "grad": (_extreme_grad,), "dtypes": (*NUMBERS,),
+    "samples": samples.reduction(identity=False),
+}
+MAX_OP = _define("max", MAX, lambda d: d, False, **_extreme,
+                 doc="The greatest element over axes; NaN where one is NaN.")
+MIN_OP = _define("min", MIN, lambda d: d, False, **_extreme,
+                 doc="The least element over axes; NaN where one is NaN.")
+
+
+def _arg(name: str, monoid: Monoid, doc: str) -> Op:
+    def infer(x: Spec, *, axis: int, keepdims: bool) -> Spec:
+        expect(x.shape[axis] > 0, "at least one element to reduce", x.shape, ShapeError)
+        return with_shape(x, reduced_shape(x.shape, (axis,), keepdims), int64)
+
+    def nest(n: Nest, index: Ids, x: Any, *, axis: int, keepdims: bool) -> int:
+        full, over = widen(n, index, x, (axis,), keepdims)
+        return n.reduce(monoid, over, x(full), over[0])[1]
+
+    def canon(x: Spec, axis: Any, keepdims: bool = False) -> dict[str, Any]:
+        return {"axis": as_axis(axis, x.ndim), "keepdims": bool(keepdims)}
+
+    case = ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2, "keepdims": False}, AxisError,
+                     "-2 <= axis < 2")
+    return define(name, infer, nest=nest, canon=canon, differentiable=False, doc=doc,
+                  samples=samples.arg_reduction(), dtypes=NUMBERS, errors=error_cases(case))
+
+
+ARGMAX_OP = _arg("argmax", ARGMAX, "The index of the first greatest element; NaN is greatest.")
+ARGMIN_OP = _arg("argmin", ARGMIN, "The index of the first least element; NaN is least.")
+
+
+def _var_infer(x: Spec, *, axis: tuple[int, ...], correction: float, keepdims: bool) -> Spec:
+    if not x.dtype.is_float:
+        raise DTypeError(f"{x.dtype.name} is not accepted", remedy="cast with .astype('float32')")
+    return with_shape(x, reduced_shape(x.shape, axis, keepdims))
+
+
+def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
+    return int(np.prod([shape[a] for a in axis], dtype=np.int64))
+
+
+def _var_nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], correction: float,
+              keepdims: bool) -> int:
+    full, over = widen(n, index, x, axis, keepdims)
+    squares = n.reduce(WELFORD, over, x(full))[2]
+    count = n.cast(n.add(ZERO, n.param(_count(x.shape, axis))), x.dtype)
+    divisor = n.prim("sub", count, n.const(correction, x.dtype))
+    return n.prim("div", squares, n.prim("maximum", divisor, n.const(0, x.dtype)))
+
+
+def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
+              keepdims: bool) -> Any:
+    divisor = max(_count(x.shape, axis) - correction, 0.0)
+    centred = x - x.op("mean", axis=axis, keepdims=True)
+    return restore(g, x, axis) * centred * (2.0 / divisor if divisor else float("nan"))
+
+
+VAR_OP = define(
+    "var", _var_infer, nest=_var_nest, grad=(_var_grad,),
+    canon=lambda x, axis=None, correction=0.0, keepdims=False: _canon(
+        x, axis, keepdims, correction=float(correction)),
+    samples=samples.variance(), dtypes=FLOATS, errors=lambda: [
+        case._replace(attrs={**case.attrs, "correction": 0.0}) for case in _bad_axis()()],
+    doc="The mean squared deviation, sum over n - correction (Welford 1962, one pass).",
+)
+
+
+def _mean_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
+    return with_shape(x, reduced_shape(x.shape, axis, keepdims),
+                      x.dtype if x.dtype.is_float else float32)
+
+
+def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+    values = x if x.dtype.is_float else x.astype(float32)
+    count = _count(x.shape, axis)
+    return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
+
+
+MEAN_OP = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=_bad_axis(),
+                 samples=samples.reduction(identity=False), dtypes=(*FLOATS, "int32", "bool"),
+                 doc="The sum over axes divided by the count; of integers, in float32.")
+
+
+def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` (an int, a tuple, None for all); integers add up in 64 bits.
+
+    >>> import tinyml
+    >>> tinyml.sum(tinyml.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).tolist()
+    [4.0, 6.0]
+    """
+    result: Tensor = apply(SUM_OP, x, axis=axis, keepdims=keepdims)
+    return result
+
+
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis` (an int, a tuple, None for all); of integers in float32.
+
+    >>> import tinyml
+    >>> tinyml.mean(tinyml.tensor([1.0, 2.0])).item()
+    1.5
+    """
+    result: Tensor = apply(MEAN_OP, x, axis=axis, keepdims=keepdims)
+    return result
+
+
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The greatest element over `axis`; NaN where one is NaN. ShapeError where there is none."""
+    result: Tensor = apply(MAX_OP, x, axis=axis, keepdims=keepdims)
+    return result
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The least element over `axis`; NaN where one is NaN. ShapeError where there is none."""
+    result: Tensor = apply(MIN_OP, x, axis=axis, keepdims=keepdims)
+    return result
+
+
+def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The variance over `axis`: squared deviations over n - correction."""
+    result: Tensor = apply(VAR_OP, x, axis=axis, correction=correction, keepdims=keepdims)
+    return result
+
+
+def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    if axis is not None:
+        result: Tensor = apply(op, x, axis=axis, keepdims=keepdims)
+        return result
+    flat: Tensor = apply(op, x.op("reshape", shape=(x.size,)), axis=0, keepdims=False)
+    return flat.op("reshape", shape=(1,) * x.ndim) if keepdims else flat
+
+
+def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The int64 index of the first greatest element along `axis`, or in the flattened tensor.
+
+    >>> import tinyml
+    >>> tinyml.argmax(tinyml.tensor([1.0, 3.0, 3.0])).item()
+    1
+    """
+    return _place(ARGMAX_OP, x, axis, keepdims)
+
+
+def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The int64 index of the first least element along `axis`, or in the flattened tensor."""
+    return _place(ARGMIN_OP, x, axis, keepdims)

@@ -1,0 +1,15 @@
+"""Optimizers and learning-rate schedules, equal to PyTorch's step by step.
+
+>>> import tinyml
+>>> w = tinyml.tensor([4.0], requires_grad=True)
+>>> opt = tinyml.optim.SGD([w], lr=0.25)
+>>> (w * w).sum().backward()
+>>> opt.step()
+>>> w.tolist()
+[2.0]
+"""
+
+from tinyml.optim.optimizers import SGD, AdamW, Optimizer
+from tinyml.optim.schedules import cosine, one_cycle
+
+__all__ = ["AdamW", "Optimizer", "SGD", "cosine", "one_cycle"]

@@ -1,0 +1,248 @@
+"""Optimizer, SGD and AdamW: a parameter's content is replaced in place, one kernel each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinyml.autodiff import no_grad
+from tinyml.core import Leaf
+from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError
+from tinyml.nn.module import conform
+from tinyml.ops.creation import full, zeros_like
+from tinyml.tensor import Tensor
+
+KEPT_NUMBERS = 8  # one per dtype and device at a time, and a few more
+
+
+class Optimizer:
+    """Steps parameters by their gradients; SGD and AdamW say how.
+
+    `lr` may be set between steps. `names` are the settings and `slots` the tensors per parameter
+    that `state_dict` holds. A parameter whose gradient is None is left alone, its count of steps
+    too.
+    """
+
+    names: tuple[str, ...] = ("lr",)
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Tensor], lr: float, **settings: float) -> None:
+        self.params = [_checked(param) for param in _list(params)]
+        if not self.params:
+            raise ArgumentError("no parameters", remedy="model.parameters()")
+        if len({id(param) for param in self.params}) < len(self.params):
+            raise ArgumentError("a parameter is given twice")
+        self.lr = lr
+        for name, value in settings.items():
+            setattr(self, name, _setting(name, value))
+        self.steps = [0] * len(self.params)
+        self._numbers: dict[Any, list[Tensor]] = {}
+        self.state: list[tuple[Tensor, ...] | None] = [None] * len(self.params)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, at least 0 and finite."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = _setting("lr", value)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients: `grad` of each parameter is None."""
+        for param in self.params:
+            param.grad = None
+
+    def step(self) -> None:
+        """Replace the content of each parameter that has a gradient."""
+        with no_grad():
+            for i, param in enumerate(self.params):
+                gradient = param.grad
+                if gradient is None:
+                    continue
+                state = self.state[i]
+                if state is None:
+                    state = tuple([zeros_like(param).copy() for _ in self.slots])  # dense
+                new, state = self.update(param, gradient, state, self.steps[i] + 1)
+                param._replace(new)
+                self.state[i] = state
+                self.steps[i] += 1
+
+    def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
+               step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The new content and state of one parameter at its `step`-th step, counted from 1."""
+        raise NotImplementedError(f"{type(self).__name__} does not define update")
+
+    def numbers(self, like: Tensor, *values: float) -> list[Tensor]:
+        """Each value as a tensor of shape () beside `like`; the last few are kept."""
+        key = (values, like.dtype, like.device)
+        found = self._numbers.get(key)
+        if found is None:
+            if len(self._numbers) >= KEPT_NUMBERS:
+                self._numbers.clear()
+            found = [full((), value, dtype=like.dtype, device=like.device) for value in values]
+            self._numbers[key] = found
+        return found
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings, counts and tensors under flat names, ready for `tinyml.save`.
+
+        'step.0', 'exp_avg.0' and so on belong to the first parameter.
+        """
+        result: dict[str, Any] = {name: np.array(getattr(self, name)) for name in self.names}
+        for i, state in enumerate(self.state):
+            result[f"step.{i}"] = np.array(self.steps[i])
+            if state is not None:
+                for slot, value in zip(self.slots, state, strict=True):
+                    result[f"{slot}.{i}"] = value.detach()
+        return result
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state of `state_dict`, as it is or out of a file.
+
+        Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
+        kinds; then nothing was changed.
+        """
+        wrong: list[str] = []
+        settings = {name: _number(state, name, wrong) for name in self.names}
+        steps, tensors = [], []
+        known = set(self.names)
+        for i, param in enumerate(self.params):
+            names = [f"{slot}.{i}" for slot in self.slots]
+            known.update(names, (f"step.{i}",))
+            steps.append(int(_number(state, f"step.{i}", wrong)))
+            begun = any(name in state for name in names) or (bool(names) and steps[-1] > 0)
+            tensors.append(_tensors(state, names, param, wrong) if begun else None)
+        wrong += [f"unexpected: {name}" for name in state if name not in known]
+        if wrong:
+            raise ArgumentError(
+                f"the state does not fit {type(self).__name__}:\n    " + "\n    ".join(wrong),
+                remedy="the same optimizer over the same parameters in the same order",
+            )
+        for name, value in settings.items():
+            setattr(self, name, type(getattr(self, name))(value))
+        self.steps = steps
+        self.state = tensors
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={getattr(self, name)}" for name in self.names)
+        return f"{type(self).__name__}({len(self.params)} parameters, {settings})"
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum (Polyak 1964, Nesterov's as in Sutskever et al. 2013).
+
+    `weight_decay` adds an L2 penalty to the gradient. Raises ArgumentError for negative or NaN
+    settings and for `nesterov` without momentum.
+    """
+
+    names = ("lr", "momentum", "weight_decay", "nesterov")
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False) -> None:
+        self.momentum: float
+        self.weight_decay: float
+        super().__init__(params, lr, momentum=momentum, weight_decay=weight_decay)
+        if nesterov and not self.momentum:
+            raise ArgumentError("nesterov without momentum", remedy="momentum=0.9")
+        self.nesterov = bool(nesterov)
+        self.slots = ("momentum_buffer",) if self.momentum else ()
+
+    def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
+               step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One `sgd_step` or `sgd_momentum_step`."""
+        if not self.slots:
+            new: Tensor = param.op("sgd_step", gradient, *self.numbers(param, self.lr),
+                                   decay=self.weight_decay)
+            return new, ()
+        new, *rest = param.op("sgd_momentum_step", gradient, *state,
+                              *self.numbers(param, self.lr), momentum=self.momentum,
+                              decay=self.weight_decay, nesterov=self.nesterov)
+        return new, tuple(rest)
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Raises ArgumentError for negative or NaN settings and for betas outside [0, 1).
+    """
+
+    names = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    slots = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2) -> None:
+        self.beta1: float
+        self.beta2: float
+        self.eps: float
+        self.weight_decay: float
+        super().__init__(params, lr, beta1=betas[0], beta2=betas[1], eps=eps,
+                         weight_decay=weight_decay)
+        if max(self.beta1, self.beta2) >= 1:
+            raise ArgumentError(f"betas {betas}", remedy="both below 1")
+
+    def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
+               step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One `adamw_step`."""
+        keep = 1 - self.lr * self.weight_decay
+        rate = self.lr / (1 - self.beta1**step)
+        root = math.sqrt(1 - self.beta2**step)
+        new, *rest = param.op("adamw_step", gradient, *state,
+                              *self.numbers(param, keep, rate, root), weight1=1 - self.beta1,
+                              beta2=self.beta2, weight2=1 - self.beta2, eps=self.eps)
+        return new, tuple(rest)
+
+
+def _list(params: Any) -> list[Any]:
+    if isinstance(params, Tensor):
+        raise ArgumentTypeError("params is one tensor", remedy="a list of tensors")
+    return list(params)
+
+
+def _checked(param: Any) -> Tensor:
+    if not isinstance(param, Tensor):
+        raise ArgumentTypeError(f"a parameter is a {type(param).__name__}", remedy="a tensor")
+    if not isinstance(param.node, Leaf):
+        raise ArgumentError("a parameter is no tensor made with requires_grad=True",
+                            remedy="tensor(..., requires_grad=True), or model.parameters()")
+    return param
+
+
+def _setting(name: str, value: float) -> float:
+    number = float(value)
+    if not 0 <= number < math.inf:
+        raise ArgumentError(f"{name} is {value}", remedy="a finite number, at least 0")
+    return number
+
+
+def _number(state: Mapping[str, Any], name: str, wrong: list[str]) -> float:
+    if name not in state:
+        wrong.append(f"missing: {name}")
+        return 0.0
+    value = state[name]
+    if isinstance(value, Tensor):
+        value = value.numpy()
+    if np.shape(value) != () or np.asarray(value).dtype.kind not in "biuf":
+        wrong.append(f"{name}: not one number")
+        return 0.0
+    return float(value)
+
+
+def _tensors(state: Mapping[str, Any], names: list[str], param: Tensor,
+             wrong: list[str]) -> tuple[Tensor, ...]:
+    found = []
+    for name in names:
+        if name not in state:
+            wrong.append(f"missing: {name}")
+            continue
+        try:
+            found.append(conform(state[name], param))
+        except TinyMLError as error:
+            wrong.append(f"{name}: {error.message}")
+    return tuple(found)

@@ -1,0 +1,50 @@
+"""Learning rates as functions of the step: `opt.lr = cosine(step, total, 1e-3)`."""
+
+from __future__ import annotations
+
+import math
+
+from tinyml.errors import ArgumentError
+
+
+def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: float = 0.0) -> float:
+    """A linear rise from 0 over `warmup` steps, then half a cosine from `lr` to `final` at `total`.
+
+    Loshchilov and Hutter (2017), without restarts; beyond `total` it stays at `final`. Raises
+    ArgumentError unless 0 <= warmup < total.
+
+    >>> [round(cosine(step, 4, 1.0), 3) for step in range(6)]
+    [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
+    """
+    if not 0 <= warmup < total:
+        raise ArgumentError(f"warmup {warmup} of {total} steps", remedy="0 <= warmup < total")
+    if step < warmup:
+        return lr * step / warmup
+    return _blend(lr, final, (min(step, total) - warmup) / (total - warmup))
+
+
+def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_factor: float = 25.0,
+              final_factor: float = 1e4) -> float:
+    """Up from lr / start_factor to `lr`, then down to lr / (start_factor final_factor).
+
+    Smith and Topin (2018), in the two half-cosine phases of PyTorch's OneCycleLR: `rise` is the
+    first one's share. `step` counts from 0 to total - 1. Raises ArgumentError for a `total` that
+    leaves a phase without a step.
+
+    >>> [round(one_cycle(step, 11, 1.0), 3) for step in (0, 2, 5, 10)]
+    [0.04, 0.96, 0.726, 0.0]
+    """
+    peak = rise * total - 1
+    if not 0 < peak < total - 1:
+        raise ArgumentError(
+            f"{total} steps with a rise of {rise} leave a phase empty", remedy="more steps"
+        )
+    low = lr / start_factor
+    if step <= peak:
+        return _blend(low, lr, max(step, 0) / peak)
+    return _blend(lr, low / final_factor, (min(step, total - 1) - peak) / (total - 1 - peak))
+
+
+def _blend(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,318 @@
+"""Random numbers from explicit keys: Threefry 2x32-20, the same numbers as jax for the same key.
+
+A key is a uint32 tensor of shape (2,). The same key gives the same numbers on every device; `split`
+and `fold_in` make new keys. Where a key may be None, the next key of the global generator is taken,
+which `seed` sets; unless set, every process starts from seed 0.
+
+Counter-based generator: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
+`bits`, `split`, `fold_in`, `uniform`, `randint`, `bernoulli` and `permutation` follow jax's
+partitionable scheme, where element i of a shape depends on the key and i alone.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+from tinyml.dtypes import (
+    DType,
+    as_dtype,
+    float32,
+    float64,
+    int32,
+    integer_range,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.ops.creation import full, tensor, zeros
+from tinyml.ops.elementwise import where
+from tinyml.ops.shape import concat
+from tinyml.spec import as_axis, as_shape, as_size
+from tinyml.tensor import Tensor
+
+_WORD = 1 << 32
+_UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
+_FRACTION_BITS = {float32: 23, float64: 52}
+
+
+# ---- keys
+
+
+def key(seed: int, device: Any = None) -> Tensor:
+    """The key of a seed, -2^63 <= seed < 2^64: its high and its low 32 bits.
+
+    jax gives the same key for 0 <= seed < 2^32, and for all others where its 64-bit mode is on.
+    Raises ArgumentError for a seed out of range.
+
+    >>> key(2**32 + 7).tolist()
+    [1, 7]
+    """
+    number = as_size(seed, "seed")
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ArgumentError(f"seed {number} has more than 64 bits")
+    number %= 1 << 64
+    words = np.array([number // _WORD, number % _WORD], np.uint32)
+    return tensor(words, device=device)
+
+
+def split(key: Tensor | None, num: int = 2) -> Tensor:
+    """`num` new keys, uint32 (num, 2); they and their numbers are independent.
+
+    >>> split(key(0)).tolist()
+    [[1797259609, 2579123966], [928981903, 3453687069]]
+    """
+    count = as_shape(as_size(num, "num"))[0]
+    start = _key(key)
+    high, low = start.op("threefry2x32", *_counters(start, count))
+    return concat([high.reshape((count, 1)), low.reshape((count, 1))], axis=1)
+
+
+def fold_in(key: Tensor | None, data: int) -> Tensor:
+    """A new key from a key and a number, 0 <= data < 2^32, such as the number of a step.
+
+    Raises ArgumentError for a number out of range.
+
+    >>> fold_in(key(0), 9).shape
+    (2,)
+    """
+    number = as_size(data, "data")
+    if not 0 <= number < _WORD:
+        raise ArgumentError(f"data is {number}", remedy="0 <= data < 2**32")
+    start = _key(key)
+    words = [full((1,), word, dtype=uint32, device=start.device) for word in (0, number)]
+    return concat(list(start.op("threefry2x32", *words)), axis=0)
+
+
+class Generator:
+    """A sequence of keys; safe to share between threads, each gets keys of its own."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._seed = seed
+        self._state: Tensor | None = None
+
+    def seed(self, seed: int) -> None:
+        """Start again from this seed."""
+        state = key(seed, device="cpu")
+        with self._lock:
+            self._state = state
+
+    def next_key(self) -> Tensor:
+        """A key that was not given out before, on the CPU."""
+        with self._lock:
+            if self._state is None:
+                self._state = key(self._seed, device="cpu")
+            pair = split(self._state)
+            self._state = pair[0]
+            return pair[1]
+
+
+_generator = Generator()
+
+
+def seed(seed: int) -> None:
+    """Set the global generator. Raises ArgumentError for a seed of more than 64 bits.
+
+    >>> seed(3)
+    >>> first = uniform(None, (2,)).tolist()
+    >>> seed(3)
+    >>> uniform(None, (2,)).tolist() == first
+    True
+    """
+    _generator.seed(seed)
+
+
+def next_key() -> Tensor:
+    """The next key of the global generator."""
+    return _generator.next_key()
+
+
+# ---- numbers
+
+
+def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
+    """Random bits as uint8, uint16, uint32 or uint64 of any shape; DTypeError for another dtype.
+
+    >>> bits(key(0), (2,)).tolist()
+    [4070199207, 4202968722]
+    """
+    kind, size = as_dtype(dtype), as_shape(shape)
+    if kind.kind != "uint":
+        raise DTypeError(f"bits of {kind.name}", remedy="an unsigned type")
+    start = _key(key)
+    if kind is uint64:
+        high, low = start.op("threefry2x32", *_counters(start, math.prod(size)))
+        return ((high.astype(uint64) << 32) | low.astype(uint64)).reshape(size)
+    words: Tensor = start.op("random_bits", shape=size)
+    if kind is uint32:
+        return words
+    return (words & integer_range(kind)[1]).astype(kind)
+
+
+def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: float = 0.0,
+            maxval: float = 1.0) -> Tensor:
+    """Numbers in [minval, maxval): multiples of 2^-23 (float32) or 2^-52 (float64), scaled.
+
+    Raises DTypeError for a dtype that is not floating.
+
+    >>> uniform(key(0), (2,)).dtype
+    tinyml.float32
+    """
+    kind = _floating(dtype)
+    fraction = _FRACTION_BITS[kind]
+    words = bits(key, shape, _UNSIGNED[kind.bits]) >> kind.bits - fraction
+    unit = words.astype(kind) * 2.0**-fraction
+    if (minval, maxval) == (0.0, 1.0):
+        return unit
+    # The span is a number of the result's type, as in jax: the same rounding, the same bits.
+    low, high = kind.numpy.type(minval), kind.numpy.type(maxval)
+    return (unit * float(high - low) + float(low)).op("maximum", float(low))
+
+
+def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
+           std: float = 1.0) -> Tensor:
+    """Normal numbers by Box and Muller's method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
+
+    u has all bits of a word, so numbers reach 6.7 deviations in float32 and 9.5 in float64. The
+    distribution is jax's; the numbers are not. Raises DTypeError for a dtype that is not floating.
+
+    >>> normal(key(0), (3, 5)).shape
+    (3, 5)
+    """
+    kind, size = _floating(dtype), as_shape(shape)
+    count = math.prod(size)
+    half = (count + 1) // 2
+    pair = split(key)
+    word = bits(pair[0], (half,), _UNSIGNED[kind.bits]).astype(kind)
+    u = (word + 0.5) * 2.0**-kind.bits
+    radius = (u.op("log") * -2.0).op("sqrt")
+    angle = uniform(pair[1], (half,), kind) * (2 * math.pi)
+    both = concat([radius * angle.op("cos"), radius * angle.op("sin")], axis=0)
+    result = both[:count].reshape(size)
+    return result if (mean, std) == (0.0, 1.0) else result * float(std) + float(mean)
+
+
+def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
+    """True with probability `p`, a number or a float tensor that broadcasts to `shape`.
+
+    `shape` None is that of `p`. Raises ArgumentError for a number outside [0, 1].
+
+    >>> bernoulli(key(0), 1.0, (3,)).tolist()
+    [True, True, True]
+    """
+    if isinstance(p, Tensor):
+        return uniform(key, p.shape if shape is None else shape, p.dtype) < p
+    if not 0 <= p <= 1:
+        raise ArgumentError(f"p is {p}", remedy="a probability between 0 and 1")
+    return uniform(key, () if shape is None else shape) < float(p)
+
+
+def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
+    """Integers minval <= n < maxval, int32 unless `dtype` says otherwise; minval if there are none.
+
+    Two words per number, reduced modulo the span, as in jax: with a span s of b-bit numbers the
+    probabilities differ by s^2 / 2^(2b) at most of their size. Raises DTypeError for a dtype that
+    is not an integer's and ArgumentError for bounds that it does not hold.
+
+    >>> sorted(set(randint(key(0), (100,), -1, 2).tolist()))
+    [-1, 0, 1]
+    """
+    kind = int32 if dtype is None else as_dtype(dtype)
+    if not kind.is_integer:
+        raise DTypeError(f"randint of {kind.name}", remedy="an integer type")
+    low, high = as_size(minval, "minval"), as_size(maxval, "maxval")
+    least, greatest = integer_range(kind)
+    if not (least <= low <= greatest and least <= high <= greatest + 1):
+        raise ArgumentError(f"{kind.name} does not hold {low} <= n < {high}")
+    unsigned = _UNSIGNED[kind.bits]
+    pair = split(key)
+    upper, lower = (bits(pair[i], shape, unsigned) for i in (0, 1))
+    span = max(high - low, 1)
+    offset = lower
+    if span < 1 << kind.bits:
+        scale = (1 << kind.bits // 2) % span
+        scale = _wrapped(scale * scale, kind.bits) % span
+        offset = _rest(_rest(upper, span) * scale + _rest(lower, span), span)
+    return (offset + _wrapped(low, kind.bits)).astype(kind)
+
+
+def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
+    """The numbers 0 .. x - 1, or the slices of a tensor along an axis, in random order.
+
+    The bits are the device's; they are sorted on the host, so this waits for the device.
+
+    >>> sorted(permutation(key(0), 4).tolist())
+    [0, 1, 2, 3]
+    """
+    if not isinstance(x, Tensor):
+        start = _key(key)
+        return tensor(_order(start, as_shape(x)[0]), device=start.device)
+    at = as_axis(axis, x.ndim)
+    order = tensor(_order(_key(key), x.shape[at]), device=x.device)
+    return x.op("gather", order, axis=at)
+
+
+def _order(key: Tensor, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """A shuffle by sorting by random words, often enough that ties do not matter, as in jax."""
+    order = np.arange(count, dtype=np.int64)
+    for _ in range(math.ceil(3 * math.log(max(1, count)) / math.log(_WORD - 1))):
+        pair = split(key)
+        key = pair[0]
+        words = bits(pair[1], (count,)).numpy()
+        order = order[np.argsort(words, kind="stable")]
+    return order
+
+
+def _key(key: Tensor | None) -> Tensor:
+    if key is None:
+        return next_key()
+    if not isinstance(key, Tensor) or key.dtype is not uint32:
+        found = key.dtype.name if isinstance(key, Tensor) else type(key).__name__
+        raise DTypeError(f"a key is of uint32, not {found}", remedy="tinyml.random.key(seed)")
+    if key.shape != (2,):
+        raise ShapeError(f"a key has the shape (2,), not {key.shape}", remedy="one key at a time")
+    return key
+
+
+def _counters(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The high and low words of 0 .. count - 1 on the key's device."""
+    place = zeros((count,), device=key.device).op("iota", axis=0)
+    return (place >> 32).astype(uint32), place.astype(uint32)
+
+
+def _floating(dtype: Any) -> DType:
+    kind = float32 if dtype is None else as_dtype(dtype)
+    if kind not in _FRACTION_BITS:
+        raise DTypeError(f"random numbers of {kind.name}", remedy="float32 or float64")
+    return kind
+
+
+def _wrapped(number: int, width: int) -> int:
+    return number % (1 << width)
+
+
+def _rest(x: Tensor, span: int) -> Tensor:
+    """x modulo span, by the span's reciprocal (Granlund and Montgomery 1994).
+
+    With m = floor(2^64 / span), the high word of x m is the quotient or one less.
+    """
+    if span & (span - 1) == 0:
+        return x & (span - 1)
+    wide = x.astype(uint64)
+    if span < 1 << 63:
+        wide = wide - _high_word(wide, (1 << 64) // span) * span
+    return where(wide < span, wide, wide - span).astype(x.dtype)
+
+
+def _high_word(x: Tensor, y: int) -> Tensor:
+    """The upper 64 bits of the product of two 64-bit numbers, from products of their halves."""
+    mask = _WORD - 1
+    x1, x0, y1, y0 = x >> 32, x & mask, y >> 32, y & mask
+    middle = (x0 * y0 >> 32) + (x0 * y1 & mask) + (x1 * y0 & mask)
+    return x1 * y1 + (x0 * y1 >> 32) + (x1 * y0 >> 32) + (middle >> 32)

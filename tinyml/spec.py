@@ -1,0 +1,199 @@
+"""What a tensor is without its values: shape, dtype, device and strides, interned; axis arithmetic."""
+
+from __future__ import annotations
+
+import operator
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tinyml.dtypes import DType
+from tinyml.errors import AllocationError, ArgumentTypeError, AxisError, ShapeError, expect
+
+MAX_BYTES = (1 << 63) - 1
+
+
+class Spec:
+    """Shape, dtype, device and strides (in elements) of a tensor. Equal specs are one object.
+
+    `symbolic` marks the value of a graph under construction: it has no memory. The stride of an
+    axis of size 1, and every stride of an empty tensor, is written as 0, so that layouts that
+    address the same elements are one.
+    """
+
+    __slots__ = ("shape", "dtype", "device", "strides", "size", "ndim", "contiguous", "symbolic",
+                 "__weakref__")
+
+    shape: tuple[int, ...]
+    dtype: DType
+    device: Any
+    strides: tuple[int, ...]
+    size: int
+    ndim: int
+    contiguous: bool
+    symbolic: bool
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}[{', '.join(map(str, self.shape))}] {self.device}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the elements take when stored densely."""
+        return self.size * self.dtype.itemsize
+
+
+_interned: weakref.WeakValueDictionary[Any, Spec] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def element_count(shape: Sequence[int], itemsize: int) -> int:
+    """The product of the sizes; AllocationError where the bytes would overflow 63 bits."""
+    count = 1
+    for size in shape:
+        count *= size
+    if count * itemsize > MAX_BYTES:
+        raise AllocationError(
+            f"a shape of {tuple(shape)} has more bytes than can be addressed",
+            remedy="a smaller shape",
+        )
+    return count
+
+
+def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense row-major tensor, in elements.
+
+    >>> dense_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
+              strides: tuple[int, ...] | None = None, symbolic: bool = False) -> Spec:
+    """The one Spec with these fields; `strides` None means dense.
+
+    >>> from tinyml.dtypes import float32
+    >>> make_spec((2, 1), float32, None) is make_spec((2, 1), float32, None, (1, 77))
+    True
+    """
+    size = element_count(shape, dtype.itemsize)
+    if strides is None:
+        strides = dense_strides(shape)
+        dense = True
+    else:
+        dense = False
+    if size == 0:
+        strides = (0,) * len(shape)
+        dense = True
+    elif 1 in shape:
+        strides = tuple([0 if n == 1 else s for n, s in zip(shape, strides)])
+    key = (shape, dtype, device, strides, symbolic)
+    with _lock:
+        spec = _interned.get(key)
+        if spec is None:
+            spec = object.__new__(Spec)
+            spec.shape = shape
+            spec.dtype = dtype
+            spec.device = device
+            spec.strides = strides
+            spec.size = size
+            spec.ndim = len(shape)
+            spec.contiguous = dense or all(
+                n == 1 or s == d for n, s, d in zip(shape, strides, dense_strides(shape))
+            )
+            spec.symbolic = symbolic
+            _interned[key] = spec
+    return spec
+
+
+def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
+    """A dense spec on the same device."""
+    return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
+
+
+def expect_same(first: Spec, other: Spec) -> None:
+    """ShapeError unless two specs have one shape and dtype."""
+    same = first.shape == other.shape and first.dtype is other.dtype
+    expect(same, f"a tensor of {first}", other)
+
+
+def as_size(value: Any, what: str = "size") -> int:
+    """A Python int from an integer of any kind; ArgumentTypeError where it is none."""
+    if isinstance(value, bool):
+        raise ArgumentTypeError(f"{what} is a bool: {value!r}", remedy="an integer")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{what} is {value!r} of type {type(value).__name__}", remedy="an integer"
+        ) from None
+
+
+def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
+    """A tuple of ints from one int or a sequence of them."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        return (as_size(values, what),)
+    return tuple([as_size(value, what) for value in values])
+
+
+def as_shape(values: Any) -> tuple[int, ...]:
+    """A shape: a tuple of non-negative ints."""
+    shape = as_sizes(values)
+    expect(min(shape, default=0) >= 0, "sizes are not negative", shape, ShapeError)
+    return shape
+
+
+def as_axis(axis: Any, ndim: int) -> int:
+    """An axis counted from the front; AxisError where `ndim` axes have none such.
+
+    >>> as_axis(-1, 3)
+    2
+    """
+    axis = as_size(axis, "axis")
+    expect(-ndim <= axis < ndim, f"{-ndim} <= axis < {ndim}", axis, AxisError,
+           remedy=f"the tensor has {ndim} axes")
+    return axis % ndim
+
+
+def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Axes counted from the front, in rising order; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple([as_axis(a, ndim) for a in as_sizes(axis, "axis")])
+    expect(len(set(axes)) == len(axes), "each axis once", axes, AxisError)
+    return tuple(sorted(axes))
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to which all broadcast (Array API standard 2024.12, broadcasting).
+
+    >>> broadcast_shapes((3, 1), (4,))
+    (3, 4)
+    """
+    ndim = max(map(len, shapes), default=0)
+    padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
+    result = []
+    for sizes in zip(*padded):
+        wide = set(sizes) - {1}
+        if len(wide) > 1:
+            raise ShapeError(
+                f"shapes {' and '.join(map(str, shapes))} do not broadcast: "
+                f"sizes {' and '.join(map(str, sorted(wide)))} meet",
+                remedy="make the sizes equal, or 1, with reshape or expand_dims",
+            )
+        result.append(wide.pop() if wide else 1)
+    return tuple(result)
+
+
+def expanded_strides(spec: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides under which the elements of `spec` appear in the wider `shape`."""
+    lead = len(shape) - spec.ndim
+    return (0,) * lead + tuple(
+        [0 if have == 1 else stride for have, stride in zip(spec.shape, spec.strides)]
+    )

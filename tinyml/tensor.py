@@ -1,0 +1,421 @@
+"""Tensor's methods and operators: every one a name for an op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tinyml import core
+from tinyml.core import STATE, Data, Leaf, apply, backward, make, upload
+from tinyml.dtypes import DType
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    GradientError,
+    SerializationError,
+    expect,
+)
+from tinyml.op import find
+from tinyml.ops import composite, contraction, creation, indexing, reduce
+from tinyml.ops import elementwise as words
+from tinyml.ops import shape as shapes
+from tinyml.registry import Device
+from tinyml.registry import device as find_device
+
+Binary = Callable[[Any, Any], Any]
+
+
+def _reflected(function: Binary) -> Binary:
+    def call(x: Any, y: Any) -> Any:
+        return function(y, x)
+
+    return call
+
+
+def _operator(function: Binary) -> Any:
+    """A binary method that leaves what it does not know to the other operand."""
+
+    def method(x: Any, y: Any) -> Any:
+        if isinstance(y, _KNOWN):
+            return function(x, y)
+        return NotImplemented
+
+    return method
+
+
+_KNOWN = (Data, bool, int, float, np.ndarray, np.generic)
+
+
+class Tensor(Data):
+    """An array of numbers on a device, with how it was made.
+
+    Made by `tinyml.tensor` and its like, not by this class. Its values never change behind its
+    back: `x[i] = v` gives this object a new content, views and recorded values keep the old.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad.tolist()
+    [6.0]
+    """
+
+    __slots__ = ()
+    __array_priority__ = 100
+
+    # ---- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of its axes."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The type of its elements."""
+        return self.spec.dtype
+
+    @property
+    def device(self) -> Device:
+        """Where it lives."""
+        device: Device = self.spec.device
+        return device
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return self.spec.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return self.spec.size
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its elements."""
+        return self.spec.nbytes
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix; ShapeError for other numbers of axes."""
+        expect(self.ndim == 2, "2 axes", self.ndim, remedy="permute_dims")
+        return shapes.permute_dims(self, (1, 0))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        expect(self.ndim >= 2, "at least 2 axes", self.ndim)
+        return shapes.permute_dims(self, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
+
+    # ---- gradients
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded."""
+        return self.node is not None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` left here; None before, and where none is asked for."""
+        return self.node.grad if isinstance(self.node, Leaf) else None
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        expect(isinstance(self.node, Leaf), "a tensor made with requires_grad=True", "another",
+               GradientError)
+        assert isinstance(self.node, Leaf)
+        self.node.grad = value
+
+    def detach(self) -> Tensor:
+        """The same values without how they were made."""
+        return make(self.buf, self.spec)
+
+    def backward(self, gradient: Tensor | None = None) -> None:
+        """Add the gradient of this scalar to `.grad` of every leaf that it depends on.
+
+        `gradient` is the cotangent, needed where this is no scalar. Raises GradientError where
+        nothing was recorded.
+        """
+        if self.node is None:
+            raise GradientError("nothing was recorded for this tensor",
+                                remedy="make its inputs with requires_grad=True, outside no_grad()")
+        if gradient is None:
+            expect(self.size == 1, "one element, or a gradient of its shape", self.shape,
+                   GradientError)
+            gradient = creation.ones_like(self)
+        expect(gradient.shape == self.shape, f"a gradient of shape {self.shape}", gradient.shape)
+        leaves = _leaves(self.node)
+        for leaf, g in zip(leaves, backward([self.node], [gradient], leaves, False)):
+            if g is not None:
+                leaf.grad = g if leaf.grad is None else leaf.grad + g
+
+    def _replace(self, value: Tensor) -> None:
+        """Give this object another content, of the same shape and type; a leaf stays a leaf."""
+        expect(value.shape == self.shape and value.dtype is self.dtype, f"{self.spec}", value.spec)
+        if not isinstance(self.node, Leaf):
+            self.node = value.node
+        self.buf, self.spec = value.buf, value.spec
+
+    # ---- its values
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Its values as a read-only NumPy array, without copying on the CPU."""
+        if self.spec.symbolic:
+            raise ArgumentError("a value of a graph under construction has no content")
+        device: Any = self.spec.device
+        array: np.ndarray[Any, Any] = device.download(self.buf, self.spec)
+        return array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        array = self.numpy()
+        if dtype is not None and np.dtype(dtype) != array.dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
+                   copy: bool | None = None) -> Any:
+        array = self.numpy()
+        if any(s < 0 for s in array.strides):
+            raise BufferError("DLPack consumers do not accept negative strides; copy() first")
+        if max_version is not None and max_version[0] >= 1:
+            return array.__dlpack__(max_version=max_version, copy=copy)
+        return array.copy().__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def item(self) -> Any:
+        """The one element as a Python number; ShapeError where there are more or none."""
+        expect(self.size == 1, "one element", f"{self.size} in shape {self.shape}",
+               remedy=".tolist() gives all")
+        return self.numpy().item()
+
+    def tolist(self) -> Any:
+        """Its values as nested lists of Python numbers."""
+        return self.numpy().tolist()
+
+    def __bool__(self) -> bool:
+        expect(self.size == 1, "one element for a truth value", f"shape {self.shape}",
+               remedy="compare and reduce first")
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        if not self.dtype.is_integer or self.size != 1:
+            raise ArgumentTypeError(f"{self.spec} is no index", remedy="one integer")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise ArgumentTypeError("a 0-d tensor has no length", remedy=".item()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise ArgumentTypeError("a 0-d tensor cannot be iterated", remedy=".item()")
+        return (self[k] for k in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self.numpy() == value).any())
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        if self.spec.symbolic:
+            return f"tensor(<{self.spec}>)"
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        place = "" if str(self.device) == "cpu" else f", device={str(self.device)!r}"
+        leaf = ", requires_grad=True" if isinstance(self.node, Leaf) else ""
+        return f"tensor({values}, shape={self.shape}, dtype={self.dtype.name}{place}{leaf})"
+
+    def __reduce__(self) -> NoReturn:
+        raise SerializationError("tensors are not pickled: a pickle can run any code when loaded",
+                                 remedy="tinyml.save(path, {'name': tensor})")
+
+    def __copy__(self) -> Tensor:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return creation.tensor(self, requires_grad=isinstance(self.node, Leaf))
+
+    def copy(self) -> Tensor:
+        """The same values in new, dense memory; differentiable."""
+        result: Tensor = apply(find("copy"), self)
+        return result
+
+    def to(self, device: Any) -> Tensor:
+        """This tensor on a device: itself where it is there; differentiable."""
+        target = find_device(device)
+        if target is self.device:
+            return self
+        if self.node is not None and STATE.recording:
+            raise GradientError("a recorded tensor does not move between devices",
+                                remedy=".detach() first, or move the inputs before recording")
+        return upload(self.numpy(), target)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """This tensor in another data type; itself where it has it."""
+        return words.astype(self, dtype)
+
+    # ---- ops by name
+
+    def op(self, name: str, *others: Any, **attrs: Any) -> Any:
+        """An op of any name on this tensor and others.
+
+        >>> import tinyml
+        >>> tinyml.tensor([4.0]).op("sqrt").tolist()
+        [2.0]
+        """
+        return apply(find(name), self, *others, **attrs)
+
+    # ---- operators
+
+    __add__ = _operator(words.add)
+    __sub__ = _operator(words.subtract)
+    __mul__ = _operator(words.multiply)
+    __truediv__ = _operator(words.divide)
+    __pow__ = _operator(words.pow)
+    __matmul__ = _operator(contraction.matmul)
+    __radd__ = _operator(_reflected(words.add))
+    __rsub__ = _operator(_reflected(words.subtract))
+    __rmul__ = _operator(_reflected(words.multiply))
+    __rtruediv__ = _operator(_reflected(words.divide))
+    __rpow__ = _operator(_reflected(words.pow))
+    __rmatmul__ = _operator(_reflected(contraction.matmul))
+    __eq__ = _operator(words.equal)
+    __ne__ = _operator(words.not_equal)
+    __lt__ = _operator(words.less)
+    __le__ = _operator(words.less_equal)
+    __gt__ = _operator(words.greater)
+    __ge__ = _operator(words.greater_equal)
+    __and__ = _operator(words.bitwise_and)
+    __or__ = _operator(words.bitwise_or)
+    __xor__ = _operator(words.bitwise_xor)
+    __rand__ = _operator(_reflected(words.bitwise_and))
+    __ror__ = _operator(_reflected(words.bitwise_or))
+    __rxor__ = _operator(_reflected(words.bitwise_xor))
+    __lshift__ = _operator(words.bitwise_left_shift)
+    __rshift__ = _operator(words.bitwise_right_shift)
+
+    def __neg__(self) -> Tensor:
+        return words.negative(self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return words.abs(self)
+
+    def __invert__(self) -> Tensor:
+        if self.dtype.kind == "bool":
+            return words.logical_not(self)
+        return words.bitwise_xor(self, -1 if self.dtype.kind == "int" else (1 << self.dtype.bits) - 1)
+
+    # ---- methods that are functions of the same name
+
+    exp = words.exp
+    log = words.log
+    sqrt = words.sqrt
+    sin = words.sin
+    cos = words.cos
+    tanh = words.tanh
+    erf = words.erf
+    abs = words.abs
+    square = words.square
+    sum = reduce.sum
+    mean = reduce.mean
+    max = reduce.max
+    min = reduce.min
+    var = reduce.var
+    argmax = reduce.argmax
+    argmin = reduce.argmin
+    broadcast_to = shapes.broadcast_to
+    relu = composite.relu
+    sigmoid = composite.sigmoid
+    gelu = composite.gelu
+    softmax = composite.softmax
+    log_softmax = composite.log_softmax
+
+    def reshape(self, *sizes: Any) -> Tensor:
+        """The same elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
+        wanted = sizes[0] if len(sizes) == 1 else sizes
+        return shapes.reshape(self, wanted)
+
+    def permute_dims(self, *axes: Any) -> Tensor:
+        """Axes in another order: `x.permute_dims((1, 0))` or `x.permute_dims(1, 0)`."""
+        wanted = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return shapes.permute_dims(self, wanted)
+
+    # ---- indexing
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self._indexed(indexing.getitem, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(self.node, Leaf) and STATE.recording:
+            raise GradientError("x[i] = v on a leaf would lose its gradient",
+                                remedy="x = x.at[i].set(v), or assign inside no_grad()")
+        self._replace(self._indexed(indexing.setitem, index, value))
+
+    def _indexed(self, function: Callable[..., Tensor], index: Any, *more: Any) -> Tensor:
+        try:
+            return function(self, index, *more)
+        except core.TinyMLError as error:
+            raise error.during("index", core.describe([self])) from error.__cause__
+
+    @property
+    def at(self) -> At:
+        """`x.at[i].set(v)`, `.add(v)`: a new tensor with a part changed."""
+        return At(self)
+
+
+class At:
+    """The door to functional updates: `x.at[index].set(value)`."""
+
+    __slots__ = ("_tensor", "_index")
+
+    def __init__(self, tensor: Tensor, index: Any = None) -> None:
+        self._tensor = tensor
+        self._index = index
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self._tensor, index)
+
+    def set(self, value: Any) -> Tensor:
+        """The tensor with x[index] replaced by a value, which broadcasts.
+
+        >>> import tinyml
+        >>> tinyml.zeros(3).at[1].set(5.0).tolist()
+        [0.0, 5.0, 0.0]
+        """
+        return self._tensor._indexed(indexing.setitem, self._index, value)
+
+    def add(self, value: Any) -> Tensor:
+        """The tensor with a value added to x[index]; indices that repeat add up."""
+        return self._tensor._indexed(indexing.setitem, self._index, value, True)
+
+
+def _leaves(node: core.Node) -> list[Leaf]:
+    """Every leaf that a node depends on, found iteratively."""
+    found: list[Leaf] = []
+    seen = {id(node)}
+    work = [node]
+    while work:
+        current = work.pop()
+        if isinstance(current, Leaf) and not current.parents:
+            found.append(current)
+        for parent in current.parents:
+            if parent is not None and id(parent) not in seen:
+                seen.add(id(parent))
+                work.append(parent)
+    return found
+
+
+core.adopt(Tensor)

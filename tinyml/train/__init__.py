@@ -1,0 +1,1 @@
+"""The trainings that come with the package, and what they show of themselves."""

@@ -1,0 +1,393 @@
+"""Pytrees: nested containers as a flat list of leaves and a description of the nesting.
+
+A list, tuple, named tuple, dict, dataclass or registered type is a node; None is a node without
+children; everything else is a leaf. A subclass of list, tuple or dict is a leaf unless it is a
+named tuple or registered. The children of a dict stand in the order of its sorted keys.
+A dataclass field with metadata {"static": True} is part of the structure, not a child.
+
+Nothing here recurses, so a tree may be as deep as memory allows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from tinyml.errors import ArgumentError, ArgumentTypeError
+from tinyml.op import attribute_key
+
+SHOWN_NODES = 200  # a larger TreeDef prints as its size
+SHOWN_STEPS = 16  # a longer path prints without its middle
+
+
+class Kind(NamedTuple):
+    """How one type of node is taken apart, put together and named in a path."""
+
+    split: Callable[[Any], tuple[Sequence[Any], Any]]
+    join: Callable[[Any, list[Any]], Any]
+    steps: Callable[[Any, int], Sequence[str]]
+
+
+class Entry(NamedTuple):
+    """One node of a structure: its type, what is fixed about it, how many children it has."""
+
+    kind: Any
+    fixed: Any
+    arity: int
+
+
+class _Leaf:
+    """The kind of a leaf."""
+
+
+LEAF = Entry(_Leaf, None, 0)
+
+
+class TreeDef:
+    """The structure of a tree: its nodes in postorder. Equal structures are equal and hash alike.
+
+    >>> a, b = flatten({"w": 1, "b": (2, 3)})[1], flatten({"b": (0, 0), "w": 0})[1]
+    >>> a == b, a.leaf_count, a
+    (True, 3, TreeDef({'b': (*, *), 'w': *}))
+    """
+
+    __slots__ = ("nodes", "leaf_count", "_key", "_hash")
+
+    def __init__(self, nodes: Sequence[Entry]) -> None:
+        self.nodes = tuple(nodes)
+        self.leaf_count = sum(entry is LEAF for entry in nodes)
+        self._key: tuple[Any, ...] | None = None
+        self._hash: int | None = None
+
+    def key(self) -> tuple[Any, ...]:
+        """What two structures are compared by; fixed values count with their type and bits.
+
+        Raises ArgumentTypeError where a fixed value cannot be hashed.
+        """
+        if self._key is None:
+            try:
+                self._key = tuple([
+                    entry if entry is LEAF else (entry[0], attribute_key(entry[1]), entry[2])
+                    for entry in self.nodes
+                ])
+            except TypeError as error:
+                raise ArgumentTypeError(
+                    f"a structure holds a value that cannot be compared: {error}",
+                    remedy="numbers, strings, tuples and tensors in what becomes a tree",
+                ) from error
+        return self._key
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, TreeDef) and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(self.key())
+        return self._hash
+
+    def __repr__(self) -> str:
+        if len(self.nodes) > SHOWN_NODES:
+            return f"TreeDef({len(self.nodes)} nodes, {self.leaf_count} leaves)"
+        shown: list[str] = []
+        for entry in self.nodes:
+            start = len(shown) - entry.arity
+            children = shown[start:]
+            del shown[start:]
+            shown.append(_show(entry, children))
+        return f"TreeDef({shown[0]})"
+
+
+def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
+    """The leaves of a tree, from left to right, and its structure.
+
+    Raises ArgumentTypeError where the keys of a dict have no order, ArgumentError where a
+    container holds itself.
+
+    >>> flatten({"b": [1, None], "a": (2,)})
+    ([2, 1], TreeDef({'a': (*,), 'b': [*, None]}))
+    """
+    if type(tree) in _LEAF_TYPES:
+        return [tree], _ONE_LEAF
+    leaves: list[Any] = []
+    nodes: list[Entry] = []
+    open_ids: set[int] = set()
+    stack: list[Any] = [tree]
+    # Popping the last child first writes the nodes in reversed postorder.
+    while stack:
+        value = stack.pop()
+        if type(value) is _Close:
+            open_ids.discard(value.id)
+            continue
+        cls = type(value)
+        kind = _KINDS.get(cls)
+        if kind is None and cls not in _LEAF_TYPES:
+            kind = _kind(value)
+        if kind is None:
+            leaves.append(value)
+            nodes.append(LEAF)
+            continue
+        children, fixed = kind.split(value)
+        nodes.append(Entry(cls, fixed, len(children)))
+        if children:
+            if id(value) in open_ids:
+                raise ArgumentError(
+                    f"a {cls.__name__} contains itself", remedy="a tree without cycles"
+                )
+            open_ids.add(id(value))
+            stack.append(_Close(id(value)))
+            stack.extend(children)
+    leaves.reverse()
+    nodes.reverse()
+    return leaves, TreeDef(nodes)
+
+
+def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
+    """The tree with this structure and these leaves. The leaves may be of any type.
+
+    Raises ArgumentError where their number is not the structure's.
+
+    >>> unflatten(flatten((1, [2, 3]))[1], "abc")
+    ('a', ['b', 'c'])
+    """
+    given = list(leaves)
+    if len(given) != treedef.leaf_count:
+        raise ArgumentError(f"the structure has {treedef.leaf_count} leaves, {len(given)} given")
+    rest = iter(given)
+    built: list[Any] = []
+    for kind, fixed, arity in treedef.nodes:
+        if kind is _Leaf:
+            built.append(next(rest))
+            continue
+        start = len(built) - arity
+        children = built[start:]
+        del built[start:]
+        built.append(_KINDS[kind].join(fixed, children))
+    return built[0]
+
+
+def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """`f` of each leaf, and of the leaves at the same place in `rest`, in a tree like `tree`.
+
+    Raises ArgumentError where a structure differs, naming the path of the first difference.
+
+    >>> map(lambda a, b: a + b, {"x": 1, "y": (2,)}, {"x": 10, "y": (20,)})
+    {'x': 11, 'y': (22,)}
+    """
+    leaves, treedef = flatten(tree)
+    columns = [leaves]
+    for number, other in enumerate(rest, 2):
+        others, found = flatten(other)
+        if found != treedef:
+            raise ArgumentError(f"tree {number} differs from tree 1 {difference(treedef, found)}")
+        columns.append(others)
+    return unflatten(treedef, [f(*row) for row in zip(*columns, strict=True)])
+
+
+def paths(treedef: TreeDef) -> list[str]:
+    """Where each leaf stands, as text.
+
+    >>> paths(flatten({"layers": [1, 2], "scale": 3})[1])
+    ["['layers'][0]", "['layers'][1]", "['scale']"]
+    """
+    return [_path(trail) for entry, trail in _walk(treedef) if entry is LEAF]
+
+
+def difference(first: TreeDef, second: TreeDef) -> str | None:
+    """Where two structures first differ and how, as text; None where they are equal.
+
+    >>> difference(flatten({"a": [1, 2]})[1], flatten({"a": [1]})[1])
+    "at ['a']: list of 2 against list of 1"
+    """
+    for (one, trail), (two, _) in zip(_walk(first), _walk(second), strict=False):
+        if TreeDef((one,)).key() != TreeDef((two,)).key():
+            return f"at {_path(trail) or 'the root'}: {_contrast(one, two)}"
+    return None
+
+
+def register(
+    cls: type,
+    flatten: Callable[[Any], tuple[Iterable[Any], Any]],
+    unflatten: Callable[[Any, list[Any]], Any],
+    names: Callable[[Any], Iterable[str]] | None = None,
+) -> None:
+    """Make instances of `cls` nodes; a subclass needs a registration of its own.
+
+    `flatten(x)` gives the children and what is fixed (plain data that can be hashed);
+    `unflatten(fixed, children)` puts them together, whatever the children are, so it should not
+    check them; `names(fixed)` names the children as attributes in paths.
+
+    Raises ArgumentError where the type is a node already.
+
+    >>> class Pair:
+    ...     def __init__(self, x, y):
+    ...         self.x, self.y = x, y
+    >>> register(Pair, lambda p: ((p.x, p.y), None), lambda fixed, xs: Pair(*xs))
+    >>> map(lambda v: v + 1, Pair(1, 2)).y
+    3
+    """
+    if cls in _KINDS:
+        raise ArgumentError(f"{cls.__name__} is a node of trees already")
+
+    def split(value: Any) -> tuple[Sequence[Any], Any]:
+        children, fixed = flatten(value)
+        return tuple(children), fixed
+
+    def steps(fixed: Any, arity: int) -> Sequence[str]:
+        if names is None:
+            return _numbered(fixed, arity)
+        return [f".{name}" for name in names(fixed)]
+
+    _KINDS[cls] = Kind(split, unflatten, steps)
+    _LEAF_TYPES.discard(cls)
+
+
+# ---- the types that are nodes from the start
+
+
+class _Close(NamedTuple):
+    """On the stack of `flatten`: all children of a node are done."""
+
+    id: int
+
+
+def _numbered(fixed: Any, arity: int) -> Sequence[str]:
+    return [f"[{i}]" for i in range(arity)]
+
+
+def _split_dict(value: dict[Any, Any]) -> tuple[Sequence[Any], Any]:
+    try:
+        keys = sorted(value)
+    except TypeError:
+        types = sorted({type(key).__name__ for key in value})
+        raise ArgumentTypeError(
+            f"the keys of a dict have no order: they are of the types {', '.join(types)}",
+            remedy="keys of one type, such as str",
+        ) from None
+    return [value[key] for key in keys], tuple(keys)
+
+
+_KINDS: dict[Any, Kind] = {
+    type(None): Kind(lambda x: ((), None), lambda fixed, xs: None, _numbered),
+    list: Kind(lambda x: (x, None), lambda fixed, xs: xs, _numbered),
+    tuple: Kind(lambda x: (x, None), lambda fixed, xs: tuple(xs), _numbered),
+    dict: Kind(
+        _split_dict,
+        lambda keys, xs: dict(zip(keys, xs, strict=True)),
+        lambda keys, arity: [f"[{key!r}]" for key in keys],
+    ),
+}
+_LEAF_TYPES: set[type] = set()
+
+
+def _kind(value: Any) -> Kind | None:
+    """The kind of a value whose type is met for the first time; None for a leaf."""
+    cls = type(value)
+    if isinstance(value, tuple) and hasattr(cls, "_fields"):
+        _KINDS[cls] = _named_tuple_kind(cls)
+    elif "__dataclass_fields__" in cls.__dict__:
+        _KINDS[cls] = _dataclass_kind(cls)
+    else:
+        _LEAF_TYPES.add(cls)
+    return _KINDS.get(cls)
+
+
+def _named_tuple_kind(cls: Any) -> Kind:
+    names = [f".{name}" for name in cls._fields]
+    return Kind(lambda x: (x, None), lambda fixed, xs: cls._make(xs), lambda fixed, n: names)
+
+
+def _dataclass_kind(cls: Any) -> Kind:
+    fields = sys.modules["dataclasses"].fields(cls)  # whoever made a dataclass has loaded it
+    static = [field.name for field in fields if field.metadata.get("static")]
+    names = [field.name for field in fields if not field.metadata.get("static")]
+
+    def split(value: Any) -> tuple[Sequence[Any], Any]:
+        fixed = tuple([(name, getattr(value, name)) for name in static])
+        return [getattr(value, name) for name in names], fixed
+
+    def join(fixed: Any, children: list[Any]) -> Any:
+        value = object.__new__(cls)  # __init__ might check or convert what stands for a leaf
+        for name, child in (*fixed, *zip(names, children, strict=True)):
+            object.__setattr__(value, name, child)
+        return value
+
+    return Kind(split, join, lambda fixed, n: [f".{name}" for name in names])
+
+
+# ---- paths and text
+
+# A trail is how a node is reached: the trail of its parent and one step more.
+Trail = tuple[Any, str] | None
+
+
+def _walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
+    """The nodes in preorder, each with its trail."""
+    children: list[list[int]] = []
+    roots: list[int] = []
+    for place, entry in enumerate(treedef.nodes):
+        start = len(roots) - entry.arity
+        children.append(roots[start:])
+        del roots[start:]
+        roots.append(place)
+    stack: list[tuple[int, Trail]] = [(len(treedef.nodes) - 1, None)]
+    while stack:
+        place, trail = stack.pop()
+        entry = treedef.nodes[place]
+        yield entry, trail
+        if entry.arity:
+            steps = _KINDS[entry.kind].steps(entry.fixed, entry.arity)
+            below = zip(children[place], steps, strict=True)
+            stack.extend(reversed([(child, (trail, step)) for child, step in below]))
+
+
+def _path(trail: Trail) -> str:
+    steps: list[str] = []
+    while trail is not None:
+        trail, step = trail
+        steps.append(step)
+    steps.reverse()
+    if len(steps) > SHOWN_STEPS:
+        half = SHOWN_STEPS // 2
+        steps[half:-half] = [f"... {len(steps) - SHOWN_STEPS} more ..."]
+    return "".join(steps)
+
+
+def _contrast(one: Entry, two: Entry) -> str:
+    if one.kind is two.kind is dict:
+        missing = sorted(set(one.fixed) - set(two.fixed), key=repr)
+        extra = sorted(set(two.fixed) - set(one.fixed), key=repr)
+        return f"only the first has the keys {missing}, only the second {extra}"
+    if one.kind is two.kind and one.arity == two.arity:
+        return f"{one.kind.__name__} with {one.fixed!r} against {two.fixed!r}"
+    return f"{_describe(one)} against {_describe(two)}"
+
+
+def _describe(entry: Entry) -> str:
+    if entry is LEAF:
+        return "a leaf"
+    if entry.kind is type(None):
+        return "None"
+    return f"{entry.kind.__name__} of {entry.arity}"
+
+
+def _show(entry: Entry, children: list[str]) -> str:
+    if entry is LEAF:
+        return "*"
+    if entry.kind is type(None):
+        return "None"
+    if entry.kind is list:
+        return f"[{', '.join(children)}]"
+    if entry.kind is tuple:
+        return f"({', '.join(children)}{',' if len(children) == 1 else ''})"
+    steps = _KINDS[entry.kind].steps(entry.fixed, entry.arity)
+    if entry.kind is dict:
+        named = [f"{key!r}: {child}" for key, child in zip(entry.fixed, children, strict=True)]
+        return f"{{{', '.join(named)}}}"
+    named = [f"{step.lstrip('.')}={child}" for step, child in zip(steps, children, strict=True)]
+    return f"{entry.kind.__name__}({', '.join(named)})"
+
+
+_ONE_LEAF = TreeDef((LEAF,))
