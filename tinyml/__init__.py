@@ -30,7 +30,8 @@ def _find_from_checkout() -> None:
 _find_from_checkout()
 
 from tinyml import dtypes as _dtypes  # noqa: E402
-from tinyml.ops import optim as _optim  # noqa: E402, F401
+import tinyml.ops.bits  # noqa: E402
+import tinyml.ops.optim  # noqa: E402
 from tinyml.autodiff import grad, no_grad, value_and_grad, vjp  # noqa: E402
 from tinyml.dtypes import (  # noqa: E402
     DType,

@@ -18,7 +18,6 @@ from tinyml.dtypes import as_dtype
 from tinyml.errors import (
     ArgumentTypeError,
     DTypeError,
-    GradientError,
     KernelNotFound,
     MixedDeviceError,
     TinyMLError,
@@ -48,35 +47,43 @@ STATE = State()
 
 
 class Node:
-    """How a value was made: op, attributes, inputs with their values and nodes, result.
+    """How a value was made: the plan that ran, the inputs with their values and nodes, the result.
 
     `low` is the least depth of any leaf that it depends on: a backward pass records itself only
-    when an outer differentiation can see it. `y` is kept only where a rule reads it.
+    when an outer differentiation can see it. Values are kept only where a rule reads them.
     """
 
-    __slots__ = ("op", "attrs", "bufs", "specs", "parents", "y", "outs", "low")
+    __slots__ = ("op", "plan", "bufs", "parents", "y", "low")
 
-    def __init__(self, op: Op | None, attrs: Any, bufs: tuple[Any, ...], specs: tuple[Any, ...],
-                 parents: tuple[Node | None, ...], y: Any, outs: tuple[Spec, ...],
-                 low: int) -> None:
+    def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
+                 parents: tuple[Node | None, ...], y: Any, low: int) -> None:
         self.op = op
-        self.attrs = attrs
+        self.plan = plan
         self.bufs = bufs
-        self.specs = specs
         self.parents = parents
         self.y = y
-        self.outs = outs
         self.low = low
 
 
 class Leaf(Node):
     """Where differentiation ends: a value with respect to which a gradient is asked for."""
 
-    __slots__ = ("grad",)
+    __slots__ = ("grad", "spec")
 
     def __init__(self, spec: Spec, low: int, parent: Node | None = None) -> None:
-        super().__init__(None, None, (), (), (parent,) if parent else (), None, (spec,), low)
+        super().__init__(None, None, (), (parent,) if parent else (), None, low)
+        self.spec = spec
         self.grad: Any = None
+
+
+class Item(Node):
+    """Output `place` of an op of several outputs, whose own node is the one parent."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, main: Node, place: int) -> None:
+        super().__init__(None, None, (), (main,), None, main.low)
+        self.place = place
 
 
 class Data:
@@ -106,17 +113,24 @@ def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
 
 
 class Planned:
-    """An op on given layouts, ready to run."""
+    """An op on given layouts, ready to run.
 
-    __slots__ = ("run", "outs", "attrs", "how", "single")
+    `fast` says that a record of it needs no other op first: one float output, a rule of its own,
+    and every tensor input already in the shape and type that it computes in.
+    """
 
-    def __init__(self, run: Callable[..., Any], outs: tuple[Spec, ...], attrs: dict[str, Any],
-                 how: str, single: bool) -> None:
+    __slots__ = ("run", "ins", "outs", "out", "attrs", "how", "single", "fast")
+
+    def __init__(self, run: Callable[..., Any], ins: tuple[Any, ...], outs: tuple[Spec, ...],
+                 attrs: dict[str, Any], how: str, single: bool) -> None:
         self.run = run
+        self.ins = ins
         self.outs = outs
+        self.out = outs[0]
         self.attrs = attrs
         self.how = how
         self.single = single
+        self.fast = False
 
 
 # ---- the one path
@@ -133,44 +147,57 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Any:
         key = (key, attribute_key(attrs))
     plan: Planned | None = op.memo.get(key)
     if plan is None:
-        return _first(op, xs, attrs, key)
-    if STATE.recording:
-        for x in xs:
-            if isinstance(x, Data) and x.node is not None:
-                return _record(op, plan, xs)
-    return _execute(plan, xs)
+        return _first(op, xs, attrs)
+    return _run(op, plan, xs)
+
+
+def _run(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
+    """Execute, recording where an input has a node."""
+    try:
+        if STATE.recording:
+            for x in xs:
+                if isinstance(x, Data) and x.node is not None:
+                    return _record(op, plan, xs)
+        return _execute(plan, xs)
+    except TinyMLError as error:
+        raise error.during(op.name, describe(xs)) from error.__cause__
 
 
 def _execute(plan: Planned, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
-        return _Tensor(result, plan.outs[0])
+        return _Tensor(result, plan.out)
     return tuple([_Tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
 
 
-def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any], key: Any) -> Any:
+def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """A call for which there is no plan yet: convert, check, plan, or trace."""
-    xs = _operands(op, xs)
-    if any(isinstance(x, Data) and x.spec.symbolic for x in xs):
-        return _trace(op, xs, attrs)
-    key = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
-    if attrs:
-        key = (key, attribute_key(attrs))
-    plan = op.memo.get(key)
-    if plan is None:
-        try:
-            plan = make_plan(op, [x.spec if isinstance(x, Data) else type(x) for x in xs], attrs)
-        except TinyMLError as error:
-            raise error.during(op.name, describe(xs)) from error.__cause__
-        if len(op.memo) >= MEMO_LIMIT:
-            op.memo.clear()
-        op.memo[key] = plan
     try:
-        if STATE.recording and any(isinstance(x, Data) and x.node is not None for x in xs):
-            return _record(op, plan, xs)
-        return _execute(plan, xs)
+        xs = _operands(op, xs)
+        if any(isinstance(x, Data) and x.spec.symbolic for x in xs):
+            return _trace(op, xs, attrs)
+        specs = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
+        key = (specs, attribute_key(attrs)) if attrs else specs
+        plan = op.memo.get(key)
+        if plan is None:
+            plan = make_plan(op, specs, attrs)
+            plan.fast = _is_fast(op, plan)
+            if len(op.memo) >= MEMO_LIMIT:
+                op.memo.clear()
+            op.memo[key] = plan
     except TinyMLError as error:
         raise error.during(op.name, describe(xs)) from error.__cause__
+    return _run(op, plan, xs)
+
+
+def _is_fast(op: Op, plan: Planned) -> bool:
+    if op.grad is None or not (op.differentiable and plan.single and plan.out.dtype.is_float):
+        return False
+    if op.lift is None:
+        return True
+    shape, dtype = op.lift(*plan.ins)
+    return all(spec.shape == shape and spec.dtype is dtype
+               for spec in plan.ins if isinstance(spec, Spec) and spec.dtype.is_float)
 
 
 def describe(xs: Sequence[Any]) -> str:
@@ -244,7 +271,7 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
     for candidate in find_kernels(op.name, device.name):
         plan = candidate(call)
         if plan is not None:
-            return Planned(plan.run, plan.outs, attrs, plan.how, single)
+            return Planned(plan.run, tuple(specs), plan.outs, attrs, plan.how, single)
     if op.view is not None:
         layout = op.view(specs[0], **attrs)
         if layout is not None:
@@ -266,7 +293,7 @@ def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
     def run(buf: Any) -> Any:
         return device.view(buf, offset, spec) if offset else buf
 
-    return Planned(run, (spec,), call.attrs, "view", True)
+    return Planned(run, call.ins, (spec,), call.attrs, "view", True)
 
 
 def _plan_nest(call: Call, single: bool) -> Planned:
@@ -281,10 +308,10 @@ def _plan_nest(call: Call, single: bool) -> Planned:
         outputs = _outputs(op, inputs, call)
         nest = lower(outputs, inputs)
     except NotOneNest:
-        return Planned(_run_body(call), call.outs, call.attrs, "body", single)
+        return Planned(_run_body(call), call.ins, call.outs, call.attrs, "body", single)
     ins = [i if isinstance(i, Scalar) else spec for i, spec in zip(inputs, call.ins)]
     run = call.device.prepare(nest, ins, call.outs, op.name)
-    return Planned(run, call.outs, call.attrs, "nest", single)
+    return Planned(run, call.ins, call.outs, call.attrs, "nest", single)
 
 
 def symbolic(spec: Spec) -> Spec:
@@ -341,12 +368,9 @@ def _trace(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if isinstance(x, Data) and not x.spec.symbolic:
             raise NotOneNest
     specs = [x.spec if isinstance(x, Data) else type(x) for x in xs]
-    try:
-        if op.canon is not None:
-            attrs = op.canon(*specs, **attrs)
-        result = op.infer(*specs, **attrs)
-    except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+    if op.canon is not None:
+        attrs = op.canon(*specs, **attrs)
+    result = op.infer(*specs, **attrs)
     if op.nest is None and op.push is None and op.body is not None:
         return op.body(*xs, **attrs)
     outs = result if isinstance(result, tuple) else (result,)
@@ -373,49 +397,39 @@ def paused() -> Iterator[None]:
 
 def _record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
     """Execute, and say how the result was made."""
-    if op.grad is None and op.body is not None:
-        return op.body(*xs, **plan.attrs)
-    if not op.differentiable:
-        return _execute(plan, xs)
-    if op.lift is not None:
-        lifted = _lifted(op, xs)
-        if lifted is not None:
-            return apply(op, *lifted, **plan.attrs)
+    if not plan.fast:
+        if op.grad is None and op.body is not None:
+            return op.body(*xs, **plan.attrs)
+        if not op.differentiable:
+            return _execute(plan, xs)
+        if op.lift is not None:
+            lifted = _lifted(op, xs)
+            if lifted is not None:
+                return apply(op, *lifted, **plan.attrs)
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
-    outs = plan.outs
-    if not any(spec.dtype.is_float for spec in outs):
-        return _Tensor(result, outs[0]) if plan.single else tuple(
-            [_Tensor(buf, spec) for buf, spec in zip(result, outs)]
-        )
-    node = _node(op, plan, xs, result)
     if plan.single:
-        return _Tensor(result, outs[0], node)
-    return tuple([
-        _Tensor(buf, spec, Node(None, k, (), (), (node,), None, (spec,), node.low)
-                if spec.dtype.is_float else None)
-        for k, (buf, spec) in enumerate(zip(result, outs))
-    ])
+        return _Tensor(result, plan.out,
+                       _node(op, plan, xs, result) if plan.out.dtype.is_float else None)
+    node = _node(op, plan, xs, result)
+    return tuple([_Tensor(buf, spec, Item(node, k) if spec.dtype.is_float else None)
+                  for k, (buf, spec) in enumerate(zip(result, plan.outs))])
 
 
 def _node(op: Op, plan: Planned, xs: Sequence[Any], result: Any) -> Node:
     parents: list[Node | None] = []
     bufs: list[Any] = []
-    specs: list[Any] = []
     low = 1 << 62
     for k, x in enumerate(xs):
         if isinstance(x, Data):
             node = x.node
             parents.append(node)
-            specs.append(x.spec)
             bufs.append(x.buf if op.keeps_input(k) else None)
             if node is not None and node.low < low:
                 low = node.low
         else:
             parents.append(None)
-            specs.append(None)
             bufs.append(x)
-    return Node(op, plan.attrs, tuple(bufs), tuple(specs), tuple(parents),
-                result if op.keeps_y else None, plan.outs, low)
+    return Node(op, plan, tuple(bufs), tuple(parents), result if op.keeps_y else None, low)
 
 
 def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
@@ -444,8 +458,7 @@ def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
 
 def unary(op: Op) -> Callable[[Any], Any]:
     """A function of one tensor: straight from the spec to the plan."""
-    memo = op.memo
-    state = STATE
+    memo, state = op.memo, STATE
 
     def call(x: Any) -> Any:
         try:
@@ -453,25 +466,52 @@ def unary(op: Op) -> Callable[[Any], Any]:
         except (KeyError, AttributeError):
             return apply(op, x)
         if x.node is not None and state.recording:
-            return _record(op, plan, (x,))
-        return _Tensor(plan.run(x.buf), plan.outs[0])
+            return _run(op, plan, (x,))
+        try:
+            return _Tensor(plan.run(x.buf), plan.out)
+        except TinyMLError as error:
+            raise error.during(op.name, describe((x,))) from error.__cause__
 
     return call
 
 
-def binary(op: Op) -> Callable[[Any, Any], Any]:
-    """A function of two tensors, or of a tensor and a number."""
-    memo = op.memo
-    state = STATE
+def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
+    """A function of two tensors, or of a tensor and a number: the path most travelled.
+
+    `miss(x, y)` is asked where there is no plan yet; by default that is `apply`.
+    """
+    memo, state = op.memo, STATE
+    keep_x, keep_y, keep_result = op.keeps_input(0), op.keeps_input(1), op.keeps_y
 
     def call(x: Any, y: Any) -> Any:
         try:
-            plan = memo[x.spec, y.spec]
-            if state.recording and (x.node is not None or y.node is not None):
-                return _record(op, plan, (x, y))
-            return _Tensor(plan.run(x.buf, y.buf), plan.outs[0])
+            if y.__class__ is _Tensor:
+                plan = memo[x.spec, y.spec]
+                b, node_y = y.buf, y.node
+            else:
+                plan = memo[x.spec, y.__class__]
+                b, node_y = y, None
         except (KeyError, AttributeError):
-            return apply(op, x, y)
+            return apply(op, x, y) if miss is None else miss(x, y)
+        a, node_x = x.buf, x.node
+        try:
+            if node_x is node_y is None or not state.recording:
+                return _Tensor(plan.run(a, b), plan.out)
+            if not plan.fast:
+                return _record(op, plan, (x, y))
+            result = plan.run(a, b)
+        except TinyMLError as error:
+            raise error.during(op.name, describe((x, y))) from error.__cause__
+        if node_x is None:
+            low = node_y.low
+        elif node_y is None or node_x.low < node_y.low:
+            low = node_x.low
+        else:
+            low = node_y.low
+        kept = b if keep_y or plan.ins[1].__class__ is not Spec else None
+        node = Node(op, plan, (a if keep_x else None, kept), (node_x, node_y),
+                    result if keep_result else None, low)
+        return _Tensor(result, plan.out, node)
 
     return call
 
@@ -531,13 +571,10 @@ def _towards(outputs: Sequence[Node | None],
 
 
 def _accumulate(pending: dict[int, Any], node: Node, g: Any) -> None:
-    """Add a cotangent to a node's; output `k` of several goes into place k of its op's node."""
-    if node.op is None and node.parents and node.attrs is not None:
-        main = node.parents[0]
-        assert main is not None
-        slots = pending.setdefault(id(main), {})
-        k = node.attrs
-        slots[k] = g if k not in slots else slots[k] + g
+    """Add a cotangent to a node's; that of one output of several goes into its place."""
+    if isinstance(node, Item):
+        slots = pending.setdefault(id(node.parents[0]), {})
+        slots[node.place] = g if node.place not in slots else slots[node.place] + g
         return
     known = pending.get(id(node))
     pending[id(node)] = g if known is None else known + g
@@ -551,16 +588,17 @@ def _step_back(node: Node, g: Any, leads: dict[int, bool], pending: dict[int, An
             if parent is not None and leads[id(parent)]:
                 _accumulate(pending, parent, g)
         return
-    xs = [make(buf, spec, parent) if spec is not None else buf
-          for buf, spec, parent in zip(node.bufs, node.specs, node.parents)]
-    if isinstance(g, dict):
-        y: Any = tuple([make(node.y[k] if node.y is not None else None, spec)
-                        for k, spec in enumerate(node.outs)])
-        y = tuple([_again(node, k, t) for k, t in enumerate(y)])
-        g = tuple([g[k] if k in g else _zeros(spec) if spec.dtype.is_float else None
-                   for k, spec in enumerate(node.outs)])
+    plan = node.plan
+    xs = [make(buf, spec, parent) if isinstance(spec, Spec) else buf
+          for buf, spec, parent in zip(node.bufs, plan.ins, node.parents)]
+    if plan.single:
+        y: Any = make(node.y, plan.out, node)
     else:
-        y = make(node.y, node.outs[0], node)
+        bufs = node.y if node.y is not None else (None,) * len(plan.outs)
+        y = tuple([make(buf, spec, Item(node, k) if spec.dtype.is_float else None)
+                   for k, (buf, spec) in enumerate(zip(bufs, plan.outs))])
+        g = tuple([g[k] if k in g else _zeros(spec) if spec.dtype.is_float else None
+                   for k, spec in enumerate(plan.outs)])
     for k, parent in enumerate(node.parents):
         if parent is None or not leads[id(parent)]:
             continue
@@ -568,16 +606,9 @@ def _step_back(node: Node, g: Any, leads: dict[int, bool], pending: dict[int, An
         if rule is None:
             continue
         extra = {} if isinstance(op.grad, tuple) else {"k": k}
-        gx = rule(g, y, *xs, **extra, **node.attrs)
+        gx = rule(g, y, *xs, **extra, **plan.attrs)
         if gx is not None:
             _accumulate(pending, parent, gx)
-
-
-def _again(node: Node, k: int, tensor: Any) -> Any:
-    """Output k as a tensor that still knows its node."""
-    if tensor.spec.dtype.is_float:
-        tensor.node = Node(None, k, (), (), (node,), None, (tensor.spec,), node.low)
-    return tensor
 
 
 def _zeros(spec: Spec) -> Any:
@@ -590,9 +621,3 @@ def full(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tensor:
     result: Tensor = apply(find("expand"), one, shape=shape) if shape else one
     return result
 
-
-def refuse_gradient(spec: Spec) -> None:
-    """GradientError unless values of this spec may have one."""
-    if not spec.dtype.is_float:
-        raise GradientError(f"no gradient with respect to {spec.dtype.name}",
-                            remedy="cast to a float type first")

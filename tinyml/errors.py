@@ -23,7 +23,7 @@ def user_line() -> str | None:
     frame = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not filename.startswith(_ROOMS):
+        if not filename.startswith(_ROOMS) and not filename.startswith("<tinyml"):
             source = linecache.getline(filename, frame.f_lineno).strip()
             place = f"{os.path.basename(filename)}:{frame.f_lineno}"
             return f"{place}: {source}" if source else place

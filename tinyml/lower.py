@@ -126,7 +126,7 @@ class Lowering:
 
     def _refuse_again(self, app: Application, index: Ids, before: int) -> None:
         new = self.nest.code[before:]
-        if any(i.kind == "reduce" and i.data[1] for i in new):
+        if any(instr.kind == "reduce" for instr in new):
             if self._reduced.setdefault(app, index) != index:
                 raise NotOneNest
 

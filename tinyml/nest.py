@@ -210,6 +210,8 @@ class Nest:
         inner = self.join(items) | frozenset(axes)
         dtypes = [self.code[i].dtype for i in items]
         init = monoid.init(self, dtypes)
+        if not axes:
+            return monoid.combine(self, init, items)
         reduction = self.put("reduce", items, (monoid, axes, init), dtypes[0], inner - set(axes))
         state = tuple([
             self.put("state", (), (reduction, j, 0), self.code[v].dtype, inner)

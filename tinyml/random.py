@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.core import apply
 from tinyml.dtypes import (
     DType,
     as_dtype,
@@ -30,8 +31,10 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.ops.bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.creation import full, tensor, zeros
-from tinyml.ops.elementwise import where
+from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
+from tinyml.ops.indexing import gather
 from tinyml.ops.shape import concat
 from tinyml.spec import as_axis, as_shape, as_size
 from tinyml.tensor import Tensor
@@ -69,7 +72,7 @@ def split(key: Tensor | None, num: int = 2) -> Tensor:
     """
     count = as_shape(as_size(num, "num"))[0]
     start = _key(key)
-    high, low = start.op("threefry2x32", *_counters(start, count))
+    high, low = apply(THREEFRY, start, *_counters(start, count))
     return concat([high.reshape((count, 1)), low.reshape((count, 1))], axis=1)
 
 
@@ -86,7 +89,7 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
         raise ArgumentError(f"data is {number}", remedy="0 <= data < 2**32")
     start = _key(key)
     words = [full((1,), word, dtype=uint32, device=start.device) for word in (0, number)]
-    return concat(list(start.op("threefry2x32", *words)), axis=0)
+    return concat(list(apply(THREEFRY, start, *words)), axis=0)
 
 
 class Generator:
@@ -147,9 +150,11 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
         raise DTypeError(f"bits of {kind.name}", remedy="an unsigned type")
     start = _key(key)
     if kind is uint64:
-        high, low = start.op("threefry2x32", *_counters(start, math.prod(size)))
-        return ((high.astype(uint64) << 32) | low.astype(uint64)).reshape(size)
-    words: Tensor = start.op("random_bits", shape=size)
+        pair = apply(THREEFRY, start, *_counters(start, math.prod(size)))
+        high, low = (word.astype(uint64) for word in pair)
+        wide: Tensor = ((high << 32) | low).reshape(size)
+        return wide
+    words: Tensor = apply(RANDOM_BITS, start, shape=size)
     if kind is uint32:
         return words
     return (words & integer_range(kind)[1]).astype(kind)
@@ -172,7 +177,7 @@ def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: floa
         return unit
     # The span is a number of the result's type, as in jax: the same rounding, the same bits.
     low, high = kind.numpy.type(minval), kind.numpy.type(maxval)
-    return (unit * float(high - low) + float(low)).op("maximum", float(low))
+    return maximum(unit * float(high - low) + float(low), float(low))
 
 
 def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
@@ -191,9 +196,9 @@ def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float =
     pair = split(key)
     word = bits(pair[0], (half,), _UNSIGNED[kind.bits]).astype(kind)
     u = (word + 0.5) * 2.0**-kind.bits
-    radius = (u.op("log") * -2.0).op("sqrt")
+    radius = sqrt(log(u) * -2.0)
     angle = uniform(pair[1], (half,), kind) * (2 * math.pi)
-    both = concat([radius * angle.op("cos"), radius * angle.op("sin")], axis=0)
+    both = concat([radius * cos(angle), radius * sin(angle)], axis=0)
     result = both[:count].reshape(size)
     return result if (mean, std) == (0.0, 1.0) else result * float(std) + float(mean)
 
@@ -255,7 +260,7 @@ def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
         return tensor(_order(start, as_shape(x)[0]), device=start.device)
     at = as_axis(axis, x.ndim)
     order = tensor(_order(_key(key), x.shape[at]), device=x.device)
-    return x.op("gather", order, axis=at)
+    return gather(x, order, at)
 
 
 def _order(key: Tensor, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:

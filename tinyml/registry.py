@@ -101,6 +101,17 @@ def device(name: str | Device | None = None) -> Device:
         return _devices[name]
 
 
+def probe(room: str) -> list[dict[str, Any]]:
+    """What was found out about the devices of 'opencl', usable or not, the preferred first.
+
+    Each has 'name', 'driver', 'basic' (whether it is usable), and what else was tried. 'cpu' has
+    nothing to try. Raises ImportError where the room's package is missing.
+    """
+    module = importlib.import_module(_ROOMS[room])
+    found: list[dict[str, Any]] = module.probe() if hasattr(module, "probe") else []
+    return found
+
+
 def opened_devices() -> list[Device]:
     """The devices in use so far."""
     return list({id(d): d for d in _devices.values()}.values())

@@ -96,6 +96,7 @@ __all__ = [
     "slice_set",
     "slices",
     "ternary",
+    "transposed",
     "spread",
     "unary",
     "unslice",

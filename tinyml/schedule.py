@@ -57,6 +57,7 @@ class Program:
         self.par = self._parallel()
         self.lane: str | None = None
         self.lanes = 1
+        self.partial: dict[int, int] = {}  # partial states of reductions that keep several
         self.body: list[Statement] = []
         self.checks = any(i.kind == "check" for i in self.code)
 
@@ -259,24 +260,30 @@ class Program:
             else:
                 direct.append(effect)
         statements: list[Statement] = []
-        lanes = {a: self._partials(a, group, opened) for a, group in groups.items()}
-        begun: set[int] = set()
-        for axis, group in [*groups.items(), ("", direct)]:
+        for group in [*groups.values(), direct]:
+            self._choose_partials(group, opened)
             for effect in group:
                 reduction = self._opens(effect, opened)
-                if reduction is not None and reduction not in begun:
-                    begun.add(reduction)
-                    statements.append(Step("init", reduction, lanes.get(axis, 1)))
+                if reduction is not None:
+                    lanes = self.partial.get(reduction, 1)
+                    statements.append(Step("init", reduction, lanes))
         for effect in direct:
             kind = "combine" if self.code[effect].kind == "step" else "store"
             statements.append(Step(kind, effect, 1))
         for axis, group in groups.items():
+            innermost = all(len(self._remaining(e, opened)) == 1 for e in group)
+            lanes = self._lanes(group) if innermost else 1
             inner = self._block(opened | {axis}, known, group)
-            statements.append(Loop(axis, inner, lanes[axis]))
+            statements.append(Loop(axis, inner, lanes))
             for effect in group:
-                if lanes[axis] > 1:
-                    statements.append(Step("finish", self.code[effect].data[0], lanes[axis]))
+                reduction = self._opens(effect, opened)
+                if reduction is not None and self.partial.get(reduction, 1) > 1:
+                    statements.append(Step("finish", reduction, self.partial[reduction]))
         return statements
+
+    def _lanes(self, group: list[int]) -> int:
+        """The partial states that the effects of an innermost loop keep: all the same number."""
+        return self.partial.get(self.code[group[0]].data[0], 1) if group else 1
 
     def _opens(self, effect: int, opened: frozenset[str]) -> int | None:
         """The reduction whose state begins where `effect` stands, if it does."""
@@ -295,25 +302,35 @@ class Program:
         rest = [a for a in named if a in self.free[effect] and a not in opened]
         return rest + sorted(self.free[effect] - set(rest) - opened)
 
-    def _partials(self, axis: str, group: list[int], opened: frozenset[str]) -> int:
-        """How many partial states a loop keeps: a matter of its monoids and its length."""
-        if self.lanes > 1 or self.sizes[axis] < LONG:
-            return 1
-        lanes = []
-        for effect in group:
-            if self.code[effect].kind != "step" or len(self._remaining(effect, opened)) != 1:
-                return 1
-            monoid: Monoid = self.code[self.code[effect].data[0]].data[0]
-            lanes.append(monoid.lanes)
-        return 1 if self._nested(group, axis) else min(lanes)
+    def _choose_partials(self, group: list[int], opened: frozenset[str]) -> None:
+        """How many partial states reductions keep: a matter of monoids and lengths.
 
-    def _nested(self, group: list[int], axis: str) -> bool:
-        """Whether another reduction runs inside the loop over `axis`."""
+        Only where one innermost loop holds exactly these reductions, so that all have its lanes.
+        """
+        steps = [e for e in group if self.code[e].kind == "step"]
+        if self.lanes > 1 or not steps or len(steps) != len(group):
+            return
+        reductions = [self.code[e].data[0] for e in steps]
+        if any(r in self.partial or self._opens(e, opened) is None
+               for r, e in zip(reductions, steps)):
+            return
+        axes = {self.code[r].data[1] for r in reductions}
+        if len(axes) != 1:
+            return
+        (over,) = axes
+        if not over or self.sizes[over[-1]] < LONG or self._nested(group, over):
+            return
+        monoids: list[Monoid] = [self.code[r].data[0] for r in reductions]
+        lanes = min(monoid.lanes for monoid in monoids)
+        self.partial.update({r: lanes for r in reductions})
+
+    def _nested(self, group: list[int], axes: tuple[str, ...]) -> bool:
+        """Whether another reduction runs inside the loops over `axes`."""
         work = [a for e in group for a in self.code[e].args]
         seen: set[int] = set()
         while work:
             value = work.pop()
-            if value in seen or axis not in self.free[value]:
+            if value in seen or not self.free[value] & set(axes):
                 continue
             seen.add(value)
             if self.code[value].kind == "item":

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinyml import core
+import tinyml.core as core
 from tinyml.core import STATE, Data, Leaf, apply, backward, make, upload
 from tinyml.dtypes import DType
 from tinyml.errors import (
@@ -15,6 +15,7 @@ from tinyml.errors import (
     ArgumentTypeError,
     GradientError,
     SerializationError,
+    TinyMLError,
     expect,
 )
 from tinyml.op import find
@@ -24,28 +25,27 @@ from tinyml.ops import shape as shapes
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
 
-Binary = Callable[[Any, Any], Any]
+Binary = Callable[[Any, Any], "Tensor"]
+_KNOWN = (Data, bool, int, float, np.ndarray, np.generic)
 
 
-def _reflected(function: Binary) -> Binary:
-    def call(x: Any, y: Any) -> Any:
-        return function(y, x)
+def _operator(function: Any) -> Binary:
+    """A binary method: straight to the plan, and what it does not know to the other operand."""
+    op = function.op
 
-    return call
+    def miss(x: Any, y: Any) -> Any:
+        return apply(op, x, y) if isinstance(y, _KNOWN) else NotImplemented
+
+    return core.binary(op, miss)
 
 
-def _operator(function: Binary) -> Any:
-    """A binary method that leaves what it does not know to the other operand."""
+def _reflected(function: Any) -> Binary:
+    """The method for `number + tensor`: the operands exchanged."""
 
     def method(x: Any, y: Any) -> Any:
-        if isinstance(y, _KNOWN):
-            return function(x, y)
-        return NotImplemented
+        return function(y, x) if isinstance(y, _KNOWN) else NotImplemented
 
     return method
-
-
-_KNOWN = (Data, bool, int, float, np.ndarray, np.generic)
 
 
 class Tensor(Data):
@@ -282,15 +282,15 @@ class Tensor(Data):
     __mul__ = _operator(words.multiply)
     __truediv__ = _operator(words.divide)
     __pow__ = _operator(words.pow)
-    __matmul__ = _operator(contraction.matmul)
-    __radd__ = _operator(_reflected(words.add))
-    __rsub__ = _operator(_reflected(words.subtract))
-    __rmul__ = _operator(_reflected(words.multiply))
-    __rtruediv__ = _operator(_reflected(words.divide))
-    __rpow__ = _operator(_reflected(words.pow))
-    __rmatmul__ = _operator(_reflected(contraction.matmul))
-    __eq__ = _operator(words.equal)
-    __ne__ = _operator(words.not_equal)
+    __matmul__ = contraction.matmul
+    __radd__ = _reflected(words.add)
+    __rsub__ = _reflected(words.subtract)
+    __rmul__ = _reflected(words.multiply)
+    __rtruediv__ = _reflected(words.divide)
+    __rpow__ = _reflected(words.pow)
+    __rmatmul__ = _reflected(contraction.matmul)
+    __eq__ = _operator(words.equal)  # type: ignore[assignment]
+    __ne__ = _operator(words.not_equal)  # type: ignore[assignment]
     __lt__ = _operator(words.less)
     __le__ = _operator(words.less_equal)
     __gt__ = _operator(words.greater)
@@ -298,9 +298,9 @@ class Tensor(Data):
     __and__ = _operator(words.bitwise_and)
     __or__ = _operator(words.bitwise_or)
     __xor__ = _operator(words.bitwise_xor)
-    __rand__ = _operator(_reflected(words.bitwise_and))
-    __ror__ = _operator(_reflected(words.bitwise_or))
-    __rxor__ = _operator(_reflected(words.bitwise_xor))
+    __rand__ = _reflected(words.bitwise_and)
+    __ror__ = _reflected(words.bitwise_or)
+    __rxor__ = _reflected(words.bitwise_xor)
     __lshift__ = _operator(words.bitwise_left_shift)
     __rshift__ = _operator(words.bitwise_right_shift)
 
@@ -367,7 +367,7 @@ class Tensor(Data):
     def _indexed(self, function: Callable[..., Tensor], index: Any, *more: Any) -> Tensor:
         try:
             return function(self, index, *more)
-        except core.TinyMLError as error:
+        except TinyMLError as error:
             raise error.during("index", core.describe([self])) from error.__cause__
 
     @property

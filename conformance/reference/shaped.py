@@ -50,7 +50,7 @@ def slice_(x: Array, start: Shape, stop: Shape, step: Shape) -> Array:
 @define("unslice", result="as is")
 def unslice(g: Array, shape: Shape, start: Shape, stop: Shape, step: Shape) -> Array:
     """Zeros of a shape with g in the place of that slice."""
-    return slice_set(np.zeros(shape, g.dtype), g, start, stop, step)
+    return np.asarray(slice_set(np.zeros(shape, g.dtype), g, start, stop, step))
 
 
 @define("slice_set", data=(0, 1))
@@ -133,7 +133,7 @@ def put_along(x: Array, indices: Array, updates: Array, axis: int) -> Array:
 @define("iota", result="int64", data=(0,))
 def iota(x: Array, axis: int) -> Array:
     """The index along an axis, in the shape of x."""
-    return np.indices(x.shape)[axis]
+    return np.asarray(np.indices(x.shape)[axis])
 
 
 # -- contraction -------------------------------------------------------------------------------

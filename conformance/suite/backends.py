@@ -98,7 +98,7 @@ class TinyML:
         self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
     ) -> Pullback:
         """The vector-Jacobian product that tinyml records for this op."""
-        import tinyml
+        from tinyml.autodiff import vjp
 
         entered = [self._enter(x) for x in args]
 
@@ -108,11 +108,11 @@ class TinyML:
                 full[k] = variable
             return self._apply(op, full, attrs)[0]
 
-        y, pull = tinyml.vjp(only_these, *[entered[k] for k in wrt])
+        y, pull = vjp(only_these, *[entered[k] for k in wrt])
         dtype = np.dtype(y.dtype.name)
 
         def back(g: Array) -> tuple[Array, ...]:
-            result = pull(self._enter(g.astype(dtype)))
+            result = pull(self._enter(np.asarray(g, dtype)))
             results = result if isinstance(result, tuple) else (result,)
             return tuple(np.asarray(x.numpy()) for x in results)
 
@@ -134,13 +134,13 @@ class TinyML:
         return self._laid_out(x)
 
     def _dense(self, x: Array) -> Any:
-        import tinyml
+        from tinyml.ops.creation import tensor
 
-        return tinyml.tensor(np.ascontiguousarray(x).reshape(x.shape), device=self.device)
+        return tensor(np.ascontiguousarray(x).reshape(x.shape), device=self.device)
 
     def _laid_out(self, x: Array) -> Any:
         """Flips, repeats, gaps and the order of axes are made again by views on the device."""
-        import tinyml
+        from tinyml.ops.shape import broadcast_to, permute_dims
 
         flips = tuple(slice(None, None, -1 if step < 0 else 1) for step in x.strides)
         held = x[flips]
@@ -155,9 +155,9 @@ class TinyML:
             spaced[..., ::2] = dense
             y = self._dense(spaced)[..., ::2]
         if order != tuple(range(x.ndim)):
-            y = tinyml.permute_dims(y, tuple(order.index(k) for k in range(x.ndim)))
+            y = permute_dims(y, tuple(order.index(k) for k in range(x.ndim)))
         if held.shape != x.shape:
-            y = tinyml.broadcast_to(y, x.shape)
+            y = broadcast_to(y, x.shape)
         return y[flips] if any(part.step == -1 for part in flips) else y
 
 

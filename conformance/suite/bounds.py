@@ -36,9 +36,10 @@ def units(op: Any, dtype: str) -> float:
 
 
 def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
-    """The absolute part of an op's bound in epsilons, of the shape of its (first) result.
+    """The absolute part of an op's bound in epsilons, of the shape of its results.
 
-    `args` are wide: floats in long double. Zero for ops that do not add up.
+    `args` are wide: floats in long double. Zero for ops that do not add up. Where an op has
+    several float results, they are of one shape and share the bound.
 
     >>> x = np.array([1.0, -1.0, 2.0], np.longdouble)
     >>> float(magnitude("sum", (x,), {"axis": (0,), "keepdims": False}))
@@ -164,7 +165,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     # What is taken from a parameter may cancel it.
     "sgd_step": lambda args, attrs: 2 * (np.abs(args[0]) + np.abs(args[1])),
     "sgd_momentum_step": lambda args, attrs: 4 * sum(np.abs(x) for x in args[:3]),
-    "adamw_step": lambda args, attrs: 4 * (np.abs(args[0]) + 1),
+    "adamw_step": lambda args, attrs: 4 * (1 + sum(np.abs(x) for x in args[:4])),
     "put_along": _of_magnitudes("put_along", _updates),
     "scatter_add": _of_magnitudes("scatter_add", _updates),
     "matmul": _of_magnitudes("matmul", lambda x, y: x.shape[-1]),

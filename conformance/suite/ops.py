@@ -16,10 +16,15 @@ Array = npt.NDArray[Any]
 
 
 class Judgement(NamedTuple):
-    """What was found in one case: a complaint or None, and the greatest distance in ULPs."""
+    """What was found in one case: a complaint or None, the greatest error, and how near a bound.
+
+    `worst` is in ULPs (ops) or relative (gradients); `share` is the greatest error as a share of
+    what is allowed at its place, so that 1 is just within.
+    """
 
     complaint: str | None
     worst: float = 0.0
+    share: float = 0.0
 
 
 def judge(backend: Backend, case: Case) -> Judgement:
@@ -34,14 +39,14 @@ def judge(backend: Backend, case: Case) -> Judgement:
     if len(outputs) != len(expected):
         return Judgement(f"{len(outputs)} outputs instead of {len(expected)}")
     absolute = bounds.magnitude(case.of, reference.widened(case.of, *args), attrs)
-    worst = 0.0
+    worst = share = 0.0
     for number, (got, want) in enumerate(zip(outputs, expected, strict=True)):
         label = f"output {number}: " if len(expected) > 1 else ""
-        found = _compare(case, got, want, absolute if number == 0 else np.zeros(()))
-        worst = max(worst, found.worst)
+        found = _compare(case, got, want, absolute)
+        worst, share = max(worst, found.worst), max(share, found.share)
         if found.complaint:
-            return Judgement(label + found.complaint, worst)
-    return Judgement(None, worst)
+            return Judgement(label + found.complaint, worst, share)
+    return Judgement(None, worst, share)
 
 
 def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) -> Judgement:
@@ -54,21 +59,20 @@ def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) ->
     signed_zero = case.of not in bounds.ZERO_HAS_NO_SIGN
     distances = ulp.distance(got, want.value, signed_zero)
     allowed = _allowed(case, want, absolute)
-    # At an excess of 0 a result is just within its bound.
-    excess = np.where(
-        np.isposinf(allowed), -np.inf, np.where(distances == 0, -1, distances - allowed)
-    )
-    place = np.unravel_index(int(np.argmax(excess)), got.shape)
-    finite = distances[np.isfinite(distances)]
-    worst = float(finite.max()) if finite.size else 0.0
-    if excess[place] <= 0:
-        return Judgement(None, worst)
+    with np.errstate(all="ignore"):
+        shares = np.where(distances == 0, 0, distances / allowed)
+    # Infinitely far, where anything is allowed: the terms of the sum exceed the range.
+    shares = np.where(np.isposinf(allowed), 0, shares)
+    place = np.unravel_index(int(np.argmax(shares)), got.shape)
+    worst, share = float(distances[place]), float(shares[place])
+    if share <= 1:
+        return Judgement(None, worst, share)
     at = tuple(int(k) for k in place)
-    limit = float(np.broadcast_to(allowed, got.shape)[place])
     return Judgement(
         f"at {at}: got {got[place]!r}, exact {_show(want, place)}, "
-        f"{float(distances[place]):.6g} ULP away where {limit:.6g} are allowed",
-        max(worst, float(distances[place])),
+        f"{worst:.6g} ULP away where {float(allowed[place]):.6g} are allowed",
+        worst,
+        share,
     )
 
 

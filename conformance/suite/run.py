@@ -24,16 +24,22 @@ from tinyml.conformance.suite.cases import Case, chosen, describe, op_cases
 from tinyml.conformance.suite.ops import Judgement
 
 SUITES = ("ops", "gradients")
+DETAIL_LINES = 4
 STATUSES = ("passed", "failed", "unsupported", "skipped")
 
 
 class Verdict(NamedTuple):
-    """What became of one case. `worst` is in ULPs (ops) or relative (gradients)."""
+    """What became of one case.
+
+    `worst` is its greatest error, in ULPs (ops) or relative (gradients); `share` is what part of
+    the bound that is.
+    """
 
     name: str
     status: str
     detail: str = ""
     worst: float = 0.0
+    share: float = 0.0
     call: str = ""
     command: str = ""
 
@@ -66,7 +72,7 @@ class Report:
     def select(self, status: str) -> list[Verdict]:
         """The verdicts of one status, worst first."""
         found = [verdict for verdict in self.verdicts if verdict.status == status]
-        return sorted(found, key=lambda verdict: -verdict.worst)
+        return sorted(found, key=lambda verdict: -verdict.share)
 
     def text(self, failures: int = 20) -> str:
         """The totals, the worst case of each failing op, and the command that repeats it."""
@@ -77,11 +83,15 @@ class Report:
             if op in shown or len(shown) >= failures:
                 continue
             shown.add(op)
-            lines += [f"{verdict.status}: {verdict.name}({verdict.call})", f"  {verdict.detail}"]
+            # A compiler's message can be pages long; the JSON has it whole.
+            detail = verdict.detail.split("\n", DETAIL_LINES)[:DETAIL_LINES]
+            lines.append(f"{verdict.status}: {verdict.name}({verdict.call})")
+            lines += [f"  {line}" for line in detail]
             lines.append(f"  repeat: {verdict.command}")
-        passed = [verdict for verdict in self.select("passed") if verdict.worst]
+        passed = [verdict for verdict in self.select("passed") if verdict.share]
         if passed:
-            lines.append(f"worst passed: {passed[0].name}, {passed[0].worst:.3g}")
+            nearest = passed[0]
+            lines.append(f"nearest to its bound: {nearest.name}, at {nearest.share:.0%} of it")
         totals = ", ".join(f"{count} {status}" for status, count in self.totals.items())
         lines.append(f"{self.suite} on {self.backend}: {totals}")
         return "\n".join(lines)
@@ -91,7 +101,8 @@ class Report:
         cases = [verdict._asdict() for verdict in self.verdicts]
         for case in cases:
             # JSON has no infinity.
-            case["worst"] = case["worst"] if math.isfinite(case["worst"]) else "inf"
+            for key in ("worst", "share"):
+                case[key] = case[key] if math.isfinite(case[key]) else "inf"
         return {
             "suite": self.suite,
             "backend": self.backend,
@@ -203,18 +214,20 @@ def _verdict(suite: str, backend: Backend, case: Case, judge: Callable[[], Judge
     try:
         judgement = judge()
     except NotImplementedError as error:
-        return Verdict(case.name, "unsupported", str(error), math.inf, call, command)
+        return Verdict(case.name, "unsupported", str(error), math.inf, math.inf, call, command)
     except Exception as error:
         detail = f"raised {type(error).__name__}: {error}"
-        return Verdict(case.name, "failed", detail, math.inf, call, command)
+        return Verdict(case.name, "failed", detail, math.inf, math.inf, call, command)
     status = "failed" if judgement.complaint else "passed"
-    return Verdict(case.name, status, judgement.complaint or "", judgement.worst, call, command)
+    complaint, worst, share = judgement
+    return Verdict(case.name, status, complaint or "", worst, share, call, command)
 
 
 def _missing(suite: str, op: Any, only: str | None, why: str) -> list[Verdict]:
     if not chosen(op.name, only and only.split("/")[0]):
         return []
-    return [Verdict(op.name, "failed", why, math.inf, "", f"tinyml conformance --suite {suite}")]
+    command = f"tinyml conformance --suite {suite} --only '{op.name}'"
+    return [Verdict(op.name, "failed", why, math.inf, math.inf, "", command)]
 
 
 def _command(suite: str, backend: str, name: str) -> str:

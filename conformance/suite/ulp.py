@@ -39,7 +39,7 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
     the greatest number. NaN equals any NaN.
 
     >>> x = np.array([1.0, np.nan, 0.0], "float32")
-    >>> distance(x, np.array([1 + 2**-23, np.nan, -0.0], np.longdouble)).tolist()
+    >>> distance(x, np.array([1 + 2**-23, np.nan, -0.0], np.longdouble)).astype(float).tolist()
     [1.0, 0.0, inf]
     """
     if computed.dtype.kind != "f":

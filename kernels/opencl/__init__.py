@@ -121,7 +121,7 @@ class OpenCL:
         self._lock = threading.RLock()
         self._programs: dict[str, Any] = {}
         self._status = self._upload(np.zeros(3, np.int32))
-        self._tags: list[str] = []
+        self._tags: dict[str, int] = {}  # per checking op, what it writes to the status
         self._unread = False
         correct = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         exact = bool(self._device.single_fp_config & correct)
@@ -227,7 +227,7 @@ class OpenCL:
                 f"index {int(status[1])} is out of range for an axis of size {size}",
                 remedy=f"indices from {-size} to {size - 1}",
             )
-            raise error.during(self._tags[int(status[0]) - 1], f"tensors on {self.name}")
+            raise error.during(list(self._tags)[int(status[0]) - 1], f"tensors on {self.name}")
 
     # ---- execution
 
@@ -259,8 +259,8 @@ class OpenCL:
         meta = self._upload(np.array([kernel.extent, *kernel.meta], np.int64))
         head: list[Any] = [meta.ptr]
         if kernel.checks:
-            self._tags.append(op)
-            head += [self._status.ptr, np.int32(len(self._tags))]
+            tag = self._tags.setdefault(op, len(self._tags) + 1)
+            head += [self._status.ptr, np.int32(tag)]
         is_tensor = [isinstance(spec, Spec) for spec in ins]
         scalar_specs = [value for value in ins if isinstance(value, Scalar)]
         converters = [_converter(s.kind, d) for s, d in zip(scalar_specs, numbers)]
@@ -285,7 +285,8 @@ class OpenCL:
                 arguments += (result.ptr, _NO_OFFSET)
             arguments += [convert(value) for convert, value in zip(converters, scalars)]
             with lock:
-                compiled.set_args(*arguments)
+                for place, argument in enumerate(arguments):
+                    compiled.set_arg(place, argument)
                 enqueue(queue, compiled, groups, local)
                 if kernel.checks:
                     self._unread = True

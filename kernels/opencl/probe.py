@@ -56,7 +56,7 @@ def trial(p: int, d: int) -> dict[str, Any]:
             buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, values.nbytes)
             cl.enqueue_copy(queue, buffer, values)
             kernel = cl.Kernel(program, "k")
-            kernel.set_args(buffer)
+            kernel.set_arg(0, buffer)
             cl.enqueue_nd_range_kernel(queue, kernel, (64,), (64,))
             cl.enqueue_copy(queue, values, buffer)
             result[name] = bool((values == 7).all())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.dtypes import int64, uint32
 from tinyml.errors import DTypeError, expect
 from tinyml.nest import ZERO, Ids, Nest

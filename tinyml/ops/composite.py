@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect

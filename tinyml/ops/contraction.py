@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import DTypeError, ShapeError, expect

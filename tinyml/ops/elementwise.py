@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.core import SCALARS, apply, binary, unary
 from tinyml.dtypes import DType, as_dtype, bool_, float32, promote, promote_scalar
 from tinyml.errors import DTypeError, ShapeError

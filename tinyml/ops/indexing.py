@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.core import Data, apply, full, op_array, upload
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentTypeError, AxisError, DTypeError, OutOfRangeError, expect

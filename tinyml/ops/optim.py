@@ -1,8 +1,8 @@
 """The steps of optimizers: each composite updates one parameter and its state in one kernel.
 
-What changes from step to step (rates, corrections) is a tensor of shape (), so nothing is compiled
-again; what is fixed for a training run is an attribute. All of it is made in double precision by
-the optimizer: 1 - 0.999 in float32 would be wrong by 5e-5 of itself.
+What changes from step to step (rates, corrections) is a Python number, handed over at run time, so
+nothing is compiled again; what is fixed for a training run is an attribute. All of it is made in
+double precision by the optimizer: 1 - 0.999 in float32 would be wrong by 5e-5 of itself.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from tinyml import samples
 from tinyml.errors import DTypeError, ShapeError, expect
 from tinyml.op import define
-from tinyml.samples import ErrorCase, Sample
+from tinyml.sampling import ErrorCase, Sample, spread, transposed
 from tinyml.spec import Spec, with_shape
 
 
 def _infer(tensors: int, outputs: int) -> Callable[..., Any]:
-    """The rule of a step: tensors of one float type and shape, then numbers of shape ()."""
+    """The rule of a step: tensors of one float type and shape, then numbers."""
 
     def infer(p: Spec, *others: Spec, **_: Any) -> Any:
         expect(p.dtype.is_float, "a float type", p.dtype.name, DTypeError)
-        for k, spec in enumerate(others, 1):
-            shape = p.shape if k < tensors else ()
-            expect(spec.shape == shape, f"operand {k} of shape {shape}", spec.shape, ShapeError)
+        for k, spec in enumerate(others[: tensors - 1], 1):
+            expect(spec.shape == p.shape, f"operand {k} of shape {p.shape}", spec.shape, ShapeError)
             expect(spec.dtype is p.dtype, f"operand {k} of {p.dtype.name}", spec.dtype.name,
                    DTypeError)
         out = with_shape(p, p.shape)
@@ -42,9 +40,9 @@ def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
     def make(dtype: str) -> list[Sample]:
         def args(*shape: int) -> tuple[Any, ...]:
             low = [-2.0] * 3 + [0.1]
-            drawn = [samples.spread(dtype, shape, low[k], 2.0, seed=f"state {k}")
+            drawn = [spread(dtype, shape, low[k], 2.0, seed=f"state {k}")
                      for k in range(tensors)]
-            return (*drawn, *[np.asarray(number, dtype) for number in numbers])
+            return (*drawn, *numbers)
 
         cases = [
             Sample(args(7), attrs, "vector", True),
@@ -52,7 +50,7 @@ def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
             Sample(args(), attrs, "0-d", True),
             Sample(args(0, 3), attrs, "empty"),
         ]
-        turned = tuple([samples.transposed(x) for x in args(3, 4)[:tensors]])
+        turned = tuple([transposed(x) for x in args(3, 4)[:tensors]])
         return [*cases, Sample((*turned, *args(1)[tensors:]), attrs, "transposed")]
 
     return make
@@ -61,7 +59,7 @@ def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
 def _errors(tensors: int, numbers: int, attrs: dict[str, Any]) -> Callable[[], list[ErrorCase]]:
     def make() -> list[ErrorCase]:
         state = [np.ones(3, np.float32)] * (tensors - 1)
-        rates = [np.ones((), np.float32)] * numbers
+        rates = [1.0] * numbers
         return [
             ErrorCase((np.ones(2, np.float32), *state, *rates), attrs, ShapeError, "of shape"),
             ErrorCase((np.ones(3, np.float64), *state, *rates), attrs, DTypeError, "of float64"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import DType, float32, int64, uint64
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
@@ -149,7 +150,7 @@ def _var_nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], correction:
 
 def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
               keepdims: bool) -> Any:
-    divisor = max(_count(x.shape, axis) - correction, 0.0)
+    divisor = builtins.max(_count(x.shape, axis) - correction, 0.0)
     centred = x - x.op("mean", axis=axis, keepdims=True)
     return restore(g, x, axis) * centred * (2.0 / divisor if divisor else float("nan"))
 

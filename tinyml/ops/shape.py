@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import samples
+import tinyml.samples as samples
 from tinyml.core import apply, full
 from tinyml.dtypes import bool_
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect

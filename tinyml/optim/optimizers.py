@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from tinyml.autodiff import no_grad
-from tinyml.core import Leaf
+from tinyml.core import Leaf, apply
 from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError
 from tinyml.nn.module import conform
-from tinyml.ops.creation import full, zeros_like
+from tinyml.ops.creation import zeros_like
+from tinyml.ops.optim import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
 from tinyml.tensor import Tensor
-
-KEPT_NUMBERS = 8  # one per dtype and device at a time, and a few more
 
 
 class Optimizer:
@@ -39,7 +38,6 @@ class Optimizer:
         for name, value in settings.items():
             setattr(self, name, _setting(name, value))
         self.steps = [0] * len(self.params)
-        self._numbers: dict[Any, list[Tensor]] = {}
         self.state: list[tuple[Tensor, ...] | None] = [None] * len(self.params)
 
     @property
@@ -75,17 +73,6 @@ class Optimizer:
                step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The new content and state of one parameter at its `step`-th step, counted from 1."""
         raise NotImplementedError(f"{type(self).__name__} does not define update")
-
-    def numbers(self, like: Tensor, *values: float) -> list[Tensor]:
-        """Each value as a tensor of shape () beside `like`; the last few are kept."""
-        key = (values, like.dtype, like.device)
-        found = self._numbers.get(key)
-        if found is None:
-            if len(self._numbers) >= KEPT_NUMBERS:
-                self._numbers.clear()
-            found = [full((), value, dtype=like.dtype, device=like.device) for value in values]
-            self._numbers[key] = found
-        return found
 
     # ---- state
 
@@ -157,12 +144,10 @@ class SGD(Optimizer):
                step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One `sgd_step` or `sgd_momentum_step`."""
         if not self.slots:
-            new: Tensor = param.op("sgd_step", gradient, *self.numbers(param, self.lr),
-                                   decay=self.weight_decay)
+            new: Tensor = apply(SGD_STEP, param, gradient, self.lr, decay=self.weight_decay)
             return new, ()
-        new, *rest = param.op("sgd_momentum_step", gradient, *state,
-                              *self.numbers(param, self.lr), momentum=self.momentum,
-                              decay=self.weight_decay, nesterov=self.nesterov)
+        new, *rest = apply(SGD_MOMENTUM_STEP, param, gradient, *state, self.lr, momentum=self.momentum,
+                           decay=self.weight_decay, nesterov=self.nesterov)
         return new, tuple(rest)
 
 
@@ -193,9 +178,9 @@ class AdamW(Optimizer):
         keep = 1 - self.lr * self.weight_decay
         rate = self.lr / (1 - self.beta1**step)
         root = math.sqrt(1 - self.beta2**step)
-        new, *rest = param.op("adamw_step", gradient, *state,
-                              *self.numbers(param, keep, rate, root), weight1=1 - self.beta1,
-                              beta2=self.beta2, weight2=1 - self.beta2, eps=self.eps)
+        new, *rest = apply(ADAMW_STEP, param, gradient, *state,
+                           keep, rate, root, weight1=1 - self.beta1,
+                           beta2=self.beta2, weight2=1 - self.beta2, eps=self.eps)
         return new, tuple(rest)
 
 

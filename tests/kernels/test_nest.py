@@ -1,0 +1,570 @@
+"""The loop nest, proven generally: any graph of words and reductions is one launch, and right."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinyml
+from tinyml.core import apply
+from tinyml.dtypes import DTYPES, float32, promote
+from tinyml.nest import Nest
+from tinyml.op import OPS, Op
+from tinyml.schedule import Program
+from tinyml.spec import dense_strides
+
+Tensor = Any
+Body = Callable[..., Any]
+HOUSE = Path(tinyml.__file__).parent
+
+
+def uniform(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> Any:
+    """Seeded float32 values."""
+    return np.random.default_rng([seed, *shape]).uniform(low, high, shape).astype(np.float32)
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """An op's results, one or several."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def launch(body: Body, *xs: Tensor) -> tuple[Any, Any, str]:
+    """A body op by op, the same body as one op, and how that op ran."""
+    with tinyml.no_grad():
+        apart = body(*xs)
+        specs = tuple(y.spec for y in as_tuple(apart))
+        op = Op(
+            "temporary",
+            lambda *_: specs if isinstance(apart, tuple) else specs[0],
+            body=body,
+            outputs=len(specs),
+        )
+        together = apply(op, *xs)
+    (plan,) = op.memo.values()
+    return apart, together, plan.how
+
+
+def assert_same_bits(want: Tensor, have: Tensor) -> None:
+    """Equal in shape, type and every bit, any NaN being equal to any NaN."""
+    x, y = want.numpy(), have.numpy()
+    assert have.dtype is want.dtype and have.shape == want.shape
+    np.testing.assert_array_equal(y, x)
+    if x.dtype.kind == "f":
+        np.testing.assert_array_equal(np.signbit(y) & ~np.isnan(y), np.signbit(x) & ~np.isnan(x))
+
+
+def assert_close(want: Tensor, have: Tensor) -> None:
+    """Equal but for the rounding of sums that are added up in another order."""
+    assert have.dtype is want.dtype and have.shape == want.shape
+    np.testing.assert_allclose(have.numpy(), want.numpy(), rtol=2e-5, atol=2e-6)
+
+
+# ---- random graphs of vocabulary words over one broadcast shape
+
+POOL = ("bool", "uint8", "int32", "float32")
+WORDS = tuple(name for name, op in OPS.items() if op.lift is not None)
+ARITY = {name: len(OPS[name].samples(OPS[name].dtypes[0])[0].args) for name in WORDS}  # type: ignore
+CONDITIONS = {"where": 1}  # operands in front that are conditions of any type
+SHAPES = ((3, 5), (5,), (3, 1), ())
+
+
+class Line(NamedTuple):
+    """One op of a graph: which values it reads, and the type that each is cast to before."""
+
+    op: str
+    args: tuple[int | float, ...]
+    dtypes: tuple[str | None, ...]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[list[str], list[Line]]:
+    """The types of the inputs, and lines that read inputs and earlier lines."""
+    kinds = [draw(st.sampled_from(POOL)) for _ in SHAPES]
+    known = list(kinds)
+    lines: list[Line] = []
+    for _ in range(draw(st.integers(1, 12))):
+        name = draw(st.sampled_from((*WORDS, "cast")))
+        if name == "cast":
+            source, target = draw(st.integers(0, len(known) - 1)), draw(st.sampled_from(POOL))
+            lines.append(Line("cast", (source,), (target,)))
+            known.append(target)
+            continue
+        op = OPS[name]
+        skip = CONDITIONS.get(name, 0)
+        home = draw(st.sampled_from([d for d in POOL if d in op.dtypes]))
+        args: list[int | float] = []
+        dtypes: list[str | None] = []
+        for k in range(ARITY[name]):
+            args.append(draw(st.integers(0, len(known) - 1)))
+            own = known[int(args[-1])]
+            mixes = promote(DTYPES[home], DTYPES[own]).name in op.dtypes
+            free = k < skip or (k > skip and mixes and draw(st.booleans()))
+            dtypes.append(None if free else home)
+        if ARITY[name] == 2 and home == "float32" and draw(st.integers(0, 4)) == 0:
+            args[1], dtypes[1] = 0.5, None
+        lines.append(Line(name, tuple(args), tuple(dtypes)))
+        met = [known[int(a)] if d is None else d for a, d in zip(args, dtypes) if a != 0.5][skip:]
+        result = DTYPES[met[0]]
+        for other in met[1:]:
+            result = promote(result, DTYPES[other])
+        compute = op.infer(*[_blank(result)] * len(args)).dtype
+        known.append(compute.name)
+    return kinds, lines
+
+
+def _blank(dtype: Any) -> Any:
+    return tinyml.core.make_spec((), dtype, tinyml.core.find_device("cpu"), None, True)
+
+
+def graph_body(lines: list[Line], count: int) -> Body:
+    """The graph as a body; its results are the values that no line reads."""
+    read = {a for line in lines for a in line.args if isinstance(a, int)}
+    last = [k for k in range(count, count + len(lines)) if k not in read]
+
+    def body(*xs: Tensor) -> Any:
+        values = list(xs)
+        for line in lines:
+            operands = [values[a] if isinstance(a, int) else a for a in line.args]
+            if line.op == "cast":
+                values.append(operands[0].op("cast", dtype=DTYPES[str(line.dtypes[0])]))
+                continue
+            cast = [
+                x if d is None or x.dtype.name == d else x.op("cast", dtype=DTYPES[d])
+                for x, d in zip(operands, line.dtypes)
+            ]
+            values.append(apply(OPS[line.op], *cast))
+        return tuple(values[k] for k in last)
+
+    return body
+
+
+def graph_inputs(kinds: list[str], device: str) -> list[Tensor]:
+    """Values with zeros of both signs, a NaN, an infinity, and the bounds of the integers."""
+    inputs = []
+    for kind, shape in zip(kinds, SHAPES):
+        size = int(np.prod(shape))
+        if kind == "float32":
+            special = [-0.0, 1.5, np.nan, -2.25, 0.0, np.inf, 300.5, -0.3, 1e-3]
+        elif kind == "bool":
+            special = [1, 0, 0]
+        else:
+            bounds = np.iinfo(kind)
+            special = [3, bounds.max, 0, 7, bounds.min, 1, 2]
+        array = np.resize(np.array(special, kind), size).reshape(shape)
+        inputs.append(tinyml.tensor(array, device=device))
+    return inputs
+
+
+@settings(max_examples=25)
+@given(graph=graphs())
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_random_graph_of_words_is_one_launch(graph: Any, device: str) -> None:
+    kinds, lines = graph
+    apart, together, how = launch(graph_body(lines, len(kinds)), *graph_inputs(kinds, device))
+    assert how == "nest"
+    for want, have in zip(apart, together):
+        assert_same_bits(want, have)
+
+
+def test_the_random_graphs_know_every_elementwise_op() -> None:
+    """Each op whose operands broadcast is a word, and has a number of operands and a type."""
+    assert len(WORDS) > 40
+    assert all(1 <= ARITY[name] <= 3 for name in WORDS)
+    assert all(set(POOL) & set(OPS[name].dtypes) for name in WORDS)
+
+
+# ---- bodies of the table
+
+COMPOSITES = tuple(name for name, op in OPS.items() if op.body is not None and op.samples)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_every_body_of_the_table_is_one_launch(name: str, device: str) -> None:
+    op = OPS[name]
+    assert op.samples is not None and op.body is not None
+    for sample in list(op.samples("float32"))[:4]:
+        xs = [tinyml.tensor(a, device=device) if isinstance(a, np.ndarray) else a
+              for a in sample.args]
+        attrs = sample.attrs
+        if op.canon is not None:
+            attrs = op.canon(*[x.spec if hasattr(x, "spec") else type(x) for x in xs], **attrs)
+        body = op.body
+        if len(xs) > op.outputs and not any(hasattr(x, "spec") for x in xs):
+            continue
+        apart, together, how = launch(lambda *v, a=attrs: body(*v, **a), *xs)
+        assert how == "nest", (name, sample.name)
+        for want, have in zip(as_tuple(apart), as_tuple(together)):
+            assert_close(want, have)
+
+
+# ---- bodies by hand
+
+
+def _softmax(x: Tensor, axis: int) -> Tensor:
+    e = (x - x.max(axis=axis, keepdims=True)).exp()
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _norm_backward(g: Tensor, x: Tensor, w: Tensor) -> Tensor:
+    """Layer norm's gradient to x, statistics by Welford."""
+    spread = (x.var(axis=1, keepdims=True) + 1e-5).sqrt()
+    normal = (x - x.mean(axis=1, keepdims=True)) / spread
+    gx = g * w
+    inner = gx - gx.mean(axis=1, keepdims=True)
+    return (inner - normal * (gx * normal).mean(axis=1, keepdims=True)) / spread
+
+
+def _entropy(x: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with a gathered row, written out."""
+    z = x - x.max(axis=1, keepdims=True)
+    picked = z.op("take_along", labels.op("reshape", shape=(x.shape[0], 1)), axis=1)
+    return (z.exp().sum(axis=1, keepdims=True).log() - picked).mean()
+
+
+X, Y, G = uniform(4, 37), uniform(3, 37, seed=1), uniform(4, 37, seed=2)
+CUBE = uniform(3, 4, 5, seed=3)
+ONE_LAUNCH: dict[str, tuple[Body, tuple[Any, ...]]] = {
+    "softmax of softmax": (lambda x: _softmax(_softmax(x, 1), 1), (X,)),
+    "softmax of scaled softmax sums": (
+        lambda x: _softmax(_softmax(x, 1) * _softmax(x * 2.0, 1).sum(axis=1, keepdims=True), 1),
+        (X,),
+    ),
+    "softmax over the first axis": (lambda x: _softmax(x, 0), (X,)),
+    "softmax over a middle axis": (lambda x: _softmax(x, 1), (CUBE,)),
+    "layer norm backward": (_norm_backward, (G, X, uniform(37, seed=4))),
+    "cross-entropy": (_entropy, (X, np.array([0, 36, -1, 5]))),
+    "entropy of rows": (lambda x: -(_softmax(x, 1) * _softmax(x, 1).log()).sum(axis=1).mean(),
+                        (X,)),
+    "sum over rows of row ranges": (
+        lambda x: (x.max(axis=1) - x.min(axis=1)).square().sum(axis=0), (X,)),
+    "sum over rows of softmax means": (
+        lambda x: (_softmax(x, 1) * x).sum(axis=1).sum(axis=0), (X,)),
+    "sum over columns of row sums at once": (lambda x: _softmax(x, 1).sum(axis=0), (X,)),
+    "variance of means": (lambda x: x.mean(axis=1).var(axis=0), (X,)),
+    "variance of sums over the first axis": (lambda x: x.sum(axis=0).var(axis=0), (X,)),
+    "argmax of sums": (lambda x: x.sum(axis=1).argmax(axis=0), (X,)),
+    "argmax of sums of rows": (lambda x: x.sum(axis=0).argmax(axis=0), (X,)),
+    "three levels": (lambda x: x.max(axis=2).sum(axis=1).max(axis=0), (CUBE,)),
+    "outer axes, then the inner": (lambda x: x.sum(axis=(0, 2)).max(axis=0), (CUBE,)),
+    "middle, then the rest": (lambda x: x.var(axis=1).sum(axis=(0, 1)), (CUBE,)),
+    "sum of a product": (lambda x, y: (x @ y.T).max(axis=1), (X, Y)),
+    "product of normalised rows": (
+        lambda x, y: (x / x.square().sum(axis=1, keepdims=True).sqrt()) @ y.T, (X, Y)),
+    "concat of reductions": (
+        lambda x, y: tinyml.concat([x.sum(axis=1), y.max(axis=1)]), (X, Y)),
+    "concat of softmaxes": (
+        lambda x, y: tinyml.concat([_softmax(x, 1), _softmax(y, 1)]), (X, Y)),
+    "reduction of a concat": (lambda x, y: tinyml.concat([x, y]).sum(axis=0), (X, Y)),
+    "padded variances": (lambda x: tinyml.pad(x.var(axis=1), (2,), (1,), 9.0), (X,)),
+    "slice of a softmax": (lambda x: _softmax(x, 1)[1:3, ::-2], (X,)),
+    "gathered sums": (lambda x, i: tinyml.gather(x.sum(axis=1), i), (X, np.array([3, -4, 0]))),
+    "sum of gathered rows": (
+        lambda x, i: tinyml.gather(x, i).sum(axis=1), (X, np.array([3, -4, 0]))),
+    "concat of gathers": (
+        lambda x, y, i: tinyml.concat([tinyml.gather(x, i), y]).max(axis=1),
+        (X, Y, np.array([3, -4]))),
+    "pool of sums": (
+        lambda x: tinyml.max_pool2d(x.sum(axis=4), 2)[0], (uniform(1, 2, 4, 4, 3, seed=5),)),
+    "sums of two lengths": (lambda x, y: x.sum() - y.sum(), (X, Y)),
+    "mean and variance together": (
+        lambda x: (x.mean(axis=1), x.var(axis=1), x.argmax(axis=1)), (X,)),
+    "results of two shapes": (lambda x: (_softmax(x, 1), x.max(axis=1)), (X,)),
+    "a reduction and its input": (lambda x: (x.exp(), x.exp().sum(axis=(0, 1))), (X,)),
+    "integers": (lambda x, i: (x * i).astype(tinyml.int32).sum(axis=1).max(axis=0),
+                 (X, np.arange(37))),
+}
+
+
+@pytest.mark.parametrize("name", ONE_LAUNCH)
+def test_a_body_with_nested_reductions_is_one_launch(name: str, device: str) -> None:
+    body, arrays = ONE_LAUNCH[name]
+    xs = [tinyml.tensor(a, device=device) for a in arrays]
+    apart, together, how = launch(body, *xs)
+    for want, have in zip(as_tuple(apart), as_tuple(together)):
+        assert_close(want, have)
+    assert how == "nest"
+
+
+SEVERAL_LAUNCHES: dict[str, tuple[Body, tuple[Any, ...]]] = {
+    "softmax of a product": (lambda x, y: _softmax(x @ y.T, 1), (X, Y)),
+    "a sum at two indices": (
+        lambda x: x.sum(axis=1, keepdims=True) - x.sum(axis=1).reshape(1, 4), (X[:, :4],)),
+    "one sum at two indices": (
+        lambda x: (lambda s: s.reshape(4, 1) * s.reshape(1, 4))(x.sum(axis=1)), (X,)),
+    "softmax of sums": (lambda x: _softmax(x.sum(axis=1), 0), (X,)),
+    "attention": (
+        lambda q, k, v: _softmax(q @ k.T, 1) @ v, (X, Y, uniform(3, 6, seed=6))),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_LAUNCHES)
+def test_a_body_that_is_not_one_nest_is_right_all_the_same(name: str, device: str) -> None:
+    body, arrays = SEVERAL_LAUNCHES[name]
+    xs = [tinyml.tensor(a, device=device) for a in arrays]
+    apart, together, how = launch(body, *xs)
+    assert how == ("nest" if name == "a sum at two indices" else "body")
+    for want, have in zip(as_tuple(apart), as_tuple(together)):
+        assert_close(want, have)
+
+
+def test_scalars_of_a_call_reach_a_nest(device: str) -> None:
+    x = tinyml.tensor(X, device=device)
+    op = Op("temporary", lambda x, *_: x, body=lambda x, a, b: _softmax(x * a, 1) + b)
+    want = _softmax(x * 2.5, 1) + 3.0
+    assert_close(want, apply(op, x, 2.5, 3.0))
+    assert [plan.how for plan in op.memo.values()] == ["nest"]
+    assert_close(_softmax(x * -1.0, 1), apply(op, x, -1.0, 0.0))
+    assert len(op.memo) == 1
+
+
+# ---- no op's name in the grouping code
+
+
+def _strings(path: Path) -> list[ast.Constant]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    return [node for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            and id(node) not in prose]
+
+
+def _words_given(path: Path) -> set[int]:
+    """Strings that are a word handed to `prim` or `put`, or make a monoid."""
+    makers = {"prim", "put", "_folding", "_arg_reduction", "Monoid"}
+    found: set[int] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+            if name in makers:
+                found |= {a.lineno * 1000 + a.col_offset for a in node.args
+                          if isinstance(a, ast.Constant)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["lower.py", "schedule.py"])
+def test_no_name_of_an_op_stands_in_the_grouping_code(name: str) -> None:
+    assert [s.value for s in _strings(HOUSE / name) if s.value in OPS] == []
+
+
+def test_the_nest_names_words_only_in_its_arithmetic() -> None:
+    given = _words_given(HOUSE / "nest.py")
+    loose = {s.value for s in _strings(HOUSE / "nest.py")
+             if s.value in OPS and s.lineno * 1000 + s.col_offset not in given}
+    assert loose == set()
+
+
+def test_the_emitter_knows_the_cast_and_the_adding_store_only() -> None:
+    """A cast has a text per pair of types; 'add' is a store's mode, as in `Nest.store`."""
+    assert {s.value for s in _strings(HOUSE / "emitter.py") if s.value in OPS} == {"cast", "add"}
+
+
+@pytest.mark.parametrize("name", ["lower.py", "schedule.py", "emitter.py", "nest.py"])
+def test_the_grouping_code_asks_no_op_for_its_name(name: str) -> None:
+    tree = ast.parse((HOUSE / name).read_text(encoding="utf-8"))
+    asked = [node.lineno for node in ast.walk(tree)
+             if isinstance(node, ast.Attribute) and node.attr == "name"
+             and getattr(node.value, "attr", getattr(node.value, "id", "")) == "op"]
+    assert asked == []
+
+
+def test_an_op_that_the_table_does_not_know_fuses_as_well(device: str) -> None:
+    """The rule reads what an op says of itself, so a stranger's op takes part."""
+    stranger = Op("stranger", OPS["square"].infer, nest=OPS["square"].nest)
+    x = tinyml.tensor(X, device=device)
+    apart, together, how = launch(lambda x: _softmax(apply(stranger, x), 1), x)
+    assert how == "nest"
+    assert_close(apart, together)
+
+
+# ---- merging of axes
+
+
+def _program(shape: tuple[int, ...], strides: tuple[int, ...], over: int = 0) -> Program:
+    """y = x * x, or the sum over the last `over` axes."""
+    n = Nest()
+    kept = shape[: len(shape) - over]
+    x, y = n.arg(float32, len(shape), "in"), n.arg(float32, len(kept), "out")
+    index = n.axes_for(kept)
+    inner = n.over(index, shape[len(kept):])
+    value = n.load(x, (*index, *inner))
+    square = n.prim("mul", value, value)
+    result = n.reduce(tinyml.nest.SUM, inner, square)[0] if over else square
+    n.store(y, result, index)
+    return Program(n, [strides, dense_strides(kept)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "over", "axes"),
+    [
+        ((2, 3, 4), (12, 4, 1), 0, [24]),
+        ((2, 3, 4), (4, 8, 1), 0, [2, 3, 4]),
+        ((2, 3, 4), (24, 8, 2), 0, [24]),
+        ((2, 3, 4), (1, 2, 6), 0, [2, 3, 4]),
+        ((2, 3, 4), (-12, -4, -1), 0, [2, 3, 4]),
+        ((2, 3, 4), (0, 0, 0), 0, [2, 3, 4]),
+        ((2, 3, 4), (20, 4, 1), 0, [2, 12]),
+        ((2, 1, 4), (4, 0, 1), 0, [8]),
+        ((2, 3, 4), (12, 4, 1), 1, [4, 6]),
+        ((2, 3, 4), (12, 4, 1), 2, [2, 12]),
+        ((2, 3, 4), (12, 1, 3), 2, [2, 3, 4]),
+        ((2, 3, 4), (12, 4, 1), 3, [24]),
+    ],
+)
+def test_axes_that_every_access_walks_as_one_are_one(
+    shape: tuple[int, ...], strides: tuple[int, ...], over: int, axes: list[int]
+) -> None:
+    assert sorted(_program(shape, strides, over).sizes.values()) == sorted(axes)
+
+
+def test_a_reversed_tensor_of_both_sides_merges() -> None:
+    """Only neighbouring strides matter, not their sign."""
+    n = Nest()
+    x, y = n.arg(float32, 2, "in"), n.arg(float32, 2, "out")
+    index = n.axes_for((3, 4))
+    n.store(y, n.load(x, index), index)
+    assert list(Program(n, [(-4, -1), (-4, -1)]).sizes.values()) == [12]
+
+
+# ---- layouts and the boundaries of lanes
+
+WIDTHS = (1, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "dense": lambda x: x,
+    "permuted": lambda x: x.permute_dims(1, 0).copy().permute_dims(1, 0),
+    "strided": lambda x: tinyml.concat([x, x], 1).reshape(x.shape[0], 2, x.shape[1])
+    .permute_dims(0, 2, 1).reshape(x.shape[0], 2 * x.shape[1])[:, ::2],
+    "reversed": lambda x: tinyml.flip(tinyml.flip(x).copy()),
+}
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "sum": np.sum, "max": np.max, "argmax": np.argmax, "var": np.var,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_reductions_around_the_boundaries_of_lanes(axis: int, layout: str, device: str) -> None:
+    names = REDUCTIONS if layout == "dense" else ("sum", "argmax")
+    for rows, columns in itertools.product((5, 33), WIDTHS):
+        array = uniform(rows, columns)
+        x = LAYOUTS[layout](tinyml.tensor(array, device=device))
+        np.testing.assert_array_equal(x.numpy(), array)
+        for name in names:
+            want = REDUCTIONS[name](array.astype(np.float64), axis=axis)
+            have = getattr(tinyml, name)(x, axis=axis).numpy()
+            np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5, err_msg=f"{name} {x.spec}")
+
+
+@pytest.mark.parametrize("axis", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_reductions_of_three_axes(axis: tuple[int, ...], order: tuple[int, ...],
+                                  device: str) -> None:
+    for width in (7, 16, 33):
+        array = uniform(3, width, 9)
+        x = tinyml.tensor(array, device=device).permute_dims(order)
+        permuted = array.transpose(order).astype(np.float64)
+        for name in ("sum", "max"):
+            have = getattr(tinyml, name)(x, axis=axis).numpy()
+            want = REDUCTIONS[name](permuted, axis=axis)
+            np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_elementwise_operands_of_every_layout_meet(columns: int, device: str) -> None:
+    array = uniform(5, columns)
+    x = tinyml.tensor(array, device=device)
+    row = tinyml.broadcast_to(x[2], (5, columns))
+    column = tinyml.broadcast_to(x[:, :1], (5, columns))
+    for name, view in LAYOUTS.items():
+        other = view(x)
+        np.testing.assert_array_equal((other + row).numpy(), array + array[2], name)
+        np.testing.assert_array_equal((column - other).numpy(), array[:, :1] - array, name)
+        np.testing.assert_array_equal((other * x).numpy(), array * array, name)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_softmax_around_the_boundaries_of_lanes(columns: int, device: str) -> None:
+    array = uniform(17, columns)
+    for axis in (0, 1):
+        wide = array.astype(np.float64)
+        e = np.exp(wide - wide.max(axis=axis, keepdims=True))
+        have = tinyml.softmax(tinyml.tensor(array, device=device), axis=axis).numpy()
+        np.testing.assert_allclose(have, e / e.sum(axis=axis, keepdims=True), rtol=1e-5)
+
+
+SIZES = ((1, 1, 1), (3, 5, 7), (8, 8, 8), (9, 17, 16), (17, 33, 31), (1, 100, 3), (32, 2, 33),
+         (16, 64, 15))
+
+
+@pytest.mark.parametrize("sides", ["NN", "NT", "TN", "TT"])
+def test_products_of_odd_sizes_and_transposed_operands(sides: str, device: str) -> None:
+    for m, k, n in SIZES:
+        a, b = uniform(m, k), uniform(k, n, seed=1)
+        x = tinyml.tensor(a if sides[0] == "N" else a.T, device=device)
+        y = tinyml.tensor(b if sides[1] == "N" else b.T, device=device)
+        have = (x if sides[0] == "N" else x.T) @ (y if sides[1] == "N" else y.T)
+        want = a.astype(np.float64) @ b.astype(np.float64)
+        np.testing.assert_allclose(have.numpy(), want, rtol=1e-5, atol=1e-5 * k)
+
+
+def test_products_of_batches_vectors_and_views(device: str) -> None:
+    a, b = uniform(2, 1, 5, 9), uniform(3, 9, 4, seed=1)
+    x, y = tinyml.tensor(a, device=device), tinyml.tensor(b, device=device)
+    np.testing.assert_allclose((x @ y).numpy(), a @ b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((x[0, 0, ::-2, 1:] @ y[1, 1:]).numpy(), a[0, 0, ::-2, 1:] @ b[1, 1:],
+                               rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((x[0, 0, 0] @ y[0]).numpy(), a[0, 0, 0] @ b[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((x[0, 0] @ y[0, :, 0]).numpy(), a[0, 0] @ b[0, :, 0], rtol=1e-4,
+                               atol=1e-5)
+    spread = tinyml.broadcast_to(x[0, 0, :1], (6, 9))
+    np.testing.assert_allclose((spread @ y[2]).numpy(), np.broadcast_to(a[0, 0, :1], (6, 9)) @ b[2],
+                               rtol=1e-4, atol=1e-5)
+
+
+def _conv(x: Any, w: Any, stride: int, padding: int, dilation: int) -> Any:
+    """Cross-correlation in float64, through all windows of the padded image."""
+    wide = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    reach = [dilation * (size - 1) + 1 for size in w.shape[2:]]
+    windows = np.lib.stride_tricks.sliding_window_view(wide, reach, axis=(2, 3))
+    windows = windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
+    return np.einsum("nchwij,ocij->nohw", windows, w.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("image", "weight", "stride", "padding", "dilation"),
+    [
+        ((2, 3, 7, 9), (4, 3, 3, 3), 1, 0, 1),
+        ((1, 1, 8, 8), (9, 1, 3, 3), 1, 1, 1),
+        ((2, 5, 9, 8), (17, 5, 3, 2), 2, 1, 1),
+        ((1, 2, 11, 10), (3, 2, 3, 3), 1, 2, 2),
+        ((3, 2, 5, 33), (1, 2, 5, 1), 3, 0, 1),
+    ],
+)
+def test_convolutions_of_odd_sizes(image: Any, weight: Any, stride: int, padding: int,
+                                   dilation: int, device: str) -> None:
+    a, b = uniform(*image), uniform(*weight, seed=1)
+    window = {"stride": stride, "padding": padding, "dilation": dilation}
+    want = _conv(a, b, stride, padding, dilation)
+    x, w = tinyml.tensor(a, device=device), tinyml.tensor(b, device=device)
+    np.testing.assert_allclose(tinyml.conv2d(x, w, **window).numpy(), want, rtol=1e-4, atol=1e-4)
+    nhwc = tinyml.tensor(a.transpose(0, 2, 3, 1), device=device).permute_dims(0, 3, 1, 2)
+    np.testing.assert_allclose(tinyml.conv2d(nhwc, w, **window).numpy(), want, rtol=1e-4, atol=1e-4)
+    y, pullback = tinyml.vjp(lambda x, w: tinyml.conv2d(x, w, **window), x, w)
+    g = tinyml.tensor(uniform(*want.shape, seed=2), device=device)
+    dx, dw = pullback(g)
+    inner = float((want * g.numpy().astype(np.float64)).sum())
+    for cotangent, value in ((dx, a), (dw, b)):  # linear in each: <g, conv> = <dx, x> = <dw, w>
+        paired = float((cotangent.numpy().astype(np.float64) * value).sum())
+        assert paired == pytest.approx(inner, rel=1e-4, abs=1e-3)
