@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinyml import tree
+import tinyml.tree as tree
 from tinyml.core import STATE, Leaf, backward, make, paused
 from tinyml.errors import ArgumentTypeError, GradientError, expect
 from tinyml.ops.creation import ones_like, zeros_like

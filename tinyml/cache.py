@@ -1,4 +1,4 @@
-"""The disk cache of compiled kernels: a private folder, checked entries, never a failed computation.
+"""The disk cache of compiled kernels: a private folder, checked entries, never a failed run.
 
 An entry is a SHA-256 of its payload and the payload; nothing in it is a pickle. Whatever goes wrong
 (a folder that cannot be written, a damaged file, a full disk) costs one warning and a compilation.

@@ -230,7 +230,8 @@ def op_array(value: Any) -> np.ndarray[Any, Any]:
             return array.astype(np.float32)
         return array
     raise ArgumentTypeError(
-        f"an operand is a {type(value).__name__}", remedy="a tensor, a number, a NumPy array or a list"
+        f"an operand is a {type(value).__name__}",
+        remedy="a tensor, a number, a NumPy array or a list",
     )
 
 
@@ -261,8 +262,9 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
     if op.canon is not None:
         attrs = op.canon(*specs, **attrs)
     result = op.infer(*specs, **attrs)
-    outs = result if isinstance(result, tuple) else (result,)
-    single = not isinstance(result, tuple)
+    given = result if isinstance(result, tuple) else (result,)
+    outs = tuple([make_spec(spec.shape, spec.dtype, device) for spec in given])  # dense
+    single = len(outs) == 1
     for spec in outs:
         if not device.supports(spec.dtype):
             raise DTypeError(f"device {device.name} has no {spec.dtype.name}",
@@ -307,10 +309,10 @@ def _plan_nest(call: Call, single: bool) -> Planned:
     try:
         outputs = _outputs(op, inputs, call)
         nest = lower(outputs, inputs)
+        ins = [i if isinstance(i, Scalar) else spec for i, spec in zip(inputs, call.ins)]
+        run = call.device.prepare(nest, ins, call.outs, op.name)
     except NotOneNest:
         return Planned(_run_body(call), call.ins, call.outs, call.attrs, "body", single)
-    ins = [i if isinstance(i, Scalar) else spec for i, spec in zip(inputs, call.ins)]
-    run = call.device.prepare(nest, ins, call.outs, op.name)
     return Planned(run, call.ins, call.outs, call.attrs, "nest", single)
 
 
@@ -357,7 +359,7 @@ def _run_body(call: Call) -> Callable[..., Any]:
                 tensor.buf if tensor.spec is spec else apply(find("copy"), tensor).buf
                 for tensor, spec in zip(results, call.outs)
             ])
-        return bufs if isinstance(result, tuple) else bufs[0]
+        return bufs if len(bufs) > 1 else bufs[0]
 
     return run
 

@@ -1,4 +1,4 @@
-"""What all emitters share: the walk over a scheduled nest. A language says only how it writes a line.
+"""What all emitters share: the walk over a scheduled nest; a language only says how it writes.
 
 An emitter keeps two things apart that are named alike on every device: run-time integers (sizes,
 strides, parameters: `m0`, `m1`, ...) and values (`v7`, or `v7_3` in lane 3 of an unrolled axis).

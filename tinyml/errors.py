@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import types
 from typing import Any, NoReturn
 
 _HOUSE = os.path.dirname(os.path.abspath(__file__))
@@ -20,15 +21,13 @@ _ROOMS = tuple(
 
 def user_line() -> str | None:
     """The innermost line outside tinyml, as 'file:line: source'; None where there is none."""
-    frame = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
         if not filename.startswith(_ROOMS) and not filename.startswith("<tinyml"):
             source = linecache.getline(filename, frame.f_lineno).strip()
             place = f"{os.path.basename(filename)}:{frame.f_lineno}"
             return f"{place}: {source}" if source else place
-        if frame.f_back is None:
-            return None
         frame = frame.f_back
     return None
 

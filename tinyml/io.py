@@ -227,7 +227,8 @@ def _array(path: Path, name: str, item: Any) -> Array:
     else:
         flat = np.frombuffer(item["data"], "<" + _NUMPY_NAMES[word])
     try:
-        return flat.reshape(item["shape"])
+        result: Array = flat.reshape(item["shape"])
+        return result
     except ValueError:  # sizes whose product NumPy cannot count, with a zero among them
         raise _malformed(path, f"tensor {name!r} has the shape {item['shape']}") from None
 

@@ -1,8 +1,8 @@
 """Lowering: a graph of ops becomes one loop nest, by asking each value for one element.
 
 A value is a function of an index. An elementwise op asks its operands at the same index, a view at
-another one, a reduction over fresh axes. Which ops may share a nest is one rule without names: every
-op says itself as statements of a nest, and no reduction is asked for at two different indices
+another one, a reduction over fresh axes. Which ops may share a nest is one rule without names:
+every op says itself as statements of a nest, and no reduction is asked for at two different indices
 (it would be computed again in each loop; then the ops run one by one).
 """
 
@@ -132,7 +132,7 @@ class Lowering:
 
 
 def lower(outputs: Sequence[Var], inputs: Sequence[Any]) -> Nest:
-    """One nest that computes `outputs` from `inputs` (Vars, Scalars); NotOneNest where none does."""
+    """One nest that computes `outputs` from `inputs`; NotOneNest where none does."""
     lowering = Lowering(inputs)
     n = lowering.nest
     sources = {var.source for var in outputs}

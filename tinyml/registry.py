@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 class Device(Protocol):
-    """What a room under kernels/ provides. Buffers are the device's own; offsets are in elements."""
+    """What a room under kernels/ provides. Buffers are its own; offsets are in elements."""
 
     name: str
 

@@ -97,7 +97,8 @@ def readonly(x: Array) -> Array:
     """A read-only copy of x with x's strides."""
     copy = x.copy(order="K")
     copy.flags.writeable = False
-    return copy
+    result: Array = copy
+    return result
 
 
 def reversed_steps(x: Array) -> Array:

@@ -7,12 +7,14 @@ which run in parallel, which pass a value belongs to, where partial sums are kep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tinyml.lower import NotOneNest
 from tinyml.nest import ZERO, Monoid, Nest
 
 UNROLL = (16, 8)  # lanes tried over a parallel axis: two vectors of 8 or one of 16 floats
 INTENSITY = 8  # points of the nest per element of an argument before packing it pays
+NAMELESS = ("reduce", "item", "const", "axis")  # written where they are used, or as states
 LONG = 32  # a reduction shorter than this keeps one partial state
 
 
@@ -125,7 +127,7 @@ class Program:
 
     def _free_axes(self) -> list[frozenset[str]]:
         free: list[frozenset[str]] = []
-        for k, instr in enumerate(self.code):
+        for _k, instr in enumerate(self.code):
             own: frozenset[str] = frozenset()
             for a in instr.args:
                 own |= free[a]
@@ -147,7 +149,7 @@ class Program:
 
     def _parallel(self) -> list[str]:
         """Axes that every store walks plainly and that no needed reduction is independent of."""
-        names = [a for a in self.sizes]
+        names = list(self.sizes)
         for instr in self.code:
             if instr.kind == "store":
                 plain = {i.data for i in (self.code[a] for a in instr.args[1:]) if i.kind == "axis"}
@@ -173,6 +175,9 @@ class Program:
         """Fill in `body` for the chosen parallel axes."""
         stores = [k for k, i in enumerate(self.code) if i.kind == "store"]
         self.body = self._block(frozenset(self.par), frozenset(), stores)
+        begun = _begun(self.body)
+        if len(begun) != len(set(begun)):
+            raise NotOneNest  # a reduction inside another's loop would run again in each pass
         return self
 
     def _block(self, opened: frozenset[str], known: frozenset[int],
@@ -199,7 +204,7 @@ class Program:
         for level in range(last + 1):
             statements += [
                 Step("value", v, 1) for v in sorted(here)
-                if stage[v] == level and self.code[v].kind not in ("reduce", "item", "const", "axis")
+                if stage[v] == level and self.code[v].kind not in NAMELESS
             ]
             statements += self._effects(
                 [e for e in order if stage[e] == level], opened, known | here
@@ -322,7 +327,7 @@ class Program:
             return
         monoids: list[Monoid] = [self.code[r].data[0] for r in reductions]
         lanes = min(monoid.lanes for monoid in monoids)
-        self.partial.update({r: lanes for r in reductions})
+        self.partial.update(dict.fromkeys(reductions, lanes))
 
     def _nested(self, group: list[int], axes: tuple[str, ...]) -> bool:
         """Whether another reduction runs inside the loops over `axes`."""
@@ -337,6 +342,17 @@ class Program:
                 return True
             work.extend(self.code[value].args)
         return False
+
+
+def _begun(statements: Sequence[Statement]) -> list[int]:
+    """The reductions of a tree, as often as they are begun."""
+    found: list[int] = []
+    for statement in statements:
+        if isinstance(statement, Loop):
+            found += _begun(statement.body)
+        elif statement.kind == "init":
+            found.append(statement.id)
+    return found
 
 
 def schedule(nest: Nest, strides: Sequence[Sequence[int]]) -> Program:

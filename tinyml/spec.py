@@ -1,4 +1,4 @@
-"""What a tensor is without its values: shape, dtype, device and strides, interned; axis arithmetic."""
+"""What a tensor is without its values: shape, dtype, device, strides; and axis arithmetic."""
 
 from __future__ import annotations
 
@@ -128,7 +128,8 @@ def as_size(value: Any, what: str = "size") -> int:
     if isinstance(value, bool):
         raise ArgumentTypeError(f"{what} is a bool: {value!r}", remedy="an integer")
     try:
-        return operator.index(value)
+        size: int = operator.index(value)
+        return size
     except TypeError:
         raise ArgumentTypeError(
             f"{what} is {value!r} of type {type(value).__name__}", remedy="an integer"
@@ -155,10 +156,10 @@ def as_axis(axis: Any, ndim: int) -> int:
     >>> as_axis(-1, 3)
     2
     """
-    axis = as_size(axis, "axis")
-    expect(-ndim <= axis < ndim, f"{-ndim} <= axis < {ndim}", axis, AxisError,
+    place = as_size(axis, "axis")
+    expect(-ndim <= place < ndim, f"{-ndim} <= axis < {ndim}", place, AxisError,
            remedy=f"the tensor has {ndim} axes")
-    return axis % ndim
+    return place % ndim
 
 
 def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:

@@ -8,6 +8,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 import tinyml.core as core
+import tinyml.ops.composite as composite
+import tinyml.ops.contraction as contraction
+import tinyml.ops.creation as creation
+import tinyml.ops.elementwise as words
+import tinyml.ops.indexing as indexing
+import tinyml.ops.reduce as reduce
+import tinyml.ops.shape as shapes
 from tinyml.core import STATE, Data, Leaf, apply, backward, make, upload
 from tinyml.dtypes import DType
 from tinyml.errors import (
@@ -19,9 +26,6 @@ from tinyml.errors import (
     expect,
 )
 from tinyml.op import find
-from tinyml.ops import composite, contraction, creation, indexing, reduce
-from tinyml.ops import elementwise as words
-from tinyml.ops import shape as shapes
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
 
@@ -316,7 +320,8 @@ class Tensor(Data):
     def __invert__(self) -> Tensor:
         if self.dtype.kind == "bool":
             return words.logical_not(self)
-        return words.bitwise_xor(self, -1 if self.dtype.kind == "int" else (1 << self.dtype.bits) - 1)
+        ones = -1 if self.dtype.kind == "int" else (1 << self.dtype.bits) - 1
+        return words.bitwise_xor(self, ones)
 
     # ---- methods that are functions of the same name
 

@@ -20,7 +20,8 @@ Shape = tuple[int, ...]
 @define("copy", result="as is")
 def copy(x: Array) -> Array:
     """The same elements, stored anew."""
-    return x.copy()
+    result: Array = x.copy()
+    return result
 
 
 @define("reshape", result="as is")
@@ -32,7 +33,8 @@ def reshape(x: Array, shape: Shape) -> Array:
 @define("permute_dims", result="as is")
 def permute_dims(x: Array, axes: Shape) -> Array:
     """The axes in another order."""
-    return x.transpose(axes)
+    result: Array = x.transpose(axes)
+    return result
 
 
 def _places(start: Shape, stop: Shape, step: Shape) -> tuple[Array, ...]:
@@ -58,6 +60,7 @@ def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Arr
     """x with v in the place of that slice."""
     result = x.copy()
     result[_places(start, stop, step)] = v
+    result: Array = result
     return result
 
 
@@ -127,6 +130,7 @@ def put_along(x: Array, indices: Array, updates: Array, axis: int) -> Array:
     for at in np.ndindex(*indices.shape):
         place = (*at[:axis], int(indices[at]), *at[axis + 1 :])
         result[place] = result[place] + updates[at]
+    result: Array = result
     return result
 
 

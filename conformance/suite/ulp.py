@@ -44,7 +44,8 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
     """
     if computed.dtype.kind != "f":
         differs = computed != exact
-        return np.where(differs, np.longdouble(np.inf), np.longdouble(0))
+        result: Array = np.where(differs, np.longdouble(np.inf), np.longdouble(0))
+        return result
     info = np.finfo(computed.dtype)
     exact = np.asarray(exact, np.longdouble)
     wide = computed.astype(np.longdouble)
@@ -59,4 +60,5 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
         both_zero = (wide == 0) & (exact == 0)
         unequal |= both_zero & (np.signbit(wide) != np.signbit(exact))
     result = np.where(unequal, np.longdouble(np.inf), result)
-    return np.where(both_nan, np.longdouble(0), result)
+    result: Array = np.where(both_nan, np.longdouble(0), result)
+    return result

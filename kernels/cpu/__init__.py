@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.registry import get_num_threads
 from tinyml.dtypes import DType, integer_range
 from tinyml.errors import ArgumentError, OutOfRangeError
-from tinyml.kernels.cpu.objectcode import function, load
 from tinyml.kernels.cpu.emit import Kernel, emit
+from tinyml.kernels.cpu.objectcode import function, load
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
 from tinyml.pool import Block, Buffer, Pool, memory_budget
+from tinyml.registry import get_num_threads
 from tinyml.schedule import UNROLL, Program, lane_axis, points
 from tinyml.spec import Spec, dense_strides, make_spec
 
@@ -99,7 +99,7 @@ class CPU:
         low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
         high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
         count = (high - low + 1) * itemsize if spec.size else 0
-        raw = (ctypes.c_char * max(count, 1)).from_address(buffer.ptr + low * itemsize)
+        raw: Any = (ctypes.c_char * max(count, 1)).from_address(buffer.ptr + low * itemsize)
         raw.keep = buffer
         array: np.ndarray[Any, Any] = np.ndarray(
             spec.shape, spec.dtype.numpy, raw, -low * itemsize,
@@ -155,7 +155,8 @@ class CPU:
         for position, d in enumerate(order):
             strides[d] = dense[position] if spec.shape[d] > 1 else 0
         nest = Nest()
-        source, target = nest.arg(spec.dtype, spec.ndim, "in"), nest.arg(spec.dtype, spec.ndim, "out")
+        source = nest.arg(spec.dtype, spec.ndim, "in")
+        target = nest.arg(spec.dtype, spec.ndim, "out")
         index = nest.axes_for(spec.shape)
         nest.store(target, nest.load(source, index), index)
         program = Program(nest, [list(spec.strides), strides])
@@ -185,8 +186,8 @@ class CPU:
         }
         for k, (spec, free) in enumerate(zip(outs, frees)):
             space[f"free{k}"], space[f"size{k}"] = free, spec.nbytes
-        for k, (arg, run) in enumerate(packing):
-            space[f"pack{k}"] = run
+        for k, (_, pack) in enumerate(packing):
+            space[f"pack{k}"] = pack
         source = _binding(kernel, ins, outs, [arg for arg, _ in packing], len(metas) > 1,
                           numbers)
         exec(compile(source, "<tinyml binding>", "exec"), space)
@@ -256,7 +257,8 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
         lines.append("    status = status_for()")
         values.insert(0, "status.ctypes.data")
     arguments = ", ".join(values)
-    lines.append(f"    split(large, ranges, {arguments})" if many else f"    call(meta, {arguments})")
+    start = "split(large, ranges" if many else "call(meta"
+    lines.append(f"    {start}, {arguments})")
     if kernel.checks:
         lines.append("    if status[2]: refuse(status, op)")
     results = ", ".join(f"o{k}" for k in range(len(outs)))

@@ -69,7 +69,8 @@ WORDS: Words = {
     "bitwise_or": "{0} | {1}",
     "bitwise_xor": "{0} ^ {1}",
     "rotate": "({0} << {1}) | ({0} >> ({t}({n}) - {1}))",
-    "bitwise_left_shift": "({0} << {1}) if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}(0)",
+    "bitwise_left_shift":
+        "({0} << {1}) if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}(0)",
     "bitwise_right_shift": {
         "int": "{0} >> ({1} if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}({n} - 1))",
         "uint": "({0} >> {1}) if {1} < {t}({n}) else {t}(0)",

@@ -117,7 +117,7 @@ def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
         unique = source.replace("def k(", f"def {name}(", 1)
         exec(compile(unique, "<tinyml kernel>", "exec"), space)
         with vocabulary.superword_vectorisation():
-            compiled = numba.cfunc(signature, error_model="numpy")(space[name])
+            compiled: Any = numba.cfunc(signature, error_model="numpy")(space[name])
         library = compiled._library
         refuse_foreign(library.get_llvm_str())
         return compiled._wrapper_name, bytes(library._get_compiled_object())
@@ -152,6 +152,7 @@ _CTYPES = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
 
 def function(address: int, types: tuple[str, ...], release_gil: bool) -> Callable[..., None]:
     """A callable over addresses and numbers."""
-    make = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
+    make: Any = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
     args = [ctypes.c_void_p if t.startswith("*") else _CTYPES[t] for t in types]
-    return make(None, *args)(address)
+    callable_: Callable[..., None] = make(None, *args)(address)
+    return callable_

@@ -1,4 +1,4 @@
-"""The names that kernel sources use, as Numba knows them. Imported only when a kernel is compiled."""
+"""The names that kernel sources use, as Numba knows them; imported only to compile a kernel."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def numba_type(text: str) -> Any:
     """'*float32' is a typed pointer, 'float64' a number."""
     from numba import types
 
+    pointer: Any = types.CPointer
     plain = getattr(types, text.lstrip("*"))
-    return types.CPointer(plain) if text.startswith("*") else plain
+    return pointer(plain) if text.startswith("*") else plain
 
 
 def _fma() -> Any:
@@ -26,7 +27,7 @@ def _fma() -> Any:
     features = llvm.get_host_cpu_features()
     fused = bool(features.get("fma")) or "aarch64" in llvm.get_default_triple()
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             if fused:
@@ -41,8 +42,9 @@ def _fma() -> Any:
 @contextlib.contextmanager
 def superword_vectorisation() -> Iterator[None]:
     """LLVM's SLP pass on for one compilation: it turns unrolled lanes into vectors."""
-    from numba.core import config
+    import numba
 
+    config: Any = numba.config
     before = config.SLP_VECTORIZE
     config.SLP_VECTORIZE = 1
     try:

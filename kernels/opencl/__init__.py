@@ -33,6 +33,7 @@ from tinyml.spec import Spec
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
 PROBE_SECONDS = 120
+TAGS = 4096  # plans with checks that are told apart in a late report
 
 
 class View:
@@ -93,7 +94,7 @@ def _build_lock() -> Iterator[None]:
         import fcntl
 
         os.makedirs(folder(), mode=0o700, exist_ok=True)
-        file = open(os.path.join(folder(), "build.lock"), "a", encoding="ascii")  # noqa: SIM115
+        file = open(os.path.join(folder(), "build.lock"), "a", encoding="ascii")
     except (ImportError, OSError):
         yield
         return
@@ -121,7 +122,8 @@ class OpenCL:
         self._lock = threading.RLock()
         self._programs: dict[str, Any] = {}
         self._status = self._upload(np.zeros(3, np.int32))
-        self._tags: dict[str, int] = {}  # per checking op, what it writes to the status
+        self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
+        self._next_tag = 0
         self._unread = False
         correct = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         exact = bool(self._device.single_fp_config & correct)
@@ -227,7 +229,7 @@ class OpenCL:
                 f"index {int(status[1])} is out of range for an axis of size {size}",
                 remedy=f"indices from {-size} to {size - 1}",
             )
-            raise error.during(list(self._tags)[int(status[0]) - 1], f"tensors on {self.name}")
+            raise error.during(*self._tags[int(status[0])])
 
     # ---- execution
 
@@ -259,7 +261,9 @@ class OpenCL:
         meta = self._upload(np.array([kernel.extent, *kernel.meta], np.int64))
         head: list[Any] = [meta.ptr]
         if kernel.checks:
-            tag = self._tags.setdefault(op, len(self._tags) + 1)
+            inputs = ", ".join(map(repr, [spec for spec in ins if isinstance(spec, Spec)]))
+            tag = self._next_tag = self._next_tag % TAGS + 1
+            self._tags[tag] = (op, inputs)
             head += [self._status.ptr, np.int32(tag)]
         is_tensor = [isinstance(spec, Spec) for spec in ins]
         scalar_specs = [value for value in ins if isinstance(value, Scalar)]

@@ -79,7 +79,10 @@ WORDS: Words = {
 }
 
 # The checked index before it was wrapped, and the size; the first to come is kept.
-REPORT = "if (atomic_cmpxchg(status, 0, tag) == 0) {{ status[1] = (int)({0}); status[2] = (int)({1}); }}"
+REPORT = (
+    "if (atomic_cmpxchg(status, 0, tag) == 0) "
+    "{{ status[1] = (int)({0}); status[2] = (int)({1}); }}"
+)
 
 
 class Kernel(NamedTuple):
@@ -207,9 +210,8 @@ class OpenCLC(Emitter):
         if any(i.dtype.name == "float64" for i in program.code):
             pragma = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
         signature = f"__kernel void k({', '.join(params)})"
-        return "\n".join([
-            f"{pragma}#pragma OPENCL FP_CONTRACT OFF", f"{signature} {{", *head, *self.lines, "}", ""
-        ])
+        top = f"{pragma}#pragma OPENCL FP_CONTRACT OFF"
+        return "\n".join([top, f"{signature} {{", *head, *self.lines, "}", ""])
 
 
 def emit(program: Program) -> Kernel:

@@ -50,7 +50,7 @@ def trial(p: int, d: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, (kind, pragma, size) in TRIALS.items():
         try:
-            program = cl.Program(context, pragma + SOURCE.format(t=kind))
+            program: Any = cl.Program(context, pragma + SOURCE.format(t=kind))
             program.build(cache_dir=False)
             values = np.full(64, 3, f"f{size}")
             buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, values.nbytes)

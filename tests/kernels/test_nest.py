@@ -18,8 +18,9 @@ from tinyml.core import apply
 from tinyml.dtypes import DTYPES, float32, promote
 from tinyml.nest import Nest
 from tinyml.op import OPS, Op
-from tinyml.schedule import Program
-from tinyml.spec import dense_strides
+from tinyml.registry import device as find_device
+from tinyml.schedule import Loop, Program, Statement, schedule
+from tinyml.spec import dense_strides, make_spec
 
 Tensor = Any
 Body = Callable[..., Any]
@@ -40,7 +41,7 @@ def launch(body: Body, *xs: Tensor) -> tuple[Any, Any, str]:
     """A body op by op, the same body as one op, and how that op ran."""
     with tinyml.no_grad():
         apart = body(*xs)
-        specs = tuple(y.spec for y in as_tuple(apart))
+        specs = tuple(make_spec(y.shape, y.dtype, y.device) for y in as_tuple(apart))
         op = Op(
             "temporary",
             lambda *_: specs if isinstance(apart, tuple) else specs[0],
@@ -121,7 +122,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[str], list[Line]]:
 
 
 def _blank(dtype: Any) -> Any:
-    return tinyml.core.make_spec((), dtype, tinyml.core.find_device("cpu"), None, True)
+    return make_spec((), dtype, find_device("cpu"), None, True)
 
 
 def graph_body(lines: list[Line], count: int) -> Body:
@@ -141,7 +142,7 @@ def graph_body(lines: list[Line], count: int) -> Body:
                 for x, d in zip(operands, line.dtypes)
             ]
             values.append(apply(OPS[line.op], *cast))
-        return tuple(values[k] for k in last)
+        return values[last[0]] if len(last) == 1 else tuple(values[k] for k in last)
 
     return body
 
@@ -170,13 +171,13 @@ def test_a_random_graph_of_words_is_one_launch(graph: Any, device: str) -> None:
     kinds, lines = graph
     apart, together, how = launch(graph_body(lines, len(kinds)), *graph_inputs(kinds, device))
     assert how == "nest"
-    for want, have in zip(apart, together):
+    for want, have in zip(as_tuple(apart), as_tuple(together)):
         assert_same_bits(want, have)
 
 
 def test_the_random_graphs_know_every_elementwise_op() -> None:
     """Each op whose operands broadcast is a word, and has a number of operands and a type."""
-    assert len(WORDS) > 40
+    assert len(WORDS) > 30
     assert all(1 <= ARITY[name] <= 3 for name in WORDS)
     assert all(set(POOL) & set(OPS[name].dtypes) for name in WORDS)
 
@@ -278,6 +279,8 @@ ONE_LAUNCH: dict[str, tuple[Body, tuple[Any, ...]]] = {
         lambda x: (x.mean(axis=1), x.var(axis=1), x.argmax(axis=1)), (X,)),
     "results of two shapes": (lambda x: (_softmax(x, 1), x.max(axis=1)), (X,)),
     "a reduction and its input": (lambda x: (x.exp(), x.exp().sum(axis=(0, 1))), (X,)),
+    "two sums of one tensor at two indices": (
+        lambda x: x.sum(axis=1).reshape(4, 1) - x.sum(axis=1).reshape(1, 4), (X,)),
     "integers": (lambda x, i: (x * i).astype(tinyml.int32).sum(axis=1).max(axis=0),
                  (X, np.arange(37))),
 }
@@ -293,10 +296,40 @@ def test_a_body_with_nested_reductions_is_one_launch(name: str, device: str) -> 
     assert how == "nest"
 
 
+def _begun(statements: list[Statement]) -> list[int]:
+    """The reductions whose state begins in a loop tree, one entry for each place."""
+    found: list[int] = []
+    for statement in statements:
+        if isinstance(statement, Loop):
+            found += _begun(statement.body)
+        elif statement.kind == "init":
+            found.append(statement.id)
+    return found
+
+
+@pytest.mark.parametrize("name", [*ONE_LAUNCH, "attention"])
+def test_no_reduction_of_a_nest_is_computed_twice(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, arrays = {**ONE_LAUNCH, **SEVERAL_LAUNCHES}[name]
+    xs = [tinyml.tensor(a) for a in arrays]
+    nests: list[tuple[str, Program]] = []
+    prepare = type(xs[0].device).prepare
+
+    def watched(self: Any, nest: Nest, ins: Any, outs: Any, op: str) -> Any:
+        strides = [spec.strides for spec in (*ins, *outs) if hasattr(spec, "strides")]
+        nests.append((op, schedule(nest, strides)))
+        return prepare(self, nest, ins, outs, op)
+
+    monkeypatch.setattr(type(xs[0].device), "prepare", watched)
+    launch(body, *xs)
+    for op, program in nests:
+        begun = _begun(program.body)
+        assert len(begun) == len(set(begun)), op
+
+
 SEVERAL_LAUNCHES: dict[str, tuple[Body, tuple[Any, ...]]] = {
     "softmax of a product": (lambda x, y: _softmax(x @ y.T, 1), (X, Y)),
-    "a sum at two indices": (
-        lambda x: x.sum(axis=1, keepdims=True) - x.sum(axis=1).reshape(1, 4), (X[:, :4],)),
     "one sum at two indices": (
         lambda x: (lambda s: s.reshape(4, 1) * s.reshape(1, 4))(x.sum(axis=1)), (X,)),
     "softmax of sums": (lambda x: _softmax(x.sum(axis=1), 0), (X,)),
@@ -310,7 +343,7 @@ def test_a_body_that_is_not_one_nest_is_right_all_the_same(name: str, device: st
     body, arrays = SEVERAL_LAUNCHES[name]
     xs = [tinyml.tensor(a, device=device) for a in arrays]
     apart, together, how = launch(body, *xs)
-    assert how == ("nest" if name == "a sum at two indices" else "body")
+    assert how == "body"
     for want, have in zip(as_tuple(apart), as_tuple(together)):
         assert_close(want, have)
 
@@ -329,12 +362,18 @@ def test_scalars_of_a_call_reach_a_nest(device: str) -> None:
 
 
 def _strings(path: Path) -> list[ast.Constant]:
+    """Every string of a file but docstrings and the names of slots."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {
         id(node.body[0].value)
         for node in ast.walk(tree)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
         and node.body and isinstance(node.body[0], ast.Expr)
+    } | {
+        id(name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__slots__"
+        for name in ast.walk(node.value)
     }
     return [node for node in ast.walk(tree)
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -413,8 +452,9 @@ def _program(shape: tuple[int, ...], strides: tuple[int, ...], over: int = 0) ->
         ((2, 3, 4), (4, 8, 1), 0, [2, 3, 4]),
         ((2, 3, 4), (24, 8, 2), 0, [24]),
         ((2, 3, 4), (1, 2, 6), 0, [2, 3, 4]),
-        ((2, 3, 4), (-12, -4, -1), 0, [2, 3, 4]),
-        ((2, 3, 4), (0, 0, 0), 0, [2, 3, 4]),
+        ((2, 3, 4), (-12, -4, -1), 0, [24]),
+        ((2, 3, 4), (0, 0, 0), 0, [24]),
+        ((2, 3, 4), (0, 4, 1), 0, [2, 12]),
         ((2, 3, 4), (20, 4, 1), 0, [2, 12]),
         ((2, 1, 4), (4, 0, 1), 0, [8]),
         ((2, 3, 4), (12, 4, 1), 1, [4, 6]),
@@ -427,15 +467,6 @@ def test_axes_that_every_access_walks_as_one_are_one(
     shape: tuple[int, ...], strides: tuple[int, ...], over: int, axes: list[int]
 ) -> None:
     assert sorted(_program(shape, strides, over).sizes.values()) == sorted(axes)
-
-
-def test_a_reversed_tensor_of_both_sides_merges() -> None:
-    """Only neighbouring strides matter, not their sign."""
-    n = Nest()
-    x, y = n.arg(float32, 2, "in"), n.arg(float32, 2, "out")
-    index = n.axes_for((3, 4))
-    n.store(y, n.load(x, index), index)
-    assert list(Program(n, [(-4, -1), (-4, -1)]).sizes.values()) == [12]
 
 
 # ---- layouts and the boundaries of lanes

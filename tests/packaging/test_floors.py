@@ -23,7 +23,7 @@ FLOORS: dict[int, str] = {
     6: "autodiff graph",
     7: "control compiler",
     8: "nn optim data random io",
-    9: "cli doctor bench train webnn onnx",
+    9: "__main__ cli doctor bench train webnn onnx",
     10: "conformance.reference conformance.suite",
 }
 FRONT_DOOR = 8

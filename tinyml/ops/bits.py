@@ -14,7 +14,7 @@ import tinyml.samples as samples
 from tinyml.dtypes import int64, uint32
 from tinyml.errors import DTypeError, expect
 from tinyml.nest import ZERO, Ids, Nest
-from tinyml.op import define
+from tinyml.op import Op, define
 from tinyml.ops.shape import Ints, ravel
 from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import Spec, as_shape, with_shape
@@ -65,7 +65,7 @@ def _bits_nest(n: Nest, index: Ids, key: Any, *, shape: Ints) -> int:
     return n.prim("bitwise_xor", *threefry(n, _keys(n, key), high, low))
 
 
-RANDOM_BITS = define(
+RANDOM_BITS: Op = define(
     "random_bits", _bits_infer, nest=_bits_nest, differentiable=False,
     canon=lambda key, shape: {"shape": as_shape(shape)},
     samples=samples.random_bits(), dtypes=("uint32",),
@@ -88,7 +88,7 @@ def _pair_samples(dtype: str) -> list[Sample]:
             Sample((key, count[:0], count[:0]), {}, "empty")]
 
 
-THREEFRY = define(
+THREEFRY: Op = define(
     "threefry2x32", _pair_infer, outputs=2, differentiable=False,
     nest=lambda n, index, key, x0, x1: threefry(n, _keys(n, key), x0(index), x1(index)),
     samples=_pair_samples, dtypes=("uint32",),

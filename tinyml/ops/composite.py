@@ -14,8 +14,8 @@ import tinyml.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
-from tinyml.op import define
-from tinyml.ops.elementwise import FLOATS, NUMBERS
+from tinyml.op import Op, define
+from tinyml.ops.elementwise import NUMBERS
 from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import Spec, as_axis, with_shape
 
@@ -37,12 +37,12 @@ def _as_float(x: Any) -> Any:
 
 # ---- activations
 
-RELU = define(
+RELU: Op = define(
     "relu", _same, body=lambda x: x.op("maximum", 0),
     grad=(lambda g, y, _x: (y > 0).op("where", g, 0.0),),
     samples=samples.unary(), dtypes=NUMBERS, doc="max(x, 0); NaN stays NaN.",
 )
-SIGMOID = define(
+SIGMOID: Op = define(
     "sigmoid", _float, body=lambda x: 1.0 / (1.0 + (-_as_float(x)).op("exp")),
     grad=(lambda g, y, _x: g * y * (1.0 - y),),
     samples=samples.unary(-3.0, 3.0, (-80.0, 80.0)), ulp=8, doc="1 / (1 + exp(-x)).",
@@ -70,9 +70,9 @@ def _two(first: Any) -> Any:
     return make
 
 
-GELU_DX = define("gelu_dx", _float, body=_gelu_dx, samples=_two(samples.unary()), ulp=80,
+GELU_DX: Op = define("gelu_dx", _float, body=_gelu_dx, samples=_two(samples.unary()), ulp=80,
                  doc="gelu's gradient: g (Phi(x) + x phi(x)).")
-GELU = define(
+GELU: Op = define(
     "gelu", _float, body=_gelu, grad=(lambda g, _y, x: apply(GELU_DX, g, x),),
     samples=samples.unary(), ulp=80,
     doc="x Phi(x) with the normal distribution's Phi (Hendrycks and Gimpel 2016), exact form.",
@@ -107,22 +107,22 @@ _over_axis: dict[str, Any] = {
     "errors": lambda: [ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2}, IndexError,
                                  "-2 <= axis < 2")],
 }
-SOFTMAX_DX = define(
+SOFTMAX_DX: Op = define(
     "softmax_dx", _softmax_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
     body=lambda g, y, axis: y * (g - (g * y).op("sum", axis=axis, keepdims=True)),
     doc="softmax's gradient from its result: y (g - sum(g y)).",
 )
-SOFTMAX = define(
+SOFTMAX: Op = define(
     "softmax", _softmax_infer, body=_softmax, ulp=16, **_over_axis,
     grad=(lambda g, y, _x, axis: apply(SOFTMAX_DX, g, y, axis=axis),),
     doc="exp(x - max) over its sum along an axis.",
 )
-LOG_SOFTMAX_DX = define(
+LOG_SOFTMAX_DX: Op = define(
     "log_softmax_dx", _softmax_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
     body=lambda g, y, axis: g - y.op("exp") * g.op("sum", axis=axis, keepdims=True),
     doc="log_softmax's gradient from its result: g - exp(y) sum(g).",
 )
-LOG_SOFTMAX = define(
+LOG_SOFTMAX: Op = define(
     "log_softmax", _softmax_infer, body=_log_softmax, ulp=16, **_over_axis,
     grad=(lambda g, y, _x, axis: apply(LOG_SOFTMAX_DX, g, y, axis=axis),),
     doc="x - max - log(sum(exp(x - max))) along an axis.",
@@ -167,11 +167,11 @@ def _entropy_dx_samples(dtype: str) -> list[Sample]:
             for s in samples.cross_entropy()(dtype) if s.smooth]
 
 
-ENTROPY_DX = define(
+ENTROPY_DX: Op = define(
     "cross_entropy_dx", _entropy_dx_infer, body=_entropy_dx, samples=_entropy_dx_samples, ulp=64,
     doc="cross_entropy's gradient: g (softmax(x) - onehot(labels)) / N.",
 )
-ENTROPY = define(
+ENTROPY: Op = define(
     "cross_entropy", _entropy_infer, body=_cross_entropy,
     grad=(lambda g, _y, x, labels: apply(ENTROPY_DX, g, x, labels), None),
     samples=samples.cross_entropy(), ulp=64,
@@ -202,7 +202,7 @@ def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return (x - mean) / (spread + eps).op("sqrt") * weight + bias
 
 
-LAYER_NORM = define(
+LAYER_NORM: Op = define(
     "layer_norm", _norm_infer, body=_layer_norm, samples=samples.layer_norm(), ulp=64,
     canon=lambda x, w, b, eps=1e-5: {"eps": float(eps)},
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), *[np.ones(2, np.float32)] * 2),

@@ -16,7 +16,7 @@ from tinyml.dtypes import bool_, int64
 from tinyml.errors import DTypeError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import ARGMAX, DOT, ZERO, Ids, Nest
-from tinyml.op import define
+from tinyml.op import Op, define
 from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
 from tinyml.ops.shape import Ints, ravel
 from tinyml.samples import ErrorCase
@@ -61,7 +61,7 @@ def _unbatched(g: Any, x: Any) -> Any:
     return g.astype(x.dtype)
 
 
-MATMUL = define(
+MATMUL: Op = define(
     "matmul", _matmul_infer, nest=_matmul_nest,
     grad=(lambda g, _y, _a, b: _unbatched(apply(MATMUL, g, _transposed(b)), _a),
           lambda g, _y, a, _b: _unbatched(apply(MATMUL, _transposed(a), g), _b)),
@@ -89,7 +89,8 @@ def matmul(x: Any, y: Any) -> Tensor:
         return result
     rows = left.shape[-2:-1] if x.ndim > 1 else ()
     columns = right.shape[-1:] if y.ndim > 1 else ()
-    return result.op("reshape", shape=(*result.shape[:-2], *rows, *columns))
+    result = result.op("reshape", shape=(*result.shape[:-2], *rows, *columns))
+    return result
 
 
 # ---- conv2d
@@ -209,7 +210,7 @@ def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: I
 
 _conv: dict[str, Any] = {"canon": _window_canon, "dtypes": FLOATS}
 
-CONV = define(
+CONV: Op = define(
     "conv2d", _conv_infer, nest=_conv_nest, **_conv, samples=samples.conv2d(),
     grad=(lambda g, _y, _x, w, **window: apply(CONV_DX, g, w, shape=_x.shape, **window),
           lambda g, _y, x, _w, **window: apply(CONV_DW, g, x, shape=_w.shape, **window)),
@@ -218,13 +219,13 @@ CONV = define(
         {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}, ShapeError, "2 != 3")],
     doc="Cross-correlation of images (N, C, H, W) with weights (O, C, kH, kW).",
 )
-CONV_DX = define(
+CONV_DX: Op = define(
     "conv2d_dx", _conv_dx_infer, nest=_conv_dx_nest, **_conv, samples=samples.conv2d_dx(),
     grad=(lambda h, _y, _g, w, shape, **window: apply(CONV, h, w, **window),
           lambda h, _y, g, _w, shape, **window: apply(CONV_DW, g, h, shape=_w.shape, **window)),
     doc="conv2d's gradient to its images: transposed convolution.",
 )
-CONV_DW = define(
+CONV_DW: Op = define(
     "conv2d_dw", _conv_dw_infer, nest=_conv_dw_nest, **_conv, samples=samples.conv2d_dw(),
     grad=(lambda h, _y, _g, x, shape, **window: apply(CONV, x, h, **window),
           lambda h, _y, g, _x, shape, **window: apply(CONV_DX, g, h, shape=_x.shape, **window)),
@@ -289,20 +290,20 @@ def _pool_take_nest(n: Nest, index: Ids, x: Any, indices: Any) -> int:
     return int(x((*index[:2], *_plane(n, x, place))))
 
 
-MAX_POOL = define(
+MAX_POOL: Op = define(
     "max_pool2d", _pool_infer, canon=_pool_canon, nest=_pool_nest, outputs=2,
     grad=(lambda g, y, _x, **window: apply(MAX_POOL_DX, g[0], y[1], shape=_x.shape),),
     samples=samples.max_pool2d(), dtypes=(*FLOATS, "int32"),
     doc="The greatest element of each window, and its index in the flattened plane; the first of "
         "equals, NaN above all.",
 )
-MAX_POOL_DX = define(
+MAX_POOL_DX: Op = define(
     "max_pool2d_dx", lambda g, indices, shape: with_shape(g, shape), push=_pool_dx_push,
     grad=(lambda h, _y, _g, indices, shape: apply(MAX_POOL_TAKE, h, indices), None),
     samples=samples.max_pool2d_dx(),
     doc="Zeros with g added at the indices of each plane: max_pool2d's gradient.",
 )
-MAX_POOL_TAKE = define(
+MAX_POOL_TAKE: Op = define(
     "max_pool2d_take", lambda x, indices: with_shape(x, indices.shape), nest=_pool_take_nest,
     grad=(lambda g, _y, _x, indices: apply(MAX_POOL_DX, g, indices, shape=_x.shape), None),
     samples=samples.max_pool2d_take(), doc="The elements of each plane at the indices.",
@@ -312,7 +313,8 @@ MAX_POOL_TAKE = define(
 def conv2d(x: Any, w: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Tensor:
     """Cross-correlation of images (N, C, H, W) with weights (O, C, kH, kW); result (N, O, H', W').
 
-    H' = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1. Raises ShapeError where nothing fits.
+    H' = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1. Raises ShapeError where no window
+    fits.
 
     >>> import tinyml
     >>> tinyml.conv2d(tinyml.ones((1, 1, 3, 3)), tinyml.ones((1, 1, 3, 3))).tolist()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import core
+import tinyml.core as core
 from tinyml.core import Data, Leaf, apply, make, op_array, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect

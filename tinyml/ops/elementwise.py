@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import tinyml.samples as samples
 from tinyml.core import SCALARS, apply, binary, unary
 from tinyml.dtypes import DType, as_dtype, bool_, float32, promote, promote_scalar
@@ -106,14 +108,8 @@ def elementwise(name: str, kind: str, *, word: str | None = None, skip: int = 0,
     return define(name, infer, nest=nest, lift=lift, **fields)
 
 
-def _bad_dtype(*args: Any) -> Callable[[], list[ErrorCase]]:
-    return error_cases(ErrorCase(args, {}, DTypeError, "not accepted"))
-
-
-def _bad_shapes() -> Callable[[], list[ErrorCase]]:
-    import numpy as np
-
-    x, y = np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)
+def _bad_shapes(dtype: str) -> Callable[[], list[ErrorCase]]:
+    x, y = np.ones((2, 3), dtype), np.ones((2, 4), dtype)
     return error_cases(ErrorCase((x, y), {}, ShapeError, "do not broadcast"))
 
 
@@ -139,7 +135,7 @@ def word2(name: str, kind: str, grads: tuple[Any, Any] | None, doc: str, *,
           public: str | None = None, **fields: Any) -> Callable[[Any, Any], Tensor]:
     """A row of two operands: its record, and the public function."""
     fields.setdefault("samples", samples.binary())
-    fields.setdefault("errors", _bad_shapes())
+    fields.setdefault("errors", _bad_shapes(KINDS[kind][0][-1]))
     op = elementwise(name, kind, grad=grads, doc=doc, **fields)
     function: Callable[[Any, Any], Tensor] = _public(op, public or name, 2)
     return function
@@ -164,7 +160,7 @@ square = word1("square", "number", lambda g, _y, x: g * x * 2, "x * x, elementwi
                word="square")
 reciprocal = word1("reciprocal", "float", lambda g, y, _x: -(g * y * y),
                    "1 / x, elementwise; 1 / 0 is inf.", ulp=2.5)
-sign = word1("sign", "number", None, "-1, 0 or 1 by the sign of x; NaN stays NaN.")
+sign: Callable[[Any], Tensor] = word1("sign", "number", None, "-1, 0 or 1 by the sign of x; NaN stays NaN.")
 
 
 def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
@@ -209,7 +205,7 @@ sqrt = word1("sqrt", "float", lambda g, y, _x: g / (y * 2), "The square root; Na
              ulp=3, samples=samples.unary(0.1, 3.0, (1e-30, 1e30)))
 sin = word1("sin", "float", lambda g, _y, x: g * cos(x), "The sine of x radians.", ulp=4,
             samples=samples.unary(-3.0, 3.0, (-100.0, 100.0)))
-cos = word1("cos", "float", lambda g, _y, x: -(g * sin(x)), "The cosine of x radians.", ulp=4,
+cos: Callable[[Any], Tensor] = word1("cos", "float", lambda g, _y, x: -(g * sin(x)), "The cosine of x radians.", ulp=4,
             samples=samples.unary(-3.0, 3.0, (-100.0, 100.0)))
 tanh = word1("tanh", "float", lambda g, y, _x: g - g * y * y, "The hyperbolic tangent.", ulp=5,
              samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)))
@@ -224,7 +220,7 @@ logical_not = word1("logical_not", "logical", None, "Whether x is false or 0.",
 
 # ---- comparisons, logic, bits
 
-_compare = {"samples": samples.comparison()}
+_compare: dict[str, Any] = {"samples": samples.comparison()}
 equal = word2("equal", "compare", None, "x == y; NaN equals nothing.", **_compare)
 not_equal = word2("not_equal", "compare", None, "x != y; NaN differs from everything.", **_compare)
 less = word2("less", "compare", None, "x < y; false where one is NaN.", **_compare)
@@ -236,7 +232,7 @@ logical_and = word2("logical_and", "logical", None, "Whether both x and y are tr
                     samples=samples.logical())
 logical_or = word2("logical_or", "logical", None, "Whether x or y is true.",
                    samples=samples.logical())
-_bits = {"samples": samples.bits()}
+_bits: dict[str, Any] = {"samples": samples.bits()}
 bitwise_and = word2("bitwise_and", "bits", None, "The bits set in both x and y.", **_bits)
 bitwise_or = word2("bitwise_or", "bits", None, "The bits set in x or y.", **_bits)
 bitwise_xor = word2("bitwise_xor", "bits", None, "The bits set in one of x and y.", **_bits)
@@ -251,7 +247,7 @@ bitwise_right_shift = word2(
 
 # ---- choice and conversion
 
-WHERE = elementwise(
+WHERE: Op = elementwise(
     "where", "any", skip=1, samples=samples.ternary(), dtypes=ALL,
     grad=(None, lambda g, _y, c, _a, _b: where(c, g, 0.0),
           lambda g, _y, c, _a, _b: where(c, 0.0, g)),
@@ -274,7 +270,7 @@ def _cast_infer(x: Spec, *, dtype: DType) -> Spec:
     return make_spec(x.shape, dtype, x.device, None, x.symbolic)
 
 
-CAST = define(
+CAST: Op = define(
     "cast", _cast_infer,
     canon=lambda x, dtype: {"dtype": as_dtype(dtype)},
     nest=lambda n, index, x, dtype: n.cast(x(index), dtype),
@@ -300,7 +296,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
     return result
 
 
-COPY = define(
+COPY: Op = define(
     "copy", lambda x: make_spec(x.shape, x.dtype, x.device, None, x.symbolic),
     nest=lambda n, index, x: x(index), grad=(lambda g, _y, _x: g,),
     samples=samples.unary(), dtypes=ALL, doc="The same values in new, dense memory.",

@@ -13,7 +13,7 @@ from tinyml.core import Data, apply, full, op_array, upload
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentTypeError, AxisError, DTypeError, OutOfRangeError, expect
 from tinyml.nest import Ids, Nest
-from tinyml.op import define
+from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
 from tinyml.ops.shape import SLICE, SLICE_SET, zeros_of
 from tinyml.samples import ErrorCase, Sample
@@ -53,7 +53,7 @@ def _gather_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int
     return int(x((*index[:axis], place, *index[axis + indices.ndim :])))
 
 
-GATHER = define(
+GATHER: Op = define(
     "gather", _gather_infer, canon=_canon, nest=_gather_nest,
     grad=(lambda g, _y, _x, indices, axis: apply(
         SCATTER_ADD, zeros_of(_x), indices, g, axis=axis), None),
@@ -110,14 +110,14 @@ def _scatter_errors() -> list[ErrorCase]:
     ]
 
 
-SCATTER_ADD = define(
+SCATTER_ADD: Op = define(
     "scatter_add", _scatter_infer, canon=_canon, push=_scatter_push("add"),
     grad=(lambda g, _y, _x, _i, _u, axis: g, None,
           lambda g, _y, _x, indices, _u, axis: apply(GATHER, g, indices, axis=axis)),
     samples=samples.scatter(add=True), dtypes=NUMBERS, errors=_scatter_errors,
     doc="x with updates added at indices along an axis, in the order of the indices.",
 )
-SCATTER = define(
+SCATTER: Op = define(
     "scatter", _scatter_infer, canon=_canon, push=_scatter_push("set"),
     grad=(lambda g, _y, _x, indices, _u, axis: apply(
               SCATTER, g, indices, zeros_of(_u), axis=axis), None,
@@ -170,7 +170,7 @@ def _put_along(dtype: str) -> list[Sample]:
         dtype, sample.args[1].shape, -3.0, 3.0, seed="u"))) for sample in _along(dtype)]
 
 
-TAKE_ALONG = define(
+TAKE_ALONG: Op = define(
     "take_along", _take_infer, canon=_canon, nest=_take_nest,
     grad=(lambda g, _y, _x, indices, axis: apply(
         PUT_ALONG, zeros_of(_x), indices, g, axis=axis), None),
@@ -179,7 +179,7 @@ TAKE_ALONG = define(
                               "index 3 is out of range")],
     doc="x at one index per place along an axis (numpy.take_along_axis).",
 )
-PUT_ALONG = define(
+PUT_ALONG: Op = define(
     "put_along", lambda x, indices, updates, axis: with_shape(x, x.shape),
     canon=_canon, push=_put_push,
     grad=(lambda g, _y, _x, _i, _u, axis: g, None,
@@ -188,7 +188,7 @@ PUT_ALONG = define(
     doc="x with updates added at one index per place along an axis: take_along's gradient.",
 )
 
-IOTA = define(
+IOTA: Op = define(
     "iota", lambda x, axis: with_shape(x, x.shape, int64), canon=_canon,
     nest=lambda n, index, x, axis: index[axis], differentiable=False,
     samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.errors import DTypeError, ShapeError, expect
-from tinyml.op import define
+from tinyml.op import Op, define
 from tinyml.sampling import ErrorCase, Sample, spread, transposed
 from tinyml.spec import Spec, with_shape
 
@@ -108,18 +108,18 @@ _SGD = {"decay": 0.0}
 _MOMENTUM = {"momentum": 0.9, "decay": 0.0, "nesterov": False}
 _ADAMW = {"weight1": 0.1, "beta2": 0.95, "weight2": 0.05, "eps": 1e-3}
 
-SGD_STEP = define(
+SGD_STEP: Op = define(
     "sgd_step", _infer(2, 1), body=sgd_step, ulp=16, samples=_samples(2, (0.1,), _SGD, decay=0.2),
     errors=_errors(2, 1, _SGD), doc="p - rate (g + decay p).",
 )
-SGD_MOMENTUM_STEP = define(
+SGD_MOMENTUM_STEP: Op = define(
     "sgd_momentum_step", _infer(3, 2), body=sgd_momentum_step, outputs=2, ulp=16,
     samples=_samples(3, (0.1,), _MOMENTUM, decay=0.2, nesterov=True),
     errors=_errors(3, 1, _MOMENTUM),
     doc="b' = momentum b + g + decay p; p' = p - rate b', or with nesterov p - rate (g + decay p + "
         "momentum b') (Polyak 1964; Sutskever et al. 2013). Results p', b'.",
 )
-ADAMW_STEP = define(
+ADAMW_STEP: Op = define(
     "adamw_step", _infer(4, 3), body=adamw_step, outputs=3, ulp=32,
     samples=_samples(4, (0.9, 0.1, 0.3), _ADAMW, eps=0.1), errors=_errors(4, 3, _ADAMW),
     doc="m' = m + weight1 (g - m); v' = beta2 v + weight2 g^2; p' = keep p - rate m' / (sqrt(v') / "

@@ -83,7 +83,7 @@ def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: 
     return define(name, infer, nest=nest, canon=_canon, errors=_bad_axis(), **fields)
 
 
-SUM_OP = _define(
+SUM_OP: Op = _define(
     "sum", SUM, sum_dtype, True,
     grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
     samples=samples.reduction(), dtypes=ALL,
@@ -101,9 +101,9 @@ _extreme: dict[str, Any] = {
     "grad": (_extreme_grad,), "dtypes": (*NUMBERS,),
     "samples": samples.reduction(identity=False),
 }
-MAX_OP = _define("max", MAX, lambda d: d, False, **_extreme,
+MAX_OP: Op = _define("max", MAX, lambda d: d, False, **_extreme,
                  doc="The greatest element over axes; NaN where one is NaN.")
-MIN_OP = _define("min", MIN, lambda d: d, False, **_extreme,
+MIN_OP: Op = _define("min", MIN, lambda d: d, False, **_extreme,
                  doc="The least element over axes; NaN where one is NaN.")
 
 
@@ -125,8 +125,8 @@ def _arg(name: str, monoid: Monoid, doc: str) -> Op:
                   samples=samples.arg_reduction(), dtypes=NUMBERS, errors=error_cases(case))
 
 
-ARGMAX_OP = _arg("argmax", ARGMAX, "The index of the first greatest element; NaN is greatest.")
-ARGMIN_OP = _arg("argmin", ARGMIN, "The index of the first least element; NaN is least.")
+ARGMAX_OP: Op = _arg("argmax", ARGMAX, "The index of the first greatest element; NaN is greatest.")
+ARGMIN_OP: Op = _arg("argmin", ARGMIN, "The index of the first least element; NaN is least.")
 
 
 def _var_infer(x: Spec, *, axis: tuple[int, ...], correction: float, keepdims: bool) -> Spec:
@@ -155,7 +155,7 @@ def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
     return restore(g, x, axis) * centred * (2.0 / divisor if divisor else float("nan"))
 
 
-VAR_OP = define(
+VAR_OP: Op = define(
     "var", _var_infer, nest=_var_nest, grad=(_var_grad,),
     canon=lambda x, axis=None, correction=0.0, keepdims=False: _canon(
         x, axis, keepdims, correction=float(correction)),
@@ -176,7 +176,7 @@ def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
 
 
-MEAN_OP = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=_bad_axis(),
+MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=_bad_axis(),
                  samples=samples.reduction(identity=False), dtypes=(*FLOATS, "int32", "bool"),
                  doc="The sum over axes divided by the count; of integers, in float32.")
 

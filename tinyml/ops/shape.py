@@ -14,7 +14,7 @@ from tinyml.core import apply, full
 from tinyml.dtypes import bool_
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.nest import ZERO, Ids, Nest
-from tinyml.op import define
+from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, meet
 from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import (
@@ -111,7 +111,7 @@ def _reshape_nest(n: Nest, index: Ids, x: Any, *, shape: Ints) -> int:
 
 _ROW = np.arange(12, dtype=np.float32).reshape(3, 4)
 
-RESHAPE = define(
+RESHAPE: Op = define(
     "reshape", _reshape_infer, canon=_reshape_canon, view=_reshape_view, nest=_reshape_nest,
     grad=(lambda g, _y, _x, shape: apply(RESHAPE, g, shape=_x.shape),),
     samples=samples.reshape(), dtypes=ALL,
@@ -133,7 +133,7 @@ def _inverse(axes: Ints) -> Ints:
     return tuple(sorted(range(len(axes)), key=lambda d: axes[d]))
 
 
-PERMUTE = define(
+PERMUTE: Op = define(
     "permute_dims", lambda x, axes: with_shape(x, tuple([x.shape[a] for a in axes])),
     canon=_permute_canon,
     view=lambda x, axes: (tuple([x.strides[a] for a in axes]), 0),
@@ -166,7 +166,7 @@ def _expand_grad(g: Any, _y: Any, _x: Any, shape: Ints) -> Any:
     return apply(RESHAPE, total, shape=_x.shape)
 
 
-EXPAND = define(
+EXPAND: Op = define(
     "expand", _expand_infer, canon=lambda x, shape: {"shape": as_shape(shape)},
     view=lambda x, shape: (expanded_strides(x, shape), 0), nest=_expand_nest,
     grad=(_expand_grad,), samples=samples.expand(), dtypes=ALL,
@@ -205,7 +205,7 @@ def _slice_nest(n: Nest, index: Ids, x: Any, *, start: Ints, stop: Ints, step: I
     ])))
 
 
-SLICE = define(
+SLICE: Op = define(
     "slice", _slice_infer, view=_slice_view, nest=_slice_nest,
     grad=(lambda g, _y, _x, start, stop, step: apply(
         UNSLICE, g, shape=_x.shape, start=start, stop=stop, step=step),),
@@ -253,7 +253,7 @@ def _unslice_samples(dtype: str) -> list[Sample]:
     ]
 
 
-UNSLICE = define(
+UNSLICE: Op = define(
     "unslice", lambda g, shape, start, stop, step: with_shape(g, shape), nest=_unslice_nest,
     grad=(lambda h, _y, _g, shape, start, stop, step: apply(
         SLICE, h, start=start, stop=stop, step=step),),
@@ -274,7 +274,7 @@ def _slice_set_nest(n: Nest, index: Ids, x: Any, v: Any, *, start: Ints, stop: I
     return int(v(inner) if guard is None else v(inner, guard, x(index)))
 
 
-SLICE_SET = define(
+SLICE_SET: Op = define(
     "slice_set", _slice_set_infer, nest=_slice_set_nest,
     grad=(lambda g, _y, _x, _v, start, stop, step: apply(
               SLICE_SET, g, zeros_of(_v), start=start, stop=stop, step=step),
@@ -333,7 +333,7 @@ def _concat_grad(g: Any, _y: Any, *_xs: Any, k: int, axis: int) -> Any:
     return part.astype(_xs[k].dtype)
 
 
-CONCAT = define(
+CONCAT: Op = define(
     "concat", _concat_infer, canon=_concat_canon, nest=_concat_nest, grad=_concat_grad,
     samples=samples.concat(), dtypes=ALL,
     errors=lambda: [ErrorCase((_ROW, _ROW[:, :2]), {"axis": 0}, ShapeError, "outside axis 0")],
@@ -354,7 +354,7 @@ def _pad_nest(n: Nest, index: Ids, x: Any, *, before: Ints, after: Ints, value: 
     return int(x(inner, guard, n.const(value, x.dtype)))
 
 
-PAD = define(
+PAD: Op = define(
     "pad", _pad_infer, nest=_pad_nest,
     grad=(lambda g, _y, _x, before, after, value: apply(
         SLICE, g, start=before, stop=tuple([b + n for b, n in zip(before, _x.shape)]),

@@ -146,8 +146,9 @@ class SGD(Optimizer):
         if not self.slots:
             new: Tensor = apply(SGD_STEP, param, gradient, self.lr, decay=self.weight_decay)
             return new, ()
-        new, *rest = apply(SGD_MOMENTUM_STEP, param, gradient, *state, self.lr, momentum=self.momentum,
-                           decay=self.weight_decay, nesterov=self.nesterov)
+        new, *rest = apply(SGD_MOMENTUM_STEP, param, gradient, *state, self.lr,
+                           momentum=self.momentum, decay=self.weight_decay,
+                           nesterov=self.nesterov)
         return new, tuple(rest)
 
 
