@@ -95,10 +95,9 @@ def pairs(x: Array, y: Array) -> tuple[Array, Array]:
 
 def readonly(x: Array) -> Array:
     """A read-only copy of x with x's strides."""
-    copy = x.copy(order="K")
+    copy: Array = x.copy(order="K")
     copy.flags.writeable = False
-    result: Array = copy
-    return result
+    return copy
 
 
 def reversed_steps(x: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tinyml.lower import NotOneNest
 from tinyml.nest import ZERO, Monoid, Nest
+from tinyml.spec import Spec, dense_strides
 
 UNROLL = (16, 8)  # lanes tried over a parallel axis: two vectors of 8 or one of 16 floats
 INTENSITY = 8  # points of the nest per element of an argument before packing it pays
@@ -393,6 +394,61 @@ def lane_axis(program: Program) -> tuple[str, list[tuple[int, int]]] | None:
         if best is None or score > best[0]:
             best = (score, axis, pack)
     return None if best is None else best[1:]
+
+
+class Packing(NamedTuple):
+    """A copy of an argument with another dimension innermost: the program that makes it."""
+
+    arg: int
+    program: Program
+
+
+def run_in_lanes(program: Program, specs: Sequence[Spec]) -> list[Packing]:
+    """Let points along a parallel axis run together, where a reduction gains by it.
+
+    Sets the program's `lane` and `lanes` and the strides of arguments that are packed for it, and
+    gives the copies to be made before. `specs` are those of the arguments.
+    """
+    chosen = lane_axis(program)
+    if chosen is None:
+        return []
+    program.lane, pack = chosen
+    program.lanes = next(n for n in UNROLL if program.sizes[chosen[0]] >= n)
+    program.par = [a for a in program.par if a != program.lane] + [program.lane]
+    copies = []
+    for arg, dim in pack:
+        strides = packed_strides(specs[arg].shape, dim)
+        copies.append(Packing(arg, _copy(specs[arg], strides)))
+        program.strides[arg] = strides
+    return copies
+
+
+def packed_strides(shape: Sequence[int], dim: int) -> list[int]:
+    """Dense strides with `dim` innermost and the other dimensions in order.
+
+    >>> packed_strides((2, 3, 4), 0)
+    [1, 8, 2]
+    """
+    order = [d for d in range(len(shape)) if d != dim] + [dim]
+    strides = [0] * len(shape)
+    for position, stride in enumerate(dense_strides([shape[d] for d in order])):
+        d = order[position]
+        strides[d] = stride if shape[d] > 1 else 0
+    return strides
+
+
+def _copy(spec: Spec, strides: list[int]) -> Program:
+    """The program that writes a tensor densely under other strides, the innermost loop by them."""
+    nest = Nest()
+    source = nest.arg(spec.dtype, spec.ndim, "in")
+    target = nest.arg(spec.dtype, spec.ndim, "out")
+    index = nest.axes_for(spec.shape)
+    nest.store(target, nest.load(source, index), index)
+    program = Program(nest, [spec.strides, strides])
+    steps = {program.code[i].data: s for i, s in zip(index, strides)
+             if program.code[i].kind == "axis"}
+    program.par.sort(key=lambda a: -steps.get(a, 0))
+    return program.build()
 
 
 def _packing(program: Program, axis: str, work: int) -> list[tuple[int, int]] | None:

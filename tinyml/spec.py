@@ -117,6 +117,11 @@ def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -
     return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
 
 
+def flat(spec: Spec) -> Spec:
+    """The dense spec with one axis of as many elements."""
+    return make_spec((spec.size,), spec.dtype, spec.device)
+
+
 def expect_same(first: Spec, other: Spec) -> None:
     """ShapeError unless two specs have one shape and dtype."""
     same = first.shape == other.shape and first.dtype is other.dtype

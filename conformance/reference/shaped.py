@@ -60,7 +60,6 @@ def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Arr
     """x with v in the place of that slice."""
     result = x.copy()
     result[_places(start, stop, step)] = v
-    result: Array = result
     return result
 
 
@@ -130,7 +129,6 @@ def put_along(x: Array, indices: Array, updates: Array, axis: int) -> Array:
     for at in np.ndindex(*indices.shape):
         place = (*at[:axis], int(indices[at]), *at[axis + 1 :])
         result[place] = result[place] + updates[at]
-    result: Array = result
     return result
 
 

@@ -17,8 +17,8 @@ from tinyml.lower import Scalar
 from tinyml.nest import Nest
 from tinyml.pool import Block, Buffer, Pool, memory_budget
 from tinyml.registry import get_num_threads
-from tinyml.schedule import UNROLL, Program, lane_axis, points
-from tinyml.spec import Spec, dense_strides, make_spec
+from tinyml.schedule import Program, points, run_in_lanes
+from tinyml.spec import Spec, flat
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
 ALIGNMENT = 64
@@ -129,44 +129,14 @@ class CPU:
                 op: str) -> Callable[..., Any]:
         """A function from input buffers and numbers to output buffers that runs the nest."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        strides = [list(spec.strides) for spec in (*tensors, *outs)]
-        program = Program(nest, strides)
-        packing: list[tuple[int, Callable[..., Any]]] = []
-        chosen = lane_axis(program)
-        if chosen is not None:
-            program.lane, pack = chosen
-            size = program.sizes[program.lane]
-            program.lanes = next((n for n in UNROLL if size >= n), 1)
-            for arg, dim in pack:
-                packed, run = self._packer(tensors[arg], dim)
-                program.strides[arg] = packed
-                packing.append((arg, run))
-            if program.lanes == 1:
-                program.lane = None
-            program.par = [a for a in program.par if a != chosen[0]] + [chosen[0]]
+        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        packing = [
+            (copy.arg, self._bind(emit(copy.program), [tensors[copy.arg]],
+                                  [flat(tensors[copy.arg])], "pack", points(copy.program), []))
+            for copy in run_in_lanes(program, tensors)
+        ]
         kernel = emit(program.build())
         return self._bind(kernel, ins, outs, op, points(program), packing, nest.scalars)
-
-    def _packer(self, spec: Spec, dim: int) -> tuple[list[int], Callable[..., Any]]:
-        """Strides with `dim` innermost, and the copy that makes them true."""
-        order = [d for d in range(spec.ndim) if d != dim] + [dim]
-        dense = dense_strides([spec.shape[d] for d in order])
-        strides = [0] * spec.ndim
-        for position, d in enumerate(order):
-            strides[d] = dense[position] if spec.shape[d] > 1 else 0
-        nest = Nest()
-        source = nest.arg(spec.dtype, spec.ndim, "in")
-        target = nest.arg(spec.dtype, spec.ndim, "out")
-        index = nest.axes_for(spec.shape)
-        nest.store(target, nest.load(source, index), index)
-        program = Program(nest, [list(spec.strides), strides])
-        place = {a: d for d, a in enumerate(program.par)}
-        by_stride = {program.code[i].data: strides[d] for d, i in enumerate(index)
-                     if program.code[i].kind == "axis"}
-        program.par.sort(key=lambda a: (-by_stride.get(a, 0), place[a]))
-        kernel = emit(program.build())
-        flat = make_spec((spec.size,), spec.dtype, spec.device)
-        return strides, self._bind(kernel, [spec], [flat], "pack", points(program), [])
 
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str, work: int,
               packing: list[tuple[int, Callable[..., Any]]],

@@ -28,8 +28,8 @@ from tinyml.kernels.opencl.emit import Kernel, emit
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
 from tinyml.pool import Block, Buffer, Pool, memory_budget
-from tinyml.schedule import schedule
-from tinyml.spec import Spec
+from tinyml.schedule import Program, run_in_lanes
+from tinyml.spec import Spec, flat
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
 PROBE_SECONDS = 120
@@ -125,6 +125,7 @@ class OpenCL:
         self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
         self._next_tag = 0
         self._unread = False
+        self._is_cpu = bool(self._device.type & cl.device_type.CPU)
         correct = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         exact = bool(self._device.single_fp_config & correct)
         self._options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else []
@@ -244,9 +245,27 @@ class OpenCL:
         if any(spec.size == 0 for spec in outs):
             return self._nothing(outs)
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        kernel = emit(schedule(nest, [spec.strides for spec in (*tensors, *outs)]))
+        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
+        copies = run_in_lanes(program, tensors) if self._is_cpu else []
         with self._lock:
-            return self._bind(kernel, ins, outs, op, nest.scalars)
+            run = self._bind(emit(program.build()), ins, outs, op, nest.scalars)
+            if not copies:
+                return run
+            packers = [
+                (places[copy.arg], self._bind(emit(copy.program), [tensors[copy.arg]],
+                                              [flat(tensors[copy.arg])], "pack", ()))
+                for places in [[k for k, spec in enumerate(ins) if isinstance(spec, Spec)]]
+                for copy in copies
+            ]
+
+        def packed(*values: Any) -> Any:
+            buffers = list(values)
+            for place, pack in packers:
+                buffers[place] = pack(buffers[place])
+            return run(*buffers)
+
+        return packed
 
     def _nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
         def run(*_: Any) -> Any:

@@ -174,21 +174,25 @@ class OpenCLC(Emitter):
     def emit(self) -> Kernel:
         """The kernel; a work-item beyond the last point returns."""
         program = self.program
+        outer = [a for a in program.par if a != program.lane]
         extent = 1
-        for axis in program.par:
+        for axis in outer:
             extent *= program.sizes[axis]
         self.write("long point = get_global_id(0);")
         self.write("if (point >= meta[0]) return;")
         position = len(self.lines)
         rest = "point"
-        for axis in reversed(program.par[1:]):
+        for axis in reversed(outer[1:]):
             size = self.size(axis)
             self.write(f"long {axis} = {rest} % {size};")
             self.write(f"long rest_{axis} = {rest} / {size};")
             rest = f"rest_{axis}"
-        if program.par:
-            self.write(f"long {program.par[0]} = {rest};")
-        self.body(program.body)
+        if outer:
+            self.write(f"long {outer[0]} = {rest};")
+        if program.lane is not None:
+            self.lanes(program.lane, program.lanes, program.body)
+        else:
+            self.body(program.body)
         reads = [f"    const long m{j} = meta[{j + 1}];" for j in range(len(self.meta))]
         self.lines[position:position] = reads
         return Kernel(self._wrap(), self.meta, extent, program.checks)

@@ -160,7 +160,8 @@ square = word1("square", "number", lambda g, _y, x: g * x * 2, "x * x, elementwi
                word="square")
 reciprocal = word1("reciprocal", "float", lambda g, y, _x: -(g * y * y),
                    "1 / x, elementwise; 1 / 0 is inf.", ulp=2.5)
-sign: Callable[[Any], Tensor] = word1("sign", "number", None, "-1, 0 or 1 by the sign of x; NaN stays NaN.")
+sign: Callable[[Any], Tensor] = word1(
+    "sign", "number", None, "-1, 0 or 1 by the sign of x; NaN stays NaN.")
 
 
 def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
@@ -205,8 +206,9 @@ sqrt = word1("sqrt", "float", lambda g, y, _x: g / (y * 2), "The square root; Na
              ulp=3, samples=samples.unary(0.1, 3.0, (1e-30, 1e30)))
 sin = word1("sin", "float", lambda g, _y, x: g * cos(x), "The sine of x radians.", ulp=4,
             samples=samples.unary(-3.0, 3.0, (-100.0, 100.0)))
-cos: Callable[[Any], Tensor] = word1("cos", "float", lambda g, _y, x: -(g * sin(x)), "The cosine of x radians.", ulp=4,
-            samples=samples.unary(-3.0, 3.0, (-100.0, 100.0)))
+cos: Callable[[Any], Tensor] = word1(
+    "cos", "float", lambda g, _y, x: -(g * sin(x)), "The cosine of x radians.", ulp=4,
+    samples=samples.unary(-3.0, 3.0, (-100.0, 100.0)))
 tanh = word1("tanh", "float", lambda g, y, _x: g - g * y * y, "The hyperbolic tangent.", ulp=5,
              samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)))
 erf = word1("erf", "float", lambda g, _y, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)),

@@ -1,0 +1,203 @@
+"""Memory: it stays flat without the collector, under a budget that is checked before allocating."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinyml
+from tinyml import bench
+from tinyml.errors import AllocationError
+from tinyml.pool import Pool, size_class
+from tinyml.registry import device as find_device
+
+ROOT = Path(__file__).parents[2]
+GROWTH = 1_000_000  # bytes that may be added, as in the figures to reach
+MEMO_FULL = 1_100  # distinct shapes after which an op's memo has no room left
+
+# In a child process: the greatest resident memory must not show what was refused.
+REFUSED = """
+import resource, sys
+import tinyml
+device = sys.argv[1]
+small = tinyml.ones(1000, device=device) + 1
+held = small.device.in_use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for _ in range(2):
+    try:
+        tinyml.ones(100_000_000, device=device).copy()
+    except MemoryError as error:
+        assert isinstance(error, tinyml.TinyMLError)
+        assert "budget" in error.message and "TINYML_MEMORY_LIMIT" in error.remedy
+        assert error.op == "copy" and "float32[100000000]" in error.inputs
+        assert error.line.startswith("<string>"), error.line
+    else:
+        raise SystemExit("nothing was refused")
+assert small.device.in_use() == held
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+assert grown * 1024 < 100_000_000, grown
+for number in range(100):  # a budget for two of them at a time, reused
+    big = tinyml.zeros(20_000 + number, device=device) + 1
+assert big.numpy().sum() == 20_099
+"""
+
+
+def test_training_adds_no_memory(device: str) -> None:
+    grown = bench.training_growth(device, 200, 1500)
+    assert grown["tracked"] <= 0 and grown["resident"] < GROWTH, grown
+
+
+def test_many_distinct_shapes_add_no_memory(device: str) -> None:
+    # The first numbers are the largest shapes, so that the pool is as large as it gets.
+    grown = bench.shapes_growth(device, 2 * MEMO_FULL, 5 * MEMO_FULL)
+    assert grown["tracked"] <= 0 and grown["resident"] < GROWTH, grown
+
+
+def _train(device: str) -> Callable[[int], None]:
+    x = tinyml.tensor(np.ones((4, 3), np.float32), device=device)
+    w = tinyml.tensor(np.ones((3, 2), np.float32), device=device, requires_grad=True)
+    labels = tinyml.tensor([0, 1, 1, 0], device=device)
+
+    def step(_: int) -> None:
+        tinyml.cross_entropy(tinyml.gelu(x @ w), labels).backward()
+        w.grad = None
+
+    return step
+
+
+def _new_shapes(device: str) -> Callable[[int], None]:
+    def work(number: int) -> None:
+        x = tinyml.ones((number + 3, 7), device=device)
+        (x + x * 2.0).sum(axis=0)
+
+    return work
+
+
+def _gradients(device: str) -> Callable[[int], None]:
+    x = tinyml.tensor([0.5, 1.5], device=device)
+    twice = tinyml.grad(lambda x: tinyml.grad(lambda x: (x * x).tanh().sum())(x).sum())
+
+    def work(_: int) -> None:
+        twice(x)
+
+    return work
+
+
+@pytest.mark.parametrize("make", [_train, _new_shapes, _gradients])
+def test_nothing_is_left_to_the_collector(make: Callable[[str], Callable[[int], None]],
+                                          device: str) -> None:
+    work = make(device)
+    for number in range(20):
+        work(number)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(20, 60):
+            work(number)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_memory_returns_when_a_tensor_goes(device: str) -> None:
+    place = find_device(device)
+    x = tinyml.ones(50_000, device=device) + 1
+    held = place.in_use()
+    y = x[10:] + x[:-10]
+    assert place.in_use() > held
+    z = y[5:]
+    del y
+    assert place.in_use() > held  # a view keeps what it shows
+    del z
+    assert place.in_use() == held
+
+
+def test_an_array_of_numpy_keeps_what_it_shows() -> None:
+    array = (tinyml.ones(1000) + 1).numpy()
+    others = [tinyml.zeros(1000) + number for number in range(20)]
+    assert (array == 2).all() and len(others) == 20
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
+def test_the_budget_is_checked_before_allocating(device: str) -> None:
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{REFUSED}"]
+    import os
+
+    environment = {**os.environ, "TINYML_MEMORY_LIMIT": "300000"}
+    done = subprocess.run([*command, device], env=environment, capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+HUGE: dict[str, Callable[[str], object]] = {
+    "a copy": lambda d: tinyml.zeros((1 << 45,), device=d).copy(),
+    "an operation": lambda d: tinyml.zeros((1 << 22, 1 << 22), device=d) + 1,
+    "a matrix product": lambda d: tinyml.zeros((1 << 22, 1), device=d)
+    @ tinyml.zeros((1, 1 << 22), device=d),
+    "numbers in order": lambda d: tinyml.arange(1 << 45, device=d),
+    "padding": lambda d: tinyml.pad(tinyml.ones(3, device=d), ((1 << 45, 0),)),
+    "random bits": lambda d: tinyml.random.uniform(  # type: ignore[attr-defined]
+        tinyml.random.key(0, device=d), (1 << 45,)),  # type: ignore[attr-defined]
+}
+OVERFLOWING: dict[str, Callable[[str], object]] = {
+    "zeros": lambda d: tinyml.zeros((1 << 40, 1 << 40), device=d),
+    "one axis": lambda d: tinyml.ones(1 << 62, device=d),
+    "broadcast_to": lambda d: tinyml.broadcast_to(tinyml.ones(1, device=d), (1 << 31, 1 << 31)),
+    "a matrix product": lambda d: tinyml.zeros((1 << 32, 1), device=d)
+    @ tinyml.zeros((1, 1 << 32), device=d),
+    "broadcasting": lambda d: tinyml.zeros((1 << 32, 1), device=d)
+    + tinyml.zeros((1, 1 << 32), device=d),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_what_is_huge_is_refused(name: str, device: str) -> None:
+    held = find_device(device).in_use()
+    with pytest.raises(AllocationError):
+        HUGE[name](device)
+    assert find_device(device).in_use() <= held
+
+
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_a_shape_whose_product_overflows_is_refused(name: str, device: str) -> None:
+    with pytest.raises(AllocationError, match="addressed"):
+        OVERFLOWING[name](device)
+
+
+def test_a_pool_counts_reuses_and_releases() -> None:
+    made: list[int] = []
+
+    def raw(nbytes: int) -> tuple[int, None]:
+        made.append(nbytes)
+        return len(made), None
+
+    pool = Pool("test", raw, 1000)
+    first = pool.empty(100)
+    assert made == [size_class(100)] and pool.in_use() == size_class(100)
+    del first
+    assert pool.in_use() == 0
+    second = pool.empty(101)
+    assert len(made) == 1
+    third = pool.empty(600)
+    with pytest.raises(AllocationError, match="budget of 1000"):
+        pool.empty(400)
+    del second  # its block is free, and too small; it goes back to make room
+    assert pool.empty(300).ptr == 3 and third.ptr == 2
+
+
+def test_a_pool_says_when_the_device_refuses() -> None:
+    def raw(nbytes: int) -> tuple[int, None]:
+        raise MemoryError("no more")
+
+    pool = Pool("test", raw, 1000)
+    with pytest.raises(AllocationError, match="refused .no more"):
+        pool.empty(10)
+    assert pool.in_use() == 0

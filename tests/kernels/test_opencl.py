@@ -1,0 +1,147 @@
+"""What only OpenCL has: builds that fail, forks, reads of device memory, missing float64."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinyml
+from tinyml.core import apply
+from tinyml.errors import BuildError, DTypeError, OutOfRangeError, TinyMLError
+from tinyml.op import OPS, Op
+from tinyml.registry import device as find_device
+
+ROOT = Path(__file__).parents[2]
+
+FORK = """
+import os, sys
+import tinyml
+from tinyml.errors import ForkedDeviceError
+
+x = tinyml.ones(4, device="opencl")
+y = x + x
+uses = {
+    "a known op": lambda: x + x,
+    "a new op": lambda: tinyml.tanh(x),
+    "a read": lambda: y.numpy(),
+    "an upload": lambda: tinyml.tensor([1.0], device="opencl"),
+    "a wait": lambda: x.device.synchronize(),
+}
+child = os.fork()
+if child == 0:
+    wrong = 0
+    for name, use in uses.items():
+        try:
+            use()
+            print(name, "did not raise", flush=True)
+            wrong = 1
+        except ForkedDeviceError as error:
+            if not isinstance(error, RuntimeError) or "spawn" not in str(error):
+                print(name, error, flush=True)
+                wrong = 1
+    if (tinyml.ones(4) + 1).tolist() != [2.0] * 4:
+        wrong = 1
+    os._exit(wrong)
+_, status = os.waitpid(child, 0)
+assert y.tolist() == [2.0] * 4
+os._exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.fixture
+def opencl(device: str) -> Any:
+    """The OpenCL device itself."""
+    return find_device("opencl")
+
+
+pytestmark = pytest.mark.parametrize("device", ["opencl"], indirect=True)
+
+
+def test_a_build_failure_shows_log_and_source(opencl: Any) -> None:
+    source = "__kernel void k(__global float *x) {\n    x[0] = undeclared_name;\n}\n"
+    with pytest.raises(BuildError) as caught:
+        opencl._build(source)
+    text = str(caught.value)
+    assert isinstance(caught.value, RuntimeError)
+    assert "undeclared_name" in text.split("1 __kernel")[0]  # the driver's log
+    assert "2     x[0] = undeclared_name;" in text  # the source, numbered
+    assert (tinyml.ones(3, device="opencl") + 1).tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_use_after_a_fork_raises(opencl: Any) -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FORK}"
+    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _dtype(op: Op) -> str:
+    return "float32" if "float32" in op.dtypes else op.dtypes[0]
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_no_op_reads_the_device(name: str, opencl: Any) -> None:
+    op = OPS[name]
+    if op.samples is None:
+        pytest.fail(f"op {name!r} has no samples")
+    for sample in list(op.samples(_dtype(op)))[:6]:
+        args = [tinyml.tensor(a, device="opencl") if isinstance(a, np.ndarray) else a
+                for a in sample.args]
+        before = opencl.reads
+        results = apply(op, *args, **sample.attrs)
+        assert opencl.reads == before, sample.name
+        first = results[0] if isinstance(results, tuple) else results
+        first.numpy()
+        assert opencl.reads == before + 1
+
+
+def test_a_way_back_reads_nothing(opencl: Any) -> None:
+    x = tinyml.tensor(np.ones((5, 4), np.float32), device="opencl", requires_grad=True)
+    labels = tinyml.tensor([0, 1, 2, 3, 0], device="opencl")
+    before = opencl.reads
+    tinyml.cross_entropy(tinyml.layer_norm(
+        tinyml.gelu(x), tinyml.ones(4, device="opencl"), tinyml.zeros(4, device="opencl")
+    ), labels).backward()
+    assert opencl.reads == before and x.grad is not None
+
+
+def test_an_index_out_of_range_is_raised_at_the_next_wait(opencl: Any) -> None:
+    x = tinyml.tensor(np.arange(6, dtype=np.float32).reshape(2, 3), device="opencl")
+    wrong = tinyml.take(x, tinyml.tensor([0, 9], device="opencl"), axis=0)
+    with pytest.raises(OutOfRangeError, match="index 9 is out of range for an axis of size 2"):
+        wrong.numpy()
+    assert tinyml.take(x, tinyml.tensor([1], device="opencl"), axis=0).tolist() == [[3, 4, 5]]
+    tinyml.take(x, tinyml.tensor([-3], device="opencl"), axis=0)
+    with pytest.raises(IndexError) as caught:
+        opencl.synchronize()
+    assert isinstance(caught.value, TinyMLError) and caught.value.op == "gather"
+    opencl.synchronize()
+
+
+def test_a_device_without_float64_says_so(opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = tinyml.ones((3, 5, 7), device="opencl")
+    monkeypatch.setitem(opencl.entry, "fp64", False)
+    with pytest.raises(DTypeError, match="opencl has no float64") as caught:
+        tinyml.tensor(np.ones(3), dtype="float64", device="opencl")
+    assert isinstance(caught.value, TypeError) and "float32" in str(caught.value.remedy)
+    with pytest.raises(DTypeError, match="no float64"):
+        x.astype("float64")
+    with pytest.raises(DTypeError, match="no float64"):
+        tinyml.zeros((3, 5, 11), dtype="float64", device="opencl")
+    assert (x + 1).numpy().dtype == np.float32
+
+
+def test_a_view_is_a_handle_and_an_offset(opencl: Any) -> None:
+    x = tinyml.tensor(np.arange(24, dtype=np.float32).reshape(4, 6), device="opencl")
+    held = opencl.in_use()
+    y = x[1:, ::2].permute_dims(1, 0)
+    assert opencl.in_use() == held and y.buf.ptr is x.buf.ptr and y.buf.offset == 6
+    assert np.array_equal(y.numpy(), np.arange(24).reshape(4, 6)[1:, ::2].T)
+    assert np.array_equal((y + y).numpy(), 2 * y.numpy())
