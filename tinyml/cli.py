@@ -97,9 +97,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     conformance = _command(commands, "conformance", "judge the operations", _CONFORMANCE)
     conformance.set_defaults(run=_conformance)
     bench = _command(commands, "bench", "measure the speed", _BENCH)
-    suites = bench.add_subparsers(title="what", metavar="WHAT", required=True)
-    core = _command(suites, "core", "eager calls, import, first result, memory", _BENCH)
-    core.set_defaults(run=_bench)
+    bench.set_defaults(run=_bench)
     if command == "conformance":
         from tinyml.conformance.suite import run
 
@@ -107,7 +105,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     if command == "bench":
         from tinyml.bench import add_arguments
 
-        add_arguments(core)
+        add_arguments(bench)
     return parser
 
 

@@ -115,11 +115,12 @@ def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
 class Planned:
     """An op on given layouts, ready to run.
 
-    `fast` says that a record of it needs no other op first: one float output, a rule of its own,
-    and every tensor input already in the shape and type that it computes in.
+    `fast` says that a record of it needs no cast first: one float output, a rule of its own, and
+    every float input in the type that it computes in. `kept` are the inputs as rules see them, and
+    `expands` the views that make them so, where operands broadcast.
     """
 
-    __slots__ = ("run", "ins", "outs", "out", "attrs", "how", "single", "fast")
+    __slots__ = ("run", "ins", "outs", "out", "attrs", "how", "single", "fast", "kept", "expands")
 
     def __init__(self, run: Callable[..., Any], ins: tuple[Any, ...], outs: tuple[Spec, ...],
                  attrs: dict[str, Any], how: str, single: bool) -> None:
@@ -131,6 +132,8 @@ class Planned:
         self.how = how
         self.single = single
         self.fast = False
+        self.kept = ins
+        self.expands: tuple[Planned | None, ...] = ()
 
 
 # ---- the one path
@@ -144,7 +147,10 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Any:
     """
     key: Any = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
     if attrs:
-        key = (key, attribute_key(attrs))
+        try:
+            key = (key, attribute_key(attrs))
+        except TinyMLError as error:
+            raise error.during(op.name, describe(xs)) from None
     plan: Planned | None = op.memo.get(key)
     if plan is None:
         return _first(op, xs, attrs)
@@ -181,7 +187,7 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         plan = op.memo.get(key)
         if plan is None:
             plan = make_plan(op, specs, attrs)
-            plan.fast = _is_fast(op, plan)
+            _prepare_record(op, plan)
             if len(op.memo) >= MEMO_LIMIT:
                 op.memo.clear()
             op.memo[key] = plan
@@ -190,14 +196,32 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     return _run(op, plan, xs)
 
 
-def _is_fast(op: Op, plan: Planned) -> bool:
-    if op.grad is None or not (op.differentiable and plan.single and plan.out.dtype.is_float):
-        return False
+def _prepare_record(op: Op, plan: Planned) -> None:
+    """Say once what every recording of this plan needs: see Planned."""
+    if op.grad is None or not op.differentiable:
+        return
+    plan.fast = plan.single and plan.out.dtype.is_float
     if op.lift is None:
-        return True
+        return
     shape, dtype = op.lift(*plan.ins)
-    return all(spec.shape == shape and spec.dtype is dtype
-               for spec in plan.ins if isinstance(spec, Spec) and spec.dtype.is_float)
+    kept = list(plan.ins)
+    expands: list[Planned | None] = [None] * len(kept)
+    for k, spec in enumerate(plan.ins):
+        if isinstance(spec, Spec) and spec.dtype.is_float:
+            plan.fast = plan.fast and spec.dtype is dtype
+            if spec.shape != shape:
+                expands[k] = make_plan(find("expand"), (spec,), {"shape": shape})
+                kept[k] = expands[k].out  # type: ignore[union-attr]
+    if any(expands):
+        plan.kept, plan.expands = tuple(kept), tuple(expands)
+
+
+def _expanded(plan: Planned, k: int, node: Node) -> Node:
+    """The node of an operand as the op sees it: expanded, where it broadcasts."""
+    expand = plan.expands[k]
+    if expand is None:
+        return node
+    return Node(find("expand"), expand, (None,), (node,), None, node.low)
 
 
 def describe(xs: Sequence[Any]) -> str:
@@ -259,9 +283,7 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
                 f"tensors of {device} and {spec.device} in one operation",
                 remedy=f"move one with .to({str(device)!r})",
             )
-    if op.canon is not None:
-        attrs = op.canon(*specs, **attrs)
-    result = op.infer(*specs, **attrs)
+    attrs, result = _inferred(op, specs, attrs)
     given = result if isinstance(result, tuple) else (result,)
     outs = tuple([make_spec(spec.shape, spec.dtype, device) for spec in given])  # dense
     single = len(outs) == 1
@@ -286,6 +308,19 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
     )
 
 
+def _inferred(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The attributes in their one form, and what the shape rule gives."""
+    try:
+        if op.canon is not None:
+            attrs = op.canon(*specs, **attrs)
+        return attrs, op.infer(*specs, **attrs)
+    except TypeError as error:
+        if isinstance(error, TinyMLError):
+            raise
+        raise ArgumentTypeError(f"operands or attributes do not fit: {error}",
+                                remedy=op.doc or "see the op's record") from None
+
+
 def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
     strides, offset = layout
     out = call.outs[0]
@@ -301,6 +336,7 @@ def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
 def _plan_nest(call: Call, single: bool) -> Planned:
     """One launch where op or body are one nest, else the body's ops one by one."""
     op = call.op
+    call.device.afford(sum(spec.nbytes for spec in call.outs))
     inputs: list[Any] = []
     for spec in call.ins:
         numbers = sum(isinstance(i, Scalar) for i in inputs)
@@ -335,7 +371,10 @@ def _outputs(op: Op, inputs: list[Any], call: Call) -> list[Var]:
         values.append(make(value, value.spec))
     body: Any = op.body
     with paused():
-        result = body(*values, **call.attrs)
+        try:
+            result = body(*values, **call.attrs)
+        except TypeError as error:
+            raise _misfit(body, values, call.attrs, error) from error.__cause__
     results = result if isinstance(result, tuple) else (result,)
     for tensor, spec in zip(results, call.outs):
         if not isinstance(tensor.buf, Var):
@@ -343,6 +382,18 @@ def _outputs(op: Op, inputs: list[Any], call: Call) -> list[Var]:
         if tensor.spec.shape != spec.shape or tensor.spec.dtype is not spec.dtype:
             raise KernelNotFound(f"the body of {op.name!r} gives {tensor.spec}, its rule {spec}")
     return [tensor.buf for tensor in results]
+
+
+def _misfit(body: Callable[..., Any], values: list[Any], attrs: dict[str, Any],
+            error: TypeError) -> TypeError:
+    """ArgumentTypeError where operands and attributes do not fit a body's parameters."""
+    import inspect
+
+    try:
+        inspect.signature(body).bind(*values, **attrs)
+    except TypeError as problem:
+        return ArgumentTypeError(f"operands or attributes do not fit: {problem}")
+    return error
 
 
 def _run_body(call: Call) -> Callable[..., Any]:
@@ -370,9 +421,7 @@ def _trace(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if isinstance(x, Data) and not x.spec.symbolic:
             raise NotOneNest
     specs = [x.spec if isinstance(x, Data) else type(x) for x in xs]
-    if op.canon is not None:
-        attrs = op.canon(*specs, **attrs)
-    result = op.infer(*specs, **attrs)
+    attrs, result = _inferred(op, specs, attrs)
     if op.nest is None and op.push is None and op.body is not None:
         return op.body(*xs, **attrs)
     outs = result if isinstance(result, tuple) else (result,)
@@ -424,10 +473,13 @@ def _node(op: Op, plan: Planned, xs: Sequence[Any], result: Any) -> Node:
     for k, x in enumerate(xs):
         if isinstance(x, Data):
             node = x.node
-            parents.append(node)
             bufs.append(x.buf if op.keeps_input(k) else None)
-            if node is not None and node.low < low:
-                low = node.low
+            if node is not None:
+                if node.low < low:
+                    low = node.low
+                if plan.expands:
+                    node = _expanded(plan, k, node)
+            parents.append(node)
         else:
             parents.append(None)
             bufs.append(x)
@@ -435,24 +487,20 @@ def _node(op: Op, plan: Planned, xs: Sequence[Any], result: Any) -> Node:
 
 
 def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
-    """Inputs with a node, cast and expanded to what the op computes in; None where they are it.
+    """Float inputs with a node, cast to what the op computes in; None where they are it.
 
-    So every rule sees operands of one shape and type, and the sum over broadcast axes is the
-    gradient of `expand`, written once.
+    So every rule sees operands of one type; that they are of one shape is the plan's matter. The
+    sum over broadcast axes is the gradient of `expand`, written once.
     """
     assert op.lift is not None
-    shape, dtype = op.lift(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
-    changed = False
-    lifted = list(xs)
-    for k, x in enumerate(xs):
-        if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_float:
-            if x.spec.dtype is not dtype:
-                lifted[k] = x = apply(find("cast"), x, dtype=dtype)
-                changed = True
-            if x.spec.shape != shape:
-                lifted[k] = apply(find("expand"), x, shape=shape)
-                changed = True
-    return lifted if changed else None
+    _, dtype = op.lift(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
+    lifted = [
+        apply(find("cast"), x, dtype=dtype)
+        if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_float
+        and x.spec.dtype is not dtype else x
+        for x in xs
+    ]
+    return lifted if any(a is not b for a, b in zip(lifted, xs)) else None
 
 
 # ---- fast paths
@@ -504,6 +552,11 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
             result = plan.run(a, b)
         except TinyMLError as error:
             raise error.during(op.name, describe((x, y))) from error.__cause__
+        if plan.expands:
+            if node_x is not None:
+                node_x = _expanded(plan, 0, node_x)
+            if node_y is not None:
+                node_y = _expanded(plan, 1, node_y)
         if node_x is None:
             low = node_y.low
         elif node_y is None or node_x.low < node_y.low:
@@ -592,7 +645,7 @@ def _step_back(node: Node, g: Any, leads: dict[int, bool], pending: dict[int, An
         return
     plan = node.plan
     xs = [make(buf, spec, parent) if isinstance(spec, Spec) else buf
-          for buf, spec, parent in zip(node.bufs, plan.ins, node.parents)]
+          for buf, spec, parent in zip(node.bufs, plan.kept, node.parents)]
     if plan.single:
         y: Any = make(node.y, plan.out, node)
     else:

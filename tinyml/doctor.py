@@ -29,8 +29,10 @@ VARIABLES = (
     "TINYML_DEVICE", "TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT", "TINYML_CACHE_DIR",
     "POCL_CACHE_DIR", "OCL_ICD_VENDORS",
 )  # fmt: skip
+NUMBERS = ("TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT")
 _NO_DRIVER = ("install an OpenCL driver (Debian, Ubuntu: apt install pocl-opencl-icd); the CPU "
               "works without")
+_WHERE = "python -c 'import tinyml; print(tinyml.ones(1) + 1)'"
 
 
 class Problem(NamedTuple):
@@ -69,14 +71,12 @@ class Report:
 def examine() -> Report:
     """Look at everything; never raises for what it finds."""
     report = Report()
+    _settings(report)
     _machine(report)
     _packages(report)
     _cpu(report)
     _opencl(report)
     _caches(report)
-    for name in VARIABLES:
-        if name in os.environ:
-            report.add("set", f"{name}={os.environ[name]}")
     return report
 
 
@@ -87,7 +87,17 @@ def main() -> int:
     return 0 if report.cpu_works else 1
 
 
-# ---- machine and packages
+# ---- settings, machine and packages
+
+
+def _settings(report: Report) -> None:
+    for name in VARIABLES:
+        if name in os.environ:
+            report.add("set", f"{name}={os.environ[name]}")
+    for name in NUMBERS:
+        text = os.environ.get(name)
+        if text and not text.isdigit():
+            report.trouble(f"{name} is {text!r}", "unset it, or set it to a whole number")
 
 
 def _machine(report: Report) -> None:
@@ -174,9 +184,8 @@ def _cpu(report: Report) -> None:
     error = _trial("cpu")
     if error is not None:
         report.add("cpu", f"fails: {_say(error)}")
-        remedy = getattr(error, "remedy", None)
-        report.trouble(f"the CPU does not compute: {_say(error)}",
-                       remedy or "pip install --force-reinstall tinyml")
+        remedy = getattr(error, "remedy", None) or f"see where: {_WHERE}"
+        report.trouble(f"the CPU does not compute: {_say(error)}", remedy)
         return
     report.cpu_works = True
     report.add("cpu", f"works; {get_num_threads()} threads, {_budget('cpu')}")
@@ -214,9 +223,8 @@ def _usable(report: Report, name: str, entry: dict[str, Any]) -> None:
         report.add("", str(entry["driver"]))
         return
     report.add(name, f"{entry['name']} ({entry['driver']}) fails: {_say(error)}")
-    remedy = getattr(error, "remedy", None)
-    report.trouble(f"the device {name} does not compute: {_say(error)}",
-                   remedy or "update its driver")
+    remedy = getattr(error, "remedy", None) or "update its driver"
+    report.trouble(f"the device {name} does not compute: {_say(error)}", remedy)
 
 
 # ---- caches

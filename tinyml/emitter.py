@@ -31,6 +31,7 @@ class Emitter(ABC):
         self.lane_axis = ""
         self.lane_count = 1
         self._numbers: dict[Any, str] = {}
+        self._axes: dict[str, str] = {}
 
     # ---- what a language says
 
@@ -85,6 +86,10 @@ class Emitter(ABC):
             self.meta.append(value)
         return name
 
+    def axis(self, name: str) -> str:
+        """The variable of an axis: numbered as they appear, since sizes are no structure."""
+        return self._axes.setdefault(name, f"i{len(self._axes)}")
+
     def size(self, axis: str) -> str:
         """The name of an axis's size."""
         return self.number(("size", axis), self.program.sizes[axis])
@@ -100,8 +105,9 @@ class Emitter(ABC):
         if instr.kind == "const":
             return self.literal(instr.data, instr.dtype)
         if instr.kind == "axis":
+            variable = self.axis(instr.data)
             lanes = instr.data == self.lane_axis and self.lane_count > 1
-            return f"({instr.data} + {lane})" if lanes else str(instr.data)
+            return f"({variable} + {lane})" if lanes else variable
         if instr.kind == "state":
             reduction, component, role = instr.data
             return self._state(reduction, component, lane if role < 2 else 0)
@@ -215,22 +221,23 @@ class Emitter(ABC):
     def _merge(self, reduction: int, into: int, other: int) -> None:
         merged = self.program.code[self.program.steps[reduction]].data[1]
         names: dict[int, str] = {}
-
-        def visit(value: int) -> str:
-            instr = self.program.code[value]
-            if instr.kind == "state" and instr.data[0] == reduction:
-                return self._state(reduction, instr.data[1], other if instr.data[2] == 1 else into)
-            if instr.kind != "prim":
-                return self.name(value, 0)
-            if value not in names:
-                text = self.prim(instr, [visit(a) for a in instr.args])
-                names[value] = f"w{value}_{into}_{other}"
-                self.write(self.declare(names[value], text, instr.dtype))
-            return names[value]
-
-        results = [visit(v) for v in merged]
+        results = [self._merged(v, reduction, (into, other), names) for v in merged]
         for j, result in enumerate(results):
             self.write(self.assign(self._state(reduction, j, into), result))
+
+    def _merged(self, value: int, reduction: int, lanes: tuple[int, int],
+                names: dict[int, str]) -> str:
+        """How a value of a merge is written, its operands before it."""
+        instr = self.program.code[value]
+        if instr.kind == "state" and instr.data[0] == reduction:
+            return self._state(reduction, instr.data[1], lanes[instr.data[2] == 1])
+        if instr.kind != "prim":
+            return self.name(value, 0)
+        if value not in names:
+            text = self.prim(instr, [self._merged(a, reduction, lanes, names) for a in instr.args])
+            names[value] = f"w{value}_{lanes[0]}_{lanes[1]}"
+            self.write(self.declare(names[value], text, instr.dtype))
+        return names[value]
 
     def _store(self, effect: int) -> None:
         instr = self.program.code[effect]
@@ -263,7 +270,7 @@ class Emitter(ABC):
     def loop(self, axis: str, start: str, stop: str, step: int,
              statements: list[Statement]) -> None:
         """A sequential loop around statements."""
-        self.write(self.open_loop(axis, start, stop, step))
+        self.write(self.open_loop(self.axis(axis), start, stop, step))
         self.depth += 1
         self.body(statements)
         self.depth -= 1

@@ -36,7 +36,8 @@ class TinyMLError(Exception):
     """The root of all errors that tinyml raises.
 
     Attributes: `message`, `remedy` (the nearest way out), `op` (the operation's name),
-    `inputs` (dtypes, shapes and devices as text), `line` (the user's line).
+    `inputs` (dtypes, shapes and devices as text), `line` (the user's line). Each class has a usual
+    remedy for where no nearer one is given.
 
     >>> from tinyml.errors import ShapeError
     >>> error = ShapeError("sizes differ", remedy="reshape one of them")
@@ -44,10 +45,12 @@ class TinyMLError(Exception):
     (True, 'reshape one of them')
     """
 
+    usual_remedy: str | None = None
+
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.remedy = remedy
+        self.remedy = remedy or self.usual_remedy
         self.op: str | None = None
         self.inputs: str | None = None
         self.line = user_line()
@@ -69,13 +72,19 @@ class TinyMLError(Exception):
 class ShapeError(TinyMLError, ValueError):
     """Shapes do not fit."""
 
+    usual_remedy = "compare .shape of the operands; reshape, permute_dims or broadcast_to change it"
+
 
 class DTypeError(TinyMLError, TypeError):
     """A data type is not accepted here."""
 
+    usual_remedy = "cast with .astype(...)"
+
 
 class DeviceError(TinyMLError, RuntimeError):
     """A device does not exist, is not usable, or refuses."""
+
+    usual_remedy = "tinyml doctor shows the devices"
 
 
 class MixedDeviceError(DeviceError, ValueError):
@@ -89,33 +98,49 @@ class ForkedDeviceError(DeviceError):
 class AxisError(TinyMLError, ValueError, IndexError):
     """An axis is out of range or named twice."""
 
+    usual_remedy = "name each axis once, counted from 0, or from -1 at the end"
+
 
 class ArgumentError(TinyMLError, ValueError):
     """An attribute or argument has a value that is not accepted."""
+
+    usual_remedy = "see the docstring of the function"
 
 
 class ArgumentTypeError(TinyMLError, TypeError):
     """An argument has a type that is not accepted."""
 
+    usual_remedy = "see the docstring of the function"
+
 
 class OutOfRangeError(TinyMLError, IndexError):
     """An index lies outside its axis."""
+
+    usual_remedy = "an index inside of the axis"
 
 
 class AllocationError(TinyMLError, MemoryError):
     """An allocation would exceed the memory budget."""
 
+    usual_remedy = "smaller tensors, or free some"
+
 
 class BuildError(TinyMLError, RuntimeError):
     """A kernel does not compile."""
+
+    usual_remedy = "report it with the source above"
 
 
 class KernelNotFound(TinyMLError, NotImplementedError):
     """An operation has no kernel, no nest and no body on a device."""
 
+    usual_remedy = "tinyml.op.OPS lists the ops"
+
 
 class GradientError(TinyMLError, RuntimeError):
     """A gradient was asked for where there is none."""
+
+    usual_remedy = "make inputs with requires_grad=True, of a float type"
 
 
 class MissingExtraError(TinyMLError, ImportError):
@@ -125,17 +150,25 @@ class MissingExtraError(TinyMLError, ImportError):
 class FileFormatError(TinyMLError, ValueError):
     """A file is malformed."""
 
+    usual_remedy = "write the file again"
+
 
 class FileMissingError(TinyMLError, FileNotFoundError):
     """A file does not exist."""
+
+    usual_remedy = "check the path"
 
 
 class SerializationError(TinyMLError, TypeError):
     """An object refuses to be serialised in this way."""
 
+    usual_remedy = "tinyml.save"
+
 
 class ReadOnlyError(TinyMLError, TypeError):
     """Something that does not change was asked to."""
+
+    usual_remedy = ".copy() first"
 
 
 class CacheWarning(UserWarning):

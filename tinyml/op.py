@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinyml.errors import ArgumentError, KernelNotFound
+from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound
 from tinyml.spec import Spec
 
 Rule = Callable[..., Any]
@@ -183,11 +183,19 @@ def attribute_key(value: Any) -> Any:
     kind = type(value)
     if kind is float:
         return kind, value.hex() if value == value else "nan"
+    if hasattr(value, "dtype") and hasattr(value, "item"):  # of NumPy: 0-d is a number
+        if getattr(value, "ndim", 1) or not hasattr(value, "tobytes"):
+            raise ArgumentTypeError("an array is no attribute", remedy="pass it as an operand")
+        return kind, str(value.dtype), attribute_key(value.item())
     if kind is tuple or kind is list:
         return tuple, tuple([attribute_key(v) for v in value])
     if kind is slice:
         return slice, attribute_key((value.start, value.stop, value.step))
     if kind is dict:
         return dict, tuple([(k, attribute_key(v)) for k, v in sorted(value.items())])
-    hash(value)
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentTypeError(f"an attribute of type {kind.__name__}",
+                                remedy="numbers, strings, tuples or slices") from None
     return kind, value

@@ -75,6 +75,14 @@ class Pool:
             block = self.take(nbytes)
         return Buffer(block, free)
 
+    def afford(self, nbytes: int) -> None:
+        """AllocationError where a request is beyond the whole budget."""
+        if nbytes > self.budget:
+            raise AllocationError(
+                f"{nbytes} bytes on {self.name}, which may hold {self.budget}",
+                remedy="a smaller tensor, or raise TINYML_MEMORY_LIMIT",
+            )
+
     def take(self, nbytes: int) -> Block:
         """A new block; AllocationError before anything is allocated beyond the budget."""
         size = size_class(nbytes)

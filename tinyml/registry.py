@@ -62,6 +62,9 @@ class Device(Protocol):
     def synchronize(self) -> None:
         """Wait until all that was asked for is done; raise what went wrong meanwhile."""
 
+    def afford(self, nbytes: int) -> None:
+        """AllocationError where this much could never be allocated."""
+
     def in_use(self) -> int:
         """Bytes held by tensors."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from tinyml.schedule import Program, points, run_in_lanes
 from tinyml.spec import Spec, flat
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
+MOST_RANGES = 256
 ALIGNMENT = 64
 
 
@@ -119,6 +121,10 @@ class CPU:
     def synchronize(self) -> None:
         """Nothing is ever under way."""
 
+    def afford(self, nbytes: int) -> None:
+        """AllocationError where this much could never be allocated."""
+        self.pool.afford(nbytes)
+
     def in_use(self) -> int:
         """Bytes held by tensors."""
         return self.pool.in_use()
@@ -160,8 +166,8 @@ class CPU:
             space[f"pack{k}"] = pack
         source = _binding(kernel, ins, outs, [arg for arg, _ in packing], len(metas) > 1,
                           numbers)
-        exec(compile(source, "<tinyml binding>", "exec"), space)
-        run: Callable[..., Any] = space["run"]
+        exec(_compiled(source), space)
+        run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
         return run
 
     def _nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
@@ -197,9 +203,14 @@ class CPU:
         list(self._workers.map(work, range(0, len(ranges), share)))
 
 
+@functools.lru_cache(maxsize=1024)
+def _compiled(source: str) -> Any:
+    return compile(source, "<tinyml binding>", "exec")
+
+
 def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
     """One run-time record per range; the cuts depend on the shape only."""
-    parts = max(1, min(kernel.extent, work // GRAIN))
+    parts = max(1, min(kernel.extent, work // GRAIN, MOST_RANGES))
     cuts = [kernel.extent * k // parts for k in range(parts + 1)]
     return [np.array([lo, hi, *kernel.meta], np.int64) for lo, hi in zip(cuts, cuts[1:])]
 

@@ -154,8 +154,9 @@ class Numba(Emitter):
         return [
             f"{name} = {index}",
             f"if ({name} < 0) | ({name} >= {extent}):",
-            f"    status[0] = {name} if {name} >= 0 else {name} - {extent}",
-            f"    status[1] = {extent}",
+            "    if status[2] == 0:",
+            f"        status[0] = {name} if {name} >= 0 else {name} - {extent}",
+            f"        status[1] = {extent}",
             "    status[2] = 1",
             f"    {name} = i64(0)",
         ]
@@ -180,16 +181,16 @@ class Numba(Emitter):
 
     def _outer(self, outer: list[str]) -> None:
         """A loop over the range, and the parallel axes that its points stand for."""
-        rest = outer[0] if len(outer) == 1 else "point"
+        rest = self.axis(outer[0]) if len(outer) == 1 else "point"
         self.write(self.open_loop(rest, "lo", "hi", 1))
         self.depth += 1
         for axis in reversed(outer[1:]):
-            size = self.size(axis)
-            self.write(f"{axis} = {rest} % {size}")
-            self.write(f"rest_{axis} = {rest} // {size}")
-            rest = f"rest_{axis}"
+            size, name = self.size(axis), self.axis(axis)
+            self.write(f"{name} = {rest} % {size}")
+            self.write(f"rest_{name} = {rest} // {size}")
+            rest = f"rest_{name}"
         if len(outer) > 1:
-            self.write(f"{outer[0]} = {rest}")
+            self.write(f"{self.axis(outer[0])} = {rest}")
 
     def _inner(self, inner: str | None) -> None:
         program = self.program

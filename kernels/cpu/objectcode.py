@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import os
 import re
@@ -150,9 +151,14 @@ def refuse_foreign(llvm_text: str) -> None:
 _CTYPES = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
 
 
-def function(address: int, types: tuple[str, ...], release_gil: bool) -> Callable[..., None]:
-    """A callable over addresses and numbers."""
+@functools.lru_cache(maxsize=256)  # each is a class of its own, which only the collector frees
+def _prototype(types: tuple[str, ...], release_gil: bool) -> Any:
     make: Any = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
     args = [ctypes.c_void_p if t.startswith("*") else _CTYPES[t] for t in types]
-    callable_: Callable[..., None] = make(None, *args)(address)
-    return callable_
+    return make(None, *args)
+
+
+def function(address: int, types: tuple[str, ...], release_gil: bool) -> Callable[..., None]:
+    """A callable over addresses and numbers."""
+    made: Callable[..., None] = _prototype(types, release_gil)(address)
+    return made

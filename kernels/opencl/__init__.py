@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.cache import folder, get, key, put
+from tinyml.cache import folder, get, key, problem, put
 from tinyml.dtypes import DType, integer_range
 from tinyml.errors import (
     ArgumentError,
@@ -93,7 +93,8 @@ def _build_lock() -> Iterator[None]:
     try:
         import fcntl
 
-        os.makedirs(folder(), mode=0o700, exist_ok=True)
+        if problem() is not None:
+            raise OSError
         file = open(os.path.join(folder(), "build.lock"), "a", encoding="ascii")
     except (ImportError, OSError):
         yield
@@ -120,7 +121,7 @@ class OpenCL:
         self.reads = 0
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        self._programs: dict[str, Any] = {}
+        self._kernels: dict[str, Any] = {}
         self._status = self._upload(np.zeros(3, np.int32))
         self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
         self._next_tag = 0
@@ -209,6 +210,10 @@ class OpenCL:
         self._queue.finish()
         self._raise_reports()
 
+    def afford(self, nbytes: int) -> None:
+        """AllocationError where this much could never be allocated."""
+        self.pool.afford(nbytes)
+
     def in_use(self) -> int:
         """Bytes held by tensors."""
         return self.pool.in_use()
@@ -276,7 +281,7 @@ class OpenCL:
 
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str,
               numbers: Sequence[DType]) -> Callable[..., Any]:
-        compiled = self.cl.Kernel(self._program(kernel.source), "k")
+        compiled = self._kernel(kernel.source)
         meta = self._upload(np.array([kernel.extent, *kernel.meta], np.int64))
         head: list[Any] = [meta.ptr]
         if kernel.checks:
@@ -318,12 +323,12 @@ class OpenCL:
 
         return run
 
-    def _program(self, source: str) -> Any:
-        program = self._programs.get(source)
-        if program is None:
-            program = self._build(source)
-            self._programs[source] = program
-        return program
+    def _kernel(self, source: str) -> Any:
+        """One kernel object per source; arguments are set under the lock."""
+        kernel = self._kernels.get(source)
+        if kernel is None:
+            kernel = self._kernels[source] = self.cl.Kernel(self._build(source), "k")
+        return kernel
 
     def _build(self, source: str) -> Any:
         """From the cached binary, or from source; BuildError shows the driver's log."""

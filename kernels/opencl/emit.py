@@ -183,12 +183,12 @@ class OpenCLC(Emitter):
         position = len(self.lines)
         rest = "point"
         for axis in reversed(outer[1:]):
-            size = self.size(axis)
-            self.write(f"long {axis} = {rest} % {size};")
-            self.write(f"long rest_{axis} = {rest} / {size};")
-            rest = f"rest_{axis}"
+            size, name = self.size(axis), self.axis(axis)
+            self.write(f"long {name} = {rest} % {size};")
+            self.write(f"long rest_{name} = {rest} / {size};")
+            rest = f"rest_{name}"
         if outer:
-            self.write(f"long {outer[0]} = {rest};")
+            self.write(f"long {self.axis(outer[0])} = {rest};")
         if program.lane is not None:
             self.lanes(program.lane, program.lanes, program.body)
         else:

@@ -35,6 +35,11 @@ def wide(*values: float) -> Tensor:
     return tinyml.tensor(np.array(values), dtype="float64")
 
 
+def leaf(values: list[float], device: str) -> Tensor:
+    """A tensor whose operations are recorded."""
+    return tinyml.tensor(values, device=device, requires_grad=True)
+
+
 def differences(f: Callable[[Tensor], Tensor], x: Tensor, h: float = 1e-5) -> Any:
     """The gradient of a scalar function by central differences."""
     array = x.numpy()
@@ -76,13 +81,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_backward_adds_up_in_leaves(device: str) -> None:
-    x = tinyml.tensor([1.0, 2.0], device=device, requires_grad=True)
-    w = tinyml.tensor([3.0, 4.0], device=device, requires_grad=True)
+    x, w = leaf([1.0, 2.0], device), leaf([3.0, 4.0], device)
     assert x.grad is None
     y = (x * w + x).sum()
     y.backward()
-    assert x.grad is not None and x.grad.tolist() == [4.0, 5.0]
-    assert w.grad is not None and w.grad.tolist() == [1.0, 2.0]
+    assert x.grad.tolist() == [4.0, 5.0]
+    assert w.grad.tolist() == [1.0, 2.0]
     y.backward()
     assert x.grad.tolist() == [8.0, 10.0]
     x.grad = None
@@ -164,7 +168,7 @@ def test_pytrees_of_arguments_and_values(device: str) -> None:
 
 
 def test_no_grad_records_nothing_in_this_thread() -> None:
-    x = tinyml.ones(2, requires_grad=True)
+    x: Tensor = tinyml.ones(2, requires_grad=True)
     with tinyml.no_grad():
         assert not (x * x).requires_grad
         with tinyml.no_grad():
@@ -291,9 +295,8 @@ def test_a_first_gradient_records_no_second(monkeypatch: pytest.MonkeyPatch) -> 
     with counted(monkeypatch) as made:
         grad(f)(x)
     assert sorted(made) == ["mul", "sum", "tanh"]
-    leaf = tinyml.ones(2, requires_grad=True)
     with counted(monkeypatch) as made:
-        f(leaf).backward()
+        f(leaf([1.0, 2.0], "cpu")).backward()
     assert sorted(made) == ["mul", "sum", "tanh"]
     with counted(monkeypatch) as made:
         grad(lambda y: grad(f)(y).sum())(x)
@@ -388,7 +391,7 @@ def test_indexing_and_updates_are_differentiable(device: str) -> None:
     assert grad(lambda x: (x[table] * x[::-1]).sum())(x).tolist() == [5.0, 3.0, 3.0]
     assert grad(lambda x: x[-1] * x[0])(x).tolist() == [3.0, 0.0, 1.0]
     assert grad(lambda x: (x.at[1].set(x[0] * 5.0) * x).sum())(x).tolist() == [12.0, 5.0, 6.0]
-    assert grad(lambda x: x.at[table].add(x).square().sum())(x).tolist() == [20.0, 24.0, 30.0]
+    assert grad(lambda x: x.at[table].add(x).square().sum())(x).tolist() == [20.0, 14.0, 20.0]
     assert grad(lambda x: x.at[table].set(x * 10.0).sum())(x).tolist() == [0.0, 11.0, 10.0]
     assert grad(lambda x: sum(row * row for row in x))(x).tolist() == [2.0, 4.0, 6.0]
 
@@ -536,8 +539,8 @@ def test_a_gradient_that_nobody_asked_for_is_not_computed() -> None:
     x = tinyml.tensor(1.0)
     grad(lambda b: apply(op, x, b))(x)
     assert asked == ["b"]
-    leaf = tinyml.tensor(1.0, requires_grad=True)
-    grad(lambda a: apply(op, a, leaf))(x)
+    other = tinyml.tensor(1.0, requires_grad=True)
+    grad(lambda a: apply(op, a, other))(x)
     assert asked == ["b", "a"]
 
 

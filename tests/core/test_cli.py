@@ -35,6 +35,7 @@ def test_help_shows_every_command_and_examples(capsys: pytest.CaptureFixture[str
         (("test", "digits"), "--weights"),
         (("doctor",), "remedy"),
         (("conformance",), "--suite"),
+        (("bench",), "core"),
     ],
 )
 def test_each_command_has_help(words: tuple[str, ...], expected: str,
@@ -137,6 +138,13 @@ def test_doctor_names_a_remedy_for_each_problem(tmp_path: Path,
     for problem, word in zip(report.problems, words):
         assert word in problem.what
         assert f"remedy: {problem.remedy}" in report.text()
+
+
+def test_doctor_names_a_setting_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYML_MEMORY_LIMIT", "8GB")
+    report = doctor.examine()
+    assert report.problems[0].what == "TINYML_MEMORY_LIMIT is '8GB'"
+    assert "set          TINYML_MEMORY_LIMIT=8GB" in report.text()
 
 
 def test_doctor_lists_a_device_that_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:

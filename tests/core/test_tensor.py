@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import pickle
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinyml
-from tinyml.dtypes import DTYPES, as_dtype
+from tinyml.dtypes import DTYPES
 from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, GradientError
 
 Array = Any
@@ -53,7 +54,7 @@ def test_tensor_takes_shape_and_type_from_data(
     if dtype == "float64" and not as_device(device).supports(tinyml.float64):
         pytest.skip(f"{device} has no float64")
     x = tinyml.tensor(data, device=device)
-    assert (x.dtype.name, x.shape, x.ndim, x.size) == (dtype, shape, len(shape), np.prod(shape))
+    assert (x.dtype.name, x.shape, x.ndim, x.size) == (dtype, shape, len(shape), math.prod(shape))
     assert str(x.device) == device
     np.testing.assert_array_equal(x.numpy(), np.asarray(data))
 
@@ -64,7 +65,7 @@ def as_device(name: str) -> Any:
 
 
 def test_creation_from_nothing(device: str) -> None:
-    made = {
+    made: dict[str, tuple[Any, Any]] = {
         "zeros": (tinyml.zeros((2, 3), device=device), np.zeros((2, 3), np.float32)),
         "a size alone": (tinyml.zeros(2, device=device), np.zeros(2, np.float32)),
         "ones": (tinyml.ones((2,), dtype="int8", device=device), np.ones(2, np.int8)),
@@ -74,12 +75,13 @@ def test_creation_from_nothing(device: str) -> None:
         "arange": (tinyml.arange(5, device=device), np.arange(5)),
         "arange backwards": (tinyml.arange(5, 0, -2, device=device), np.arange(5, 0, -2)),
         "arange of floats": (
-            tinyml.arange(0.0, 1.0, 0.25, device=device), np.arange(0, 1, 0.25, np.float32)),
+            tinyml.arange(0.0, 1.0, 0.25, device=device), np.arange(0, 1, 0.25, dtype=np.float32)),
         "linspace": (
             tinyml.linspace(0.0, 1.0, 5, device=device), np.linspace(0, 1, 5, dtype=np.float32)),
         "eye": (tinyml.eye(2, 3, device=device), np.eye(2, 3, dtype=np.float32)),
         "zeros_like": (
-            tinyml.zeros_like(tinyml.ones((2,), dtype="int8", device=device)), np.zeros(2, np.int8)),
+            tinyml.zeros_like(tinyml.ones((2,), dtype="int8", device=device)),
+            np.zeros(2, np.int8)),
         "ones_like": (
             tinyml.ones_like(tinyml.zeros((2,), device=device), dtype="bool"), np.ones(2, bool)),
         "full_like": (
@@ -102,7 +104,8 @@ def test_the_default_device_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_tensor_copies_and_asarray_shares() -> None:
     array = np.zeros(3, np.float32)
-    copied, from_numpy, shared = tinyml.tensor(array), tinyml.from_numpy(array), tinyml.asarray(array)
+    copied, from_numpy = tinyml.tensor(array), tinyml.from_numpy(array)
+    shared = tinyml.asarray(array)
     array[0] = 5.0
     assert copied[0].item() == from_numpy[0].item() == 0.0
     assert shared[0].item() == 5.0
@@ -231,9 +234,10 @@ def test_item_tolist_and_conversions(device: str) -> None:
 
 def test_identity_hash_and_elementwise_equality() -> None:
     x, y = tinyml.ones(2), tinyml.ones(2)
+    nothing: Any = None
     assert len({x, y, x}) == 2 and hash(x) != hash(y)
     assert (x == y).tolist() == [True, True] and (x != y).tolist() == [False, False]
-    assert (x == None) is False  # noqa: E711
+    assert (x == nothing) is False
 
 
 def test_repr_tells_values_shape_type_and_device(device: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tinyml.registry import device as find_device
 
 ROOT = Path(__file__).parents[2]
 GROWTH = 1_000_000  # bytes that may be added, as in the figures to reach
+SMALL = 10_000  # bytes of run-time integers that plans keep on a device; memos are bounded
 MEMO_FULL = 1_100  # distinct shapes after which an op's memo has no room left
 
 # In a child process: the greatest resident memory must not show what was refused.
@@ -39,12 +42,37 @@ for _ in range(2):
         assert error.line.startswith("<string>"), error.line
     else:
         raise SystemExit("nothing was refused")
-assert small.device.in_use() == held
+assert small.device.in_use() <= held + 1000
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 assert grown * 1024 < 100_000_000, grown
 for number in range(100):  # a budget for two of them at a time, reused
     big = tinyml.zeros(20_000 + number, device=device) + 1
 assert big.numpy().sum() == 20_099
+"""
+
+# The limit on the address space turns a request that would be tried into a failure.
+BEYOND = """
+import resource, sys, time
+import tinyml
+device = sys.argv[1]
+(tinyml.ones(3, device=device) + 1).numpy()
+limit = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 34, limit[1]))
+uses = [
+    lambda: tinyml.zeros((1 << 45,), device=device).copy(),
+    lambda: tinyml.zeros((1 << 22, 1 << 22), device=device) + 1,
+    lambda: tinyml.zeros((1 << 22, 1), device=device) @ tinyml.zeros((1, 1 << 22), device=device),
+    lambda: tinyml.arange(1 << 45, device=device),
+]
+for number, use in enumerate(uses):
+    start = time.process_time()
+    try:
+        use()
+    except tinyml.TinyMLError as error:
+        assert isinstance(error, MemoryError), error
+        assert time.process_time() - start < 5, number
+    else:
+        raise SystemExit(f"{number} was not refused")
 """
 
 
@@ -56,7 +84,7 @@ def test_training_adds_no_memory(device: str) -> None:
 def test_many_distinct_shapes_add_no_memory(device: str) -> None:
     # The first numbers are the largest shapes, so that the pool is as large as it gets.
     grown = bench.shapes_growth(device, 2 * MEMO_FULL, 5 * MEMO_FULL)
-    assert grown["tracked"] <= 0 and grown["resident"] < GROWTH, grown
+    assert grown["tracked"] < GROWTH / 10 and grown["resident"] < GROWTH, grown
 
 
 def _train(device: str) -> Callable[[int], None]:
@@ -110,12 +138,12 @@ def test_memory_returns_when_a_tensor_goes(device: str) -> None:
     x = tinyml.ones(50_000, device=device) + 1
     held = place.in_use()
     y = x[10:] + x[:-10]
-    assert place.in_use() > held
+    assert place.in_use() > held + SMALL
     z = y[5:]
     del y
-    assert place.in_use() > held  # a view keeps what it shows
+    assert place.in_use() > held + SMALL  # a view keeps what it shows
     del z
-    assert place.in_use() == held
+    assert place.in_use() <= held + SMALL
 
 
 def test_an_array_of_numpy_keeps_what_it_shows() -> None:
@@ -126,26 +154,30 @@ def test_an_array_of_numpy_keeps_what_it_shows() -> None:
         array[0] = 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
-def test_the_budget_is_checked_before_allocating(device: str) -> None:
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{REFUSED}"]
-    import os
-
-    environment = {**os.environ, "TINYML_MEMORY_LIMIT": "300000"}
-    done = subprocess.run([*command, device], env=environment, capture_output=True, text=True,
-                          timeout=120)
+def _run(code: str, device: str, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}", device],
+        env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
+def test_the_budget_is_checked_before_allocating(device: str) -> None:
+    _run(REFUSED, device, TINYML_MEMORY_LIMIT="300000")
+
+
+LARGE = 1 << 26  # elements: four times the budget that the tests below set
+BUDGET = LARGE
 HUGE: dict[str, Callable[[str], object]] = {
-    "a copy": lambda d: tinyml.zeros((1 << 45,), device=d).copy(),
-    "an operation": lambda d: tinyml.zeros((1 << 22, 1 << 22), device=d) + 1,
-    "a matrix product": lambda d: tinyml.zeros((1 << 22, 1), device=d)
-    @ tinyml.zeros((1, 1 << 22), device=d),
-    "numbers in order": lambda d: tinyml.arange(1 << 45, device=d),
-    "padding": lambda d: tinyml.pad(tinyml.ones(3, device=d), ((1 << 45, 0),)),
-    "random bits": lambda d: tinyml.random.uniform(  # type: ignore[attr-defined]
-        tinyml.random.key(0, device=d), (1 << 45,)),  # type: ignore[attr-defined]
+    "a copy": lambda d: tinyml.zeros((LARGE,), device=d).copy(),
+    "an operation": lambda d: tinyml.zeros((1 << 13, 1 << 13), device=d) + 1,
+    "a matrix product": lambda d: tinyml.zeros((1 << 13, 1), device=d)
+    @ tinyml.zeros((1, 1 << 13), device=d),
+    "numbers in order": lambda d: tinyml.arange(LARGE, device=d),
+    "padding": lambda d: tinyml.pad(tinyml.ones(3, device=d), (LARGE,), (0,)),
+    "random bits": lambda d: tinyml.random.bits(  # type: ignore[attr-defined]
+        tinyml.random.key(0, device=d), (LARGE,)),  # type: ignore[attr-defined]
 }
 OVERFLOWING: dict[str, Callable[[str], object]] = {
     "zeros": lambda d: tinyml.zeros((1 << 40, 1 << 40), device=d),
@@ -159,11 +191,18 @@ OVERFLOWING: dict[str, Callable[[str], object]] = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_what_is_huge_is_refused(name: str, device: str) -> None:
-    held = find_device(device).in_use()
-    with pytest.raises(AllocationError):
+def test_what_is_large_is_refused(name: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place: Any = find_device(device)
+    monkeypatch.setattr(place.pool, "budget", BUDGET)
+    held = place.in_use()
+    with pytest.raises(AllocationError, match=f"budget of {BUDGET}"):
         HUGE[name](device)
-    assert find_device(device).in_use() <= held
+    assert place.in_use() <= held + SMALL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the module resource")
+def test_what_is_beyond_any_machine_is_refused_at_once(device: str) -> None:
+    _run(BEYOND, device)
 
 
 @pytest.mark.parametrize("name", OVERFLOWING)

@@ -135,7 +135,7 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "convolution": lambda x: tinyml.conv2d(
         x[:256, :576].reshape(16, 16, 24, 24), x[:9, :512].reshape(32, 16, 3, 3)
     ),
-    "indexing": lambda x: tinyml.take(x, tinyml.arange(BIG[0]) // 2, axis=0),
+    "indexing": lambda x: tinyml.take(x, tinyml.tensor(np.arange(BIG[0]) // 2), axis=0),
     "random numbers": lambda x: tinyml.random.normal(  # type: ignore[attr-defined]
         tinyml.random.key(3), BIG),  # type: ignore[attr-defined]
 }

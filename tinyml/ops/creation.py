@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.op import find
 from tinyml.registry import device as find_device
-from tinyml.spec import as_shape, make_spec
+from tinyml.spec import as_shape, as_size, element_count, make_spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
@@ -124,6 +125,11 @@ def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     return _watched(result) if requires_grad else result
 
 
+def _afford(shape: Any, dtype: Any, device: Any) -> None:
+    """AllocationError before NumPy makes what the device could not hold."""
+    find_device(device).afford(element_count(as_shape(shape), dtype.itemsize) * dtype.itemsize)
+
+
 def full_like(x: Any, value: Any, dtype: Any = None) -> Tensor:
     """A tensor of one value in the shape, type and place of another."""
     return full(x.shape, value, x.dtype if dtype is None else dtype, x.device)
@@ -151,17 +157,21 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
     wanted = as_dtype((int64 if whole else float32) if dtype is None else dtype)
     if step == 0:
         raise ArgumentError("a step of 0", remedy="another step")
+    count = max(0, math.ceil((last - first) / step))
+    _afford((count,), wanted, device)
     return upload(np.arange(first, last, step).astype(wanted.numpy), device)
 
 
 def linspace(start: float, stop: float, num: int, dtype: Any = None, device: Any = None) -> Tensor:
     """`num` evenly spaced values from start to stop, both included."""
     wanted = as_dtype(float32 if dtype is None else dtype)
+    _afford((as_size(num, "num"),), wanted, device)
     return upload(np.linspace(start, stop, num).astype(wanted.numpy), device)
 
 
 def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
     wanted = as_dtype(float32 if dtype is None else dtype)
+    _afford((rows, rows if columns is None else columns), wanted, device)
     return upload(np.eye(rows, columns, dtype=wanted.numpy), device)
 
