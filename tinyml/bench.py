@@ -311,8 +311,8 @@ def training_growth(device: str, first: int = STEPS[0], last: int = STEPS[1]) ->
     generator = np.random.default_rng(0)
     images = tinyml.tensor(generator.normal(size=(16, 8)).astype(np.float32), device=device)
     labels = tinyml.tensor(generator.integers(0, 4, 16), device=device)
-    key = tinyml.random.key(0)  # type: ignore[attr-defined]
-    keys = tinyml.random.split(key)  # type: ignore[attr-defined]
+    key = tinyml.random.key(0)
+    keys = tinyml.random.split(key)
     model = nn.Sequential(nn.Linear(8, 16, key=keys[0]), nn.ReLU(), nn.Linear(16, 4, key=keys[1]))
     model.to(device)
     optimizer = optim.AdamW(model.parameters(), lr=1e-3)

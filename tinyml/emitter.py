@@ -32,6 +32,7 @@ class Emitter(ABC):
         self.lane_count = 1
         self._numbers: dict[Any, str] = {}
         self._axes: dict[str, str] = {}
+        self._values: dict[int, int] = {}
 
     # ---- what a language says
 
@@ -90,6 +91,10 @@ class Emitter(ABC):
         """The variable of an axis: numbered as they appear, since sizes are no structure."""
         return self._axes.setdefault(name, f"i{len(self._axes)}")
 
+    def _numbered(self, value: int) -> int:
+        """A value's number in the text: as they appear, so that equal kernels are equal texts."""
+        return self._values.setdefault(value, len(self._values))
+
     def size(self, axis: str) -> str:
         """The name of an axis's size."""
         return self.number(("size", axis), self.program.sizes[axis])
@@ -114,11 +119,11 @@ class Emitter(ABC):
         if instr.kind == "item":
             own = lane if self.lane_axis in self.program.free[value] else 0
             return self._state(instr.args[0], instr.data, own)
-        return f"v{value}_{lane}" if self._lanes(value) > 1 else f"v{value}"
+        number = self._numbered(value)
+        return f"v{number}_{lane}" if self._lanes(value) > 1 else f"v{number}"
 
-    @staticmethod
-    def _state(reduction: int, component: int, lane: int) -> str:
-        return f"s{reduction}_{component}_{lane}"
+    def _state(self, reduction: int, component: int, lane: int) -> str:
+        return f"s{self._numbered(reduction)}_{component}_{lane}"
 
     def address(self, arg: int, index: tuple[int, ...], lane: int) -> str:
         """The element of an argument at an index; stride 1 is structure, other strides numbers."""
@@ -235,7 +240,7 @@ class Emitter(ABC):
             return self.name(value, 0)
         if value not in names:
             text = self.prim(instr, [self._merged(a, reduction, lanes, names) for a in instr.args])
-            names[value] = f"w{value}_{lanes[0]}_{lanes[1]}"
+            names[value] = f"w{self._numbered(value)}_{lanes[0]}_{lanes[1]}"
             self.write(self.declare(names[value], text, instr.dtype))
         return names[value]
 

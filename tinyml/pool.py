@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tinyml.errors import AllocationError
+from tinyml.errors import AllocationError, ArgumentError
 
 Block = tuple[Any, Any]  # (address or handle, what keeps the memory alive)
 
@@ -43,7 +43,11 @@ def size_class(nbytes: int) -> int:
 def memory_budget(default: int) -> int:
     """Bytes that a device may hold: TINYML_MEMORY_LIMIT, or four fifths of what there is."""
     chosen = os.environ.get("TINYML_MEMORY_LIMIT")
-    return int(chosen) if chosen else default * 4 // 5
+    if not chosen:
+        return default * 4 // 5
+    if not chosen.isdigit():
+        raise ArgumentError(f"TINYML_MEMORY_LIMIT is {chosen!r}", remedy="a number of bytes")
+    return int(chosen)
 
 
 class Pool:

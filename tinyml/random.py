@@ -154,7 +154,7 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
         high, low = (word.astype(uint64) for word in pair)
         wide: Tensor = ((high << 32) | low).reshape(size)
         return wide
-    words: Tensor = apply(RANDOM_BITS, start, shape=size)
+    words: Tensor = apply(RANDOM_BITS, start, shape=(math.prod(size),)).reshape(size)
     if kind is uint32:
         return words
     return (words & integer_range(kind)[1]).astype(kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -142,8 +143,11 @@ def find(op: str, room: str) -> list[Kernel]:
 
 def _default_threads() -> int:
     chosen = os.environ.get("TINYML_NUM_THREADS")
+    if chosen and chosen.isdigit() and int(chosen) > 0:
+        return int(chosen)
     if chosen:
-        return max(1, int(chosen))
+        warnings.warn(f"TINYML_NUM_THREADS is {chosen!r}, no count of threads; all are used",
+                      stacklevel=2)
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1

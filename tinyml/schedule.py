@@ -13,7 +13,7 @@ from tinyml.lower import NotOneNest
 from tinyml.nest import ZERO, Monoid, Nest
 from tinyml.spec import Spec, dense_strides
 
-UNROLL = (16, 8)  # lanes tried over a parallel axis: two vectors of 8 or one of 16 floats
+UNROLL = (32, 16, 8)  # lanes tried over a parallel axis: vectors of 8 or 16 floats
 INTENSITY = 8  # points of the nest per element of an argument before packing it pays
 NAMELESS = ("reduce", "item", "const", "axis")  # written where they are used, or as states
 LONG = 32  # a reduction shorter than this keeps one partial state
@@ -390,7 +390,7 @@ def lane_axis(program: Program) -> tuple[str, list[tuple[int, int]]] | None:
         pack = _packing(program, axis, work)
         if pack is None:
             continue
-        score = -len(pack) * 2 + (1 if size >= UNROLL[0] else 0)
+        score = -len(pack) * 2 + (1 if size >= UNROLL[1] else 0)
         if best is None or score > best[0]:
             best = (score, axis, pack)
     return None if best is None else best[1:]
@@ -459,8 +459,7 @@ def _packing(program: Program, axis: str, work: int) -> list[tuple[int, int]] | 
         if axis not in program.free[k]:
             continue
         if instr.kind == "check" or instr.kind == "load" and instr.data[1] < len(instr.args):
-            if instr.kind == "check" or axis in program.free[instr.args[instr.data[1]]]:
-                return None
+            return None  # a branch per lane keeps them from being one vector
         if instr.kind != "load":
             continue
         arg, rank = instr.data

@@ -176,6 +176,32 @@ def test_python_scalars_are_weak(name: str) -> None:
         assert (x + 1).tolist() == [2, 2] and (x * 0.5).tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("number", [0.5, -0.0, 2, 0, True, math.nan, 1 << 70, -1e-300])
+def test_a_number_is_true_unless_it_is_zero(number: Any, device: str) -> None:
+    x = tinyml.tensor([True, False], device=device)
+    f = tinyml.tensor([1.5, 0.0], device=device)
+    for have in (tinyml.logical_and(x, number), tinyml.logical_and(f, number)):
+        assert have.tolist() == [bool(number), False]
+    assert tinyml.logical_or(number, x).tolist() == [True, bool(number)]
+    chosen = tinyml.where(number, f, 9.0)
+    assert chosen.tolist() == ([1.5, 0.0] if number else [9.0, 9.0])
+
+
+def test_numbers_beyond_a_type_overflow_or_are_refused(device: str) -> None:
+    """A float becomes infinite; an integer is refused where it would wrap."""
+    f = tinyml.tensor([1.5, -1.0], device=device)
+    assert (f * 1e300).tolist() == [math.inf, -math.inf]
+    assert (f + (1 << 70)).tolist() == [2.0**70, 2.0**70]
+    assert (f * 1e-300).tolist() == [0.0, 0.0]
+    for number in (1 << 2000, -(1 << 2000)):
+        with pytest.raises(ArgumentError):
+            f + number
+    for number in (1 << 63, -(1 << 63) - 1, 1 << 70):
+        with pytest.raises(ArgumentError, match="does not fit"):
+            tinyml.tensor([1], device=device) + number
+    assert (tinyml.zeros(1, "uint64", device) + ((1 << 64) - 1)).tolist() == [(1 << 64) - 1]
+
+
 def test_numpy_operands_are_as_strong_as_tensors(device: str) -> None:
     x = tinyml.ones(2, device=device)
     for y in (np.ones(2, np.float32) + x, x + np.ones(2, np.float32), x + np.float32(1.0)):

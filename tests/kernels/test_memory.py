@@ -22,6 +22,7 @@ from tinyml.registry import device as find_device
 ROOT = Path(__file__).parents[2]
 GROWTH = 1_000_000  # bytes that may be added, as in the figures to reach
 SMALL = 10_000  # bytes of run-time integers that plans keep on a device; memos are bounded
+FIRST = 100  # sizes from here on have one schedule, so that nothing is compiled on the way
 MEMO_FULL = 1_100  # distinct shapes after which an op's memo has no room left
 
 # In a child process: the greatest resident memory must not show what was refused.
@@ -37,7 +38,7 @@ for _ in range(2):
         tinyml.ones(100_000_000, device=device).copy()
     except MemoryError as error:
         assert isinstance(error, tinyml.TinyMLError)
-        assert "budget" in error.message and "TINYML_MEMORY_LIMIT" in error.remedy
+        assert "300000" in error.message and "TINYML_MEMORY_LIMIT" in error.remedy
         assert error.op == "copy" and "float32[100000000]" in error.inputs
         assert error.line.startswith("<string>"), error.line
     else:
@@ -77,7 +78,7 @@ for number, use in enumerate(uses):
 
 
 def test_training_adds_no_memory(device: str) -> None:
-    grown = bench.training_growth(device, 200, 1500)
+    grown = bench.training_growth(device, 100, 800)
     assert grown["tracked"] <= 0 and grown["resident"] < GROWTH, grown
 
 
@@ -122,12 +123,12 @@ def test_nothing_is_left_to_the_collector(make: Callable[[str], Callable[[int], 
                                           device: str) -> None:
     work = make(device)
     for number in range(20):
-        work(number)
+        work(FIRST + number)
     gc.collect()
     gc.disable()
     try:
         for number in range(20, 60):
-            work(number)
+            work(FIRST + number)
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -176,8 +177,8 @@ HUGE: dict[str, Callable[[str], object]] = {
     @ tinyml.zeros((1, 1 << 13), device=d),
     "numbers in order": lambda d: tinyml.arange(LARGE, device=d),
     "padding": lambda d: tinyml.pad(tinyml.ones(3, device=d), (LARGE,), (0,)),
-    "random bits": lambda d: tinyml.random.bits(  # type: ignore[attr-defined]
-        tinyml.random.key(0, device=d), (LARGE,)),  # type: ignore[attr-defined]
+    "random bits": lambda d: tinyml.random.bits(
+        tinyml.random.key(0, device=d), (LARGE,)),
 }
 OVERFLOWING: dict[str, Callable[[str], object]] = {
     "zeros": lambda d: tinyml.zeros((1 << 40, 1 << 40), device=d),
@@ -195,7 +196,7 @@ def test_what_is_large_is_refused(name: str, device: str, monkeypatch: pytest.Mo
     place: Any = find_device(device)
     monkeypatch.setattr(place.pool, "budget", BUDGET)
     held = place.in_use()
-    with pytest.raises(AllocationError, match=f"budget of {BUDGET}"):
+    with pytest.raises(AllocationError, match=f"may hold {BUDGET}"):
         HUGE[name](device)
     assert place.in_use() <= held + SMALL
 

@@ -136,8 +136,8 @@ OPERATIONS: dict[str, Callable[[Any], Any]] = {
         x[:256, :576].reshape(16, 16, 24, 24), x[:9, :512].reshape(32, 16, 3, 3)
     ),
     "indexing": lambda x: tinyml.take(x, tinyml.tensor(np.arange(BIG[0]) // 2), axis=0),
-    "random numbers": lambda x: tinyml.random.normal(  # type: ignore[attr-defined]
-        tinyml.random.key(3), BIG),  # type: ignore[attr-defined]
+    "random numbers": lambda x: tinyml.random.normal(
+        tinyml.random.key(3), BIG),
 }
 
 
