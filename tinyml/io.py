@@ -119,7 +119,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "history.json")
     >>> write_atomic(path, b"[]")
-    >>> open(path).read()
+    >>> with open(path) as file:
+    ...     file.read()
     '[]'
     """
     target = os.path.realpath(os.fspath(path))

@@ -4,7 +4,7 @@ A generator is made once, where the record is written, and called with a dtype's
 
 >>> from tinyml.samples import unary
 >>> [sample.name for sample in unary(-1.0, 1.0)("float32")][:3]
-['vector', '0-d', 'empty']
+['vector', 'empty', 'special']
 
 Corner cases come first. Shapes repeat on purpose: a kernel is compiled per structure (rank after
 merging, strides, dtype), so one shape used ten times costs one compilation. The dtypes in `RICH`

@@ -23,6 +23,7 @@ from tinyml.spec import Spec, flat
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
 MOST_RANGES = 256
+LIMIT = 1 << 1000  # integers from here on are beyond every float
 ALIGNMENT = 64
 
 
@@ -224,9 +225,13 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
     lines = [f"def run({', '.join(names)}):"]
     kinds = [value.kind for value in ins if isinstance(value, Scalar)]
     for name, kind, dtype in zip(numbers, kinds, scalars):
-        if kind is int and dtype.is_integer:
+        if dtype.kind == "bool":
+            lines.append(f"    {name} = 1 if {name} else 0")
+        elif kind is int and dtype.is_integer:
             low, high = integer_range(dtype)
-            lines.append(f"    if not {low} <= {name} <= {high}: refuse_scalar({name}, op)")
+            lines.append(f"    if not {low} <= {name} <= {high}: refuse_scalar({name})")
+        elif kind is int:
+            lines.append(f"    if not -{LIMIT} < {name} < {LIMIT}: refuse_scalar({name})")
     for k in range(len(outs)):
         lines += ["    try:", f"        block = free{k}.pop()", "    except IndexError:",
                   f"        block = take(size{k})", f"    o{k} = Buffer(block, free{k})"]
@@ -259,8 +264,9 @@ def _refuse_index(status: np.ndarray[Any, Any], op: str) -> None:
     )
 
 
-def _refuse_scalar(value: int, op: str) -> None:
-    raise ArgumentError(f"the number {value} does not fit the data type it meets",
+def _refuse_scalar(value: int) -> None:
+    raise ArgumentError(f"the number {value:.6g} does not fit the data type it meets"
+                        if abs(value) < LIMIT else "a number beyond every data type",
                         remedy="cast the tensor to a wider type first")
 
 

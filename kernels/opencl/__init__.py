@@ -33,6 +33,7 @@ from tinyml.spec import Spec, flat
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
 PROBE_SECONDS = 120
+LIMIT = 1 << 1000  # integers from here on are beyond every float
 TAGS = 4096  # plans with checks that are told apart in a late report
 
 
@@ -361,12 +362,26 @@ class OpenCL:
 _NO_OFFSET = np.int64(0)
 
 
+def _float_converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
+    largest = float(np.finfo(dtype.numpy).max)
+
+    def convert(value: Any) -> Any:
+        if kind is int and not -LIMIT < value < LIMIT:
+            raise ArgumentError("a number beyond every data type",
+                                remedy="cast the tensor to a wider type first")
+        if -largest <= value <= largest or value != value:
+            return dtype.numpy.type(value)
+        return dtype.numpy.type(np.copysign(np.inf, float(value)))
+
+    return convert
+
+
 def _converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
     """How a Python number becomes a kernel argument of the type it meets."""
     if dtype.is_float:
-        return dtype.numpy.type
+        return _float_converter(kind, dtype)
     if not dtype.is_integer:
-        return np.int64
+        return lambda value: np.int64(bool(value))
     low, high = integer_range(dtype)
 
     def convert(value: int) -> Any:
