@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import tinyml.tree as tree
-from tinyml.core import STATE, Leaf, backward, make, paused
+from tinyml.core import STATE, Leaf, make, paused
 from tinyml.errors import ArgumentTypeError, GradientError, expect
 from tinyml.ops.creation import ones_like, zeros_like
+from tinyml.reverse import backward
 from tinyml.tensor import Tensor
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyml.errors import AllocationError, ArgumentError
+from tinyml.spec import Spec
 
 Block = tuple[Any, Any]  # (address or handle, what keeps the memory alive)
 
@@ -126,3 +127,36 @@ class Pool:
                     except IndexError:
                         break
                     self.reserved -= size
+
+
+class Pooled:
+    """What devices have in common: a name, by which they compare, and a pool."""
+
+    name: str
+    pool: Pool
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or other == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def afford(self, nbytes: int) -> None:
+        """AllocationError where this much could never be allocated."""
+        self.pool.afford(nbytes)
+
+    def in_use(self) -> int:
+        """Bytes held by tensors."""
+        return self.pool.in_use()
+
+    def nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
+        """What runs where all outputs are empty."""
+
+        def run(*_: Any) -> Any:
+            buffers = tuple([self.pool.empty(spec.nbytes) for spec in outs])
+            return buffers if len(buffers) > 1 else buffers[0]
+
+        return run

@@ -15,7 +15,7 @@ import tinyml.ops.elementwise as words
 import tinyml.ops.indexing as indexing
 import tinyml.ops.reduce as reduce
 import tinyml.ops.shape as shapes
-from tinyml.core import STATE, Data, Leaf, apply, backward, make, upload
+from tinyml.core import STATE, Data, Leaf, apply, make, upload
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -28,6 +28,7 @@ from tinyml.errors import (
 from tinyml.op import find
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
+from tinyml.reverse import backward
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, np.ndarray, np.generic)

@@ -58,7 +58,7 @@ def unslice(g: Array, shape: Shape, start: Shape, stop: Shape, step: Shape) -> A
 @define("slice_set", data=(0, 1))
 def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Array:
     """x with v in the place of that slice."""
-    result = x.copy()
+    result: Array = x.copy()
     result[_places(start, stop, step)] = v
     return result
 
@@ -125,7 +125,7 @@ def take_along(x: Array, indices: Array, axis: int) -> Array:
 @define("put_along", data=(0, 2))
 def put_along(x: Array, indices: Array, updates: Array, axis: int) -> Array:
     """x with each update added at its index along an axis."""
-    result = x.copy()
+    result: Array = x.copy()
     for at in np.ndindex(*indices.shape):
         place = (*at[:axis], int(indices[at]), *at[axis + 1 :])
         result[place] = result[place] + updates[at]

@@ -44,8 +44,8 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
     """
     if computed.dtype.kind != "f":
         differs = computed != exact
-        result: Array = np.where(differs, np.longdouble(np.inf), np.longdouble(0))
-        return result
+        whole: Array = np.where(differs, np.longdouble(np.inf), np.longdouble(0))
+        return whole
     info = np.finfo(computed.dtype)
     exact = np.asarray(exact, np.longdouble)
     wide = computed.astype(np.longdouble)
@@ -60,5 +60,5 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
         both_zero = (wide == 0) & (exact == 0)
         unequal |= both_zero & (np.signbit(wide) != np.signbit(exact))
     result = np.where(unequal, np.longdouble(np.inf), result)
-    result: Array = np.where(both_nan, np.longdouble(0), result)
-    return result
+    counted: Array = np.where(both_nan, np.longdouble(0), result)
+    return counted

@@ -16,7 +16,7 @@ from tinyml.kernels.cpu.emit import Kernel, emit
 from tinyml.kernels.cpu.objectcode import function, load
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
-from tinyml.pool import Block, Buffer, Pool, memory_budget
+from tinyml.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.registry import get_num_threads
 from tinyml.schedule import Program, points, run_in_lanes
 from tinyml.spec import Spec, flat
@@ -56,7 +56,7 @@ def _physical_memory() -> int:
         return total
 
 
-class CPU:
+class CPU(Pooled):
     """The device 'cpu'."""
 
     name = "cpu"
@@ -67,18 +67,6 @@ class CPU:
         self._workers_count = 0
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget_workers)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or other == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
     # ---- memory
 
@@ -122,14 +110,6 @@ class CPU:
     def synchronize(self) -> None:
         """Nothing is ever under way."""
 
-    def afford(self, nbytes: int) -> None:
-        """AllocationError where this much could never be allocated."""
-        self.pool.afford(nbytes)
-
-    def in_use(self) -> int:
-        """Bytes held by tensors."""
-        return self.pool.in_use()
-
     # ---- execution
 
     def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec],
@@ -149,7 +129,7 @@ class CPU:
               packing: list[tuple[int, Callable[..., Any]]],
               numbers: Sequence[DType] = ()) -> Callable[..., Any]:
         if any(spec.size == 0 for spec in outs):
-            return self._nothing(outs)
+            return self.nothing(outs)
         address = load(kernel.source, kernel.types)
         small = function(address, kernel.types, False)
         large = function(address, kernel.types, True)
@@ -169,13 +149,6 @@ class CPU:
                           numbers)
         exec(_compiled(source), space)
         run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
-        return run
-
-    def _nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
-        def run(*_: Any) -> Any:
-            buffers = tuple([self.pool.empty(spec.nbytes) for spec in outs])
-            return buffers if len(buffers) > 1 else buffers[0]
-
         return run
 
     # ---- threads

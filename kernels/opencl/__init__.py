@@ -27,7 +27,7 @@ from tinyml.errors import (
 from tinyml.kernels.opencl.emit import Kernel, emit
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
-from tinyml.pool import Block, Buffer, Pool, memory_budget
+from tinyml.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.schedule import Program, run_in_lanes
 from tinyml.spec import Spec, flat
 
@@ -105,7 +105,7 @@ def _build_lock() -> Iterator[None]:
         yield
 
 
-class OpenCL:
+class OpenCL(Pooled):
     """One OpenCL device."""
 
     def __init__(self, number: int, entry: dict[str, Any]) -> None:
@@ -131,18 +131,6 @@ class OpenCL:
         correct = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         exact = bool(self._device.single_fp_config & correct)
         self._options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else []
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or other == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
     # ---- memory
 
@@ -211,14 +199,6 @@ class OpenCL:
         self._queue.finish()
         self._raise_reports()
 
-    def afford(self, nbytes: int) -> None:
-        """AllocationError where this much could never be allocated."""
-        self.pool.afford(nbytes)
-
-    def in_use(self) -> int:
-        """Bytes held by tensors."""
-        return self.pool.in_use()
-
     def _raise_reports(self) -> None:
         """An index out of range is reported on the device and raised at the next wait."""
         if not self._unread:
@@ -249,7 +229,7 @@ class OpenCL:
                 raise DTypeError(f"device {self.name} has no {instr.dtype.name}",
                                  remedy="float32, or device='cpu'")
         if any(spec.size == 0 for spec in outs):
-            return self._nothing(outs)
+            return self.nothing(outs)
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
         program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
         # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
@@ -272,13 +252,6 @@ class OpenCL:
             return run(*buffers)
 
         return packed
-
-    def _nothing(self, outs: Sequence[Spec]) -> Callable[..., Any]:
-        def run(*_: Any) -> Any:
-            buffers = tuple([self.pool.empty(spec.nbytes) for spec in outs])
-            return buffers if len(buffers) > 1 else buffers[0]
-
-        return run
 
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str,
               numbers: Sequence[DType]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ FLOORS: dict[int, str] = {
     1: "errors dtypes dims spec tree cache pool op nest schedule lower emitter registry"
     " sampling samples samples_shaped",
     2: "kernels.cpu kernels.opencl",
-    3: "core",
+    3: "core reverse",
     4: "ops",
     5: "tensor",
     6: "autodiff graph",
