@@ -32,7 +32,7 @@ from tinyml.spec import Spec, make_spec
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-MEMO_LIMIT = 1024  # plans kept per op; a loop over ever new shapes must not grow without bound
+MEMO_LIMIT = 512  # plans kept per op; a loop over ever new shapes must not grow without bound
 SCALARS = (bool, int, float)
 
 
@@ -241,8 +241,11 @@ def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
     return list(xs)
 
 
-def op_array(value: Any) -> np.ndarray[Any, Any]:
-    """A NumPy array of a number, a nested list or an array; ArgumentTypeError for others."""
+def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
+    """A NumPy array of a number, a nested list or an array; ArgumentTypeError for others.
+
+    Without a `dtype` in view, Python floats become float32, tinyml's default.
+    """
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value)
     if type(value) in SCALARS or isinstance(value, (list, tuple)):
@@ -250,7 +253,7 @@ def op_array(value: Any) -> np.ndarray[Any, Any]:
             array = np.asarray(value)
         except (ValueError, OverflowError) as error:
             raise ArgumentTypeError(f"no tensor from {value!r:.80}: {error}") from None
-        if array.dtype == np.float64:
+        if array.dtype == np.float64 and dtype is None:
             return array.astype(np.float32)
         return array
     raise ArgumentTypeError(
@@ -362,7 +365,8 @@ def _outputs(op: Op, inputs: list[Any], call: Call) -> list[Var]:
     if op.nest is not None or op.push is not None:
         app = Application(op, tuple(inputs), call.attrs, call.outs)
         return [Var(app, k, symbolic(spec)) for k, spec in enumerate(call.outs)]
-    weak = next(i.spec for i in inputs if isinstance(i, Var))
+    specs = [i.spec for i in inputs if isinstance(i, Var)]
+    weak = next((spec for spec in specs if spec.dtype.is_float), specs[0])
     values = []
     for value in inputs:
         if isinstance(value, Scalar):

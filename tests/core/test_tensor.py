@@ -569,3 +569,12 @@ def test_shape_methods(device: str) -> None:
         (tinyml.concat([x, x[:, :1]], 1), np.concatenate([array, array[:, :1]], 1)),
     ):
         np.testing.assert_array_equal(have.numpy(), want)
+
+
+def test_python_floats_keep_their_digits_in_float64(device: str) -> None:
+    assert tinyml.tensor([0.1], dtype="float64", device=device).tolist() == [0.1]
+    assert tinyml.full((2,), 0.1, dtype="float64", device=device).tolist() == [0.1, 0.1]
+    x = tinyml.zeros(2, dtype="float64", device=device)
+    x[0] = 0.1
+    assert x.at[1].set(0.1).tolist() == [0.1, 0.1]
+    assert (x * 0.3)[0].item() == 0.1 * 0.3

@@ -38,7 +38,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None,
         if result.buf is source.buf:
             result = apply(find("copy"), result)
     else:
-        result = upload(op_array(data), device, dtype)
+        result = upload(op_array(data, dtype), device, dtype)
     return _watched(result) if requires_grad else result
 
 

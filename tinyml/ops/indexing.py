@@ -360,7 +360,7 @@ def setitem(x: Any, index: Any, value: Any, add: bool = False) -> Tensor:
     chosen = Selection(x, index)
     shape = tuple(chosen.shape)
     values = value if isinstance(value, Data) else upload(
-        op_array(value), x.device, None if isinstance(value, np.ndarray) else x.dtype)
+        op_array(value, x.dtype), x.device, None if isinstance(value, np.ndarray) else x.dtype)
     values = astype(values, x.dtype)
     if chosen.whole:
         inner = _slice_shape(chosen)
