@@ -7,10 +7,11 @@ no reference cycles and memory is freed without the collector.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from tinyml.spec import Spec, make_spec
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
+P = ParamSpec("P")
+R = TypeVar("R")
 MEMO_LIMIT = 512  # plans kept per op; a loop over ever new shapes must not grow without bound
 SCALARS = (bool, int, float)
 
@@ -226,7 +229,20 @@ def _expanded(plan: Planned, k: int, node: Node) -> Node:
 
 def describe(xs: Sequence[Any]) -> str:
     """Operands for an error message."""
-    return ", ".join(repr(x.spec) if isinstance(x, Data) else repr(x) for x in xs)
+    return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """A public function whose own checks say its name and operands, as those of ops do."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TinyMLError as error:
+            raise error.during(function.__name__, describe(args)) from error.__cause__
+
+    return call
 
 
 def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:

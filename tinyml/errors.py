@@ -27,7 +27,7 @@ def user_line() -> str | None:
         if not filename.startswith(_ROOMS) and not filename.startswith("<tinyml"):
             source = linecache.getline(filename, frame.f_lineno).strip()
             place = f"{os.path.basename(filename)}:{frame.f_lineno}"
-            return f"{place}: {source}" if source else place
+            return f"{place}: {source[:120]}" if source else place
         frame = frame.f_back
     return None
 

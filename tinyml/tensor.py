@@ -15,7 +15,7 @@ import tinyml.ops.elementwise as words
 import tinyml.ops.indexing as indexing
 import tinyml.ops.reduce as reduce
 import tinyml.ops.shape as shapes
-from tinyml.core import STATE, Data, Leaf, apply, make, upload
+from tinyml.core import STATE, Data, Leaf, apply, make, named, upload
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -137,6 +137,7 @@ class Tensor(Data):
         """The same values without how they were made."""
         return make(self.buf, self.spec)
 
+    @named
     def backward(self, gradient: Tensor | None = None) -> None:
         """Add the gradient of this scalar to `.grad` of every leaf that it depends on.
 
@@ -191,6 +192,7 @@ class Tensor(Data):
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
 
+    @named
     def item(self) -> Any:
         """The one element as a Python number; ShapeError where there are more or none."""
         expect(self.size == 1, "one element", f"{self.size} in shape {self.shape}",
@@ -255,6 +257,7 @@ class Tensor(Data):
         result: Tensor = apply(find("copy"), self)
         return result
 
+    @named
     def to(self, device: Any) -> Tensor:
         """This tensor on a device: itself where it is there; differentiable."""
         target = find_device(device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.samples as samples
-from tinyml.core import apply
+from tinyml.core import apply, named
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import DTypeError, ShapeError, expect
 from tinyml.lower import element
@@ -72,6 +72,7 @@ MATMUL: Op = define(
 )
 
 
+@named
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product; a vector counts as a row on the left, as a column on the right.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.core as core
-from tinyml.core import Data, Leaf, apply, make, op_array, upload
+from tinyml.core import Data, Leaf, apply, make, named, op_array, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.op import find
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
 
+@named
 def tensor(data: Any, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`: a number, nested lists, a NumPy array, a tensor.
@@ -49,6 +50,7 @@ def _watched(result: Tensor) -> Tensor:
     return result
 
 
+@named
 def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor of `data` that may share memory with it: a NumPy array or a DLPack object on 'cpu'.
 
@@ -80,6 +82,7 @@ def _shareable(array: np.ndarray[Any, Any]) -> bool:
                 and all(s % array.itemsize == 0 for s in array.strides))
 
 
+@named
 def from_numpy(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
     """A tensor with a copy of a NumPy array."""
     if not isinstance(array, np.ndarray):
@@ -95,6 +98,7 @@ def _from_dlpack(data: Any) -> np.ndarray[Any, Any]:
                                 remedy="move the data to the CPU first") from None
 
 
+@named
 def from_dlpack(data: Any, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares memory with a DLPack object on the CPU, or a copy on other devices."""
     if not hasattr(data, "__dlpack__"):
@@ -102,6 +106,7 @@ def from_dlpack(data: Any, device: Any = None, copy: bool | None = None) -> Tens
     return asarray(_from_dlpack(data), None, device, copy)
 
 
+@named
 def full(shape: Any, value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of one value.
 
@@ -112,6 +117,7 @@ def full(shape: Any, value: Any, dtype: Any = None, device: Any = None) -> Tenso
     return core.full(as_shape(shape), value, wanted, find_device(device))
 
 
+@named
 def zeros(shape: Any, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 unless `dtype` says otherwise."""
@@ -119,6 +125,7 @@ def zeros(shape: Any, dtype: Any = None, device: Any = None,
     return _watched(result) if requires_grad else result
 
 
+@named
 def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 unless `dtype` says otherwise."""
     result = full(shape, 1, float32 if dtype is None else dtype, device)
@@ -145,6 +152,7 @@ def ones_like(x: Any, dtype: Any = None) -> Tensor:
     return full_like(x, 1, dtype)
 
 
+@named
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
            device: Any = None) -> Tensor:
     """start, start + step, ... before stop; with one argument, 0, 1, ... before it.
@@ -162,6 +170,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
     return upload(np.arange(first, last, step).astype(wanted.numpy), device)
 
 
+@named
 def linspace(start: float, stop: float, num: int, dtype: Any = None, device: Any = None) -> Tensor:
     """`num` evenly spaced values from start to stop, both included."""
     wanted = as_dtype(float32 if dtype is None else dtype)
@@ -169,6 +178,7 @@ def linspace(start: float, stop: float, num: int, dtype: Any = None, device: Any
     return upload(np.linspace(start, stop, num).astype(wanted.numpy), device)
 
 
+@named
 def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on the diagonal, zeros elsewhere."""
     wanted = as_dtype(float32 if dtype is None else dtype)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.samples as samples
-from tinyml.core import apply, full
+from tinyml.core import apply, full, named
 from tinyml.dtypes import bool_
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.nest import ZERO, Ids, Nest
@@ -392,6 +392,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     return result
 
 
+@named
 def concat(tensors: Any, axis: int = 0) -> Tensor:
     """Tensors one behind the other along an axis; dtypes promote.
 
@@ -404,6 +405,7 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
     return result
 
 
+@named
 def pad(x: Any, before: Any, after: Any, value: float = 0.0) -> Tensor:
     """x with a border of `value`: widths `before` and `after` each axis (an int for all)."""
     ndim = x.ndim
@@ -412,12 +414,14 @@ def pad(x: Any, before: Any, after: Any, value: float = 0.0) -> Tensor:
     return result
 
 
+@named
 def expand_dims(x: Any, axis: int = 0) -> Tensor:
     """x with an axis of size 1 at position `axis` of the result."""
     place = as_axis(axis, x.ndim + 1)
     return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
 
 
+@named
 def squeeze(x: Any, axis: Any) -> Tensor:
     """x without the named axes, each of size 1."""
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
@@ -425,11 +429,13 @@ def squeeze(x: Any, axis: Any) -> Tensor:
     return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
 
 
+@named
 def stack(tensors: Any, axis: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     return concat([expand_dims(t, axis) for t in tensors], axis)
 
 
+@named
 def flip(x: Any, axis: Any = None) -> Tensor:
     """x with the order along axes reversed, without copying; None means all."""
     axes = range(x.ndim) if axis is None else [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
