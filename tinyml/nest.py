@@ -243,10 +243,6 @@ class Nest:
         """The free axes of several values together."""
         return frozenset().union(*[self.free[v] for v in values])
 
-    def effects(self) -> list[int]:
-        """The stores, in program order."""
-        return [i for i, instr in enumerate(self.code) if instr.kind == "store"]
-
 
 def _range(dtype: DType) -> tuple[int, int]:
     return (0, 1) if dtype is bool_ else integer_range(dtype)

@@ -116,11 +116,6 @@ def probe(room: str) -> list[dict[str, Any]]:
     return found
 
 
-def opened_devices() -> list[Device]:
-    """The devices in use so far."""
-    return list({id(d): d for d in _devices.values()}.values())
-
-
 def kernel(op: str, room: str, rank: int = 0) -> Callable[[Kernel], Kernel]:
     """Register a kernel of an op for 'cpu' or 'opencl'; a higher rank is asked first.
 

@@ -122,12 +122,6 @@ def flat(spec: Spec) -> Spec:
     return make_spec((spec.size,), spec.dtype, spec.device)
 
 
-def expect_same(first: Spec, other: Spec) -> None:
-    """ShapeError unless two specs have one shape and dtype."""
-    same = first.shape == other.shape and first.dtype is other.dtype
-    expect(same, f"a tensor of {first}", other)
-
-
 def as_size(value: Any, what: str = "size") -> int:
     """A Python int from an integer of any kind; ArgumentTypeError where it is none."""
     if isinstance(value, bool):
