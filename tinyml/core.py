@@ -24,7 +24,7 @@ from tinyml.errors import (
     TinyMLError,
 )
 from tinyml.lower import NotOneNest, Scalar, lower
-from tinyml.op import Application, Op, Var, attribute_key, find
+from tinyml.op import OPS, Application, Op, Var, attribute_key, find
 from tinyml.registry import Call
 from tinyml.registry import device as find_device
 from tinyml.registry import find as find_kernels
@@ -139,6 +139,34 @@ class Planned:
         self.expands: tuple[Planned | None, ...] = ()
 
 
+# ---- watching: plans are made anew with their runs wrapped, so nothing is paid when nobody looks
+
+Watch = Callable[[Op, Planned], Callable[..., Any]]
+_watch: Watch | None = None
+
+
+def watch(wrap: Watch | None) -> Callable[[], None]:
+    """Let `wrap(op, plan)` give what runs in the place of `plan.run`, for every op in all threads.
+
+    Returns the function that ends it. A later call stands in the place of an earlier one until it
+    is ended; observers that share one `wrap` are the business of tinyml.observe.
+    """
+    global _watch
+    before, kept = _watch, {op: dict(op.memo) for op in OPS.values()}
+    for op in kept:
+        op.memo.clear()
+    _watch = wrap
+
+    def end() -> None:
+        global _watch
+        _watch = before
+        for op in OPS.values():
+            op.memo.clear()
+            op.memo.update(kept.get(op, {}))
+
+    return end
+
+
 # ---- the one path
 
 
@@ -191,6 +219,8 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if plan is None:
             plan = make_plan(op, specs, attrs)
             _prepare_record(op, plan)
+            if _watch is not None:
+                plan.run = _watch(op, plan)
             if len(op.memo) >= MEMO_LIMIT:
                 op.memo.clear()
             op.memo[key] = plan

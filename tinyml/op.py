@@ -17,9 +17,10 @@ class Op:
     name      the key everywhere
     infer     (*specs, **attrs) -> Spec or a tuple of them; raises the user's error before any work.
               A Python number stands for itself among the specs.
-    grad      one rule per input, or one rule for all inputs of a variadic op, or None:
-              (g, y, *xs, **attrs) -> cotangent. A parameter whose name begins with '_' gets a
-              tensor without values, and the value is not kept for it.
+    grad      one rule per input: (g, y, *xs, **attrs) -> cotangent; or one joint rule for all of
+              them: (g, y, *xs, wanted, **attrs) -> cotangents, `wanted` saying for which inputs
+              one is needed. A parameter whose name begins with '_' gets a tensor without values,
+              and the value is not kept for it.
     canon     (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
     lift      (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
     body      the op by other ops: (*tensors, **attrs) -> tensor or tuple
@@ -34,7 +35,7 @@ class Op:
 
     __slots__ = ("name", "infer", "grad", "body", "nest", "push", "view", "samples", "errors",
                  "ulp", "cost", "doc", "dtypes", "differentiable", "canon", "lift", "memo", "keeps",
-                 "keeps_y", "outputs")
+                 "keeps_rest", "keeps_y", "outputs")
 
     def __init__(
         self,
@@ -75,40 +76,41 @@ class Op:
         self.lift = lift
         self.outputs = outputs
         self.memo: dict[Any, Any] = {}
-        self.keeps, self.keeps_y = _kept(grad)
+        self.keeps, self.keeps_rest, self.keeps_y = _kept(grad)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
     def rule(self, k: int) -> Rule | None:
-        """The rule for input `k`."""
+        """The rule for input `k`, the joint one where there is one."""
         if isinstance(self.grad, tuple):
             return self.grad[k] if k < len(self.grad) else None
         return self.grad
 
     def keeps_input(self, k: int) -> bool:
         """Whether some rule reads the values of input `k`."""
-        return self.keeps[k] if k < len(self.keeps) else False
+        return self.keeps[k] if k < len(self.keeps) else self.keeps_rest
 
 
-def _kept(grad: Any) -> tuple[tuple[bool, ...], bool]:
-    """Which inputs, and whether the output, some rule reads: by the names of its parameters."""
+def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...], bool, bool]:
+    """Which inputs, which further inputs, and whether the output rules read: by their names."""
     if grad is None:
-        return (), False
+        return (), False, False
     if not isinstance(grad, tuple):
-        return (), False
-    count = len(grad)
-    keeps = [False] * count
+        code = grad.__code__
+        rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # that of `*xs`
+        return (), not rest.startswith("_"), not code.co_varnames[1].startswith("_")
+    keeps = [False] * len(grad)
     keeps_y = False
     for rule in grad:
         if rule is None:
             continue
         code = rule.__code__
-        names = code.co_varnames[: code.co_argcount]
-        keeps_y = keeps_y or not names[1].startswith("_")
-        for k, name in enumerate(names[2 : 2 + count]):
+        read = code.co_varnames[: code.co_argcount]
+        keeps_y = keeps_y or not read[1].startswith("_")
+        for k, name in enumerate(read[2 : 2 + len(grad)]):
             keeps[k] = keeps[k] or not name.startswith("_")
-    return tuple(keeps), keeps_y
+    return tuple(keeps), False, keeps_y
 
 
 OPS: dict[str, Op] = {}

@@ -93,16 +93,15 @@ def _step_back(node: Node, g: Any, leads: dict[int, bool], pending: dict[int, An
                    for k, (buf, spec) in enumerate(zip(bufs, plan.outs))])
         g = tuple([g[k] if k in g else _zeros(spec) if spec.dtype.is_float else None
                    for k, spec in enumerate(plan.outs)])
-    for k, parent in enumerate(node.parents):
-        if parent is None or not leads[id(parent)]:
-            continue
-        rule = op.rule(k)
-        if rule is None:
-            continue
-        extra = {} if isinstance(op.grad, tuple) else {"k": k}
-        gx = rule(g, y, *xs, **extra, **plan.attrs)
-        if gx is not None:
-            _accumulate(pending, parent, gx)
+    wanted = tuple([p is not None and leads[id(p)] for p in node.parents])
+    if callable(op.grad):
+        found = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
+    else:
+        found = [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
+                 for k, want in enumerate(wanted)]
+    for parent, want, gx in zip(node.parents, wanted, found):
+        if want and gx is not None:
+            _accumulate(pending, parent, gx)  # type: ignore[arg-type]
 
 
 def _zeros(spec: Spec) -> Any:

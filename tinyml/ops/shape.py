@@ -324,13 +324,18 @@ def _concat_nest(n: Nest, index: Ids, *xs: Any, axis: int) -> int:
     return value
 
 
-def _concat_grad(g: Any, _y: Any, *_xs: Any, k: int, axis: int) -> Any:
-    begin = sum(x.shape[axis] for x in _xs[:k])
-    start = [0] * g.ndim
-    stop = list(g.shape)
-    start[axis], stop[axis] = begin, begin + _xs[k].shape[axis]
-    part = apply(SLICE, g, start=tuple(start), stop=tuple(stop), step=(1,) * g.ndim)
-    return part.astype(_xs[k].dtype)
+def _concat_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int) -> list[Any]:
+    begin, parts = 0, []
+    start, stop = [0] * g.ndim, list(g.shape)
+    for x, want in zip(_xs, wanted):
+        start[axis], stop[axis] = begin, begin + x.shape[axis]
+        begin += x.shape[axis]
+        if want:
+            part = apply(SLICE, g, start=tuple(start), stop=tuple(stop), step=(1,) * g.ndim)
+            parts.append(part.astype(x.dtype))
+        else:
+            parts.append(None)
+    return parts
 
 
 CONCAT: Op = define(
