@@ -2,6 +2,7 @@
 
 import os as _os
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -29,9 +30,11 @@ def _find_from_checkout() -> None:
 
 _find_from_checkout()
 
+# First, since the module tinyml.tensor must not stand in the place of the function of that name.
+from tinyml.tensor import Tensor  # noqa: E402, I001
+
 import tinyml.ops.bits  # noqa: E402
 import tinyml.ops.optim  # noqa: E402, F401
-from tinyml.autodiff import grad, no_grad, value_and_grad, vjp  # noqa: E402
 from tinyml.dtypes import (  # noqa: E402
     DType,
     float32,
@@ -114,6 +117,13 @@ from tinyml.ops.elementwise import (  # noqa: E402
 )
 from tinyml.ops.indexing import gather, scatter, scatter_add, take  # noqa: E402
 from tinyml.ops.reduce import argmax, argmin, max, mean, min, sum, var  # noqa: E402
+from tinyml.ops.scan import (  # noqa: E402
+    cumprod,
+    cumsum,
+    cumulative_prod,
+    cumulative_sum,
+    linear_scan,
+)
 from tinyml.ops.shape import (  # noqa: E402
     broadcast_to,
     concat,
@@ -125,11 +135,13 @@ from tinyml.ops.shape import (  # noqa: E402
     squeeze,
     stack,
 )
+from tinyml.ops.sorting import argsort, nonzero, sort, topk  # noqa: E402
 from tinyml.registry import get_num_threads, set_num_threads  # noqa: E402
-from tinyml.tensor import Tensor  # noqa: E402
 
 __all__ = [
     "DType",
+    "GradientTape",
+    "Graph",
     "Tensor",
     "TinyMLError",
     "__version__",
@@ -138,6 +150,7 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "argsort",
     "asarray",
     "astype",
     "bitwise_and",
@@ -147,10 +160,18 @@ __all__ = [
     "bitwise_xor",
     "bool",
     "broadcast_to",
+    "checkpoint",
     "concat",
+    "cond",
     "conv2d",
     "cos",
     "cross_entropy",
+    "cumprod",
+    "cumsum",
+    "cumulative_prod",
+    "cumulative_sum",
+    "custom_gradient",
+    "debug",
     "divide",
     "equal",
     "erf",
@@ -172,15 +193,23 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "hessian",
+    "hvp",
     "int16",
     "int32",
     "int64",
     "int8",
     "isnan",
+    "jacobian",
+    "jit",
+    "jvp",
     "layer_norm",
     "less",
     "less_equal",
+    "linear_scan",
     "linspace",
+    "load",
+    "load_graph",
     "log",
     "log_softmax",
     "logical_and",
@@ -191,20 +220,27 @@ __all__ = [
     "max_pool2d",
     "maximum",
     "mean",
+    "memory_stats",
     "min",
     "minimum",
     "multiply",
     "negative",
     "no_grad",
+    "nonzero",
     "not_equal",
     "ones",
     "ones_like",
     "pad",
     "permute_dims",
     "pow",
+    "profile",
     "reciprocal",
     "relu",
+    "reset_peak",
     "reshape",
+    "save",
+    "save_graph",
+    "scan",
     "scatter",
     "scatter_add",
     "set_num_threads",
@@ -212,6 +248,7 @@ __all__ = [
     "sign",
     "sin",
     "softmax",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
@@ -221,6 +258,10 @@ __all__ = [
     "take",
     "tanh",
     "tensor",
+    "tensor_spec",
+    "topk",
+    "trace",
+    "track_memory",
     "uint16",
     "uint32",
     "uint64",
@@ -229,21 +270,52 @@ __all__ = [
     "var",
     "vjp",
     "where",
+    "while_loop",
     "zeros",
     "zeros_like",
 ]
 
-_LATER = {"nn": "tinyml.nn", "optim": "tinyml.optim", "random": "tinyml.random",
-          "data": "tinyml.data", "io": "tinyml.io", "tree": "tinyml.tree",
-          "train": "tinyml.train"}
+# Rooms above the core load when they are first named: a graph runs without them.
+_ROOMS = ("nn", "optim", "random", "data", "io", "tree", "train")
+_NAMES = {
+    "autodiff": ("grad", "hessian", "jacobian", "no_grad", "value_and_grad", "vjp"),
+    "compiler": ("jit",),
+    "control": ("cond", "scan", "while_loop"),
+    "custom": ("checkpoint", "custom_gradient"),
+    "forward": ("hvp", "jvp"),
+    "graph": ("Graph", "tensor_spec", "trace"),
+    "graphfile": ("load_graph", "save_graph"),
+    "io": ("load", "save"),
+    "memory": ("memory_stats", "reset_peak", "track_memory"),
+    "nans": ("debug",),
+    "observe": ("profile",),
+    "tape": ("GradientTape",),
+}
+_ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
+
+if _TYPE_CHECKING:
+    from tinyml.autodiff import grad, hessian, jacobian, no_grad, value_and_grad, vjp
+    from tinyml.compiler import jit
+    from tinyml.control import cond, scan, while_loop
+    from tinyml.custom import checkpoint, custom_gradient
+    from tinyml.forward import hvp, jvp
+    from tinyml.graph import Graph, tensor_spec, trace
+    from tinyml.graphfile import load_graph, save_graph
+    from tinyml.io import load, save
+    from tinyml.memory import memory_stats, reset_peak, track_memory
+    from tinyml.nans import debug
+    from tinyml.observe import profile
+    from tinyml.tape import GradientTape
 
 
 def __getattr__(name: str) -> object:
-    """Rooms above the core load when they are first named."""
+    """Rooms above the core, and what they hold."""
     from importlib import import_module
 
-    if name in _LATER:
-        return import_module(_LATER[name])
-    if name in ("save", "load"):
-        return getattr(import_module("tinyml.io"), name)
+    if name in _ROOMS:
+        return import_module(f"tinyml.{name}")
+    if name in _ROOM_OF:
+        found = getattr(import_module(f"tinyml.{_ROOM_OF[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'tinyml' has no attribute {name!r}")

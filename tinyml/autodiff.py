@@ -6,16 +6,21 @@ recorded only when an outer differentiation can see it, so first-order gradients
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 import tinyml.tree as tree
-from tinyml.core import STATE, Leaf, make, paused
-from tinyml.errors import ArgumentTypeError, GradientError, expect
+from tinyml.builder import entered
+from tinyml.core import full, upload
+from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
 from tinyml.ops.creation import ones_like, zeros_like
+from tinyml.ops.shape import concat, reshape
 from tinyml.reverse import backward
 from tinyml.tensor import Tensor
+from tinyml.values import STATE, Leaf, make, new_era, paused
 
 
 @contextmanager
@@ -34,10 +39,12 @@ def no_grad() -> Iterator[None]:
 
 
 @contextmanager
-def _one_deeper() -> Iterator[int]:
+def one_deeper() -> Iterator[int]:
+    """A differentiation: what is recorded inside belongs to it, at the depth that it gives."""
     before = STATE.recording
     STATE.depth += 1
     STATE.recording = True
+    new_era()
     try:
         yield STATE.depth
     finally:
@@ -45,61 +52,114 @@ def _one_deeper() -> Iterator[int]:
         STATE.recording = before
 
 
-def _marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:
+def is_float(x: Any) -> bool:
+    """Whether a leaf of a pytree is a tensor with gradients: one of a float type."""
+    return isinstance(x, Tensor) and x.spec.dtype.is_float
+
+
+def marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:
     """The value with a leaf of this depth, if a gradient may flow to it."""
-    if not isinstance(x, Tensor) or not x.dtype.is_float:
+    if not is_float(x):
         return x, None
+    x = entered(x)
     outer = x.node
     leaf = Leaf(x.spec, min(depth, outer.low) if outer is not None else depth, outer)
     return make(x.buf, x.spec, leaf), leaf
 
 
+def outside(y: Any, depth: int) -> Any:
+    """A value as the caller sees it: without a node that only this differentiation made."""
+    if isinstance(y, Tensor) and y.node is not None and y.node.low >= depth:
+        return make(y.buf, y.spec)
+    return y
+
+
+def seen_outside(values: Iterable[Any]) -> bool:
+    """Whether a differentiation around this place sees something that one of the values is of."""
+    return STATE.recording and any(
+        isinstance(x, Tensor) and x.node is not None and x.node.low <= STATE.depth for x in values)
+
+
+def conforming(given: Any, leaves: list[Any], definition: tree.TreeDef, what: str) -> list[Any]:
+    """The leaves of a tree of tangents or cotangents that belong to `leaves`, each checked.
+
+    A leaf that is no float tensor has none: None stands there, and what stands there is not read.
+    """
+    found, shape = tree.flatten(given)
+    if shape != definition:
+        bare = tree.unflatten(definition, [x if is_float(x) else None for x in leaves])
+        if shape != tree.flatten(bare)[1]:
+            refuse(f"a {what}: {definition}", shape, remedy="None where there is no float tensor")
+        rest = iter(found)
+        found = [next(rest) if is_float(x) else None for x in leaves]
+    for x, g in zip(leaves, found):
+        if is_float(x) and not (isinstance(g, Tensor) and g.spec.shape == x.spec.shape
+                                and g.spec.dtype is x.spec.dtype):
+            if not isinstance(g, Tensor):
+                refuse(f"a {what}, a tensor {x.spec}", type(g).__name__, ArgumentTypeError,
+                       remedy="tinyml.tensor(...)")
+            expect(g.shape == x.shape, f"a {what} of shape {x.shape}", g.shape)
+            refuse(f"a {what} of {x.dtype.name}", g.dtype.name, DTypeError)
+    return found
+
+
+class Linearized(NamedTuple):
+    """A function at a point, recorded: flat values and structures, the marks, the depth."""
+
+    primals: list[Any]
+    definition: tree.TreeDef
+    leaves: list[Leaf | None]
+    outputs: list[Any]
+    shape: tree.TreeDef
+    depth: int
+
+    def value(self) -> Any:
+        """The function's value as the caller sees it."""
+        return tree.unflatten(self.shape, [outside(y, self.depth) for y in self.outputs])
+
+    def pull(self, cotangent: Any, hooks: bool = True) -> list[Any]:
+        """Cotangents of the primals, zeros where nothing arrives, None for what is no float."""
+        given = conforming(cotangent, self.outputs, self.shape, "cotangent like the value")
+        record = seen_outside([*given, *self.outputs])
+        pairs = [(y.node, g) for y, g in zip(self.outputs, given)
+                 if is_float(y) and y.node is not None]
+        leaves = [leaf for leaf in self.leaves if leaf is not None]
+        found = iter(backward([n for n, _ in pairs], [g for _, g in pairs], leaves, record, hooks))
+        results: list[Any] = []
+        for x, leaf in zip(self.primals, self.leaves):
+            g = next(found) if leaf is not None else None
+            results.append(zeros_like(x) if leaf is not None and g is None else g)
+        return results
+
+
+def linearize(f: Callable[..., Any], primals: tuple[Any, ...]) -> Linearized:
+    """Run f on marked primals."""
+    flat, definition = tree.flatten(primals)
+    with one_deeper() as depth:
+        pairs = [marked(x, depth) for x in flat]
+        value = f(*tree.unflatten(definition, [x for x, _ in pairs]))
+    outputs, shape = tree.flatten(value)
+    return Linearized(flat, definition, [leaf for _, leaf in pairs], outputs, shape, depth)
+
+
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """f's value at `primals`, and the function from a cotangent of it to those of the primals.
 
-    Primals and value may be pytrees. A leaf that is no float tensor gets None.
+    Primals and value may be pytrees. A leaf that is no float tensor gets None, and its place in a
+    cotangent is None. Raises ShapeError and DTypeError where a cotangent is not like the value.
 
     >>> import tinyml
     >>> y, pullback = tinyml.vjp(lambda x: x * x, tinyml.tensor([3.0]))
     >>> pullback(tinyml.tensor([1.0]))[0].tolist()
     [6.0]
     """
-    flat, definition = tree.flatten(primals)
-    with _one_deeper() as depth:
-        marked = [_marked(x, depth) for x in flat]
-        value = f(*tree.unflatten(definition, [x for x, _ in marked]))
-    outputs, shape = tree.flatten(value)
-    leaves = [leaf for _, leaf in marked if leaf is not None]
+    run = linearize(f, primals)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        given, given_shape = tree.flatten(cotangent)
-        expect(len(given) == len(outputs), f"a cotangent like the value: {shape}", given_shape)
-        seen = [g.node for g in given if isinstance(g, Tensor)]
-        seen += [y.node for y in outputs if isinstance(y, Tensor)]
-        record = STATE.recording and any(n is not None and n.low <= STATE.depth for n in seen)
-        nodes, gs = [], []
-        for y, g in zip(outputs, given):
-            if isinstance(y, Tensor) and y.node is not None and g is not None:
-                expect(g.shape == y.shape, f"a cotangent of shape {y.shape}", g.shape)
-                nodes.append(y.node)
-                gs.append(g)
-        found = iter(backward(nodes, gs, leaves, record))
-        results = []
-        for (x, leaf) in marked:
-            g = next(found) if leaf is not None else None
-            results.append(zeros_like(x) if leaf is not None and g is None else g)
-        unflattened: tuple[Any, ...] = tree.unflatten(definition, results)
-        return unflattened
+        result: tuple[Any, ...] = tree.unflatten(run.definition, run.pull(cotangent))
+        return result
 
-    plain = [_outside(y, depth) for y in outputs]
-    return tree.unflatten(shape, plain), pullback
-
-
-def _outside(y: Any, depth: int) -> Any:
-    """A value as the caller sees it: without a node that only this differentiation made."""
-    if isinstance(y, Tensor) and y.node is not None and y.node.low >= depth:
-        return make(y.buf, y.spec)
-    return y
+    return run.value(), pullback
 
 
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
@@ -114,29 +174,17 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
     >>> tinyml.value_and_grad(lambda x: (x * x).sum())(tinyml.tensor([3.0]))[1].tolist()
     [6.0]
     """
-    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
     def with_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        for place in places:
-            expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
-                   ArgumentTypeError)
-        chosen = [place % len(args) for place in places]
         extra: list[Any] = []
 
-        def inner(*values: Any) -> Any:
-            full = list(args)
-            for place, value in zip(chosen, values):
-                full[place] = value
-            result = f(*full, **kwargs)
+        def scalar(*full_args: Any) -> Any:
+            result = f(*full_args, **kwargs)
             if has_aux:
                 result, aux = result
                 extra.append(aux)
             return result
 
-        primals = [args[place] for place in chosen]
-        if not any(isinstance(x, Tensor) and x.dtype.is_float for x in tree.flatten(primals)[0]):
-            raise GradientError("no float tensor among the arguments to differentiate",
-                                remedy="cast integers to float, or choose other argnums")
+        inner, primals = _chosen(scalar, args, argnums)
         value, pullback = vjp(inner, *primals)
         if not isinstance(value, Tensor) or value.size != 1 or not value.dtype.is_float:
             raise GradientError(f"the function's value is {_say(value)}, not a float scalar",
@@ -146,6 +194,28 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
         return ((value, extra[0]) if has_aux else value), gradient
 
     return with_gradient
+
+
+def _chosen(f: Callable[..., Any], args: tuple[Any, ...],
+            argnums: int | tuple[int, ...]) -> tuple[Callable[..., Any], list[Any]]:
+    """f as a function of the arguments `argnums` alone, and these arguments."""
+    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for place in places:
+        expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
+               ArgumentTypeError)
+    chosen = [place % len(args) for place in places]
+
+    def inner(*values: Any) -> Any:
+        given = list(args)
+        for place, value in zip(chosen, values):
+            given[place] = value
+        return f(*given)
+
+    primals = [args[place] for place in chosen]
+    if not any(is_float(x) for x in tree.flatten(primals)[0]):
+        raise GradientError("no float tensor among the arguments to differentiate",
+                            remedy="cast integers to float, or choose other argnums")
+    return inner, primals
 
 
 def _say(value: Any) -> str:
@@ -167,3 +237,85 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
         return (result, value[1]) if has_aux else result
 
     return gradient
+
+
+# ---- all derivatives of a value
+
+
+def jacobian(f: Callable[..., Any],
+             argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A function that gives all first derivatives of f's value in the arguments `argnums`.
+
+    For a tensor y of a tensor x the result is J of shape (*y.shape, *x.shape) and x's dtype, with
+    J[i, k] = dy[i] / dx[k]. Where the value or an argument is a pytree, the result is the value's
+    tree with, in the place of each leaf, the argument's tree of such tensors; a tuple of them where
+    `argnums` is a tuple. An argument's leaf that is no float tensor gets None. Reverse mode: f runs
+    once, and backwards once for each element of the value. Raises GradientError where a leaf of
+    the value is no float tensor.
+
+    >>> import tinyml
+    >>> tinyml.jacobian(lambda x: x * x)(tinyml.tensor([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
+
+    def derivatives(*args: Any, **kwargs: Any) -> Any:
+        inner, primals = _chosen(lambda *full_args: f(*full_args, **kwargs), args, argnums)
+        run = linearize(inner, tuple(primals))
+        for y in run.outputs:
+            if not is_float(y):
+                raise GradientError(f"a leaf of the function's value is {_say(y)}",
+                                    remedy="return float tensors only")
+        blocks = []
+        for place, y in enumerate(run.outputs):
+            columns = zip(*[run.pull(g) for g in _basis(run, place)])
+            stacked = [_stacked(x, y, column) for x, column in
+                       zip(run.primals, columns if y.size else [()] * len(run.primals))]
+            block = tree.unflatten(run.definition, stacked)
+            blocks.append(block[0] if isinstance(argnums, int) else block)
+        return tree.unflatten(run.shape, blocks)
+
+    return derivatives
+
+
+def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """A function that gives all second derivatives of f's scalar value: the Jacobian of its `grad`.
+
+    For a tensor x the result has the shape (*x.shape, *x.shape). For pytrees it is the argument's
+    tree with, in the place of each leaf, the argument's tree again.
+
+    >>> import tinyml
+    >>> tinyml.hessian(lambda x: (x * x * x).sum())(tinyml.tensor([1.0, 2.0])).tolist()
+    [[6.0, 0.0], [0.0, 12.0]]
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+def _basis(run: Linearized, place: int) -> Iterator[Any]:
+    """Cotangents of the value with a one at one element of output `place`, zeros elsewhere."""
+    cotangents = [zeros_like(y) for y in run.outputs]
+    y = run.outputs[place]
+    for row in range(y.size):
+        one = np.zeros(y.size, y.dtype.numpy)
+        one[row] = 1
+        cotangents[place] = upload(one.reshape(y.shape), y.device, y.dtype)
+        yield tree.unflatten(run.shape, cotangents)
+
+
+def _stacked(x: Any, y: Tensor, rows: Sequence[Any]) -> Any:
+    """The rows of a block as one tensor of shape (*y.shape, *x.shape)."""
+    if not is_float(x):
+        return None
+    shape = (*y.shape, *x.shape)
+    return one_after_another(rows, shape) if rows else full(shape, 0, x.dtype, x.device)
+
+
+CONCAT_WIDTH = 8  # operands of one concat: its kernel has a parameter for each
+
+
+def one_after_another(rows: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """Many tensors of one shape, one behind the other, in the shape asked for."""
+    parts = [reshape(row, (1, *row.shape)) for row in rows]
+    while len(parts) > 1:
+        parts = [concat(parts[k : k + CONCAT_WIDTH]) if k + 1 < len(parts) else parts[k]
+                 for k in range(0, len(parts), CONCAT_WIDTH)]
+    return reshape(parts[0], shape)

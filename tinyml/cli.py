@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from tinyml import __version__
-from tinyml.errors import TinyMLError
+from tinyml.errors import DeviceError, TinyMLError
+from tinyml.registry import device as find_device
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C: 128 + SIGINT
+CUT_OFF = 141  # that of one whose reader went away: 128 + SIGPIPE
 
 _DESCRIPTION = """\
 A minimal reference machine learning framework in pure Python: every operation is one record, and
@@ -24,6 +29,8 @@ examples:
   tinyml train digits --seed 3 --out runs/3   another start, kept elsewhere
   tinyml test digits --weights runs/digits/weights.safetensors
   tinyml doctor                               what works here, and what to do where it does not
+  tinyml kernels matmul reshape               how these operations run on each device
+  tinyml explain softmax --shape 8,100        its rules, its kernels' source, and its verdict
   tinyml conformance --suite gradients --device opencl --only gelu
   tinyml bench core                           speed beside torch and jax
 
@@ -46,6 +53,16 @@ problem. The exit status is 0 where the CPU works.
 _CONFORMANCE = """\
 Judge every operation on a device by the independent reference: results, errors and gradients.
 """
+_KERNELS = """\
+Print how each operation runs on each device, for its samples: as a kernel of the device's own, a
+view of the same memory, a loop nest, a nest that stores by itself (push), its body's operations one
+by one, or dynamic, where the shape depends on values.
+"""
+_EXPLAIN = """\
+Print an operation's record: formula, shape rule, gradients, loop nest, the source that is compiled
+for each device, and the verdict of the conformance suites on it, run now. Without --shape it is
+explained on its first sample. The exit status is 1 where a case fails.
+"""
 _BENCH = "Measure tinyml beside its peers in one run, interleaved; medians, as ratios."
 
 
@@ -63,8 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         status: int = args.run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # whoever reads has seen enough; Python must not try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_OFF
     except (TinyMLError, OSError) as error:
         if args.traceback:
             traceback.print_exc()
@@ -96,6 +117,8 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     conformance = _command(commands, "conformance", "judge the operations", _CONFORMANCE)
     conformance.set_defaults(run=_conformance)
+    _add_kernels(commands)
+    _add_explain(commands)
     bench = _command(commands, "bench", "measure the speed", _BENCH)
     bench.set_defaults(run=_bench)
     if command == "conformance":
@@ -152,6 +175,50 @@ def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser], ask
     parser.set_defaults(run=_test)
 
 
+def _add_kernels(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "kernels", "how each operation runs on each device", _KERNELS)
+    parser.add_argument("ops", nargs="*", metavar="OP", help="operations (default: all)")
+    parser.add_argument("--device", help="only this one (default: cpu and opencl)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_kernels)
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(commands, "explain", "what an operation is, to the last line", _EXPLAIN)
+    parser.add_argument("op", metavar="OP", help="an operation, by its name")
+    parser.add_argument("--shape", nargs="+", type=_shape, metavar="N,N",
+                        help="sizes of each tensor operand, '' for none: --shape 8,100 100")
+    parser.add_argument("--dtype", help="float32, int64, ... (default: float32)")
+    parser.add_argument("--set", nargs="+", type=_setting, default=[], metavar="NAME=VALUE",
+                        help="attributes: --set 'axis=(0,)' keepdims=True")
+    parser.add_argument("--device", help="only this one (default: cpu and opencl)")
+    parser.add_argument("--no-conformance", action="store_true", help="leave the verdict out")
+    parser.set_defaults(run=_explain)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The sizes in '2,3'.
+
+    >>> _shape("2,3"), _shape("")
+    ((2, 3), ())
+    """
+    sizes = [part for part in text.strip("()[] ").split(",") if part.strip()]
+    if not all(part.strip().isdigit() for part in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape like 2,3")
+    return tuple(map(int, sizes))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """A name and a value from 'axis=(0,)'; what is no Python literal is a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like axis=0")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
 def _train(args: argparse.Namespace) -> int:
     from tinyml.train import digits
 
@@ -177,6 +244,48 @@ def _conformance(args: argparse.Namespace) -> int:
     from tinyml.conformance.suite import run
 
     return run.main(args)
+
+
+def _kernels(args: argparse.Namespace) -> int:
+    from tinyml.explain import DEVICES, kernels
+
+    found = kernels(args.ops, [args.device] if args.device else DEVICES)
+    print(found.json() if args.json else found)
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from tinyml.explain import DEVICES, explain, subject
+
+    devices = [args.device] if args.device else list(DEVICES)
+    chosen = subject(args.op, args.shape, args.dtype, dict(args.set))
+    print(explain(chosen, devices))
+    if args.no_conformance or chosen.sample is None:
+        return 0
+    print("\nconformance")
+    return max([_judge(chosen.op, device) for device in devices])
+
+
+def _judge(op: Any, device: str) -> int:
+    """Run the suites on one op, and print what came out; 1 where something failed."""
+    from tinyml.conformance.suite.backends import open_backend
+    from tinyml.conformance.suite.run import SUITES, Report, run_op
+
+    try:
+        find_device(device)
+    except DeviceError as error:
+        print(f"  {error.message}")
+        return 0
+    failed = False
+    for suite in SUITES:
+        backend = open_backend(f"tinyml:{device}")
+        report = Report(suite, backend.name, run_op(suite, op, backend))
+        if not report.verdicts:
+            continue
+        failed = failed or not report.ok
+        print(textwrap.indent(report.text(), "  "))
+        print(f"    tinyml conformance --suite {suite} --device {device} --only {op.name}")
+    return int(failed)
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -115,7 +115,8 @@ class Emitter(ABC):
             return f"({variable} + {lane})" if lanes else variable
         if instr.kind == "state":
             reduction, component, role = instr.data
-            return self._state(reduction, component, lane if role < 2 else 0)
+            own = lane if role < 2 and self.lane_axis in self.program.free[value] else 0
+            return self._state(reduction, component, own)
         if instr.kind == "item":
             own = lane if self.lane_axis in self.program.free[value] else 0
             return self._state(instr.args[0], instr.data, own)
@@ -207,7 +208,7 @@ class Emitter(ABC):
             for j, start in enumerate(self.program.code[reduction].data[2]):
                 dtype = self.program.code[start].dtype
                 name = self._state(reduction, j, lane)
-                self.write(self.declare(name, self.name(start, 0), dtype))
+                self.write(self.declare(name, self.name(start, lane), dtype))
 
     def _combine(self, step: int) -> None:
         instr = self.program.code[step]
@@ -294,7 +295,9 @@ class Emitter(ABC):
         self.loop(axis, whole, size, 1, statements)
 
     def _loop(self, loop: Loop) -> None:
-        if loop.lanes > 1:
+        if loop.reverse:
+            self.loop(loop.axis, f"{self.size(loop.axis)} - 1", "-1", -1, loop.body)
+        elif loop.lanes > 1:
             self.lanes(loop.axis, loop.lanes, loop.body)
         else:
             self.loop(loop.axis, "0", self.size(loop.axis), 1, loop.body)

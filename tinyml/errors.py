@@ -19,17 +19,37 @@ _ROOMS = tuple(
 )
 
 
-def user_line() -> str | None:
-    """The innermost line outside tinyml, as 'file:line: source'; None where there is none."""
-    frame: types.FrameType | None = sys._getframe(1)
+def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
+    """The innermost frame outside tinyml, seen from `start` or the caller; None without one."""
+    frame: types.FrameType | None = start or sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
         if not filename.startswith(_ROOMS) and not filename.startswith("<tinyml"):
-            source = linecache.getline(filename, frame.f_lineno).strip()
-            place = f"{os.path.basename(filename)}:{frame.f_lineno}"
-            return f"{place}: {source[:120]}" if source else place
+            return frame
         frame = frame.f_back
     return None
+
+
+def line_text(filename: str, number: int) -> str:
+    """A line of a file as people read it: 'file:line: source'."""
+    source = linecache.getline(filename, number).strip()
+    place = f"{os.path.basename(filename)}:{number}"
+    return f"{place}: {source[:120]}" if source else place
+
+
+Place = tuple[str, int]
+
+
+def user_place() -> Place | None:
+    """File and number of the innermost line outside tinyml; None where there is none."""
+    frame = user_frame()
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def user_line() -> str | None:
+    """The innermost line outside tinyml, as 'file:line: source'; None where there is none."""
+    place = user_place()
+    return None if place is None else line_text(*place)
 
 
 class TinyMLError(Exception):
@@ -143,6 +163,36 @@ class GradientError(TinyMLError, RuntimeError):
     usual_remedy = "make inputs with requires_grad=True, of a float type"
 
 
+class NaNError(TinyMLError, FloatingPointError):
+    """A NaN or an infinity appeared that no input held, and `tinyml.debug` was asked to say so."""
+
+    usual_remedy = "keep the operands in the range that the op is defined on"
+
+
+class GraphError(TinyMLError, ValueError):
+    """A graph and what it is given do not fit."""
+
+    usual_remedy = "trace the function again for these arguments"
+
+
+class DynamicShapeError(TinyMLError, TypeError):
+    """A size that depends on values was used as a number."""
+
+    usual_remedy = "do this outside of jit and trace, where sizes are known"
+
+
+class ConcretizationError(TinyMLError, TypeError):
+    """A graph under construction was asked for a number that only its runs will have."""
+
+    usual_remedy = "tinyml.where or tinyml.cond chooses by value; or do this outside of jit"
+
+
+class LeakedTracerError(TinyMLError, RuntimeError):
+    """A value of a graph was used after that graph was finished."""
+
+    usual_remedy = "return it from the function, or pass the object that holds it as an argument"
+
+
 class MissingExtraError(TinyMLError, ImportError):
     """An optional package is not installed."""
 
@@ -173,6 +223,10 @@ class ReadOnlyError(TinyMLError, TypeError):
 
 class CacheWarning(UserWarning):
     """The kernel cache cannot be used; results are right, only slower to start."""
+
+
+class NaNWarning(UserWarning):
+    """A NaN or an infinity appeared that no input held: `tinyml.debug(nans="warn")`."""
 
 
 def expect(holds: bool, rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyml.dtypes import DType
 from tinyml.nest import ZERO, Ids, Nest
-from tinyml.op import Application, Var
+from tinyml.op import Application, Var, attribute_key
 
 
 class NotOneNest(Exception):
@@ -50,6 +50,44 @@ class Scalar:
         self.number = number
         self.var = var
 
+    def at(self, n: Nest, dtype: DType) -> int:
+        """Its id in a nest, in the type of the arithmetic around it."""
+        return n.scalar(self.number, dtype)
+
+
+class Numbers:
+    """The Python numbers of a graph that become a kernel's scalars: its code does not hold them."""
+
+    def __init__(self) -> None:
+        self.places: dict[Any, int] = {}
+        self.scalars: list[Scalar] = []
+        self.values: list[Any] = []
+
+    def scalar(self, value: Any) -> Scalar:
+        """What an op's nest receives for a number."""
+        return _Number(value, self)
+
+
+class _Number(Scalar):
+    """A number of a graph; it gets its place where it first meets a type."""
+
+    __slots__ = ("_value", "_numbers")
+
+    def __init__(self, value: Any, numbers: Numbers) -> None:
+        super().__init__(type(value), -1)
+        self._value = value
+        self._numbers = numbers
+
+    def at(self, n: Nest, dtype: DType) -> int:
+        """Its id in a nest; equal numbers of one type are one."""
+        known = self._numbers
+        key = (attribute_key(self._value), dtype)
+        if key not in known.places:
+            known.places[key] = len(known.values)
+            known.scalars.append(Scalar(self.kind, len(known.values)))
+            known.values.append(self._value)
+        return n.scalar(known.places[key], dtype)
+
 
 def kind_of(value: Any) -> DType | type:
     """What an operand contributes to promotion: a dtype, or the kind of a Python number."""
@@ -62,7 +100,7 @@ def kind_of(value: Any) -> DType | type:
 def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
     """One element of an operand that broadcasts to `index`, in the type of the arithmetic."""
     if isinstance(value, Scalar):
-        return n.scalar(value.number, dtype)
+        return value.at(n, dtype)
     if not isinstance(value, Source):
         return n.const(value, dtype)
     own = index[len(index) - value.ndim :]
@@ -73,8 +111,9 @@ def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
 class Lowering:
     """The values of one graph on their way into one nest."""
 
-    def __init__(self, inputs: Sequence[Any]) -> None:
+    def __init__(self, inputs: Sequence[Any], numbers: Numbers | None = None) -> None:
         self.nest = Nest()
+        self._numbers = numbers
         self._memo: dict[Any, Any] = {}
         self._reduced: dict[Application, Any] = {}
         self._args: dict[Var, int] = {}
@@ -88,7 +127,11 @@ class Lowering:
 
     def source(self, value: Any) -> Any:
         """What an op's nest receives for an operand."""
-        return Source(self, value) if isinstance(value, Var) else value
+        if isinstance(value, Var):
+            return Source(self, value)
+        if self._numbers is None or isinstance(value, Scalar):
+            return value
+        return self._numbers.scalar(value)
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
         """The id of one element of a graph value; where `guard` is false, `other`."""
@@ -126,14 +169,20 @@ class Lowering:
 
     def _refuse_again(self, app: Application, index: Ids, before: int) -> None:
         new = self.nest.code[before:]
-        if any(instr.kind == "reduce" for instr in new):
+        along = {a for instr in new if instr.kind == "running" for a in instr.data[1]}
+        if self._guard is not None and along & self.nest.free[self._guard]:
+            raise NotOneNest  # points that the guard leaves out would miss in the running state
+        if along or any(instr.kind == "reduce" for instr in new):
             if self._reduced.setdefault(app, index) != index:
                 raise NotOneNest
 
 
-def lower(outputs: Sequence[Var], inputs: Sequence[Any]) -> Nest:
-    """One nest that computes `outputs` from `inputs`; NotOneNest where none does."""
-    lowering = Lowering(inputs)
+def lower(outputs: Sequence[Var], inputs: Sequence[Any], numbers: Numbers | None = None) -> Nest:
+    """One nest that computes `outputs` from `inputs`; NotOneNest where none does.
+
+    With `numbers`, the Python numbers of the graph are handed over at run time.
+    """
+    lowering = Lowering(inputs, numbers)
     n = lowering.nest
     sources = {var.source for var in outputs}
     if len(sources) == 1 and (app := outputs[0].source) is not None and app.op.push is not None:

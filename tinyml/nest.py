@@ -1,8 +1,9 @@
 """The loop nest: SSA over a named index space, from which every device's source is emitted.
 
 A nest says what is computed at each point of an index space, not in what order. Every value has a
-set of free axes: `prim` joins those of its operands, `reduce` removes some. Values are hash-consed,
-so the same expression is one value. Passes are not stored: the schedule (schedule.py) derives them.
+set of free axes: `prim` joins those of its operands, `reduce` removes some, `scan` keeps the one it
+runs along. Values are hash-consed, so the same expression is one value. Passes are not stored: the
+schedule (schedule.py) derives them.
 
 Sizes, strides and offsets are run-time arguments of the kernel; only structure is in the code.
 """
@@ -233,8 +234,37 @@ class Nest:
             for j, v in enumerate(init)
         ])
 
+    def scan(self, monoid: Monoid, along: int, *items: int, start: Ids | None = None,
+             reverse: bool = False, exclusive: bool = False) -> Ids:
+        """The monoid's running state at each point of the axis `along`, the items there taken in.
+
+        With `exclusive` it is the state before them. The state begins as `start`, else empty; with
+        `reverse` it runs from the end. The loop over the axis is sequential.
+        """
+        dtypes = [self.code[i].dtype for i in items]
+        init = monoid.init(self, dtypes) if start is None else start
+        if self.code[along].kind != "axis":
+            return init if exclusive else monoid.combine(self, init, items)
+        axis = self.code[along].data
+        inner = self.join((*items, *init)) | {axis}
+        data = (monoid, (axis,), init, reverse)
+        loop = self.put("running", (*items, *init), data, dtypes[0], inner - {axis})
+        state = tuple([
+            self.put("state", (), (loop, j, 0), self.code[v].dtype, inner)
+            for j, v in enumerate(init)
+        ])
+        step = monoid.combine(self, state, items)
+        self.put("step", step, (loop, ()), dtypes[0], inner)
+        if not exclusive:
+            return step
+        # A state is overwritten by the step; what was before it needs a name of its own.
+        return tuple([self.put("prim", (v,), "cast", self.code[v].dtype, inner) for v in state])
+
     def store(self, arg: int, value: int, index: Ids, mode: str = "set") -> None:
-        """Write ('set') or accumulate ('add') a value into an output."""
+        """Write ('set') or accumulate ('add') a value into an output, point after point.
+
+        With 'once' no two points write to the same place, so they may run in parallel.
+        """
         value = self.cast(value, self.args[arg].dtype)
         self.put("store", (value, *index), (arg, mode), self.args[arg].dtype,
                  self.join((value, *index)))
@@ -259,6 +289,7 @@ def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: i
 
 
 SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 8)
+PRODUCT = _folding("product", "mul", lambda n, d: n.const(1, d), 8)
 MAX = _folding("max", "maximum", Nest.least, 8)
 MIN = _folding("min", "minimum", Nest.greatest, 8)
 DOT = Monoid(
@@ -267,6 +298,21 @@ DOT = Monoid(
     lambda n, state, items: (n.prim("fma", items[0], items[1], state[0]),),
     lambda n, state, other: (n.prim("add", state[0], other[0]),),
     8,
+)
+
+
+def _affine_step(n: Nest, state: Ids, items: Ids) -> Ids:
+    factor, term = items
+    return n.prim("mul", factor, state[0]), n.prim("add", n.prim("mul", factor, state[1]), term)
+
+
+# Maps y -> a y + b, one after the other: the state is (a, b) of all so far, so b is y from 0.
+# Their order matters, so there is one lane.
+AFFINE = Monoid(
+    "affine",
+    lambda n, dtypes: (n.const(1, dtypes[0]), n.const(0, dtypes[0])),
+    _affine_step,
+    _affine_step,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound
 from tinyml.spec import Spec
 
 Rule = Callable[..., Any]
+LIVING: weakref.WeakSet[Op] = weakref.WeakSet()  # those of the table, and those made ad hoc
 
 
 class Op:
@@ -26,8 +28,11 @@ class Op:
     body      the op by other ops: (*tensors, **attrs) -> tensor or tuple
     nest      the op at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids
     push      the op as a nest that stores by itself: (n, outs, *sources, **attrs)
+    dynamic   (*tensors, **attrs) -> tensor or tuple, run as it stands, where a size of the result
+              depends on values
     view      (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
               None where it cannot
+    mixes     whether operands may live on several devices
     samples, errors   dtype name -> cases, for the conformance suite
     ulp       how far a result may lie from the exact one, in units in the last place
     dtypes    names of the dtypes for which samples are made
@@ -35,7 +40,7 @@ class Op:
 
     __slots__ = ("name", "infer", "grad", "body", "nest", "push", "view", "samples", "errors",
                  "ulp", "cost", "doc", "dtypes", "differentiable", "canon", "lift", "memo", "keeps",
-                 "keeps_rest", "keeps_y", "outputs")
+                 "keeps_rest", "keeps_y", "outputs", "dynamic", "mixes", "__weakref__")
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Op:
         nest: Callable[..., Any] | None = None,
         push: Callable[..., Any] | None = None,
         view: Callable[..., Any] | None = None,
+        dynamic: Callable[..., Any] | None = None,
         samples: Callable[[str], Iterable[Any]] | None = None,
         errors: Callable[[], Iterable[Any]] | None = None,
         ulp: float | dict[str, float] = 0.0,
@@ -57,6 +63,7 @@ class Op:
         canon: Callable[..., dict[str, Any]] | None = None,
         lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None,
         outputs: int = 1,
+        mixes: bool = False,
     ) -> None:
         self.name = name
         self.infer = infer
@@ -65,6 +72,7 @@ class Op:
         self.nest = nest
         self.push = push
         self.view = view
+        self.dynamic = dynamic
         self.samples = samples
         self.errors = errors
         self.ulp = ulp
@@ -75,7 +83,9 @@ class Op:
         self.canon = canon
         self.lift = lift
         self.outputs = outputs
+        self.mixes = mixes
         self.memo: dict[Any, Any] = {}
+        LIVING.add(self)
         self.keeps, self.keeps_rest, self.keeps_y = _kept(grad)
 
     def __repr__(self) -> str:
@@ -152,28 +162,43 @@ def find(name: str) -> Op:
         ) from None
 
 
-class Application:
-    """An op applied to values of a graph under construction."""
+class Scope:
+    """What variables know of the graph that they belong to: whether it is still being built."""
 
-    __slots__ = ("op", "inputs", "attrs", "specs")
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = True
+
+
+class Application:
+    """A line of a graph: an op applied to variables and Python numbers.
+
+    `place` is the user's file and line where it was written, where that is known.
+    """
+
+    __slots__ = ("op", "inputs", "attrs", "specs", "place")
 
     def __init__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any],
-                 specs: tuple[Spec, ...]) -> None:
+                 specs: tuple[Spec, ...], place: tuple[str, int] | None = None) -> None:
         self.op = op
         self.inputs = inputs
         self.attrs = attrs
         self.specs = specs
+        self.place = place
 
 
 class Var:
-    """A value of a graph: output `out` of an application; an input where `source` is None."""
+    """A value of a graph: output `out` of a line; an input where `source` is None."""
 
-    __slots__ = ("source", "out", "spec")
+    __slots__ = ("source", "out", "spec", "scope")
 
-    def __init__(self, source: Application | None, out: int, spec: Spec) -> None:
+    def __init__(self, source: Application | None, out: int, spec: Spec,
+                 scope: Scope | None = None) -> None:
         self.source = source
         self.out = out
         self.spec = spec
+        self.scope = scope
 
 
 def attribute_key(value: Any) -> Any:

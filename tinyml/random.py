@@ -38,6 +38,7 @@ from tinyml.ops.indexing import gather
 from tinyml.ops.shape import concat
 from tinyml.spec import as_axis, as_shape, as_size
 from tinyml.tensor import Tensor
+from tinyml.values import CELLS, read_cell, write_cell
 
 _WORD = 1 << 32
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
@@ -93,30 +94,42 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
 
 
 class Generator:
-    """A sequence of keys; safe to share between threads, each gets keys of its own."""
+    """A sequence of keys; safe to share between threads, each gets keys of its own.
+
+    It is a cell (tinyml.values): in a graph its state is an input, replaced when the graph has run.
+    """
 
     def __init__(self, seed: int = 0) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
         self._seed = seed
         self._state: Tensor | None = None
+
+    def get(self) -> Tensor:
+        """Its state, a key on the CPU."""
+        if self._state is None:
+            self._state = key(self._seed, device="cpu")
+        return self._state
+
+    def set(self, value: Tensor) -> None:
+        """Go on from another state."""
+        self._state = value.detach()
 
     def seed(self, seed: int) -> None:
         """Start again from this seed."""
         state = key(seed, device="cpu")
-        with self._lock:
-            self._state = state
+        with self.lock:
+            write_cell(self, state)
 
     def next_key(self) -> Tensor:
         """A key that was not given out before, on the CPU."""
-        with self._lock:
-            if self._state is None:
-                self._state = key(self._seed, device="cpu")
-            pair = split(self._state)
-            self._state = pair[0]
+        with self.lock:
+            pair = split(read_cell(self))
+            write_cell(self, pair[0])
             return pair[1]
 
 
 _generator = Generator()
+CELLS.append(_generator)
 
 
 def seed(seed: int) -> None:

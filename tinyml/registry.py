@@ -53,9 +53,12 @@ class Device(Protocol):
     def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
         """The same memory, `offset` elements further on."""
 
-    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec],
-                op: str) -> Callable[..., Any]:
-        """A function from input buffers and numbers to output buffers that runs the nest."""
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+                into: bool = False) -> Callable[..., Any]:
+        """A function from input buffers and numbers to output buffers that runs the nest.
+
+        With `into`, it takes the output buffers after the inputs and gives nothing.
+        """
 
     def supports(self, dtype: Any) -> bool:
         """Whether tensors of this type may live here."""

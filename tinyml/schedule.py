@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tinyml.lower import NotOneNest
-from tinyml.nest import ZERO, Monoid, Nest
+from tinyml.nest import Monoid, Nest
+from tinyml.space import LOOPS, Space
 from tinyml.spec import Spec, dense_strides
 
 UNROLL = (32, 16, 8)  # lanes tried over a parallel axis: vectors of 8 or 16 floats
 INTENSITY = 8  # points of the nest per element of an argument before packing it pays
-NAMELESS = ("reduce", "item", "const", "axis")  # written where they are used, or as states
+NAMELESS = (*LOOPS, "item", "const", "axis")  # written where they are used, or as states
 LONG = 32  # a reduction shorter than this keeps one partial state
 
 
@@ -25,6 +26,7 @@ class Loop(NamedTuple):
     axis: str
     body: list[Statement]
     lanes: int
+    reverse: bool = False
 
 
 class Step(NamedTuple):
@@ -38,137 +40,21 @@ class Step(NamedTuple):
 Statement = Loop | Step
 
 
-class Program:
-    """A scheduled nest.
+class Program(Space):
+    """A scheduled nest: a space, and what is done at each of its points.
 
-    code, free, sizes   the nest after axes were merged
-    strides             per argument, per dimension, in elements; 0 means the index is not used
-    par                 axes that run in parallel, the innermost last
     lane                the innermost parallel axis, if `lanes` > 1 of its points run together
     body                the statements at one parallel point
     """
 
     def __init__(self, nest: Nest, strides: Sequence[Sequence[int]]) -> None:
-        self.nest = nest
-        self.code = list(nest.code)
-        self.sizes = dict(nest.axes)
-        self.strides = [list(s) for s in strides]
-        self.ids = {i.data: k for k, i in enumerate(self.code) if i.kind == "axis"}
-        self._merge_axes()
-        self.free = self._free_axes()
-        self.steps = {i.data[0]: k for k, i in enumerate(self.code) if i.kind == "step"}
-        self.par = self._parallel()
+        super().__init__(nest, strides)
         self.lane: str | None = None
         self.lanes = 1
         self.partial: dict[int, int] = {}  # partial states of reductions that keep several
         self.body: list[Statement] = []
         self.checks = any(i.kind == "check" for i in self.code)
-
-    # ---- one axis out of two
-
-    def _accesses(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        """(id, argument, index ids) of every load and store."""
-        found = []
-        for k, instr in enumerate(self.code):
-            if instr.kind == "load":
-                found.append((k, instr.data[0], instr.args[: instr.data[1]]))
-            elif instr.kind == "store":
-                found.append((k, instr.data[0], instr.args[1:]))
-        return found
-
-    def _merge_axes(self) -> None:
-        """Join neighbouring axes that every access walks as one."""
-        computed = {
-            a for i in self.code if i.kind not in ("load", "store")
-            for a in i.args
-        } | {
-            a for i in self.code if i.kind == "load" for a in i.args[i.data[1]:]
-        } | {i.args[0] for i in self.code if i.kind == "store"}
-        plain = [name for name, k in self.ids.items() if k not in computed]
-        merged = True
-        while merged:
-            merged = any(
-                self._merge(first, second) for first in plain for second in plain
-                if first != second and first in self.sizes and second in self.sizes
-            )
-
-    def _merge(self, first: str, second: str) -> bool:
-        outer, inner = self.ids[first], self.ids[second]
-        size = self.sizes[second]
-        touched = []
-        for k, arg, index in self._accesses():
-            at_outer = [d for d, i in enumerate(index) if i == outer]
-            at_inner = [d for d, i in enumerate(index) if i == inner]
-            if len(at_outer) != len(at_inner) or len(at_outer) > 1:
-                return False
-            if at_outer:
-                if self.strides[arg][at_outer[0]] != size * self.strides[arg][at_inner[0]]:
-                    return False
-                touched.append((k, at_outer[0]))
-        reductions = [i.data[1] for i in self.code if i.kind == "reduce"]
-        for axes in reductions:
-            if (first in axes) != (second in axes):
-                return False
-            if first in axes and axes.index(first) + 1 != axes.index(second):
-                return False
-        for k, d in touched:
-            instr = self.code[k]
-            position = d + (1 if instr.kind == "store" else 0)
-            args = (*instr.args[:position], ZERO, *instr.args[position + 1:])
-            self.code[k] = instr._replace(args=args)
-        for k, instr in enumerate(self.code):
-            if instr.kind == "reduce":
-                monoid, axes, init = instr.data
-                axes = tuple([a for a in axes if a != first])
-                self.code[k] = instr._replace(data=(monoid, axes, init))
-        self.sizes[second] *= self.sizes.pop(first)
-        return True
-
-    # ---- free axes, parallel axes
-
-    def _free_axes(self) -> list[frozenset[str]]:
-        free: list[frozenset[str]] = []
-        for _k, instr in enumerate(self.code):
-            own: frozenset[str] = frozenset()
-            for a in instr.args:
-                own |= free[a]
-            if instr.kind == "axis":
-                own = frozenset((instr.data,)) if instr.data in self.sizes else frozenset()
-            elif instr.kind == "reduce":
-                own -= set(instr.data[1])
-            elif instr.kind == "state":
-                reduction, _, role = instr.data
-                own = free[reduction]
-                if role == 0:
-                    own |= set(self.code[reduction].data[1])
-            elif instr.kind == "item":
-                own = free[instr.args[0]]
-            elif instr.kind == "step":
-                own = free[instr.data[0]] | set(self.code[instr.data[0]].data[1])
-            free.append(own)
-        return free
-
-    def _parallel(self) -> list[str]:
-        """Axes that every store walks plainly and that no needed reduction is independent of."""
-        names = list(self.sizes)
-        for instr in self.code:
-            if instr.kind == "store":
-                plain = {i.data for i in (self.code[a] for a in instr.args[1:]) if i.kind == "axis"}
-                names = [a for a in names if a in plain]
-        for k, instr in enumerate(self.code):
-            if instr.kind == "reduce":
-                inside = self.free[k] | set(instr.data[1])
-                if not any(self.free[k] & set(self.code[o].data[1])
-                           for o in self.steps if o != k):
-                    names = [a for a in names if a in inside]
-        order = {a: d for d, a in enumerate(self._store_order())}
-        return sorted(names, key=lambda a: order.get(a, -1))
-
-    def _store_order(self) -> list[str]:
-        for instr in self.code:
-            if instr.kind == "store":
-                return [self.code[a].data for a in instr.args[1:] if self.code[a].kind == "axis"]
-        return []
+        self.scanned = any(i.kind == "running" for i in self.code)
 
     # ---- the tree
 
@@ -186,19 +72,21 @@ class Program:
         """Statements at one point of the axes in `opened`, leaving `effects` done."""
         here: set[int] = set()
         needs: dict[int, set[int]] = {}
+        scans: dict[int, set[int]] = {}
         pending = list(effects)
         effects = []
         while pending:
             effect = pending.pop(0)
             effects.append(effect)
-            needs[effect] = self._needs(effect, opened, known)
+            scans[effect] = self._scans(effect, opened, known)
+            needs[effect] = self._needs(effect, opened, known) | scans[effect]
             for value in sorted(needs[effect]):
-                if self.code[value].kind == "reduce":
+                if self.code[value].kind in LOOPS:
                     step = self.steps[value]
                     if step not in needs and step not in pending and value not in here:
                         pending.append(step)
             here |= needs[effect]
-        stage = self._stages(here, effects, needs)
+        stage = self._stages(here, effects, needs, scans)
         order = sorted(effects)
         statements: list[Statement] = []
         last = max([stage[e] for e in effects], default=0)
@@ -208,15 +96,43 @@ class Program:
                 if stage[v] == level and self.code[v].kind not in NAMELESS
             ]
             statements += self._effects(
-                [e for e in order if stage[e] == level], opened, known | here
+                [e for e in order if stage[e] == level], opened, known | here, scans
             )
         return statements
+
+    def _scans(self, effect: int, opened: frozenset[str], known: frozenset[int]) -> set[int]:
+        """Scans whose running state `effect` reads, so that it runs in their loop, begun here."""
+        found: set[int] = set()
+        seen: set[int] = set()
+        work = list(self.code[effect].args) if self.scanned else []
+        while work:
+            value = work.pop()
+            instr = self.code[value]
+            if value in seen or instr.kind == "item":
+                continue
+            seen.add(value)
+            if instr.kind != "state":
+                work.extend(instr.args)
+                continue
+            scan = instr.data[0]
+            if self.code[scan].kind != "running" or scan in known or scan in found:
+                continue
+            if self.free[scan] <= opened:
+                if set(self.code[scan].data[1]) & opened:
+                    raise NotOneNest  # its axis is walked already, around an axis of its state
+                found.add(scan)
+            work.extend(self.code[self.steps[scan]].args)
+        if self.code[effect].kind == "step":
+            found.discard(self.code[effect].data[0])
+        return found
 
     def _needs(self, effect: int, opened: frozenset[str], known: frozenset[int]) -> set[int]:
         """Values that `effect` uses, directly or inside its loops, computable at `opened`."""
         found: set[int] = set()
         seen: set[int] = set()
         work = list(self.code[effect].args)
+        if self.code[effect].kind == "step":
+            work.extend(self.code[self.code[effect].data[0]].data[2])  # where the state begins
         while work:
             value = work.pop()
             if value in seen or value in known:
@@ -235,8 +151,22 @@ class Program:
             found.discard(self.code[effect].data[0])
         return found
 
-    def _stages(self, here: set[int], effects: list[int],
-                needs: dict[int, set[int]]) -> dict[int, int]:
+    def _stages(self, here: set[int], effects: list[int], needs: dict[int, set[int]],
+                scans: dict[int, set[int]]) -> dict[int, int]:
+        """Passes in which a scan and all that reads its running state are in the same one."""
+        pairs = [(e, self.steps[scan]) for e in effects for scan in scans[e]]
+        least: dict[int, int] = {}
+        for _ in range(len(here) + len(effects) + 1):
+            stage = self._passes(here, effects, needs, least)
+            apart = [pair for pair in pairs if stage[pair[0]] != stage[pair[1]]]
+            if not apart:
+                return stage
+            for pair in apart:
+                least.update(dict.fromkeys(pair, max(stage[e] for e in pair)))
+        raise NotOneNest  # a scan's loop needs what comes out at the end of that loop
+
+    def _passes(self, here: set[int], effects: list[int], needs: dict[int, set[int]],
+                least: dict[int, int]) -> dict[int, int]:
         """The pass of each value and effect: one more than the deepest reduction it needs."""
         stage: dict[int, int] = {}
         written: dict[int, int] = {}
@@ -244,6 +174,7 @@ class Program:
             instr = self.code[k]
             if k in needs:
                 stage[k] = max([stage.get(v, 0) for v in needs[k]], default=0)
+                stage[k] = max(stage[k], least.get(k, 0))
                 if instr.kind == "store":
                     arg = instr.data[0]
                     stage[k] = max(stage[k], written.get(arg, -1) + 1)
@@ -254,13 +185,13 @@ class Program:
                 stage[k] = max([stage.get(v, 0) for v in instr.args], default=0)
         return stage
 
-    def _effects(self, effects: list[int], opened: frozenset[str],
-                 known: frozenset[int]) -> list[Statement]:
+    def _effects(self, effects: list[int], opened: frozenset[str], known: frozenset[int],
+                 scans: dict[int, set[int]]) -> list[Statement]:
         """Loops and direct steps for effects of one pass; equal first axes share a loop."""
         groups: dict[str, list[int]] = {}
         direct: list[int] = []
         for effect in effects:
-            rest = self._remaining(effect, opened)
+            rest = self._remaining(effect, opened, scans[effect])
             if rest:
                 groups.setdefault(rest[0], []).append(effect)
             else:
@@ -280,7 +211,7 @@ class Program:
             innermost = all(len(self._remaining(e, opened)) == 1 for e in group)
             lanes = self._lanes(group) if innermost else 1
             inner = self._block(opened | {axis}, known, group)
-            statements.append(Loop(axis, inner, lanes))
+            statements.append(Loop(axis, inner, lanes, self._reversed(group, axis)))
             for effect in group:
                 reduction = self._opens(effect, opened)
                 if reduction is not None and self.partial.get(reduction, 1) > 1:
@@ -289,7 +220,16 @@ class Program:
 
     def _lanes(self, group: list[int]) -> int:
         """The partial states that the effects of an innermost loop keep: all the same number."""
-        return self.partial.get(self.code[group[0]].data[0], 1) if group else 1
+        first = self.code[group[0]]
+        return self.partial.get(first.data[0], 1) if first.kind == "step" else 1
+
+    def _reversed(self, group: list[int], axis: str) -> bool:
+        """Whether a loop runs backwards: a matter of the scans in it, which must agree."""
+        loops = [self.code[self.code[e].data[0]] for e in group if self.code[e].kind == "step"]
+        ways = {i.data[3] for i in loops if i.kind == "running" and axis in i.data[1]}
+        if len(ways) > 1:
+            raise NotOneNest
+        return True in ways
 
     def _opens(self, effect: int, opened: frozenset[str]) -> int | None:
         """The reduction whose state begins where `effect` stands, if it does."""
@@ -300,13 +240,22 @@ class Program:
         axes = set(self.code[reduction].data[1])
         return reduction if not axes & opened else None
 
-    def _remaining(self, effect: int, opened: frozenset[str]) -> list[str]:
+    def _remaining(self, effect: int, opened: frozenset[str],
+                   scans: frozenset[int] | set[int] = frozenset()) -> list[str]:
+        """The loops still to open around an effect, that of the scans it reads first."""
+        first = {a for scan in scans for a in self.code[scan].data[1]}
+        if len(first) > 1:
+            raise NotOneNest
         instr = self.code[effect]
         if instr.kind == "step":
-            return [a for a in self.code[instr.data[0]].data[1] if a not in opened]
-        named = [self.code[a].data for a in instr.args[1:] if self.code[a].kind == "axis"]
-        rest = [a for a in named if a in self.free[effect] and a not in opened]
-        return rest + sorted(self.free[effect] - set(rest) - opened)
+            rest = [a for a in self.code[instr.data[0]].data[1] if a not in opened]
+        else:
+            named = [self.code[a].data for a in instr.args[1:] if self.code[a].kind == "axis"]
+            rest = [a for a in named if a in self.free[effect] and a not in opened]
+            rest += sorted(self.free[effect] - set(rest) - opened)
+        if not first <= set(rest):
+            raise NotOneNest
+        return sorted(rest, key=lambda a: a not in first)
 
     def _choose_partials(self, group: list[int], opened: frozenset[str]) -> None:
         """How many partial states reductions keep: a matter of monoids and lengths.
@@ -317,7 +266,7 @@ class Program:
         if self.lanes > 1 or not steps or len(steps) != len(group):
             return
         reductions = [self.code[e].data[0] for e in steps]
-        if any(r in self.partial or self._opens(e, opened) is None
+        if any(self.code[r].kind == "running" or r in self.partial or self._opens(e, opened) is None
                for r, e in zip(reductions, steps)):
             return
         axes = {self.code[r].data[1] for r in reductions}
@@ -379,7 +328,7 @@ def lane_axis(program: Program) -> tuple[str, list[tuple[int, int]]] | None:
     Along it every read inside the reduction is either the same for all lanes, or a plain index,
     whose dimension then must have stride 1: (argument, dimension) pairs that do not are listed.
     """
-    if not any(i.kind == "reduce" for i in program.code):
+    if not any(i.kind in LOOPS for i in program.code):
         return None
     work = points(program)
     best: tuple[int, str, list[tuple[int, int]]] | None = None

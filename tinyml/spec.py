@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tinyml.dims import Dim
 from tinyml.dtypes import DType
 from tinyml.errors import AllocationError, ArgumentTypeError, AxisError, ShapeError, expect
 
@@ -19,11 +20,12 @@ class Spec:
 
     `symbolic` marks the value of a graph under construction: it has no memory. The stride of an
     axis of size 1, and every stride of an empty tensor, is written as 0, so that layouts that
-    address the same elements are one.
+    address the same elements are one. `unknown` marks a shape with a size that depends on values
+    (a `tinyml.dims.Dim`); only symbolic specs and results of shape rules have one.
     """
 
     __slots__ = ("shape", "dtype", "device", "strides", "size", "ndim", "contiguous", "symbolic",
-                 "__weakref__")
+                 "unknown", "__weakref__")
 
     shape: tuple[int, ...]
     dtype: DType
@@ -33,6 +35,7 @@ class Spec:
     ndim: int
     contiguous: bool
     symbolic: bool
+    unknown: bool
 
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{', '.join(map(str, self.shape))}] {self.device}"
@@ -82,8 +85,9 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
     >>> make_spec((2, 1), float32, None) is make_spec((2, 1), float32, None, (1, 77))
     True
     """
-    size = element_count(shape, dtype.itemsize)
-    if strides is None:
+    unknown = not all(isinstance(n, int) for n in shape)
+    size = 0 if unknown else element_count(shape, dtype.itemsize)
+    if strides is None and not unknown:
         strides = dense_strides(shape)
         dense = True
     else:
@@ -102,12 +106,13 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
             spec.dtype = dtype
             spec.device = device
             spec.strides = strides
-            spec.size = size
+            spec.size = Dim.fresh(MAX_BYTES) if unknown else size  # type: ignore[assignment]
             spec.ndim = len(shape)
             spec.contiguous = dense or all(
                 n == 1 or s == d for n, s, d in zip(shape, strides, dense_strides(shape))
             )
             spec.symbolic = symbolic
+            spec.unknown = unknown
             _interned[key] = spec
     return spec
 

@@ -15,11 +15,12 @@ import tinyml.ops.elementwise as words
 import tinyml.ops.indexing as indexing
 import tinyml.ops.reduce as reduce
 import tinyml.ops.shape as shapes
-from tinyml.core import STATE, Data, Leaf, apply, make, named, upload
+from tinyml.builder import entered, refuse_leaked
+from tinyml.core import apply, named
 from tinyml.dtypes import DType
 from tinyml.errors import (
-    ArgumentError,
     ArgumentTypeError,
+    ConcretizationError,
     GradientError,
     SerializationError,
     TinyMLError,
@@ -28,7 +29,8 @@ from tinyml.errors import (
 from tinyml.op import find
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
-from tinyml.reverse import backward
+from tinyml.reverse import Handle, backward, register_hook
+from tinyml.values import STATE, Data, Leaf, Node, make
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, np.ndarray, np.generic)
@@ -135,7 +137,8 @@ class Tensor(Data):
 
     def detach(self) -> Tensor:
         """The same values without how they were made."""
-        return make(self.buf, self.spec)
+        own = entered(self)
+        return make(own.buf, own.spec)
 
     @named
     def backward(self, gradient: Tensor | None = None) -> None:
@@ -157,9 +160,28 @@ class Tensor(Data):
             if g is not None:
                 leaf.grad = g if leaf.grad is None else leaf.grad + g
 
+    def register_hook(self, f: Callable[[Tensor], Tensor | None]) -> Handle:
+        """Call `f` with the gradient of this tensor whenever a backward pass finds it.
+
+        What f returns, unless None, takes the gradient's place. `handle.remove()` ends it. Raises
+        GradientError where nothing was recorded for this tensor.
+
+        >>> import tinyml
+        >>> x = tinyml.tensor([1.0], requires_grad=True)
+        >>> handle = x.register_hook(lambda g: g * 10.0)
+        >>> x.sum().backward()
+        >>> x.grad.tolist()
+        [10.0]
+        """
+        return register_hook(self, f)
+
     def _replace(self, value: Tensor) -> None:
         """Give this object another content, of the same shape and type; a leaf stays a leaf."""
         expect(value.shape == self.shape and value.dtype is self.dtype, f"{self.spec}", value.spec)
+        builder = STATE.building
+        if builder is not None:
+            builder.may_replace(self)
+            value = builder.lift(value)
         if not isinstance(self.node, Leaf):
             self.node = value.node
         self.buf, self.spec = value.buf, value.spec
@@ -169,7 +191,9 @@ class Tensor(Data):
     def numpy(self) -> np.ndarray[Any, Any]:
         """Its values as a read-only NumPy array, without copying on the CPU."""
         if self.spec.symbolic:
-            raise ArgumentError("a value of a graph under construction has no content")
+            refuse_leaked(self)
+            raise ConcretizationError(f"{self.spec} is a value of a graph under construction: it "
+                                      "has no content yet")
         device: Any = self.spec.device
         array: np.ndarray[Any, Any] = device.download(self.buf, self.spec)
         return array
@@ -263,10 +287,8 @@ class Tensor(Data):
         target = find_device(device)
         if target is self.device:
             return self
-        if self.node is not None and STATE.recording:
-            raise GradientError("a recorded tensor does not move between devices",
-                                remedy=".detach() first, or move the inputs before recording")
-        return upload(self.numpy(), target)
+        moved: Tensor = apply(creation.TRANSFER, self, device=target.name)
+        return moved
 
     def astype(self, dtype: Any) -> Tensor:
         """This tensor in another data type; itself where it has it."""
@@ -411,7 +433,7 @@ class At:
         return self._tensor._indexed(indexing.setitem, self._index, value, True)
 
 
-def _leaves(node: core.Node) -> list[Leaf]:
+def _leaves(node: Node) -> list[Leaf]:
     """Every leaf that a node depends on, found iteratively."""
     found: list[Leaf] = []
     seen = {id(node)}

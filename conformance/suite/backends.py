@@ -40,6 +40,11 @@ class Backend(Protocol):
         """From a cotangent of the op's first output, those of its arguments number `wrt`."""
         ...
 
+    def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+                tangents: Sequence[Array]) -> Array:
+        """From tangents of the arguments number `wrt`, that of the op's first output."""
+        ...
+
 
 class NumPy:
     """The reference's own functions, run in the dtype of their arguments instead of the widest.
@@ -66,6 +71,11 @@ class NumPy:
     ) -> Pullback:
         """NumPy has no gradients."""
         raise NotImplementedError(f"numpy has no gradient of {op}")
+
+    def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+                tangents: Sequence[Array]) -> Array:
+        """NumPy has no gradients."""
+        raise NotImplementedError(f"numpy has no jvp of {op}")
 
 
 class TinyML:
@@ -100,15 +110,8 @@ class TinyML:
         """The vector-Jacobian product that tinyml records for this op."""
         from tinyml.autodiff import vjp
 
-        entered = [self._enter(x) for x in args]
-
-        def only_these(*variables: Any) -> Any:
-            full = list(entered)
-            for k, variable in zip(wrt, variables, strict=True):
-                full[k] = variable
-            return self._apply(op, full, attrs)[0]
-
-        y, pull = vjp(only_these, *[entered[k] for k in wrt])
+        only_these, entered = self._only(op, args, attrs, wrt)
+        y, pull = vjp(only_these, *entered)
         dtype = np.dtype(y.dtype.name)
 
         def back(g: Array) -> tuple[Array, ...]:
@@ -117,6 +120,28 @@ class TinyML:
             return tuple(np.asarray(x.numpy()) for x in results)
 
         return back
+
+    def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+                tangents: Sequence[Array]) -> Array:
+        """The Jacobian-vector product that tinyml makes of this op's rules."""
+        from tinyml.forward import jvp
+
+        only_these, entered = self._only(op, args, attrs, wrt)
+        _, tangent = jvp(only_these, entered, [self._enter(v) for v in tangents])
+        return np.asarray(tangent.numpy())
+
+    def _only(self, op: str, args: Sequence[Any], attrs: dict[str, Any],
+              wrt: Sequence[int]) -> tuple[Callable[..., Any], list[Any]]:
+        """The op's first output as a function of the arguments number `wrt`, and these."""
+        entered = [self._enter(x) for x in args]
+
+        def only_these(*variables: Any) -> Any:
+            full = list(entered)
+            for k, variable in zip(wrt, variables, strict=True):
+                full[k] = variable
+            return self._apply(op, full, attrs)[0]
+
+        return only_these, [entered[k] for k in wrt]
 
     def _apply(self, op: str, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
         from tinyml.core import apply

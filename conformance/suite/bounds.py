@@ -25,7 +25,8 @@ Array = npt.NDArray[Any]
 ZERO_HAS_NO_SIGN = frozenset(
     "maximum minimum max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
     "gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
-    "gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along unslice".split()
+    "gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along unslice cumsum cumprod "
+    "linear_scan".split()
 )
 
 
@@ -139,6 +140,11 @@ def _cross_entropy_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     return np.abs(g) / len(logits) * (1 + np.asarray(_softmax((logits,), {"axis": 1})))
 
 
+def _along(x: Array, *_: Array, axis: int, **__: Any) -> int:
+    # A term more than a running sum has: that with which it begins.
+    return int(x.shape[axis]) + 1
+
+
 def _updates(x: Array, indices: Array, updates: Array, **_: Any) -> int:
     return indices.size + 1
 
@@ -166,6 +172,10 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "sgd_step": lambda args, attrs: 2 * (np.abs(args[0]) + np.abs(args[1])),
     "sgd_momentum_step": lambda args, attrs: 4 * sum(np.abs(x) for x in args[:3]),
     "adamw_step": lambda args, attrs: 4 * (1 + sum(np.abs(x) for x in args[:4])),
+    "cumsum": _of_magnitudes("cumsum", _along),
+    "cumprod": _of_magnitudes("cumprod", _along),
+    # Two roundings a step.
+    "linear_scan": _of_magnitudes("linear_scan", lambda *args, **a: 2 * _along(*args, **a)),
     "put_along": _of_magnitudes("put_along", _updates),
     "scatter_add": _of_magnitudes("scatter_add", _updates),
     "matmul": _of_magnitudes("matmul", lambda x, y: x.shape[-1]),

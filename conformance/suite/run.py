@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.conformance.suite import errors, gradients, ops
+from tinyml.conformance.suite import errors, forward, gradients, ops
 from tinyml.conformance.suite.backends import Backend, open_backend
 from tinyml.conformance.suite.cases import Case, chosen, describe, op_cases
 from tinyml.conformance.suite.ops import Judgement
 
-SUITES = ("ops", "gradients")
+SUITES = ("ops", "gradients", "forward")
 DETAIL_LINES = 4
 STATUSES = ("passed", "failed", "unsupported", "skipped")
 
@@ -126,7 +126,7 @@ def run(
     backend: Backend | None = None,
     records: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Run the suite 'ops' or 'gradients' on tinyml's device, or on another backend.
+    """Run the suite 'ops', 'gradients' or 'forward' on tinyml's device, or on another backend.
 
     `only` chooses cases by the beginning of their name or a shell pattern; `json_path` is where
     the report is written; `records` are the ops, by default all of tinyml's. Raises ValueError for
@@ -149,13 +149,16 @@ def run(
 
 
 def all_ops() -> dict[str, Any]:
-    """Every record of tinyml: all rooms of `tinyml.ops` are entered, since some load late."""
+    """Every record of tinyml: all rooms of `tinyml.ops` are entered, since some load late.
+
+    Those that apply graphs (call, cond, ...) have no dtypes of their own, and are not among them.
+    """
     import tinyml.ops
     from tinyml.op import OPS
 
     for room in pkgutil.iter_modules(tinyml.ops.__path__):
         importlib.import_module(f"tinyml.ops.{room.name}")
-    return OPS
+    return {name: op for name, op in OPS.items() if op.dtypes}
 
 
 def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> list[Verdict]:
@@ -170,11 +173,13 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
         return [*_run_ops(op, backend, only), *_run_errors(op, backend, only)]
     if not gradients.differentiable(op):
         return []
-    cases = list(gradients.gradient_cases(op, dtypes))
-    if not cases:
+    forwards = suite == "forward"
+    cases = list((forward.forward_cases if forwards else gradients.gradient_cases)(op, dtypes))
+    judge = forward.judge if forwards else gradients.judge
+    if not cases and not forwards:
         return _missing(suite, op, only, "no sample is smooth, so no gradient is checked")
     return [
-        _verdict(suite, backend, case, partial(gradients.judge, backend, case))
+        _verdict(suite, backend, case, partial(judge, backend, case))
         for case in cases
         if chosen(case.name, only)
     ]

@@ -112,9 +112,12 @@ class CPU(Pooled):
 
     # ---- execution
 
-    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec],
-                op: str) -> Callable[..., Any]:
-        """A function from input buffers and numbers to output buffers that runs the nest."""
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+                into: bool = False) -> Callable[..., Any]:
+        """A function from input buffers and numbers to output buffers that runs the nest.
+
+        With `into`, it takes the output buffers after the inputs and gives nothing.
+        """
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
         program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
         packing = [
@@ -123,18 +126,25 @@ class CPU(Pooled):
             for copy in run_in_lanes(program, tensors)
         ]
         kernel = emit(program.build())
-        return self._bind(kernel, ins, outs, op, points(program), packing, nest.scalars)
+        return self._bind(kernel, ins, outs, op, points(program), packing, nest.scalars, into)
+
+    def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
+        """What `prepare` compiles: the sources that pack operands, then the nest's own."""
+        tensors = [spec for spec in ins if isinstance(spec, Spec)]
+        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        packing = [emit(copy.program).source for copy in run_in_lanes(program, tensors)]
+        return [*packing, emit(program.build()).source]
 
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str, work: int,
               packing: list[tuple[int, Callable[..., Any]]],
-              numbers: Sequence[DType] = ()) -> Callable[..., Any]:
+              numbers: Sequence[DType] = (), into: bool = False) -> Callable[..., Any]:
         if any(spec.size == 0 for spec in outs):
-            return self.nothing(outs)
+            return self.nothing(outs, into)
         address = load(kernel.source, kernel.types)
         small = function(address, kernel.types, False)
         large = function(address, kernel.types, True)
         metas = _ranges(kernel, work)
-        frees = [self.pool.free_list(spec.nbytes) for spec in outs]
+        frees = [] if into else [self.pool.free_list(spec.nbytes) for spec in outs]
         space: dict[str, Any] = {
             "Buffer": Buffer, "take": self.pool.take, "call": small, "metas": metas,
             "meta": metas[0].ctypes.data, "ranges": [m.ctypes.data for m in metas],
@@ -146,7 +156,7 @@ class CPU(Pooled):
         for k, (_, pack) in enumerate(packing):
             space[f"pack{k}"] = pack
         source = _binding(kernel, ins, outs, [arg for arg, _ in packing], len(metas) > 1,
-                          numbers)
+                          numbers, into)
         exec(_compiled(source), space)
         run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
         return run
@@ -190,12 +200,13 @@ def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
 
 
 def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: list[int],
-             many: bool, scalars: Sequence[DType]) -> str:
-    """The source of a function that allocates the outputs and calls the kernel."""
+             many: bool, scalars: Sequence[DType], into: bool) -> str:
+    """The source of a function that calls the kernel, on outputs of its own or on given ones."""
     names = [f"a{k}" for k in range(len(ins))]
+    results = [f"o{k}" for k in range(len(outs))]
     tensors = [n for n, spec in zip(names, ins) if isinstance(spec, Spec)]
     numbers = [n for n, spec in zip(names, ins) if not isinstance(spec, Spec)]
-    lines = [f"def run({', '.join(names)}):"]
+    lines = [f"def run({', '.join([*names, *results] if into else names)}):"]
     kinds = [value.kind for value in ins if isinstance(value, Scalar)]
     for name, kind, dtype in zip(numbers, kinds, scalars):
         if dtype.kind == "bool":
@@ -205,13 +216,13 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
             lines.append(f"    if not {low} <= {name} <= {high}: refuse_scalar({name})")
         elif kind is int:
             lines.append(f"    if not -{LIMIT} < {name} < {LIMIT}: refuse_scalar({name})")
-    for k in range(len(outs)):
+    for k in range(0 if into else len(outs)):
         lines += ["    try:", f"        block = free{k}.pop()", "    except IndexError:",
                   f"        block = take(size{k})", f"    o{k} = Buffer(block, free{k})"]
     for k, arg in enumerate(packed):
         lines.append(f"    q{k} = pack{k}({tensors[arg]})")
         tensors[arg] = f"q{k}"
-    values = [f"{t}.ptr" for t in tensors] + [f"o{k}.ptr" for k in range(len(outs))] + numbers
+    values = [f"{t}.ptr" for t in (*tensors, *results)] + numbers
     if kernel.checks:
         lines.append("    status = status_for()")
         values.insert(0, "status.ctypes.data")
@@ -220,8 +231,8 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
     lines.append(f"    {start}, {arguments})")
     if kernel.checks:
         lines.append("    if status[2]: refuse(status, op)")
-    results = ", ".join(f"o{k}" for k in range(len(outs)))
-    lines.append(f"    return {results}")
+    if not into:
+        lines.append(f"    return {', '.join(results)}")
     return "\n".join(lines) + "\n"
 
 
@@ -246,3 +257,6 @@ def _refuse_scalar(value: int) -> None:
 def open_device(number: int) -> CPU:
     """The one CPU."""
     return CPU()
+
+
+import tinyml.kernels.cpu.sorting  # noqa: E402, F401

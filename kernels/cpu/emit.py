@@ -10,8 +10,9 @@ import struct
 from typing import Any, NamedTuple
 
 from tinyml.dtypes import DType, integer_range
-from tinyml.emitter import Emitter, Words
-from tinyml.schedule import Loop, Program
+from tinyml.emitter import Words
+from tinyml.kernels.cpu.lanes import InLanes
+from tinyml.schedule import Loop, Program, Statement, Step
 
 SHORT = {
     "bool": "b1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
@@ -36,16 +37,16 @@ WORDS: Words = {
         "uint": "{t}(1) if {0} > 0 else {t}(0)",
         "int": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {t}(0)",
     },
-    "exp": "math.exp({0})",
-    "log": "math.log({0})",
-    "sqrt": "math.sqrt({0})",
-    "sin": "math.sin({0})",
-    "cos": "math.cos({0})",
-    "tanh": "math.tanh({0})",
-    "erf": "math.erf({0})",
-    "erfc": "math.erfc({0})",
+    "exp": "exp_{t}({0})",
+    "log": "log_{t}({0})",
+    "sqrt": "sqrt({0})",
+    "sin": "sin_{t}({0})",
+    "cos": "cos_{t}({0})",
+    "tanh": "tanh_{t}({0})",
+    "erf": "erf_{t}({0})",
+    "erfc": "erfc_{t}({0})",
     "floor": {"float": "np.floor({0})", "int": "{0}"},
-    "pow": "{0} ** {1}",
+    "pow": "pow_{t}({0}, {1})",
     "maximum": {
         "float": "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
         "int": "{0} if {0} >= {1} else {1}",
@@ -94,7 +95,7 @@ class Kernel(NamedTuple):
     checks: bool
 
 
-class Numba(Emitter):
+class Numba(InLanes):
     """Python source that Numba compiles."""
 
     language = "Numba"
@@ -171,13 +172,29 @@ class Numba(Emitter):
         extent = 1
         for axis in outer:
             extent *= program.sizes[axis]
-        if inner is not None and program.lane is None and not outer:
+        if inner is None and not outer:
+            self.body(program.body)
+        elif inner is not None and program.lane is None and not outer:
             extent = program.sizes[inner]
-            self.loop(inner, "lo", "hi", 1, program.body)
+            self.loop(inner, "lo", "hi", 1, self._ahead(inner))
         else:
             self._outer(outer)
             self._inner(inner)
         return self._wrap(extent)
+
+    def _ahead(self, inner: str) -> list[Statement]:
+        """Write what is the same all along the inner axis; what is left for its loop.
+
+        LLVM would do so too, and make two loops of each choice in it, and two of each of those.
+        """
+        rest: list[Statement] = []
+        for statement in self.program.body:
+            if (isinstance(statement, Step) and statement.kind == "value"
+                    and inner not in self.program.free[statement.id]):
+                self.body([statement])
+            else:
+                rest.append(statement)
+        return rest
 
     def _outer(self, outer: list[str]) -> None:
         """A loop over the range, and the parallel axes that its points stand for."""
@@ -197,7 +214,7 @@ class Numba(Emitter):
         if inner is None:
             self.body(program.body)
         elif program.lane is None:
-            self.loop(inner, "0", self.size(inner), 1, program.body)
+            self.loop(inner, "0", self.size(inner), 1, self._ahead(inner))
         else:
             self.lanes(inner, program.lanes, program.body)
 

@@ -22,6 +22,9 @@ ALLOWED = frozenset(
     for suffix in ("", "f")
 ) | {"memcpy", "memset", "memmove"}
 
+# The modules that say what a source's names mean and how it is compiled.
+MODULES = ("doubles", "functions", "objectcode", "vocabulary")
+
 _lock = threading.RLock()
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}
 _engine: Any = None
@@ -50,8 +53,15 @@ def _linker() -> Any:
 _salt_text = ""
 
 
+def _texts() -> str:
+    """A digest of the modules whose text goes into object code, read without importing them."""
+    package = __name__.rpartition(".")[0]
+    found: list[Any] = [importlib.util.find_spec(f"{package}.{name}") for name in MODULES]
+    return key(*[spec.loader.get_data(spec.origin).hex() for spec in found])
+
+
 def _salt() -> str:
-    """What object code depends on beside its source: versions and the processor."""
+    """What object code depends on beside its source: modules, versions and the processor."""
     global _salt_text
     if not _salt_text:
         llvm = _llvm()
@@ -64,7 +74,7 @@ def _salt() -> str:
         features = llvm.get_host_cpu_features().flatten()
         found = importlib.util.find_spec("numba")
         origin = found.origin if found and found.origin else ""
-        _salt_text = "|".join([*versions, origin, llvm.get_host_cpu_name(), features])
+        _salt_text = "|".join([*versions, origin, llvm.get_host_cpu_name(), features, _texts()])
     return _salt_text
 
 
@@ -109,14 +119,15 @@ def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
     """Compile with Numba: (symbol, object code). BuildError names what is wrong."""
     import numba
 
-    from tinyml.kernels.cpu import vocabulary
+    from tinyml.kernels.cpu import functions, vocabulary
 
     signature = numba.types.void(*[vocabulary.numba_type(t) for t in types])
-    space = dict(vocabulary.NAMES)
+    space = {**vocabulary.NAMES, **functions.FUNCTIONS}
     try:
         name = symbol_name(source, types)
         unique = source.replace("def k(", f"def {name}(", 1)
         exec(compile(unique, "<tinyml kernel>", "exec"), space)
+        vocabulary.compile_called(source, functions.FUNCTIONS)
         with vocabulary.superword_vectorisation():
             compiled: Any = numba.cfunc(signature, error_model="numpy")(space[name])
         library = compiled._library

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,111 @@ def _fma() -> Any:
     return fma
 
 
+def _bits() -> Any:
+    """The bits of a float as an integer of its width, or of an integer as a float."""
+    from numba import types
+    from numba.extending import intrinsic
+
+    pairs = ((types.float32, types.int32), (types.float64, types.int64))
+    other = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
+
+    @intrinsic
+    def bits(context: Any, x: Any) -> Any:
+        result = other[x]
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(result))
+
+        return result(x), generate
+
+    return bits
+
+
+def _select() -> Any:
+    """x where the condition holds, else y, both computed: a conditional expression may branch."""
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def select(context: Any, condition: Any, x: Any, y: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.select(*args)
+
+        return x(condition, x, x), generate
+
+    return select
+
+
+def _sqrt() -> Any:
+    """The correctly rounded square root, one instruction: NaN below 0, without a look at errno."""
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def sqrt(context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = args[0].type
+            return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [kind]), args)
+
+        return x(x), generate
+
+    return sqrt
+
+
+def _array() -> Any:
+    """A few numbers of one type on the stack: array(f32(0), 64) has room for 64 float32."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    unliteral: Any = types.unliteral
+    pointer: Any = types.CPointer
+    allocate: Any = cgutils.alloca_once
+
+    @intrinsic(prefer_literal=True)
+    def array(context: Any, like: Any, count: Any) -> Any:
+        plain = unliteral(like)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            item = context.get_value_type(plain)
+            room = allocate(builder, ir.ArrayType(item, count.literal_value))
+            room.align = 64
+            return builder.bitcast(room, item.as_pointer())
+
+        return pointer(plain)(like, count), generate
+
+    return array
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that kernels may call, made part of their loops."""
+    from numba import njit
+
+    made: Callable[..., Any] = njit(error_model="numpy", forceinline=True)(function)
+    return made
+
+
+def compile_called(source: str, functions: dict[str, Any]) -> None:
+    """Compile the inlined functions that a source calls; without superword_vectorisation.
+
+    Vectors of two that LLVM finds inside one call would keep the loop around it from being one.
+    """
+    for name in set(re.findall(r"\b\w+(?=\()", source)) & functions.keys():
+        function = functions[name]
+        dtype = numba_type({"f32": "float32", "f64": "float64"}[name.rpartition("_")[2]])
+        function.compile((dtype,) * function.py_func.__code__.co_argcount)
+
+
+def libm(name: str) -> Callable[..., Any]:
+    """A function of the C library, one element at a time."""
+    function = getattr(math, name)
+    return inlined((lambda x, y: function(x, y)) if name == "pow" else lambda x: function(x))
+
+
+fma: Any = _fma()
+bits: Any = _bits()
+select: Any = _select()
+
+
 @contextlib.contextmanager
 def superword_vectorisation() -> Iterator[None]:
     """LLVM's SLP pass on for one compilation: it turns unrolled lanes into vectors."""
@@ -58,7 +164,10 @@ NAMES: dict[str, Any] = {
     "np": np,
     "inf": math.inf,
     "nan": math.nan,
-    "fma": _fma(),
+    "fma": fma,
+    "select": select,
+    "array": _array(),
+    "sqrt": _sqrt(),
     "b1": np.bool_,
     "i8": np.int8,
     "i16": np.int16,

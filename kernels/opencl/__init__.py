@@ -220,22 +220,25 @@ class OpenCL(Pooled):
 
     # ---- execution
 
-    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec],
-                op: str) -> Callable[..., Any]:
-        """A function from input buffers and numbers to output buffers that runs the nest."""
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+                into: bool = False) -> Callable[..., Any]:
+        """A function from input buffers and numbers to output buffers that runs the nest.
+
+        With `into`, it takes the output buffers after the inputs and gives nothing.
+        """
         self._here()
         for instr in nest.code:
             if not self.supports(instr.dtype):
                 raise DTypeError(f"device {self.name} has no {instr.dtype.name}",
                                  remedy="float32, or device='cpu'")
         if any(spec.size == 0 for spec in outs):
-            return self.nothing(outs)
+            return self.nothing(outs, into)
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
         program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
         # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
         copies = run_in_lanes(program, tensors) if self._is_cpu else []
         with self._lock:
-            run = self._bind(emit(program.build()), ins, outs, op, nest.scalars)
+            run = self._bind(emit(program.build()), ins, outs, op, nest.scalars, into)
             if not copies:
                 return run
             packers = [
@@ -253,8 +256,15 @@ class OpenCL(Pooled):
 
         return packed
 
+    def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
+        """What `prepare` builds: the sources that pack operands, then the nest's own."""
+        tensors = [spec for spec in ins if isinstance(spec, Spec)]
+        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        copies = run_in_lanes(program, tensors) if self._is_cpu else []
+        return [*[emit(copy.program).source for copy in copies], emit(program.build()).source]
+
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str,
-              numbers: Sequence[DType]) -> Callable[..., Any]:
+              numbers: Sequence[DType], into: bool = False) -> Callable[..., Any]:
         compiled = self._kernel(kernel.source)
         meta = self._upload(np.array([kernel.extent, *kernel.meta], np.int64))
         head: list[Any] = [meta.ptr]
@@ -271,11 +281,11 @@ class OpenCL(Pooled):
         local = (GROUP,)
         enqueue, queue, lock = self.cl.enqueue_nd_range_kernel, self._queue, self._lock
         empty, here = self.pool.empty, self._here
-        single = len(outs) == 1
+        single, count = len(outs) == 1, len(ins)
 
         def run(*values: Any) -> Any:
             here()
-            results = [empty(size) for size in sizes]
+            results = list(values[count:]) if into else [empty(size) for size in sizes]
             arguments = list(head)
             scalars = []
             for value, tensor in zip(values, is_tensor):
@@ -284,7 +294,7 @@ class OpenCL(Pooled):
                 else:
                     scalars.append(value)
             for result in results:
-                arguments += (result.ptr, _NO_OFFSET)
+                arguments += (result.ptr, np.int64(result.offset) if into else _NO_OFFSET)
             arguments += [convert(value) for convert, value in zip(converters, scalars)]
             with lock:
                 for place, argument in enumerate(arguments):
@@ -293,6 +303,8 @@ class OpenCL(Pooled):
                 if kernel.checks:
                     self._unread = True
             _ = meta  # the run-time integers live as long as the plan
+            if into:
+                return None
             return results[0] if single else tuple(results)
 
         return run

@@ -154,7 +154,8 @@ class OpenCLC(Emitter):
 
     def open_loop(self, axis: str, start: str, stop: str, step: int) -> str:
         """A for statement."""
-        return f"for (long {axis} = {start}; {axis} < {stop}; {axis} += {step}) {{"
+        before = "<" if step > 0 else ">"
+        return f"for (long {axis} = {start}; {axis} {before} {stop}; {axis} += {step}) {{"
 
     def close_loop(self) -> str | None:
         """A brace."""

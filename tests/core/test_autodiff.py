@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml.core import Node, apply
+import tinyml.reverse
+from tinyml.core import apply
 from tinyml.errors import ArgumentTypeError, GradientError, ShapeError
 from tinyml.op import OPS, Op
+from tinyml.values import Node
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
@@ -481,6 +483,69 @@ def test_a_deep_second_order() -> None:
         return y * y
 
     assert grad(grad(f))(tinyml.tensor(3.0)).item() == 2.0
+
+
+def test_a_second_order_of_100000_ops() -> None:
+    """Forward, backward recorded, backward of that; and both graphs are dropped by counting."""
+
+    def f(x: Tensor) -> Tensor:
+        y = x
+        for _ in range(DEEP):
+            y = y * 1.0
+        return y * y
+
+    with no_collector():
+        assert grad(grad(f))(tinyml.tensor(3.0)).item() == 2.0
+        assert gc.collect() < 50
+
+
+def test_the_second_order_makes_nodes_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nodes(length: int) -> int:
+        def f(x: Tensor) -> Tensor:
+            y = x
+            for _ in range(length):
+                y = y * x
+            return y
+
+        with counted(monkeypatch) as made:
+            grad(grad(f))(wide(1.0).sum())
+        return len(made)
+
+    nodes(10)
+    first, second, third = (nodes(n) for n in (100, 200, 400))
+    assert second - first == 100 * (third - second) // 200 > 0
+
+
+def test_an_inner_gradient_does_not_walk_the_outer_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It closes over a value with a long history, which is older than what it asks for."""
+    x = y = tinyml.tensor(1.0, requires_grad=True)
+    for _ in range(1000):
+        y = y * 1.0
+    seen: list[int] = []
+    towards = tinyml.reverse._towards
+
+    def counting(*args: Any) -> Any:
+        order, leads = towards(*args)
+        seen.append(len(leads))
+        return order, leads
+
+    monkeypatch.setattr(tinyml.reverse, "_towards", counting)
+    slope = grad(lambda z: z * z * y)(tinyml.tensor(3.0))
+    assert seen == [max(seen)] and seen[0] < 10
+    slope.backward()
+    assert x.grad is not None and x.grad.item() == 6.0 and seen[1] > 1000
+
+
+def test_derivatives_in_threads() -> None:
+    """Each thread has its own depth and recording; eras are common to all."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(k: int) -> list[float]:
+        x = tinyml.tensor(float(k))
+        return [grad(grad(grad(lambda x: x * x * x * k)))(x).item() for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(8))) == [[6.0 * k] * 20 for k in range(8)]
 
 
 def test_no_reference_cycles(device: str) -> None:

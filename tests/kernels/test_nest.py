@@ -268,7 +268,9 @@ def test_a_random_graph_with_reductions_is_right(graph: Any, device: str) -> Non
 
 # ---- bodies of the table
 
-COMPOSITES = tuple(name for name, op in OPS.items() if op.body is not None and op.samples)
+# The body of a sort is a network of many launches.
+COMPOSITES = tuple(name for name, op in OPS.items()
+                   if op.body is not None and op.samples and name != "sort")
 
 
 @pytest.mark.parametrize("name", COMPOSITES)

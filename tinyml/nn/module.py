@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyml import tree
-from tinyml.core import Leaf
-from tinyml.errors import ArgumentError, DTypeError, TinyMLError
+from tinyml.errors import ArgumentError, DTypeError, ReadOnlyError, TinyMLError
 from tinyml.ops.creation import asarray
 from tinyml.tensor import Tensor
+from tinyml.values import STATE, Leaf
 
 # Attributes that belong to the mechanism: the mode, and which attributes are children of a module
 # that was put together from other leaves than tensors.
-_MODE, _CHILDREN = "training", "_children"
+_MODE, _CHILDREN, _BORN = "training", "_children", "_born"
 
 
 class Module:
@@ -38,6 +38,23 @@ class Module:
     """
 
     training: bool = True
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """A module, which knows the graph under construction that it is born in."""
+        module = super().__new__(cls)
+        if STATE.building is not None:
+            vars(module)[_BORN] = STATE.building.scope
+        return module
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        builder = STATE.building
+        if builder is not None and vars(self).get(_BORN) is not builder.scope:
+            raise ReadOnlyError(
+                f"{type(self).__name__}.{name} of the outside would be changed while a graph is "
+                "built, once and not at each run",
+                remedy="pass the module as an argument: what changes in it is written back",
+            )
+        super().__setattr__(name, value)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -85,6 +102,25 @@ class Module:
         """The tensors that require gradients, each once."""
         for _, value in self.named_parameters():
             yield value
+
+    def accumulate_grad(self, gradient: Module) -> None:
+        """Add a gradient in this module, as `value_and_grad` gives it, to `grad` of the parameters.
+
+        A tensor that stands in two places gets the sum. Raises ArgumentError for another structure.
+
+        >>> import tinyml
+        >>> layer = tinyml.nn.Linear(2, 1)
+        >>> layer.accumulate_grad(tinyml.grad(lambda m: m.bias.sum())(layer))
+        >>> layer.bias.grad.tolist()
+        [1.0]
+        """
+        mine, theirs = list(_tensors("", self)), list(_tensors("", gradient))
+        if [(name, x.shape) for name, x in mine] != [(name, g.shape) for name, g in theirs]:
+            raise ArgumentError(f"a gradient in another structure than this {type(self).__name__}",
+                                remedy="tinyml.grad(f)(module) of this very module")
+        for (_, value), (_, g) in zip(mine, theirs):
+            if value.requires_grad:
+                value.grad = g.detach() if value.grad is None else value.grad + g.detach()
 
     # ---- state
 
@@ -182,7 +218,7 @@ def _moved(value: Tensor, device: Any, dtype: Any) -> Tensor:
 
 def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
     for name, value in vars(module).items():
-        if name not in (_MODE, _CHILDREN):
+        if name not in (_MODE, _CHILDREN, _BORN):
             yield name, value
 
 

@@ -8,15 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.core as core
-from tinyml.core import Data, Leaf, apply, make, named, op_array, upload
+from tinyml.core import apply, named, op_array, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
-from tinyml.op import find
+from tinyml.op import Op, define, find
 from tinyml.registry import device as find_device
 from tinyml.spec import as_shape, as_size, element_count, make_spec
+from tinyml.values import Data, Leaf, make
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
+
+TRANSFER: Op = define(
+    "transfer",
+    lambda x, device: make_spec(x.shape, x.dtype, find_device(device), None, x.symbolic),
+    canon=lambda x, device: {"device": find_device(device).name},
+    dynamic=lambda x, device: upload(x.numpy(), device),
+    grad=(lambda g, _y, _x, device: g.to(_x.device),),
+    dtypes=(),
+    doc="The same elements on another device.",
+)
 
 
 @named

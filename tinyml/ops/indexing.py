@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.samples as samples
-from tinyml.core import Data, apply, full, op_array, upload
+from tinyml.core import apply, full, op_array, upload
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentTypeError, AxisError, DTypeError, OutOfRangeError, expect
 from tinyml.nest import Ids, Nest
@@ -18,6 +18,7 @@ from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
 from tinyml.ops.shape import SLICE, SLICE_SET, zeros_of
 from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import Spec, as_axis, with_shape
+from tinyml.values import Data
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml import __version__, nn, optim, random
-from tinyml.autodiff import no_grad
+from tinyml.autodiff import no_grad, value_and_grad
+from tinyml.compiler import jit
 from tinyml.data import digits
 from tinyml.data.augment import distort
 from tinyml.data.digits import CLASSES, SIDE, HoldOut
@@ -178,6 +179,14 @@ def read(net: Net, images: Tensor, labels: Array) -> Reading:
     return Reading(log_probabilities, float(loss), correct / len(labels), correct)
 
 
+def _loss(net: Net, x: Tensor, targets: Tensor) -> Tensor:
+    """The weights of the classes, summed with their log-probabilities."""
+    return (log_softmax(net(x), axis=1) * targets).sum()
+
+
+_loss_and_gradient = jit(value_and_grad(_loss))
+
+
 def _normalised(images: Array, device: Any) -> Tensor:
     return tensor((images - np.float32(MEAN)) / np.float32(DEVIATION), device=device)
 
@@ -225,13 +234,14 @@ class _Training:
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
         """One step of the optimizer; the loss before it."""
-        loss: Tensor = (log_softmax(self.net(x), axis=1) * targets).sum()
-        loss.backward()
+        with no_grad():  # nobody differentiates the gradient
+            loss, gradient = _loss_and_gradient(self.net, x, targets)
+        self.net.accumulate_grad(gradient)
         self.optimizer.lr = optim.cosine(self.done, self.total, RATE, warmup=WARMUP * self.total)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.done += 1
-        return loss.detach()
+        return loss
 
     def held_out(self) -> Reading:
         """What the network makes of the images that it does not learn from."""

@@ -1,0 +1,63 @@
+"""The forward suite: the jvp of every op against central differences of the reference.
+
+With a cotangent g and tangents v, the differences of <g, f> give J'g; so <g, J v> must be <J'g, v>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.conformance import reference
+from tinyml.conformance.suite.backends import Backend
+from tinyml.conformance.suite.cases import Case, cotangent
+from tinyml.conformance.suite.gradients import (
+    DIFFERENCES,
+    ROUNDINGS,
+    differences,
+    gradient_cases,
+    wrt,
+)
+from tinyml.conformance.suite.ops import Judgement
+
+
+def forward_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
+    """The first and the last smooth sample in the widest float: jvp is made of the pullback."""
+    cases = list(gradient_cases(op, dtypes))
+    widest = [case for case in cases if case.dtype == cases[0].dtype and _one_type(case)]
+    yield from widest[:1]
+    yield from widest[1:][-1:]
+
+
+def _one_type(case: Case) -> bool:
+    """Whether nothing is rounded to a narrower type on the way, which differences do not see."""
+    args = case.sample.args
+    return {args[k].dtype.name for k in wrt(case.op, args)} == {case.dtype}
+
+
+def judge(backend: Backend, case: Case) -> Judgement:
+    """Check one sample: the tangent's shape, dtype, and its product with a cotangent."""
+    args, attrs = case.sample.args, case.sample.attrs
+    places = wrt(case.op, args)
+    result = reference.evaluate(case.of, *args, **attrs)[0]
+    vs = [np.asarray(cotangent(case.name, args[k].shape, 10 + k), args[k].dtype) for k in places]
+    got = backend.tangent(case.of, args, attrs, places, vs)
+    if got.shape != result.value.shape or got.dtype != result.dtype:
+        found = f"{got.dtype.name}{list(got.shape)}"
+        return Judgement(f"tangent {found} of {result.dtype.name}{list(result.value.shape)}")
+    g = np.asarray(cotangent(case.name, result.value.shape), result.dtype)
+    wide = reference.widened(case.of, *args)
+    parts = [differences(case, wide, k, g) * v for k, v in zip(places, vs, strict=True)]
+    want = sum(float(np.sum(part)) for part in parts)
+    size = 1.0 + sum(float(np.sum(np.abs(part))) for part in parts)
+    size += float(np.sum(np.abs(g * got))) if got.size else 0.0
+    off = abs(float(np.sum(g.astype(np.longdouble) * got)) - want) / size
+    types = [result.dtype, *[args[k].dtype for k in places]]
+    allowed = DIFFERENCES + ROUNDINGS * max(float(np.finfo(dtype).eps) for dtype in types)
+    if off <= allowed:
+        return Judgement(None, off, off / allowed)
+    # NaN is the greatest error there is, and no comparison holds of it.
+    worst = off if off == off else np.inf
+    return Judgement(f"<g, J v> is off by {worst:.3g} from <J'g, v>", worst, worst / allowed)

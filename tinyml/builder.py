@@ -1,0 +1,168 @@
+"""A graph under construction: while one is built, every op of the thread becomes a line of it.
+
+A tensor from outside becomes a capture, an input that nobody named; a variable that outlives its
+graph is refused, with the line that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from tinyml.errors import LeakedTracerError, Place, ReadOnlyError, line_text, user_place
+from tinyml.lower import NotOneNest
+from tinyml.op import Application, Op, Scope, Var, attribute_key
+from tinyml.registry import find as find_kernels
+from tinyml.spec import Spec, make_spec
+from tinyml.values import STATE, Cell, Data, make
+
+
+class Line(NamedTuple):
+    """An application and the variables that it gives."""
+
+    app: Application
+    outs: tuple[Var, ...]
+
+
+class Capture(NamedTuple):
+    """A tensor from outside, and the input that stands for it."""
+
+    var: Var
+    tensor: Any
+
+
+class Builder:
+    """The lines of one graph while they are written.
+
+    inline   composites become their bodies' lines, and, unless it is closed, equal lines are one
+    closed   nothing from outside may enter: NotOneNest where something would
+    """
+
+    def __init__(self, inline: bool = False, closed: bool = False) -> None:
+        self.inline = inline
+        self.closed = closed
+        self.scope = Scope()
+        self.inputs: list[Var] = []
+        self.lines: list[Line] = []
+        self.captures: dict[int, Capture] = {}
+        self.cells: dict[int, tuple[Cell, Var, Any]] = {}
+        self.fixed: set[Var] = set()  # arguments whose content is not to be replaced
+        self.place: Place | None = None  # that of the line which is being taken apart
+        self._known: dict[Any, tuple[Var, ...]] = {}
+
+    # ---- what comes in
+
+    def input(self, spec: Spec, fixed: bool = True) -> Any:
+        """A tensor that stands for an argument; one that is not `fixed` may be replaced."""
+        var = Var(None, 0, symbolic(spec), self.scope)
+        self.inputs.append(var)
+        if fixed:
+            self.fixed.add(var)
+        return make(var, var.spec)
+
+    def lift(self, x: Data) -> Data:
+        """A tensor as this graph sees it: its own, or a capture.
+
+        Raises LeakedTracerError where it is a value of a graph that is finished.
+        """
+        if isinstance(x.buf, Var):
+            if x.buf.scope is self.scope:
+                return x
+            refuse_leaked(x)
+        if self.closed:
+            raise NotOneNest
+        known = self.captures.get(id(x))
+        if known is None:
+            known = Capture(Var(None, 0, symbolic(x.spec), self.scope), x)
+            self.captures[id(x)] = known
+        return make(known.var, known.var.spec, x.node)
+
+    def may_replace(self, x: Data) -> None:
+        """ReadOnlyError unless x is a value made in this graph, or state that it may change."""
+        var = x.buf
+        if not isinstance(var, Var):
+            raise ReadOnlyError(
+                f"{x.spec} of the outside would be changed while a graph is built, once and not at "
+                "each run",
+                remedy="pass the object that holds it as an argument, and replace it there",
+            )
+        if var in self.fixed:
+            raise ReadOnlyError(
+                f"{x.spec} is an argument: to change it here would not change the caller's",
+                remedy="x = x.at[i].set(v), and return it",
+            )
+
+    def read_cell(self, cell: Cell) -> Any:
+        """The content of a cell at this point of the graph; an input where it is first read."""
+        if id(cell) not in self.cells:
+            now = cell.get()
+            var = Var(None, 0, symbolic(now.spec), self.scope)
+            self.cells[id(cell)] = (cell, var, make(var, var.spec))
+        return self.cells[id(cell)][2]
+
+    def write_cell(self, cell: Cell, value: Any) -> None:
+        """Give a cell another content from here on."""
+        self.read_cell(cell)
+        self.cells[id(cell)] = (*self.cells[id(cell)][:2], self.lift(value))
+
+    # ---- what is written
+
+    def takes_apart(self, op: Op, device: str) -> bool:
+        """Whether a composite is written as its body's lines; a graph in a graph always is."""
+        return (self.inline and op.nest is None and op.push is None and op.body is not None
+                and (op.name == "call" or not find_kernels(op.name, device)))
+
+    def append(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any],
+               specs: tuple[Spec, ...]) -> tuple[Var, ...]:
+        """Write a line; an equal one that is known is not written again."""
+        key: Any = None
+        if self.inline and not self.closed:
+            key = (op, tuple([v if isinstance(v, Var) else attribute_key(v) for v in inputs]),
+                   attribute_key(attrs))
+            known = self._known.get(key)
+            if known is not None:
+                return known
+        place = self.place if self.inline else user_place()
+        app = Application(op, tuple(inputs), attrs, specs, place)
+        outs = tuple([Var(app, k, spec, self.scope) for k, spec in enumerate(specs)])
+        self.lines.append(Line(app, outs))
+        if key is not None:
+            self._known[key] = outs
+        return outs
+
+
+def symbolic(spec: Spec) -> Spec:
+    """The spec of a graph's variable of this shape, dtype and device."""
+    return make_spec(spec.shape, spec.dtype, spec.device, None, True)
+
+
+def refuse_leaked(x: Data) -> None:
+    """LeakedTracerError where a value belongs to a graph that is finished."""
+    var = x.buf
+    if isinstance(var, Var) and (var.scope is None or not var.scope.open):
+        place = var.source.place if var.source is not None else None
+        made = f", made at {line_text(*place)}," if place else ", an argument,"
+        raise LeakedTracerError(f"{x.spec}{made} outlived the graph that it belongs to")
+
+
+@contextmanager
+def building(builder: Builder) -> Iterator[Builder]:
+    """Every op of this thread inside becomes a line of the builder's graph."""
+    before = STATE.building
+    STATE.building = builder
+    try:
+        yield builder
+    finally:
+        STATE.building = before
+        builder.scope.open = False
+
+
+def entered(x: Any) -> Any:
+    """A tensor as the graph under construction sees it; itself where there is none.
+
+    To be asked before another tensor is made of its parts: so a capture is known by the object
+    that the user holds.
+    """
+    builder = STATE.building
+    return x if builder is None or not isinstance(x, Data) else builder.lift(x)

@@ -1,0 +1,23 @@
+"""The compiler: graphs become plain lists of kernel calls; `jit` does so for Python functions.
+
+It is the kernel of the op `call`, on every device: with it, a graph runs as few launches; without
+it, line by line.
+"""
+
+from tinyml.compiler.jit import Jitted, RetraceWarning, jit
+from tinyml.compiler.program import compiled, replayed
+from tinyml.core import watched
+from tinyml.registry import Call, Plan, kernel
+
+__all__ = ["Jitted", "RetraceWarning", "jit"]
+
+
+@kernel("call", "opencl")
+@kernel("call", "cpu")
+def _call(call: Call) -> Plan:
+    """A compiled graph; line by line where somebody observes what runs."""
+    graph = call.attrs["graph"]
+    if watched():
+        return Plan(replayed(graph, call.ins), call.outs, "body")
+    program = compiled(graph, call.ins)
+    return Plan(program.run, program.outs, "jit")

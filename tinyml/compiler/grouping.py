@@ -1,0 +1,246 @@
+"""Grouping: which lines of a graph share a nest, by one rule over what each op asks its operands.
+
+Lines are visited from the last to the first. A line joins the nest of its readers if all of them
+are in that nest, none asks for an element twice, and no loop loses its parallel axes; else its
+result is written to memory and it begins a nest of its own. A view of something in memory is the
+same memory under other strides. Nothing here knows an op by its name: what an op asks is found by
+running its `nest` once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tinyml.builder import Line
+from tinyml.graph import Graph, variables
+from tinyml.lower import Lowering, NotOneNest, Numbers
+from tinyml.nest import Ids
+from tinyml.op import Application, Var, attribute_key
+
+MOST_LINES = 48  # of a nest: compilers are slow on endless functions, and arguments are limited
+SMALL = 1 << 16  # points of a loop that one thread may as well run alone
+ENOUGH = 64  # points of a parallel axis that keep a device busy
+
+
+class Asked(NamedTuple):
+    """How an op reads an operand.
+
+    once    no element twice, but in loops inside of all that it depends on, where it is kept
+    plain   at an index that is only axes
+    """
+
+    once: bool
+    plain: bool
+
+
+class Traits(NamedTuple):
+    """What an op's nest is like.
+
+    asked    per operand, None for a number
+    reduces  whether it loops inside
+    work     the points that it visits
+    """
+
+    asked: tuple[Asked | None, ...]
+    reduces: bool
+    work: int
+
+    @property
+    def heavy(self) -> bool:
+        """A contraction: it reads operands many times, so they are worth being in memory."""
+        return self.reduces and not all(a.once for a in self.asked if a is not None)
+
+
+class _Probe(Lowering):
+    """A lowering that notes how one op reads its operands."""
+
+    def __init__(self, operands: Sequence[Var]) -> None:
+        super().__init__(operands, Numbers())
+        self.seen: dict[Var, list[tuple[frozenset[str], bool]]] = {}
+
+    def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
+        """Note the axes of the index and whether it is plain, and load."""
+        n = self.nest
+        plain = guard is None and all(n.code[i].kind in ("axis", "const") for i in index)
+        free = n.join(index if guard is None else (*index, guard))
+        self.seen.setdefault(var, []).append((free, plain))
+        return super().at(var, index, guard, other)
+
+    def asked(self, var: Var) -> Asked:
+        """How an operand was read, all readings together."""
+        readings = self.seen.get(var, [])
+        return Asked(all(self._once(var, free) for free, _ in readings),
+                     all(plain for _, plain in readings))
+
+    def _once(self, var: Var, free: frozenset[str]) -> bool:
+        order = list(self.nest.axes)
+        visits = 1
+        for axis in free:
+            visits *= self.nest.axes[axis]
+        last = max((order.index(axis) for axis in free), default=-1)
+        inner = all(axis in free for axis in order[:last])
+        return var.spec.size == 1 or visits <= var.spec.size and inner
+
+
+def traits(app: Application) -> Traits:
+    """Run an op's nest once, and see what it asks for."""
+    operands = {v: Var(None, 0, v.spec) for v in app.inputs if isinstance(v, Var)}
+    probe = _Probe(list(operands.values()))
+    sources = [probe.source(operands.get(v, v) if isinstance(v, Var) else v) for v in app.inputs]
+    n = probe.nest
+    if app.op.push is not None:
+        numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in app.specs]
+        app.op.push(n, numbers, *sources, **app.attrs)
+    else:
+        assert app.op.nest is not None
+        app.op.nest(n, n.axes_for(app.specs[0].shape), *sources, **app.attrs)
+    asked = tuple([probe.asked(operands[v]) if isinstance(v, Var) else None for v in app.inputs])
+    work = 1
+    for size in n.axes.values():
+        work *= size
+    return Traits(asked, any(i.kind in ("reduce", "running") for i in n.code), work)
+
+
+class Group:
+    """Lines that become one nest; the last of them is the root, whose results are written."""
+
+    __slots__ = ("root", "members", "plain", "reduces", "heavy")
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self.members = [root]
+        self.plain = True  # whether every line but the root is asked at axes alone
+        self.reduces = False
+        self.heavy = False
+
+
+class Grouping:
+    """The groups of a graph's lines.
+
+    groups   in the order in which they can run
+    views    lines whose result is their operand's memory under other strides
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.lines = graph.lines
+        self.traits = _all_traits(self.lines)
+        self.readers: dict[Var, list[tuple[int, int]]] = {}
+        for k, line in enumerate(self.lines):
+            for place, value in enumerate(line.app.inputs):
+                if isinstance(value, Var):
+                    self.readers.setdefault(value, []).append((k, place))
+        self.of: dict[int, Group] = {}
+        self.plain_at: dict[int, bool] = {}
+        self.views: set[int] = set()
+        self.cut: set[int] = set()
+        written = set(graph.outputs)
+        self._form(range(len(self.lines)), written)
+
+    @property
+    def groups(self) -> list[Group]:
+        """In the order in which they can run."""
+        found = {id(group): group for group in self.of.values()}
+        return sorted(found.values(), key=lambda group: group.root)
+
+    def divide(self, group: Group) -> None:
+        """Form smaller groups in the place of one that is no nest: reductions stand alone."""
+        inner = [k for k in group.members if k != group.root]
+        reducing = [k for k in inner if self.traits[k].reduces]  # type: ignore[union-attr]
+        self.cut.update(reducing if reducing and not self.cut.issuperset(reducing) else inner)
+        members = sorted(group.members)
+        for k in members:
+            del self.of[k]
+        self._form(members, set(self.lines[group.root].outs))
+
+    def _form(self, members: Sequence[int], written: set[Var]) -> None:
+        for k in reversed(members):
+            line = self.lines[k]
+            group = None if k in self.cut or not written.isdisjoint(line.outs) else self._join(k)
+            if group is not None:
+                group.members.append(k)
+                self.of[k] = group
+            elif _is_view(line):
+                self.views.add(k)
+            else:
+                self.of[k] = Group(k)
+                self.plain_at[k] = True
+            self._note(k)
+
+    def _note(self, k: int) -> None:
+        group, trait = self.of.get(k), self.traits[k]
+        if group is not None and trait is not None:
+            group.reduces = group.reduces or trait.reduces
+            group.heavy = group.heavy or trait.heavy
+            group.plain = group.plain and all(a.plain for a in trait.asked if a is not None)
+
+    def _join(self, k: int) -> Group | None:
+        """The group of all readers of a line, if it may join."""
+        trait = self.traits[k]
+        readers = [r for var in self.lines[k].outs for r in self.readers.get(var, [])]
+        if trait is None or self.lines[k].app.op.push is not None or not readers:
+            return None
+        group = self.of.get(readers[0][0])
+        if group is None or any(self.of.get(r) is not group for r, _ in readers):
+            return None
+        if len(group.members) >= MOST_LINES or self.traits[group.root] is None:
+            return None
+        plain = True
+        for reader, place in readers:
+            asked = self.traits[reader].asked[place]  # type: ignore[union-attr]
+            if asked is None or not asked.once:
+                return None
+            plain = plain and asked.plain and self.plain_at[reader]
+        straight = all(a.plain for a in trait.asked if a is not None)
+        if trait.reduces and not plain or _is_view(self.lines[k]) and not (plain and straight):
+            return None
+        if trait.reduces and not self._may_loop(k, trait, group):
+            return None
+        if group.heavy and not straight:
+            return None
+        self.plain_at[k] = plain
+        return group
+
+    def _may_loop(self, k: int, trait: Traits, group: Group) -> bool:
+        """Whether a reduction inside another nest leaves it its parallel axes."""
+        if self.lines[group.root].app.op.push is not None:
+            return False
+        if group.heavy or trait.heavy and (group.reduces or not group.plain):
+            return False
+        size = self.lines[k].outs[0].spec.size
+        root = self.lines[group.root].outs[0].spec.size
+        return trait.work <= SMALL and root <= SMALL or size >= ENOUGH and root >= size
+
+
+def _is_view(line: Line) -> bool:
+    app = line.app
+    if app.op.view is None or not isinstance(app.inputs[0], Var):
+        return False
+    return app.op.view(app.inputs[0].spec, **app.attrs) is not None
+
+
+def _all_traits(lines: Sequence[Line]) -> list[Traits | None]:
+    """The traits of each line; None where it is no nest. Equal ones are found once."""
+    known: dict[Any, Traits | None] = {}
+    found = []
+    for line in lines:
+        app = line.app
+        if app.op.nest is None and app.op.push is None:
+            found.append(None)
+            continue
+        key = (app.op, tuple([v.spec if isinstance(v, Var) else type(v) for v in app.inputs]),
+               attribute_key(app.attrs), _repeats(line))
+        if key not in known:
+            try:
+                known[key] = traits(app)
+            except NotOneNest:
+                known[key] = None
+        found.append(known[key])
+    return found
+
+
+def _repeats(line: Line) -> tuple[int, ...]:
+    """Which operands are one value."""
+    first: dict[Var, int] = {}
+    return tuple([first.setdefault(v, k) for k, v in enumerate(variables(line))])

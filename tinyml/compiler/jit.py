@@ -1,0 +1,316 @@
+"""jit: a Python function traced once per shapes of its arguments, and run as a compiled graph."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinyml.tree as tree
+from tinyml.builder import Builder, building
+from tinyml.errors import ArgumentTypeError, ReadOnlyError, TinyMLError
+from tinyml.graph import Graph, Held, as_tensor
+from tinyml.op import attribute_key
+from tinyml.spec import Spec
+from tinyml.values import Data
+
+MOST_TRACES = 256  # of one function; the oldest goes when there are more
+WARN_AFTER = 8
+
+
+class RetraceWarning(UserWarning):
+    """A jitted function is traced again and again."""
+
+
+class Trace(NamedTuple):
+    """What one trace of a function left: its graph, and how results and state come out of it.
+
+    states   places of argument leaves that the function replaces, in the order of the outputs that
+             follow the results
+    """
+
+    graph: Graph
+    result: tree.TreeDef
+    fixed: tuple[Any, ...]  # per leaf of the result: (value,) of a constant, None for a tensor
+    states: tuple[int, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the result is one tensor, and nothing else comes out."""
+        return self.result.nodes == (tree.LEAF,) and self.fixed == (None,) and not self.states
+
+
+class Jitted:
+    """A function that runs compiled; made by `jit`."""
+
+    def __init__(self, f: Callable[..., Any], static_argnums: tuple[int, ...],
+                 static_argnames: tuple[str, ...]) -> None:
+        functools.update_wrapper(self, f)
+        self._f = f
+        self._static = static_argnums
+        self._static_names = static_argnames
+        self._traces: dict[Any, Trace] = {}
+        self._plain: dict[Any, Graph] = {}  # from tensors alone to one tensor
+        self._count = 0
+        self._last: Any = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<jit {self._name()}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def _name(self) -> str:
+        return getattr(self._f, "__name__", type(self._f).__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result; traced and compiled at the first call for these shapes."""
+        if not kwargs:
+            try:
+                graph = self._plain[tuple([x.spec for x in args])]
+            except (KeyError, AttributeError):
+                pass
+            else:
+                return graph.call(args)[0]
+        arguments = _Arguments(self, args, kwargs)
+        key = arguments.key
+        trace = self._traces.get(key)
+        if trace is None:
+            with self._lock:
+                trace = self._traces.get(key)
+                if trace is None:
+                    trace = self._trace(arguments)
+        results = iter(trace.graph.call(arguments.tensors))
+        leaves = [next(results) if fixed is None else fixed[0] for fixed in trace.fixed]
+        for place in trace.states:
+            arguments.leaves[place]._replace(next(results))
+        return tree.unflatten(trace.result, leaves)
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The graph that a call with these arguments runs."""
+        arguments = _Arguments(self, args, kwargs)
+        with self._lock:
+            return (self._traces.get(arguments.key) or self._trace(arguments)).graph
+
+    def _trace(self, arguments: _Arguments) -> Trace:
+        self._warn(arguments)
+        try:
+            trace = _traced(self._f, arguments)
+        except TinyMLError as error:
+            raise error.during(f"jit({self._name()})", "") from error.__cause__
+        if len(self._traces) >= MOST_TRACES:
+            del self._traces[next(iter(self._traces))]
+            self._plain.clear()
+        self._traces[arguments.key] = trace
+        if arguments.plain and trace.plain:
+            self._plain[tuple([x.spec for x in arguments.tensors])] = trace.graph
+        return trace
+
+    def _warn(self, arguments: _Arguments) -> None:
+        """After eight traces, say what keeps changing."""
+        self._count += 1
+        if self._count > WARN_AFTER:
+            what = arguments.difference(self._last) if self._last is not None else "its arguments"
+            warnings.warn(
+                f"jit({self._name()}) is traced for the {self._count}th time; what changed: "
+                f"{what}. Pad to equal shapes, or pass changing numbers as tensors",
+                RetraceWarning, stacklevel=4,
+            )
+        self._last = arguments.key
+
+
+class _Arguments:
+    """One call's arguments, flat: tensors, and what is static; and the key of their trace."""
+
+    def __init__(self, jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.static = {k: args[k] for k in _places(jitted._static, len(args))}
+        self.static_named = {k: v for k, v in kwargs.items() if k in jitted._static_names}
+        dynamic = tuple([None if k in self.static else x for k, x in enumerate(args)])
+        named = {k: v for k, v in kwargs.items() if k not in self.static_named}
+        self.leaves, self.structure = tree.flatten((dynamic, named))
+        self.tensors: list[Any] = []
+        first: dict[int, int] = {}
+        keys: list[Any] = []
+        for k, leaf in enumerate(self.leaves):
+            if isinstance(leaf, np.ndarray | np.generic):
+                leaf = self.leaves[k] = as_tensor(leaf)
+            if isinstance(leaf, Data):
+                same = first.setdefault(id(leaf), k)
+                keys.append(leaf.spec if same == k else same)
+                if same == k:
+                    self.tensors.append(leaf)
+            else:
+                keys.append(self._static_key(leaf, k))
+        statics = [(k, self._static_key(v, k)) for k, v in self.static.items()]
+        statics += [(k, self._static_key(v, k)) for k, v in sorted(self.static_named.items())]
+        self.key = (self.structure, tuple(keys), tuple(statics))
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are tensors by position, each another one, and nothing else."""
+        return (not self.static and self.structure == tree.flatten(((0,) * len(self.tensors), {}))[1]
+                and len(self.leaves) == len(self.tensors))
+
+    def _static_key(self, value: Any, where: Any) -> Any:
+        try:
+            return attribute_key(value)
+        except TypeError:
+            static = where in self.static or where in self.static_named
+            name = (f"static argument {where!r}" if static
+                    else _where(self.structure, where))
+            raise ArgumentTypeError(
+                f"{name} is a {type(value).__name__}, neither a tensor nor hashable",
+                remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
+                       "__eq__",
+            ) from None
+
+    def difference(self, last: Any) -> str:
+        """How these arguments differ from those of another key, in words."""
+        structure, keys, statics = last
+        if structure != self.structure:
+            return f"the structure {tree.difference(structure, self.structure)}"
+        for path, old, new in zip(tree.paths(self.structure), keys, self.key[1]):
+            if old != new:
+                return f"{_spoken(path)}: {_say(old)}, now {_say(new)}"
+        changed = [name for (name, old), (_, new) in zip(statics, self.key[2]) if old != new]
+        return f"static argument {changed[0]!r}" if changed else "nothing"
+
+    def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> tuple[Any, Any]:
+        """f's result for these leaves, and the arguments that it had in its hands."""
+        dynamic, named = tree.unflatten(self.structure, leaves)
+        args = [self.static.get(k, x) for k, x in enumerate(dynamic)]
+        return f(*args, **named, **self.static_named), (dynamic, named)
+
+
+def _say(key: Any) -> str:
+    if isinstance(key, Spec):
+        return f"{key} of strides {key.strides}" if not key.contiguous else str(key)
+    return f"{key[1]!r}" if isinstance(key, tuple) and len(key) == 2 else str(key)
+
+
+def _where(structure: tree.TreeDef, leaf: int) -> str:
+    return _spoken(tree.paths(structure)[leaf])
+
+
+def _spoken(path: str) -> str:
+    """A path into (args, kwargs) as people say it: argument 0 at ['a'], argument 'name'."""
+    found = re.match(r"\[[01]\]\[([^]]*)\]", path)
+    if found is None:
+        return f"the argument at {path}"
+    rest = path[found.end():]
+    return f"argument {found.group(1)}" + (f" at {rest}" if rest else "")
+
+
+def _places(static: tuple[int, ...], count: int) -> list[int]:
+    return [k % count for k in static if -count <= k < count]
+
+
+def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
+    """Run f once on values without content."""
+    owned = _owned(arguments.structure)
+    builder = Builder()
+    with building(builder):
+        made: dict[int, Any] = {}
+        leaves = []
+        for leaf, own in zip(arguments.leaves, owned):
+            if isinstance(leaf, Data):
+                if id(leaf) not in made:
+                    made[id(leaf)] = builder.input(leaf.spec, fixed=not own)
+                leaf = made[id(leaf)]
+            leaves.append(leaf)
+        before = [leaf.buf if isinstance(leaf, Data) else None for leaf in leaves]
+        result, held = arguments.call(f, leaves)
+        values, structure = tree.flatten(result)
+        changed = _changed(arguments, held, before, owned)
+        fixed = tuple([None if isinstance(v, Data | np.ndarray) else (v,) for v in values])
+        results = [builder.lift(as_tensor(v)).buf
+                   for v, constant in zip(values, fixed) if constant is None]
+        outputs = [*results, *[builder.lift(value).buf for _, value in changed]]
+    cells = [Held(cell, var, now.buf) for cell, var, now in builder.cells.values()]
+    graph = Graph([x.buf for x in made.values()], builder.lines, outputs, cells=cells,
+                  captures=list(builder.captures.values()))
+    return Trace(graph, structure, fixed, tuple([place for place, _ in changed]))
+
+
+def _owned(structure: tree.TreeDef) -> list[bool]:
+    """Per leaf, whether it belongs to an object with state, as a Module, and may be replaced."""
+    plain = (tuple, list, dict)
+    owned: list[bool] = []
+    spans: list[list[int]] = []
+    for kind, _, arity in structure.nodes:
+        if arity == 0 and kind not in plain and kind is tree.LEAF.kind:
+            owned.append(False)
+            spans.append([len(owned) - 1])
+            continue
+        inside = [k for span in spans[len(spans) - arity:] for k in span] if arity else []
+        del spans[len(spans) - arity:]
+        if not (isinstance(kind, type) and issubclass(kind, plain)):
+            for k in inside:
+                owned[k] = True
+        spans.append(inside)
+    return owned
+
+
+def _changed(arguments: _Arguments, held: Any, before: Sequence[Any],
+             owned: Sequence[bool]) -> list[tuple[int, Any]]:
+    """Leaves of arguments that f replaced, with their new values.
+
+    Raises ReadOnlyError where f changed what cannot be written back: a container's structure, or
+    an entry of a plain list or dict.
+    """
+    leaves, structure = tree.flatten(held)
+    if structure != arguments.structure:
+        raise ReadOnlyError(
+            "the function changed the structure of an argument "
+            f"{tree.difference(arguments.structure, structure)}",
+            remedy="return the new value; keep what changes between calls in tensors",
+        )
+    changed = []
+    for k, (leaf, old, own) in enumerate(zip(leaves, before, owned)):
+        if isinstance(leaf, Data) and leaf.buf is old or old is None and not isinstance(leaf, Data):
+            continue
+        if not own or old is None:
+            raise ReadOnlyError(
+                f"the function replaced {_where(structure, k)}, which its caller would not see",
+                remedy="return the new value",
+            )
+        like = arguments.leaves[k].spec
+        if leaf.spec.shape != like.shape or leaf.spec.dtype is not like.dtype:
+            raise ReadOnlyError(f"the state {_where(structure, k)} was {like} and became "
+                                f"{leaf.spec}", remedy="keep shape and dtype")
+        changed.append((k, leaf))
+    return changed
+
+
+def jit(f: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = ()) -> Any:
+    """A function that does what f does, compiled: traced once per shapes, dtypes and structure.
+
+    Arguments and results may be pytrees, Modules among them: what f replaces in a Module is written
+    back to the caller's. Numbers, strings and other hashable arguments are constants of the trace;
+    a new value is a new trace. Tensors of the outside are read anew at each call. Gradients flow
+    through it, and it may take gradients inside.
+
+    Raises ConcretizationError where f asks for a value (`if x > 0`), ReadOnlyError where it changes
+    what is not its own, ArgumentTypeError for an argument that is neither a tensor nor hashable.
+    Warns after eight traces, saying what keeps changing.
+
+    >>> import tinyml
+    >>> double = tinyml.jit(lambda x: x + x)
+    >>> double(tinyml.tensor([1.0, 2.0])).tolist()
+    [2.0, 4.0]
+    """
+    if f is None:
+        return functools.partial(jit, static_argnums=static_argnums,
+                                 static_argnames=static_argnames)
+    if not callable(f):
+        raise ArgumentTypeError(f"jit of a {type(f).__name__}", remedy="a function")
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    return Jitted(f, numbers, names)

@@ -1,0 +1,315 @@
+"""Programs: a graph as a plain list of calls, its buffers planned and reused.
+
+A program is made once for the layouts of its inputs. Values that live only inside it share slots: a
+slot is taken when a value is written, and free again after the value is last read. A call of the
+program takes a set of slots, so that several threads can run it; its results are new memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tinyml.builder import Builder, building
+from tinyml.compiler.grouping import Group, Grouping
+from tinyml.graph import Graph, replay, variables
+from tinyml.lower import NotOneNest, Numbers, lower
+from tinyml.op import Var, attribute_key
+from tinyml.planning import make_plan
+from tinyml.pool import size_class
+from tinyml.spec import Spec, make_spec
+from tinyml.values import make, paused
+
+
+class Place(NamedTuple):
+    """Where a variable's content lies: in the memory of `base`, from `offset` on, as `spec`."""
+
+    base: Var
+    offset: int
+    spec: Spec
+
+
+class Step(NamedTuple):
+    """One call: `run(*ins, *outs)`, or `outs = run(*ins)` where it allocates by itself."""
+
+    run: Callable[..., Any]
+    ins: tuple[Any, ...]  # places and Python numbers
+    outs: tuple[Var, ...]
+    allocates: bool
+    name: str
+
+
+class Program(NamedTuple):
+    """What became of a graph.
+
+    run     from input buffers to output buffers
+    outs    their layouts
+    steps   the calls
+    slots   the bytes of each planned slot
+    """
+
+    run: Callable[..., Any]
+    outs: tuple[Spec, ...]
+    steps: tuple[Step, ...]
+    slots: tuple[int, ...]
+
+
+def flattened(graph: Graph) -> tuple[Graph, list[Any]]:
+    """The graph in ops that have a nest or a kernel: graphs and composites inside it taken apart.
+
+    Equal lines are one, and lines that nothing needs are gone. Constants that bodies made are its
+    last inputs; their tensors come with it.
+    """
+    builder = Builder(inline=True)
+    with building(builder), paused():
+        xs = [builder.input(var.spec) for var in graph.inputs]
+        outputs = [builder.lift(y).buf for y in replay(graph, xs)]
+    captures = list(builder.captures.values())
+    inputs = [*[x.buf for x in xs], *[c.var for c in captures]]
+    flat = Graph(inputs, builder.lines, outputs).without_waste()
+    return flat, [c.tensor for c in captures]
+
+
+def compiled(graph: Graph, ins: Sequence[Spec]) -> Program:
+    """The program of a graph for inputs of these layouts."""
+    flat, constants = flattened(graph)
+    specs = [*ins, *[c.spec for c in constants]]
+    return _Planner(flat, specs, [c.buf for c in constants]).program(len(ins))
+
+
+class _Planner:
+    """The state of one compilation."""
+
+    def __init__(self, graph: Graph, ins: Sequence[Spec], constants: Sequence[Any]) -> None:
+        self.graph = graph
+        self.constants = constants
+        self.places = {var: Place(var, 0, spec) for var, spec in zip(graph.inputs, ins)}
+        self.steps: list[Step] = []
+        self.known: dict[Any, Any] = {}
+
+    def program(self, count: int) -> Program:
+        """Steps, slots and the function that runs them; the first `count` inputs are given."""
+        grouping = Grouping(self.graph)
+        self._steps(grouping)
+        slots, slot_of = self._slots()
+        places = [self.places[var] for var in self.graph.outputs]
+        run = _written(self, count, slots, slot_of, places)
+        return Program(run, tuple([p.spec for p in places]), tuple(self.steps), tuple(slots))
+
+    # ---- steps
+
+    def _steps(self, grouping: Grouping) -> None:
+        starts = {group.root: group for group in grouping.groups}
+        self._some(grouping, range(len(self.graph.lines)), starts)
+
+    def _some(self, grouping: Grouping, members: Sequence[int], starts: dict[int, Group]) -> None:
+        for k in members:
+            if k in grouping.views:
+                self._view(k)
+            elif k in starts:
+                self._group(grouping, starts[k])
+
+    def _view(self, k: int) -> None:
+        line = self.graph.lines[k]
+        place = self.places[line.app.inputs[0]]
+        layout = line.app.op.view(place.spec, **line.app.attrs)  # type: ignore[misc]
+        if layout is None:  # these strides have no such view
+            self._plan(k)
+            return
+        strides, offset = layout
+        spec = line.outs[0].spec
+        laid = make_spec(spec.shape, spec.dtype, spec.device, strides)
+        self.places[line.outs[0]] = Place(place.base, place.offset + offset, laid)
+
+    def _group(self, grouping: Grouping, group: Group) -> None:
+        """A group as one step; smaller groups where it is no nest."""
+        if grouping.traits[group.root] is None:
+            self._plan(group.root)
+            return
+        try:
+            self._launch(group)
+        except NotOneNest:
+            if len(group.members) == 1:
+                self._plan(group.root)
+                return
+            members = sorted(group.members)
+            grouping.divide(group)
+            self._some(grouping, members,
+                       {g.root: g for g in (grouping.of.get(m) for m in members) if g is not None})
+
+    def _launch(self, group: Group) -> None:
+        lines = [self.graph.lines[k] for k in sorted(group.members)]
+        root = self.graph.lines[group.root]
+        inside = {var for line in lines for var in line.outs}
+        args = list(dict.fromkeys(v for line in lines for v in variables(line) if v not in inside))
+        places = [self.places[v] for v in args]
+        outs = [make_spec(v.spec.shape, v.spec.dtype, v.spec.device) for v in root.outs]
+        key = _structure(lines, args, places)
+        known = self.known.get(key)
+        if known is None:
+            numbers = Numbers()
+            nest = lower(root.outs, args, numbers)
+            device: Any = outs[0].device
+            ins = [*[p.spec for p in places], *numbers.scalars]
+            name = "+".join(dict.fromkeys(line.app.op.name for line in lines))
+            run = device.prepare(nest, ins, outs, name, into=True)
+            known = self.known[key] = run, numbers.values, name
+        run, values, name = known
+        self.steps.append(Step(run, (*places, *values), root.outs, False, name))
+        for var, spec in zip(root.outs, outs):
+            self.places[var] = Place(var, 0, spec)
+
+    def _plan(self, k: int) -> None:
+        """A line as the eager op would run it."""
+        line = self.graph.lines[k]
+        app = line.app
+        ins = tuple([self.places[v] if isinstance(v, Var) else v for v in app.inputs])
+        specs = tuple([v.spec if isinstance(v, Place) else type(v) for v in ins])
+        plan = make_plan(app.op, specs, app.attrs)
+        self.steps.append(Step(plan.run, ins, line.outs, True, app.op.name))
+        for var, spec in zip(line.outs, plan.outs):
+            self.places[var] = Place(var, 0, spec)
+
+    # ---- memory
+
+    def last_read(self) -> dict[Var, int]:
+        """The last step that reads each base; outputs are read at the end."""
+        last: dict[Var, int] = {}
+        for k, step in enumerate(self.steps):
+            for var in step.outs:
+                last[var] = k
+            for value in step.ins:
+                if isinstance(value, Place):
+                    last[value.base] = k
+        for var in self.graph.outputs:
+            last[self.places[var].base] = len(self.steps)
+        return last
+
+    def _slots(self) -> tuple[list[int], dict[Var, int]]:
+        """The bytes of each slot, and the slots of values that live only inside."""
+        last = self.last_read()
+        kept = {self.places[var].base for var in self.graph.outputs}
+        dying: dict[int, list[Var]] = {}
+        for var, k in last.items():
+            dying.setdefault(k, []).append(var)
+        slots: list[int] = []
+        free: dict[Any, list[int]] = {}
+        slot_of: dict[Var, int] = {}
+        for k, step in enumerate(self.steps):
+            for var in () if step.allocates else step.outs:
+                if var not in kept:
+                    key = size_class(var.spec.nbytes), var.spec.device
+                    known = free.get(key)
+                    if known:
+                        slot_of[var] = known.pop()
+                    else:
+                        slot_of[var] = len(slots)
+                        slots.append(key[0])
+            for var in dying.get(k, ()):
+                if var in slot_of:
+                    key = size_class(var.spec.nbytes), var.spec.device
+                    free.setdefault(key, []).append(slot_of[var])
+        return slots, slot_of
+
+
+def _structure(lines: Sequence[Any], args: Sequence[Var], places: Sequence[Place]) -> Any:
+    """What the kernel of a group depends on: equal groups share theirs."""
+    numbers: dict[Var, int] = {v: k for k, v in enumerate(args)}
+    said = []
+    for line in lines:
+        said.append((line.app.op, attribute_key(line.app.attrs), tuple([
+            numbers[v] if isinstance(v, Var) else (attribute_key(v),) for v in line.app.inputs])))
+        for var in line.outs:
+            numbers[var] = len(numbers)
+    return tuple(said), tuple([p.spec for p in places])
+
+
+# ---- the function that runs it
+
+
+def _written(planner: _Planner, count: int, slots: Sequence[int], slot_of: dict[Var, int],
+             results: Sequence[Place]) -> Callable[..., Any]:
+    """The program as a Python function, one line a call."""
+    names: dict[Var, str] = {}
+    space: dict[str, Any] = {"arenas": [], "new_arena": _arena(planner, slots, slot_of)}
+    for k, var in enumerate(planner.graph.inputs):
+        names[var] = f"x{k}" if k < count else f"c{k}"
+        if k >= count:
+            space[f"c{k}"] = planner.constants[k - count]
+    inputs = [names[var] for var in planner.graph.inputs[:count]]
+    lines = [f"def run({', '.join(inputs)}):"]
+    if slots:
+        lines += ["    try:", "        arena = arenas.pop()", "    except IndexError:",
+                  "        arena = new_arena()", "    (" + "".join(
+                      f"s{k}, " for k in range(len(slots))) + ") = arena"]
+    last = planner.last_read()
+    views: dict[Place, str] = {}
+
+    def said(place: Place) -> str:
+        name = names[place.base]
+        if not place.offset:
+            return name
+        if place not in views:
+            views[place] = f"w{len(views)}"
+            space[f"d{views[place]}"] = place.spec
+            space["view" + views[place]] = place.spec.device.view  # type: ignore[union-attr]
+            lines.append(f"    {views[place]} = view{views[place]}"
+                         f"({name}, {place.offset}, d{views[place]})")
+        return views[place]
+
+    dropped: dict[int, list[str]] = {}
+    for k, step in enumerate(planner.steps):
+        values = []
+        for j, value in enumerate(step.ins):
+            if isinstance(value, Place):
+                values.append(said(value))
+            else:
+                space[f"n{k}_{j}"] = value
+                values.append(f"n{k}_{j}")
+        space[f"k{k}"] = step.run
+        for j, var in enumerate(step.outs):
+            names[var] = f"s{slot_of[var]}" if var in slot_of else f"o{k}_{j}"
+        outs = [names[var] for var in step.outs]
+        if step.allocates:
+            lines.append(f"    {', '.join(outs)} = k{k}({', '.join(values)})")
+            for var, name in zip(step.outs, outs):
+                dropped.setdefault(last[var], []).append(name)
+        else:
+            for var, name in zip(step.outs, outs):
+                if var not in slot_of:
+                    space[f"e{name}"] = var.spec.device.empty
+                    lines.append(f"    {name} = e{name}({var.spec.nbytes})")
+            lines.append(f"    k{k}({', '.join([*values, *outs])})")
+        lines += [f"    {name} = None" for name in dropped.get(k, ())]
+    given = [said(place) for place in results]
+    if slots:
+        lines.append("    arenas.append(arena)")
+    lines.append(f"    return {', '.join(given)}")
+    exec(compile("\n".join(lines) + "\n", "<tinyml program>", "exec"), space)
+    run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
+    return run
+
+
+def _arena(planner: _Planner, slots: Sequence[int],
+           slot_of: dict[Var, int]) -> Callable[[], tuple[Any, ...]]:
+    """What makes a set of slots."""
+    devices: dict[int, Any] = {slot: var.spec.device for var, slot in slot_of.items()}
+    wanted = [(devices[k].empty, nbytes) for k, nbytes in enumerate(slots)]
+
+    def new() -> tuple[Any, ...]:
+        return tuple([empty(nbytes) for empty, nbytes in wanted])
+
+    return new
+
+
+def replayed(graph: Graph, ins: Sequence[Spec]) -> Callable[..., Any]:
+    """The graph run line by line on buffers; for those who watch."""
+
+    def run(*buffers: Any) -> Any:
+        with paused():
+            results = replay(graph, [make(b, spec) for b, spec in zip(buffers, ins)])
+        dense = [y if y.spec.contiguous else y.copy() for y in results]
+        bufs = tuple([y.buf for y in dense])
+        return bufs if len(bufs) > 1 else bufs[0]
+
+    return run

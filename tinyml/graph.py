@@ -1,0 +1,526 @@
+"""Graphs: what a function does to tensors, as lines to be read, run, differentiated and saved.
+
+`trace(f)(*specs)` runs f once on values without content and writes down every op. A graph is flat
+and in SSA form: each line applies an op to earlier values. Calling it applies the same ops through
+the one path, so it is differentiable, and can be traced again. Composites stay whole; the compiler
+takes them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinyml.tree as tree
+from tinyml.builder import Builder, Capture, Line, building, refuse_leaked, symbolic
+from tinyml.core import apply, full, op_array, run, upload, watched
+from tinyml.dims import Dim
+from tinyml.dtypes import as_dtype, float32
+from tinyml.errors import (
+    ArgumentTypeError,
+    GraphError,
+    ShapeError,
+    TinyMLError,
+    expect,
+    line_text,
+)
+from tinyml.op import Op, Var, define
+from tinyml.planning import Planned, make_plan
+from tinyml.registry import device as find_device
+from tinyml.reverse import backward
+from tinyml.spec import Spec, as_shape, make_spec
+from tinyml.values import STATE, Cell, Data, Leaf, make, read_cell, write_cell
+
+
+class Held(NamedTuple):
+    """A cell that a graph reads: the input that stands for its content, and what it becomes."""
+
+    cell: Cell
+    var: Var
+    result: Var
+
+
+class Graph:
+    """A function as lines over variables.
+
+    inputs    variables that the caller gives; `structure` is how arguments flatten to them
+    captures  tensors of the outside that the function used, and the inputs that stand for them
+    cells     hidden state that it reads and replaces: the random generator's
+    lines     applications in order, with the variables that they give
+    outputs   variables that it gives; `result` is their structure
+
+    >>> import tinyml
+    >>> graph = tinyml.trace(lambda x: (x * 2.0).sum())(tinyml.tensor([1.0, 2.0]))
+    >>> graph
+    graph(a: float32[2] cpu):
+      b = mul(a, 2.0): float32[2] cpu
+      c = sum(b, axis=(0,), keepdims=False): float32[] cpu
+      return c
+    >>> graph(tinyml.tensor([3.0, 4.0])).item()
+    14.0
+    """
+
+    def __init__(self, inputs: Sequence[Var], lines: Sequence[Line], outputs: Sequence[Var], *,
+                 captures: Sequence[Capture] = (), cells: Sequence[Held] = (),
+                 structure: tree.TreeDef | None = None,
+                 result: tree.TreeDef | None = None) -> None:
+        self.inputs = tuple(inputs)
+        self.lines = tuple(lines)
+        self.outputs = tuple(outputs)
+        self.captures = tuple(captures)
+        self.cells = tuple(cells)
+        self.structure = structure
+        self.result = result
+        self.plans: dict[Any, Planned] = {}
+        self.differentiated = False  # whether a way back was ever asked for
+        self._pullbacks: dict[Any, Graph] = {}
+        self._prepared: dict[Any, tuple[Graph, list[Any]]] = {}
+        self._opened: Graph | None = None
+        self._dying: list[list[Var]] | None = None
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """What the results are: shapes, dtypes and devices."""
+        return tuple([var.spec for var in self.outputs])
+
+    @property
+    def unknown(self) -> bool:
+        """Whether some size depends on values, so that the graph cannot be planned ahead."""
+        return any(var.spec.unknown for line in self.lines for var in line.outs)
+
+    def __repr__(self) -> str:
+        return "\n".join(_said(self))
+
+    # ---- running it
+
+    def __call__(self, *args: Any) -> Any:
+        """Apply the lines to arguments of the structure, shapes and dtypes of those traced.
+
+        Raises GraphError for another structure, ShapeError for another shape or dtype.
+        """
+        leaves, found = tree.flatten(args)
+        if self.structure is not None and found != self.structure:
+            raise GraphError(f"arguments unlike those traced: "
+                             f"{tree.difference(self.structure, found)}")
+        expect(len(leaves) == len(self.inputs), f"{len(self.inputs)} tensors", len(leaves),
+               ArgumentTypeError)
+        results = self.run([as_tensor(x) for x in leaves])
+        return tree.unflatten(self.result, results) if self.result is not None else tuple(results)
+
+    def run(self, xs: Sequence[Any]) -> list[Any]:
+        """The outputs as a list, from a list of inputs; captures and cells are its own."""
+        self.check(xs)
+        with_state = [*xs, *[c.tensor for c in self.captures],
+                      *[read_cell(held.cell) for held in self.cells]]
+        results = replay(self, with_state)
+        return self.settle(results)
+
+    def settle(self, results: Sequence[Any]) -> list[Any]:
+        """Give the cells what they became; the rest are the outputs."""
+        count = len(self.outputs)
+        for held, value in zip(self.cells, results[count:]):
+            write_cell(held.cell, value)
+        return list(results[:count])
+
+    def check(self, xs: Sequence[Any]) -> None:
+        """ShapeError where a tensor is not of the shape, dtype and device that was traced."""
+        for k, (x, var) in enumerate(zip(xs, self.inputs)):
+            want = var.spec
+            same = x.spec.shape == want.shape and x.spec.dtype is want.dtype
+            expect(same and x.spec.device == want.device, f"input {k} of {want}", x.spec,
+                   ShapeError, remedy="trace the function again for it")
+
+    # ---- making others of it
+
+    def without_waste(self) -> Graph:
+        """The same graph without lines that no output depends on."""
+        return Graph(self.inputs, needed(self.lines, self._ends(), self._given()), self.outputs,
+                     captures=self.captures, cells=self.cells, structure=self.structure,
+                     result=self.result)
+
+    def _given(self) -> list[Var]:
+        """All that it reads."""
+        return [*self.inputs, *[c.var for c in self.captures], *[held.var for held in self.cells]]
+
+    def _ends(self) -> list[Var]:
+        """All that it gives."""
+        return [*self.outputs, *[held.result for held in self.cells]]
+
+    def dying(self) -> list[list[Var]]:
+        """For each line, the variables that nothing reads after it."""
+        if self._dying is None:
+            seen = set(self._ends())
+            found = []
+            for line in reversed(self.lines):
+                dead = [v for v in dict.fromkeys((*line.outs, *variables(line))) if v not in seen]
+                seen.update(dead)
+                found.append(dead)
+            found.reverse()
+            self._dying = found
+        return self._dying
+
+    def split(self, known: Sequence[bool]) -> tuple[Graph, Graph]:
+        """Two graphs in the place of one: what depends on the inputs marked `known` alone, first.
+
+        The first gives what the second needs of it; the second takes that, then the other inputs.
+        So `first.then(second)` does what the graph did, with the other inputs at the end.
+        """
+        expect(len(known) == len(self.inputs), f"{len(self.inputs)} marks", len(known),
+               ArgumentTypeError)
+        early = {v for v, k in zip(self.inputs, known) if k} | {c.var for c in self.captures}
+        first, second = [], []
+        for line in self.lines:
+            if all(v in early for v in variables(line)):
+                first.append(line)
+                early.update(line.outs)
+            else:
+                second.append(line)
+        read = (*[v for line in second for v in variables(line)], *self.outputs)
+        vars_ = tuple(dict.fromkeys(v for v in read if v in early))
+        rest = [v for v, k in zip(self.inputs, known) if not k]
+        start = [v for v, k in zip(self.inputs, known) if k]
+        return (Graph(start, needed(first, vars_, self._given()), vars_, captures=self.captures),
+                Graph((*vars_, *rest), second, self.outputs, cells=self.cells,
+                      result=self.result))
+
+    def then(self, other: Graph) -> Graph:
+        """This graph, and `other` on its results: they become `other`'s first inputs.
+
+        Raises ShapeError where they do not fit.
+        """
+        mine = len(self.outputs)
+        expect(mine <= len(other.inputs), f"at most {len(other.inputs)} results", mine)
+        for k, (var, into) in enumerate(zip(self.outputs, other.inputs)):
+            expect(symbolic(var.spec) is symbolic(into.spec), f"result {k} of {into.spec}",
+                   var.spec)
+        taken = len(self.inputs)
+
+        def both(*xs: Any) -> tuple[Any, ...]:
+            return tuple(other.run([*self.run(xs[:taken]), *xs[taken:]]))
+
+        given = [v.spec for v in (*self.inputs, *other.inputs[mine:])]
+        graph = trace(both)(*given)
+        graph.structure, graph.result = None, other.result
+        return graph
+
+    # ---- the way back
+
+    def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...]) -> Graph:
+        """The graph from (inputs, outputs, cotangents of the outputs `present`) to cotangents.
+
+        Those of the inputs `wanted` come out. What it needs of the forward pass beyond inputs and
+        outputs, it computes again.
+        """
+        known = self._pullbacks.get((wanted, present))
+        if known is None:
+            known = self._pullbacks[wanted, present] = self._way_back(wanted, present)[0]
+        return known
+
+    def prepared(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
+        """This graph with more outputs, those that the way back to the inputs `wanted` reads.
+
+        Its last inputs are constants, whose values come with it.
+        """
+        known = self._prepared.get(wanted)
+        if known is None:
+            present = tuple([var.spec.dtype.is_float for var in self.outputs])
+            whole, forward, count = self._way_back(wanted, present)
+            early = {var for line in forward for var in line.outs}
+            late = [line for line in whole.lines if not early.intersection(line.outs)]
+            constants = [c.var for c in whole.captures]
+            xs = (*whole.inputs[: len(self.inputs)], *constants)
+            ys = whole.inputs[len(self.inputs) : count]
+            read = (*[v for line in late for v in variables(line)], *whole.outputs)
+            extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
+            graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
+            graph.differentiated = True
+            asked = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra))
+            graph._prepared[asked[0]] = graph, []
+            graph._pullbacks[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
+                                            whole.outputs)
+            known = self._prepared[wanted] = graph, [c.tensor for c in whole.captures]
+        return known
+
+    def _way_back(self, wanted: tuple[bool, ...],
+                  present: tuple[bool, ...]) -> tuple[Graph, list[Line], int]:
+        """The pullback, the lines of its forward part, and the number of inputs and outputs."""
+        builder = Builder()
+        before = STATE.recording
+        with building(builder):
+            STATE.depth += 1
+            STATE.recording = True
+            try:
+                xs = [builder.input(var.spec) for var in self.inputs]
+                leaves = [Leaf(x.spec, STATE.depth) if want else None
+                          for x, want in zip(xs, wanted)]
+                ys = replay(self, [x if leaf is None else make(x.buf, x.spec, leaf)
+                                   for x, leaf in zip(xs, leaves)])
+                forward = list(builder.lines)
+                gs = [builder.input(var.spec) for var, is_there in zip(self.outputs, present)
+                      if is_there]
+                chosen = [y for y, is_there in zip(ys, present) if is_there]
+                asked = [leaf for leaf in leaves if leaf is not None]
+                found = backward([y.node for y in chosen], gs, asked, False)
+                results = [builder.lift(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
+                                        if g is None else g) for leaf, g in zip(asked, found)]
+            finally:
+                STATE.depth -= 1
+                STATE.recording = before
+        outputs = [g.buf for g in results]
+        inputs = [*[x.buf for x in xs], *[y.buf for y in ys], *[g.buf for g in gs]]
+        graph = Graph(inputs, needed(builder.lines, outputs, inputs), outputs,
+                      captures=list(builder.captures.values()))
+        return graph, forward, len(xs) + len(ys)
+
+    # ---- as one op
+
+    def call(self, xs: Sequence[Any]) -> list[Any]:
+        """Run it as one op: compiled where the compiler is loaded, recorded as a whole."""
+        if not (self.captures or self.cells or self.differentiated):
+            return apply_graph(self, xs)
+        with ExitStack() as locks:
+            for held in self.cells:
+                locks.enter_context(held.cell.lock)
+            graph = self.opened()
+            operands = [*xs, *[c.tensor for c in self.captures],
+                        *[read_cell(held.cell) for held in self.cells]]
+            if graph.differentiated and STATE.recording:
+                wanted = tuple([x.node is not None and x.spec.dtype.is_float for x in operands])
+                if any(wanted):
+                    graph, constants = graph.prepared(wanted)
+                    operands += constants
+            return self.settle(apply_graph(graph, operands))
+
+    def opened(self) -> Graph:
+        """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
+        if not self.captures and not self.cells:
+            return self
+        if self._opened is None:
+            self._opened = Graph(self._given(), self.lines, self._ends())
+        return self._opened
+
+
+def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
+    """Apply the op `call` to a graph without captures and cells.
+
+    Its plans are kept with the graph, and go when it goes.
+    """
+    if not graph.outputs:
+        return []
+    if STATE.building is not None or watched():
+        result = apply(CALL, *xs, graph=graph)
+    else:
+        specs = tuple([x.spec for x in xs])
+        plan = graph.plans.get(specs)
+        if plan is None:
+            for x in xs:
+                refuse_leaked(x)
+            plan = graph.plans[specs] = make_plan(CALL, specs, {"graph": graph})
+        result = run(CALL, plan, xs)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+# ---- lines
+
+
+def variables(line: Line) -> list[Var]:
+    """The variables that a line reads."""
+    return [v for v in line.app.inputs if isinstance(v, Var)]
+
+
+def needed(lines: Sequence[Line], ends: Sequence[Var], given: Sequence[Var]) -> list[Line]:
+    """The lines that `ends` depend on, where `given` are known."""
+    have = set(given)
+    live = set(ends) - have
+    kept = []
+    for line in reversed(lines):
+        if not live.isdisjoint(line.outs):
+            kept.append(line)
+            live.update(v for v in variables(line) if v not in have)
+    kept.reverse()
+    return kept
+
+
+def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
+    """Apply the lines one by one to values of all that the graph reads; all that it gives."""
+    env: dict[Var, Any] = dict(zip(graph._given(), values))
+    builder = STATE.building
+    sizes: dict[Any, int] = {}
+    for line, dead in zip(graph.lines, graph.dying()):
+        app = line.app
+        if builder is not None:
+            builder.place = app.place
+        attrs = resolved(app.attrs, sizes) if sizes else app.attrs
+        try:
+            result = apply(app.op, *[env[v] if isinstance(v, Var) else v for v in app.inputs],
+                           **attrs)
+        except TinyMLError as error:
+            if app.place is not None:
+                error.line = line_text(*app.place)
+            raise
+        results = result if isinstance(result, tuple) else (result,)
+        for var, value in zip(line.outs, results):
+            env[var] = value
+            if var.spec.unknown:
+                sizes.update(zip(var.spec.shape, value.spec.shape))
+        for var in dead:
+            del env[var]
+    return [env[var] for var in graph._ends()]
+
+
+def resolved(attrs: Any, sizes: dict[Any, int]) -> Any:
+    """Attributes with the sizes that were found out in the place of those that were unknown."""
+    if isinstance(attrs, dict):
+        return {name: resolved(value, sizes) for name, value in attrs.items()}
+    if isinstance(attrs, tuple):
+        return tuple([resolved(value, sizes) for value in attrs])
+    return sizes.get(attrs, attrs) if isinstance(attrs, Dim) else attrs
+
+
+# ---- the op
+
+
+def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
+    for k, (spec, var) in enumerate(zip(specs, graph.inputs, strict=True)):
+        expect(symbolic(spec) is var.spec, f"input {k} of {var.spec}", spec)
+    return graph.specs
+
+
+def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
+    """The way back as a graph of its own, run as one op; it is differentiable again."""
+    graph.differentiated = True
+    gs = g if isinstance(g, tuple) else (g,)
+    ys = y if isinstance(y, tuple) else (y,)
+    back = graph.pullback(wanted, tuple([x is not None for x in gs]))
+    found = iter(back.call([*xs, *ys, *[x for x in gs if x is not None]]))
+    return [next(found) if want else None for want in wanted]
+
+
+CALL: Op = define(
+    "call", _call_infer, grad=_call_grad, dtypes=(), mixes=True,
+    body=lambda *xs, graph: tuple(replay(graph, xs)),
+    doc="A graph applied to tensors as one op; its gradient is a graph.",
+)
+
+
+# ---- tracing
+
+
+def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec]) -> Graph:
+    """The graph of a function from tensors to a sequence of tensors and numbers."""
+    builder = Builder()
+    with building(builder):
+        xs = [builder.input(spec) for spec in specs]
+        outputs = [builder.lift(as_tensor(y)).buf for y in f(*xs)]
+    held = [Held(cell, var, now.buf) for cell, var, now in builder.cells.values()]
+    return Graph([x.buf for x in xs], builder.lines, outputs, cells=held,
+                 captures=list(builder.captures.values()))
+
+
+def as_tensor(value: Any, device: Any = None) -> Any:
+    """A tensor as it is; a number or an array as a tensor."""
+    return value if isinstance(value, Data) else upload(op_array(value), device)
+
+
+def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:
+    """What a tensor is without its values, for `trace`; float32 unless `dtype` says otherwise.
+
+    >>> tensor_spec((2, 3))
+    float32[2, 3] cpu
+    """
+    kind = float32 if dtype is None else as_dtype(dtype)
+    return make_spec(as_shape(shape), kind, find_device(device))
+
+
+def trace(f: Callable[..., Any]) -> Callable[..., Graph]:
+    """A function from arguments, or specs in their place, to the graph of what f does to them.
+
+    f is run once on values without content. Arguments and result may be pytrees; the leaves of the
+    arguments are tensors, arrays or specs (`tensor_spec`), those of the result tensors or numbers.
+    Tensors of the outside that f uses are captures of the graph. Raises ArgumentTypeError for other
+    leaves, ConcretizationError where f asks for a value.
+
+    >>> import tinyml
+    >>> tinyml.trace(lambda x: x + x)(tinyml.tensor_spec((2,))).outputs[0].spec
+    float32[2] cpu
+    """
+
+    def traced(*args: Any) -> Graph:
+        leaves, structure = tree.flatten(args)
+        specs = [_spec_of(leaf) for leaf in leaves]
+        result: list[tree.TreeDef] = []
+
+        def flat(*xs: Any) -> list[Any]:
+            values, definition = tree.flatten(f(*tree.unflatten(structure, xs)))
+            result.append(definition)
+            return values
+
+        graph = build(flat, specs)
+        graph.structure, graph.result = structure, result[0]
+        return graph
+
+    return traced
+
+
+def _spec_of(leaf: Any) -> Spec:
+    if isinstance(leaf, Spec):
+        return leaf
+    if isinstance(leaf, Data):
+        return leaf.spec
+    if isinstance(leaf, np.ndarray):
+        return make_spec(leaf.shape, as_dtype(leaf.dtype), find_device(None))
+    raise ArgumentTypeError(f"an argument to trace is a {type(leaf).__name__}",
+                            remedy="a tensor or tinyml.tensor_spec(shape, dtype); bind others with "
+                                   "functools.partial")
+
+
+# ---- text
+
+
+def _said(graph: Graph) -> list[str]:
+    names: dict[Var, str] = {}
+
+    def name(var: Var) -> str:
+        return names.setdefault(var, _letters(len(names)))
+
+    def given(vars_: Sequence[Var]) -> str:
+        return ", ".join(f"{name(var)}: {var.spec}" for var in vars_)
+
+    said = f"graph({given(graph.inputs)})"
+    if graph.captures:
+        said += f" captures({given([c.var for c in graph.captures])})"
+    if graph.cells:
+        said += f" cells({given([held.var for held in graph.cells])})"
+    lines = [said + ":"]
+    for line in graph.lines:
+        app = line.app
+        inputs = [name(v) if isinstance(v, Var) else repr(v) for v in app.inputs]
+        inputs += [f"{key}={_attribute(value)}" for key, value in app.attrs.items()]
+        results = ", ".join(name(var) for var in line.outs)
+        specs = ", ".join(str(var.spec) for var in line.outs)
+        lines.append(f"  {results} = {app.op.name}({', '.join(inputs)}): {specs}")
+        for key, value in app.attrs.items():
+            if isinstance(value, Graph):
+                lines += [f"    {key} = {text}" if k == 0 else f"    {text}"
+                          for k, text in enumerate(_said(value))]
+    lines.append(f"  return {', '.join(name(var) for var in graph.outputs)}")
+    for held in graph.cells:
+        lines.append(f"  {name(held.var)} becomes {name(held.result)}")
+    return lines
+
+
+def _attribute(value: Any) -> str:
+    return "..." if isinstance(value, Graph) else getattr(value, "name", None) or repr(value)
+
+
+def _letters(number: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    text = ""
+    number += 1
+    while number:
+        number, digit = divmod(number - 1, 26)
+        text = chr(ord("a") + digit) + text
+    return text

@@ -1,0 +1,265 @@
+"""Sorting, and what depends on values in its size: sort, argsort, topk, nonzero.
+
+A sort is a bitonic network (Batcher 1968) over pairs of value and index. The index decides between
+equals, so the order is total and the sort stable. Each step is one launch of the same kernel; which
+step it is, is told at run time. A device may have a kernel of its own in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import tinyml.samples_scan as samples
+from tinyml.core import apply, full, named, upload
+from tinyml.dims import Dim
+from tinyml.dtypes import bool_, int64, uint8
+from tinyml.errors import AxisError, ShapeError, expect
+from tinyml.lower import element
+from tinyml.nest import ZERO, Nest
+from tinyml.op import Op, define
+from tinyml.ops.creation import asarray
+from tinyml.ops.elementwise import ALL
+from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG
+from tinyml.ops.scan import CUMSUM, part
+from tinyml.ops.shape import Ints, pad, permute_dims, reshape, unravel, zeros_of
+from tinyml.sampling import ErrorCase
+from tinyml.spec import Spec, as_axis, as_size, with_shape
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+# ---- one step of the network
+
+
+def _before(n: Nest, own: tuple[int, int], other: tuple[int, int], size: int,
+            descending: bool) -> int:
+    """Whether (value, index) comes before another: NaN is greatest, `size` and more is no index."""
+
+    def test(word: str, *values: int) -> int:
+        return n.prim(word, *values, dtype=bool_)
+
+    def either(*values: int) -> int:
+        return test("logical_or", *values)
+
+    def only(x: int, y: int) -> int:
+        return test("logical_and", x, test("logical_not", y))
+
+    x, y = own[0], other[0]
+    if n.code[x].dtype is bool_:
+        x, y = n.cast(x, uint8), n.cast(y, uint8)
+    less, more = test("less", x, y), test("greater", x, y)
+    if n.code[x].dtype.is_float:
+        nan, other_nan = test("isnan", x), test("isnan", y)
+        less, more = either(less, only(other_nan, nan)), either(more, only(nan, other_nan))
+    if descending:
+        less, more = more, less
+    earlier = test("less", own[1], other[1])
+    end = n.param(size)
+    padding = either(*[test("greater_equal", index, end) for index in (own[1], other[1])])
+    return n.select(padding, earlier, either(less, only(earlier, more)))
+
+
+def _step_push(n: Nest, outs: list[int], values: Any, indices: Any, block: Any, distance: Any, *,
+               size: int, descending: bool) -> None:
+    """Each element and the one at a distance, exchanged where they are out of order.
+
+    Blocks of twice a size take turns in which way they are ordered.
+    """
+    row, place = n.axes_for(values.shape)
+    block, distance = (element(n, number, (), int64) for number in (block, distance))
+    mate = n.prim("bitwise_xor", place, distance)
+    own = values((row, place)), indices((row, place))
+    other = values((row, mate)), indices((row, mate))
+
+    def clear(bits: int) -> int:
+        return n.prim("equal", n.prim("bitwise_and", place, bits), ZERO, dtype=bool_)
+
+    upward = n.prim("equal", clear(distance), clear(block), dtype=bool_)
+    keep = n.prim("equal", _before(n, own, other, size, descending), upward, dtype=bool_)
+    for out, mine, its in zip(outs, own, other):
+        n.store(out, n.select(keep, mine, its), (row, place))
+
+
+def _step_infer(values: Spec, indices: Spec, *_: Any, **__: Any) -> tuple[Spec, Spec]:
+    return with_shape(values, values.shape), with_shape(indices, indices.shape)
+
+
+STEP = Op("sort_step", _step_infer, push=_step_push, differentiable=False, outputs=2,
+          doc="One step of a bitonic network over the last axis, whose size is a power of two.")
+
+
+# ---- sort
+
+
+def _sort_canon(x: Spec, axis: Any = -1, descending: Any = False) -> dict[str, Any]:
+    return {"axis": as_axis(axis, x.ndim), "descending": bool(descending)}
+
+
+def _sort_infer(x: Spec, *, axis: int, descending: bool) -> tuple[Spec, Spec]:
+    return with_shape(x, x.shape), with_shape(x, x.shape, int64)
+
+
+def _sort_body(x: Any, *, axis: int, descending: bool) -> tuple[Any, Any]:
+    size = x.shape[axis]
+    if size < 2 or not x.size:
+        return x, apply(IOTA, x, axis=axis)
+    order = (*[d for d in range(x.ndim) if d != axis], axis)
+    moved = permute_dims(x, order)
+    width = 1 << (size - 1).bit_length()
+    values = pad(reshape(moved, (-1, size)), (0, 0), (0, width - size), 0)
+    indices = apply(IOTA, values, axis=1)
+    block = 2
+    while block <= width:
+        distance = block // 2
+        while distance:
+            values, indices = apply(STEP, values, indices, block, distance, size=size,
+                                    descending=descending)
+            distance //= 2
+        block *= 2
+    back = tuple([order.index(d) for d in range(x.ndim)])
+    found = [permute_dims(reshape(part(part_of, 1, 0, size), moved.shape), back)
+             for part_of in (values, indices)]
+    return found[0], found[1]
+
+
+SORT: Op = define(
+    "sort", _sort_infer, body=_sort_body, canon=_sort_canon, outputs=2, dtypes=ALL,
+    grad=(lambda g, y, _x, axis, descending: apply(
+        PUT_ALONG, zeros_of(_x), y[1], g[0], axis=axis),),
+    samples=samples.sort(),
+    errors=lambda: [ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2, "descending": False},
+                              AxisError, "-2 <= axis < 2")],
+    doc="The elements along an axis in order, and where they were (int64); equal ones keep their "
+        "order, NaN is greatest, -0.0 equals 0.0.",
+)
+
+
+# ---- nonzero
+
+
+def _partition_push(n: Nest, outs: list[int], mask: Any, ranks: Any, count: Any) -> None:
+    """Each index goes to its rank among those of its kind, which is a place of its own."""
+    i = n.axis("i0", mask.shape[0])
+    rank = ranks((i,))
+    after = n.prim("sub", n.prim("add", i, element(n, count, (), int64)), rank)
+    n.store(outs[0], i, (n.select(mask((i,)), n.prim("sub", rank, n.const(1, int64)), after),),
+            "once")
+
+
+PARTITION = Op(
+    "partition", lambda mask, ranks, count: with_shape(ranks, ranks.shape),
+    push=_partition_push, differentiable=False,
+    doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
+        "`count` the last of them.",
+)
+
+
+def _coordinates_push(n: Nest, outs: list[int], places: Any, *, shape: Ints) -> None:
+    row = n.axis("i0", places.shape[0])
+    for d, value in enumerate(unravel(n, places((row,)), shape)):
+        n.store(outs[0], value, (row, n.const(d, int64)))
+
+
+COORDINATES = Op(
+    "coordinates", lambda places, shape: with_shape(places, (*places.shape, len(shape))),
+    push=_coordinates_push, differentiable=False,
+    doc="The index, one row each, at places of a dense tensor of a shape.",
+)
+
+
+def _nonzero_infer(x: Spec) -> Spec:
+    expect(x.ndim > 0, "at least 1 axis", x.shape, ShapeError, remedy="x.reshape(1)")
+    return with_shape(x, (Dim.fresh(x.size), x.ndim), int64)  # type: ignore[arg-type]
+
+
+def _nonzero(x: Any) -> Any:
+    """How many there are is read, then each index goes to its place."""
+    flat = reshape(x, (x.size,)) != 0
+    if not x.size:
+        return full((0, x.ndim), 0, int64, x.device)
+    ranks = apply(CUMSUM, flat, axis=0, reverse=False, exclusive=False)
+    count = int(ranks[-1].item())
+    found = apply(PARTITION, flat, ranks, count)
+    return apply(COORDINATES, found[:count], shape=x.shape)
+
+
+NONZERO: Op = define(
+    "nonzero", _nonzero_infer, dynamic=_nonzero, differentiable=False, dtypes=ALL,
+    samples=samples.nonzero(),
+    errors=lambda: [ErrorCase((np.ones((), np.float32),), {}, ShapeError, "at least 1 axis")],
+    doc="The indices (int64) of the elements that are not zero, one row each, in row-major order; "
+        "NaN is not zero.",
+)
+
+
+# ---- public functions
+
+
+def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:
+    values, indices = apply(SORT, x, axis=axis, descending=descending)
+    return values, indices
+
+
+def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The elements along `axis` in order (Array API standard 2024.12, sort).
+
+    NaN counts as greatest: last, or first where `descending`. Equal elements keep their order, and
+    -0.0 equals 0.0; so `stable` False changes nothing. Raises AxisError. Gradients go back to where
+    the elements were.
+
+    >>> import tinyml
+    >>> tinyml.sort(tinyml.tensor([3.0, 1.0, 2.0]), descending=True).tolist()
+    [3.0, 2.0, 1.0]
+    """
+    return _sorted(x, axis, descending)[0]
+
+
+def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The int64 indices that put the elements along `axis` in order (Array API standard 2024.12).
+
+    The order is that of `sort`. Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.argsort(tinyml.tensor([3.0, 1.0, 2.0])).tolist()
+    [1, 2, 0]
+    """
+    return _sorted(x, axis, descending)[1]
+
+
+@named
+def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
+    """The k greatest elements along `axis`, or the least ones, in order, and their int64 indices.
+
+    Both have x's shape with k in the place of the axis's size. Of equal elements the first come
+    first; NaN counts as greatest. Raises AxisError, and ShapeError where k is not in 0..size.
+
+    >>> import tinyml
+    >>> values, indices = tinyml.topk(tinyml.tensor([3.0, 1.0, 2.0]), 2)
+    >>> values.tolist(), indices.tolist()
+    ([3.0, 2.0], [0, 2])
+    """
+    x = asarray(x)
+    axis, k = as_axis(axis, x.ndim), as_size(k, "k")
+    expect(0 <= k <= x.shape[axis], f"0 <= k <= {x.shape[axis]}", k, ShapeError)
+    values, indices = _sorted(x, axis, largest)
+    return part(values, axis, 0, k), part(indices, axis, 0, k)
+
+
+@named
+def nonzero(x: Any) -> tuple[Tensor, ...]:
+    """The int64 indices of the elements that are not zero (Array API standard 2024.12, nonzero).
+
+    One vector for each axis, in row-major order; NaN is not zero. The values are waited for, since
+    they decide how many there are. Raises ShapeError for a 0-d tensor.
+
+    >>> import tinyml
+    >>> [index.tolist() for index in tinyml.nonzero(tinyml.tensor([[0, 1], [2, 3]]))]
+    [[0, 1, 1], [1, 0, 1]]
+    """
+    x = asarray(x)
+    found = apply(NONZERO, x)
+    # A slice would name the size, which a graph under construction does not know.
+    columns = [upload(np.array(d), x.device) for d in range(x.ndim)]
+    return tuple([apply(GATHER, found, column, axis=1) for column in columns])

@@ -1,0 +1,234 @@
+"""How an op runs on given layouts, found out once: kernel, else view, else nest, else body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinyml.builder import Builder, building, symbolic
+from tinyml.errors import (
+    ArgumentTypeError,
+    DTypeError,
+    KernelNotFound,
+    MixedDeviceError,
+    TinyMLError,
+)
+from tinyml.lower import NotOneNest, Scalar, lower
+from tinyml.nest import Nest
+from tinyml.op import Application, Op, Var, find
+from tinyml.registry import Call
+from tinyml.registry import find as find_kernels
+from tinyml.spec import Spec, make_spec
+from tinyml.values import STATE, make, paused
+
+
+class Planned:
+    """An op on given layouts, ready to run.
+
+    `fast` says that a record of it needs no cast first: one float output, a rule of its own, and
+    every float input in the type that it computes in. `kept` are the inputs as rules see them, and
+    `expands` the views that make them so, where operands broadcast.
+    """
+
+    __slots__ = ("run", "ins", "outs", "out", "attrs", "how", "single", "fast", "kept", "expands")
+
+    def __init__(self, run: Callable[..., Any], ins: tuple[Any, ...], outs: tuple[Spec, ...],
+                 attrs: dict[str, Any], how: str, single: bool) -> None:
+        self.run = run
+        self.ins = ins
+        self.outs = outs
+        self.out = outs[0] if outs else None
+        self.attrs = attrs
+        self.how = how
+        self.single = single
+        self.fast = False
+        self.kept = ins
+        self.expands: tuple[Planned | None, ...] = ()
+
+
+# ---- planning
+
+
+def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
+    """How an op runs on these layouts: kernel, else view, else nest, else body."""
+    attrs, given = checked(op, specs, attrs)
+    device = given[0].device
+    if any(spec.unknown for spec in given):
+        return Planned(_run_dynamic(op, specs, attrs), tuple(specs), (), attrs, "dynamic", False)
+    outs = tuple([make_spec(spec.shape, spec.dtype, spec.device) for spec in given])  # dense
+    single = len(outs) == 1
+    call = Call(op, tuple(specs), attrs, outs, device)
+    for candidate in find_kernels(op.name, device.name):
+        plan = candidate(call)
+        if plan is not None:
+            return Planned(plan.run, tuple(specs), plan.outs, attrs, plan.how, single)
+    if op.view is not None:
+        layout = op.view(specs[0], **attrs)
+        if layout is not None:
+            return _plan_view(call, layout)
+    if op.nest is not None or op.push is not None or op.body is not None:
+        return _plan_nest(call, single)
+    if op.dynamic is not None:
+        return Planned(_run_body(call), call.ins, call.outs, attrs, "body", single)
+    raise KernelNotFound(
+        f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
+        remedy=f"register one with @kernel({op.name!r}, {device.name.partition(':')[0]!r})",
+    )
+
+
+def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
+            ) -> tuple[dict[str, Any], tuple[Spec, ...]]:
+    """The attributes in their one form, and the specs of the results; raises the user's errors."""
+    device: Any = None
+    for spec in specs:
+        if isinstance(spec, Spec) and not op.mixes:
+            if device is not None and spec.device is not device:
+                raise MixedDeviceError(
+                    f"tensors of {device} and {spec.device} in one operation",
+                    remedy=f"move one with .to({str(device)!r})",
+                )
+            device = spec.device
+    try:
+        if op.canon is not None:
+            attrs = op.canon(*specs, **attrs)
+        result = op.infer(*specs, **attrs)
+    except TypeError as error:
+        if isinstance(error, TinyMLError):
+            raise
+        raise ArgumentTypeError(f"operands or attributes do not fit: {error}",
+                                remedy=op.doc or "see the op's record") from None
+    given: tuple[Spec, ...] = result if isinstance(result, tuple) else (result,)
+    for spec in given:
+        if not spec.device.supports(spec.dtype):
+            raise DTypeError(f"device {spec.device.name} has no {spec.dtype.name}",
+                             remedy="float32, or device='cpu'")
+    return attrs, given
+
+
+def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
+    """The plan of an op on variables: to run it is to write a line of the graph being built."""
+    attrs, given = checked(op, specs, attrs)
+    outs = tuple([symbolic(spec) for spec in given])
+    single = len(outs) == 1
+
+    def run(*values: Any) -> Any:
+        written = STATE.building.append(op, values, attrs, outs)
+        return written[0] if single else written
+
+    return Planned(run, tuple(specs), outs, attrs, "line", single)
+
+
+def _run_dynamic(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
+    function: Any = op.dynamic or op.body
+
+    def run(*values: Any) -> Any:
+        with paused():
+            return function(*[make(v, spec) if isinstance(spec, Spec) else v
+                              for v, spec in zip(values, specs)], **attrs)
+
+    return run
+
+
+def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
+    strides, offset = layout
+    out = call.outs[0]
+    spec = make_spec(out.shape, out.dtype, out.device, strides)
+    device = call.device
+
+    def run(buf: Any) -> Any:
+        return device.view(buf, offset, spec) if offset else buf
+
+    return Planned(run, call.ins, (spec,), call.attrs, "view", True)
+
+
+def _plan_nest(call: Call, single: bool) -> Planned:
+    """One launch where op or body are one nest, else the body's ops one by one."""
+    op = call.op
+    call.device.afford(sum(spec.nbytes for spec in call.outs))
+    try:
+        nest, ins = nest_of(call)
+        run = call.device.prepare(nest, ins, call.outs, op.name)
+    except NotOneNest:
+        return Planned(_run_body(call), call.ins, call.outs, call.attrs, "body", single)
+    return Planned(run, call.ins, call.outs, call.attrs, "nest", single)
+
+
+def nest_of(call: Call) -> tuple[Nest, list[Any]]:
+    """The nest of an op on layouts, and its inputs: specs and run-time numbers.
+
+    Raises NotOneNest where it is not one nest.
+    """
+    inputs: list[Any] = []
+    for spec in call.ins:
+        numbers = sum(isinstance(i, Scalar) for i in inputs)
+        inputs.append(Var(None, 0, symbolic(spec)) if isinstance(spec, Spec)
+                      else Scalar(spec, numbers))
+    nest = lower(_outputs(inputs, call), inputs)
+    return nest, [i if isinstance(i, Scalar) else spec for i, spec in zip(inputs, call.ins)]
+
+
+def _outputs(inputs: list[Any], call: Call) -> list[Var]:
+    """The graph of an op: itself, or its body's ops."""
+    op = call.op
+    if op.nest is not None or op.push is not None:
+        app = Application(op, tuple(inputs), call.attrs, call.outs)
+        return [Var(app, k, symbolic(spec)) for k, spec in enumerate(call.outs)]
+    builder = Builder(inline=True, closed=True)
+    specs = [i.spec for i in inputs if isinstance(i, Var)]
+    weak = next((spec for spec in specs if spec.dtype.is_float), specs[0])
+    values = []
+    for value in inputs:
+        if isinstance(value, Scalar):
+            value.var = Var(None, 0, make_spec((), weak.dtype, weak.device, None, True))
+            value = value.var
+        value.scope = builder.scope
+        values.append(make(value, value.spec))
+    body: Any = op.body
+    with building(builder), paused():
+        try:
+            result = body(*values, **call.attrs)
+        except TypeError as error:
+            raise _misfit(body, values, call.attrs, error) from error.__cause__
+    results = result if isinstance(result, tuple) else (result,)
+    for tensor, spec in zip(results, call.outs):
+        if not isinstance(tensor.buf, Var):
+            raise NotOneNest
+        if tensor.spec.shape != spec.shape or tensor.spec.dtype is not spec.dtype:
+            raise KernelNotFound(f"the body of {op.name!r} gives {tensor.spec}, its rule {spec}")
+    return [tensor.buf for tensor in results]
+
+
+def _misfit(body: Callable[..., Any], values: list[Any], attrs: dict[str, Any],
+            error: TypeError) -> TypeError:
+    """ArgumentTypeError where operands and attributes do not fit a body's parameters."""
+    import inspect
+
+    try:
+        inspect.signature(body).bind(*values, **attrs)
+    except TypeError as problem:
+        return ArgumentTypeError(f"operands or attributes do not fit: {problem}")
+    return error
+
+
+def _run_body(call: Call) -> Callable[..., Any]:
+    body: Any = call.op.body or call.op.dynamic
+    if body is None:
+        raise KernelNotFound(f"op {call.op.name!r} cannot run on {call.device.name}")
+
+    def run(*values: Any) -> Any:
+        xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, call.ins)]
+        with paused():
+            result = body(*xs, **call.attrs)
+            results = result if isinstance(result, tuple) else (result,)
+            bufs = tuple([
+                tensor.buf if tensor.spec is spec else _dense(tensor)
+                for tensor, spec in zip(results, call.outs)
+            ])
+        return bufs if len(bufs) > 1 else bufs[0]
+
+    return run
+
+
+def _dense(tensor: Any) -> Any:
+    """A buffer with the elements of a tensor densely."""
+    return make_plan(find("copy"), (tensor.spec,), {}).run(tensor.buf)

@@ -1,0 +1,164 @@
+"""What a tensor is made of: a buffer, a spec, and how it was made; and what a thread is doing.
+
+`Data` is a tensor's content: a buffer (or a graph's variable), a spec, and a node, if a gradient
+may be asked for. `Node` is how it was made; it holds values, never tensors, so there are no
+reference cycles and memory is freed without the collector.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tinyml.op import Op
+from tinyml.spec import Spec
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+
+class State(threading.local):
+    """What a thread is doing.
+
+    recording   whether operations on values with a node are recorded
+    depth       how many differentiations it is inside of
+    building    the innermost graph under construction, a tinyml.builder.Builder, or None
+    """
+
+    recording = True
+    depth = 0
+    building: Any = None
+
+
+STATE = State()
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Nothing is recorded inside, in this thread."""
+    before = STATE.recording
+    STATE.recording = False
+    try:
+        yield
+    finally:
+        STATE.recording = before
+
+
+# ---- how values were made
+
+_era = 0
+_era_lock = threading.Lock()
+
+
+def new_era() -> int:
+    """A number greater than the era of every node made so far; nodes made from now on carry it."""
+    global _era
+    with _era_lock:
+        _era += 1
+        return _era
+
+
+class Node:
+    """How a value was made: the plan that ran, the inputs with their values and nodes, the result.
+
+    `low` is the least depth of any leaf that it depends on: a backward pass records itself only
+    when an outer differentiation can see it. Values are kept only where a rule reads them. `era`
+    orders nodes by the time they were made; see new_era.
+    """
+
+    __slots__ = ("op", "plan", "bufs", "parents", "y", "low", "era")
+
+    def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
+                 parents: tuple[Node | None, ...], y: Any, low: int) -> None:
+        self.op = op
+        self.plan = plan
+        self.bufs = bufs
+        self.parents = parents
+        self.y = y
+        self.low = low
+        self.era = _era
+
+
+class Leaf(Node):
+    """Where differentiation ends: a value with respect to which a gradient is asked for."""
+
+    __slots__ = ("grad", "spec")
+
+    def __init__(self, spec: Spec, low: int, parent: Node | None = None) -> None:
+        super().__init__(None, None, (), (parent,) if parent else (), None, low)
+        self.spec = spec
+        self.grad: Any = None
+
+
+class Item(Node):
+    """Output `place` of an op of several outputs, whose own node is the one parent."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, main: Node, place: int) -> None:
+        super().__init__(None, None, (), (main,), None, main.low)
+        self.place = place
+
+
+# ---- tensors
+
+
+class Data:
+    """What a tensor is: buffer, spec, node."""
+
+    __slots__ = ("buf", "spec", "node", "__weakref__")
+
+    def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
+        self.buf = buf
+        self.spec = spec
+        self.node = node
+
+
+class Class:
+    """The one class of tensors, which stands on a higher floor; see core.adopt."""
+
+    tensor: Any = Data
+
+
+def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
+    """A tensor of these parts."""
+    tensor: Tensor = Class.tensor(buf, spec, node)
+    return tensor
+
+
+# ---- hidden state
+
+
+class Cell(Protocol):
+    """A tensor that programs read and replace without naming it, as a generator's state."""
+
+    lock: threading.RLock  # type: ignore[valid-type]
+
+    def get(self) -> Tensor:
+        """Its content."""
+
+    def set(self, value: Tensor) -> None:
+        """Give it another content."""
+
+
+CELLS: list[Cell] = []
+
+
+def read_cell(cell: Cell) -> Tensor:
+    """A cell's content: in a graph under construction, an input of that graph."""
+    builder = STATE.building
+    if builder is None:
+        return cell.get()
+    value: Tensor = builder.read_cell(cell)
+    return value
+
+
+def write_cell(cell: Cell, value: Tensor) -> None:
+    """Replace a cell's content: in a graph under construction, when that graph has run."""
+    builder = STATE.building
+    if builder is None:
+        cell.set(value)
+    else:
+        builder.write_cell(cell, value)
