@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyml
+from tests.core.test_graph import FUNCTIONS, Function, near, numbers, scalar
 from tinyml.compiler import Jitted, RetraceWarning
 from tinyml.compiler.program import Program, compiled
 from tinyml.errors import (
@@ -24,7 +25,6 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
-from tests.core.test_graph import FUNCTIONS, Function, near, numbers, scalar
 
 
 def program(f: Jitted, *args: Any) -> Program:
@@ -280,11 +280,12 @@ def test_arrays_are_tensors() -> None:
 
 
 def test_a_jitted_function_frees_what_it_held() -> None:
-    big = tinyml.ones((10,)).copy()
-    f = tinyml.jit(lambda x: x + big)
-    f(tinyml.ones((10,)))
-    alive = weakref.ref(big)
-    del big, f
+    def use() -> Any:
+        big = tinyml.ones((10,)).copy()
+        tinyml.jit(lambda x: x + big)(tinyml.ones((10,)))
+        return weakref.ref(big)
+
+    alive = use()
     gc.collect()
     assert alive() is None
 

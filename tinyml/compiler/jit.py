@@ -154,7 +154,8 @@ class _Arguments:
     @property
     def plain(self) -> bool:
         """Whether they are tensors by position, each another one, and nothing else."""
-        return (not self.static and self.structure == tree.flatten(((0,) * len(self.tensors), {}))[1]
+        positions = tree.flatten(((0,) * len(self.tensors), {}))[1]
+        return (not self.static and self.structure == positions
                 and len(self.leaves) == len(self.tensors))
 
     def _static_key(self, value: Any, where: Any) -> Any:
@@ -177,7 +178,7 @@ class _Arguments:
             return f"the structure {tree.difference(structure, self.structure)}"
         for path, old, new in zip(tree.paths(self.structure), keys, self.key[1]):
             if old != new:
-                return f"{_spoken(path)}: {_say(old)}, now {_say(new)}"
+                return f"{_spoken(path)}: {_say(old, new)}, now {_say(new, old)}"
         changed = [name for (name, old), (_, new) in zip(statics, self.key[2]) if old != new]
         return f"static argument {changed[0]!r}" if changed else "nothing"
 
@@ -188,9 +189,9 @@ class _Arguments:
         return f(*args, **named, **self.static_named), (dynamic, named)
 
 
-def _say(key: Any) -> str:
+def _say(key: Any, other: Any) -> str:
     if isinstance(key, Spec):
-        return f"{key} of strides {key.strides}" if not key.contiguous else str(key)
+        return f"{key} of strides {key.strides}" if str(key) == str(other) else str(key)
     return f"{key[1]!r}" if isinstance(key, tuple) and len(key) == 2 else str(key)
 
 
