@@ -17,7 +17,7 @@ from tinyml.builder import entered
 from tinyml.core import full, upload
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
 from tinyml.ops.creation import ones_like, zeros_like
-from tinyml.ops.shape import concat, reshape
+from tinyml.ops.shape import one_after_another
 from tinyml.reverse import backward
 from tinyml.tensor import Tensor
 from tinyml.values import STATE, Leaf, make, new_era, paused
@@ -307,15 +307,3 @@ def _stacked(x: Any, y: Tensor, rows: Sequence[Any]) -> Any:
         return None
     shape = (*y.shape, *x.shape)
     return one_after_another(rows, shape) if rows else full(shape, 0, x.dtype, x.device)
-
-
-CONCAT_WIDTH = 8  # operands of one concat: its kernel has a parameter for each
-
-
-def one_after_another(rows: Sequence[Any], shape: tuple[int, ...]) -> Any:
-    """Many tensors of one shape, one behind the other, in the shape asked for."""
-    parts = [reshape(row, (1, *row.shape)) for row in rows]
-    while len(parts) > 1:
-        parts = [concat(parts[k : k + CONCAT_WIDTH]) if k + 1 < len(parts) else parts[k]
-                 for k in range(0, len(parts), CONCAT_WIDTH)]
-    return reshape(parts[0], shape)

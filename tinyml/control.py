@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 import tinyml.tree as tree
-from tinyml.autodiff import one_after_another
 from tinyml.core import apply, describe, full, run, watched
 from tinyml.dtypes import bool_
 from tinyml.errors import (
@@ -29,10 +28,13 @@ from tinyml.errors import (
 from tinyml.graph import Graph, apply_graph, build, replay
 from tinyml.op import Op, define, find
 from tinyml.ops.creation import zeros_like
+from tinyml.ops.shape import one_after_another
 from tinyml.parts import (
     Function,
     Part,
     as_part,
+    bare,
+    check_reads,
     closed,
     cotangents,
     floats,
@@ -136,6 +138,11 @@ def _check_predicate(spec: Spec) -> None:
 
 
 def _cond_infer(pred: Spec, *xs: Spec, yes: Graph, no: Graph) -> Any:
+    _check_predicate(pred)
+    check_reads("yes", yes, xs)
+    check_reads("no", no, xs)
+    expect(bool(yes.outputs) and yes.specs == no.specs, "graphs with the same results",
+           (yes.specs, no.specs), GraphError)
     specs = yes.specs
     return specs if len(specs) > 1 else specs[0]
 
@@ -246,8 +253,23 @@ def _same_carry(before: tree.TreeDef, after: tree.TreeDef, specs: Sequence[Spec]
     same_specs(tree.paths(before), specs, [v.spec for v in graph.outputs], what, remedy)
 
 
+def _scan_canon(*_: Spec, body: Graph, carry: Any, consts: Any, length: Any,
+                reverse: Any) -> dict[str, Any]:
+    counts = {"carry": as_size(carry, "carry"), "consts": as_size(consts, "consts"),
+              "length": as_size(length, "length")}
+    expect(min(counts.values()) >= 0, "counts that are not negative", counts, ArgumentError)
+    return {"body": body, **counts, "reverse": bool(reverse)}
+
+
 def _scan_infer(*specs: Spec, body: Graph, carry: int, consts: int, length: int,
                 reverse: bool) -> Any:
+    fixed, rows = specs[: carry + consts], specs[carry + consts :]
+    expect(len(fixed) == carry + consts, f"at least {carry + consts} operands", len(specs),
+           ArgumentError)
+    for x in rows:
+        expect(x.shape[:1] == (length,), f"a first axis of {length}", x.shape)
+    check_reads("body", body, [*fixed, *[_row_spec(x) for x in rows]])
+    _check_carry(body, carry, specs)
     outs = [*body.specs[:carry],
             *[make_spec((length, *s.shape), s.dtype, s.device) for s in body.specs[carry:]]]
     return tuple(outs) if len(outs) > 1 else outs[0]
@@ -374,8 +396,29 @@ def while_loop(cond_fn: Function, body_fn: Function, init: Any,
         return tree.unflatten(structure, results[:count])
 
 
+def _check_carry(body: Graph, carry: int, specs: Sequence[Spec]) -> None:
+    before, after = tuple(map(bare, specs[:carry])), tuple(map(bare, body.specs[:carry]))
+    expect(after == before, f"a body that gives the carry {before}", after, GraphError)
+
+
+def _while_canon(*_: Spec, test: Graph, body: Graph, carry: Any,
+                 max_steps: Any) -> dict[str, Any]:
+    count, limit = as_size(carry, "carry"), max_steps
+    if limit is not None:
+        limit = as_size(limit, "max_steps")
+        expect(limit >= 0, "max_steps >= 0", limit, ArgumentError)
+    return {"test": test, "body": body, "carry": count, "max_steps": limit}
+
+
 def _while_infer(*specs: Spec, test: Graph, body: Graph, carry: int,
                  max_steps: int | None) -> Any:
+    expect(0 < carry <= len(specs), f"a carry of 1 to {len(specs)} operands", carry, ArgumentError)
+    check_reads("test", test, specs)
+    check_reads("body", body, specs)
+    expect(bool(test.outputs), "a condition from test", "no result", GraphError)
+    _check_predicate(test.specs[0])
+    expect(len(body.outputs) == carry, f"{carry} results of body", len(body.outputs), GraphError)
+    _check_carry(body, carry, specs)
     return body.specs if len(body.specs) > 1 else body.specs[0]
 
 
@@ -412,19 +455,22 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
 # ---- the records
 
 
-def _define(name: str, infer: Function, grad: Function, run: Function, doc: str) -> Op:
+def _define(name: str, infer: Function, grad: Function, run: Function, doc: str,
+            canon: Function | None = None) -> Op:
     def body(*xs: Any, **attrs: Any) -> Any:
         results = run(*xs, **attrs)
         return tuple(results) if len(results) > 1 else results[0]
 
     for room in ROOMS:
         kernel(name, room)(lambda call: _run(lambda *xs: run(*xs, **call.attrs), call))
-    return define(name, infer, grad=grad, body=body, dtypes=(), doc=doc)
+    return define(name, infer, grad=grad, canon=canon, body=body, dtypes=(), doc=doc)
 
 
 COND = _define("cond", _cond_infer, _cond_grad, _cond_run,
                "One of two graphs, as a bool says; its gradient is another such choice.")
 SCAN = _define("scan", _scan_infer, _scan_grad, _scan_run,
-               "A graph applied again and again to a carry and to slices; its gradient is a scan.")
+               "A graph applied again and again to a carry and to slices; its gradient is a scan.",
+               _scan_canon)
 WHILE = _define("while", _while_infer, _while_grad, _while_run,
-                "A graph applied to a carry as long as another holds; its gradient is a scan.")
+                "A graph applied to a carry as long as another holds; its gradient is a scan.",
+                _while_canon)

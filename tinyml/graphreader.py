@@ -32,7 +32,6 @@ from tinyml.dims import Dim
 from tinyml.dtypes import DTYPES, DType, uint32
 from tinyml.errors import DTypeError, FileFormatError, TinyMLError
 from tinyml.graph import Graph, Held
-from tinyml.graphrules import fits
 from tinyml.op import Application, Op, Scope, Var, find
 from tinyml.planning import checked
 from tinyml.registry import device as find_device
@@ -177,16 +176,10 @@ class Reader:
         if not any(isinstance(spec, Spec) for spec in specs):
             self.refuse(f"{op.name!r} of numbers alone")
         try:
-            if not fits(op, specs, attrs):
-                self.refuse(f"operands or attributes that {op.name!r} does not take")
             attrs, given = checked(op, specs, attrs)
             return attrs, tuple([symbolic(spec) for spec in given])
-        except FileFormatError:
-            raise
         except TinyMLError as error:
             self.refuse(f"{op.name}: {error.message}")
-        except Exception as error:  # rules may trip in any way over what no caller would give them
-            self.refuse(f"{op.name} with other operands or attributes than it takes ({error!r})")
 
     def _agree(self, size: Any, said: Any) -> bool:
         """Whether a size is the one that the file says; one that depends on values gets its number.

@@ -118,7 +118,6 @@ class Lowering:
         self._reduced: dict[Application, Any] = {}
         self._args: dict[Var, int] = {}
         self._scalars: dict[Var, int] = {}
-        self._guard: int | None = None  # the reads below are made only where this holds
         for value in inputs:
             if isinstance(value, Scalar) and value.var is not None:
                 self._scalars[value.var] = value.number
@@ -136,25 +135,25 @@ class Lowering:
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
         """The id of one element of a graph value; where `guard` is false, `other`."""
         n = self.nest
-        outer = self._guard
+        outer = n.guard
         inner = n.both(outer, guard)
         if var in self._scalars:
             return n.scalar(self._scalars[var], var.spec.dtype)
         if var in self._args:
             rest = n.const(0, var.spec.dtype) if other is None else other
             return n.load(self._args[var], index, inner, rest)
-        self._guard = inner
+        n.guard = inner
         try:
             value = self._element(var, index)
         finally:
-            self._guard = outer
+            n.guard = outer
         return value if guard is None or other is None else n.select(guard, value, other)
 
     def _element(self, var: Var, index: Ids) -> int:
         app = var.source
         if app is None:
             raise NotOneNest
-        key = (app, index, self._guard)
+        key = (app, index, self.nest.guard)
         result = self._memo.get(key)
         if result is None:
             if app.op.nest is None:
@@ -170,7 +169,7 @@ class Lowering:
     def _refuse_again(self, app: Application, index: Ids, before: int) -> None:
         new = self.nest.code[before:]
         along = {a for instr in new if instr.kind == "running" for a in instr.data[1]}
-        if self._guard is not None and along & self.nest.free[self._guard]:
+        if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:
             raise NotOneNest  # points that the guard leaves out would miss in the running state
         if along or any(instr.kind == "reduce" for instr in new):
             if self._reduced.setdefault(app, index) != index:
@@ -186,8 +185,8 @@ def lower(outputs: Sequence[Var], inputs: Sequence[Any], numbers: Numbers | None
     n = lowering.nest
     sources = {var.source for var in outputs}
     if len(sources) == 1 and (app := outputs[0].source) is not None and app.op.push is not None:
-        numbers = [n.arg(var.spec.dtype, var.spec.ndim, "out") for var in outputs]
-        app.op.push(n, numbers, *[lowering.source(v) for v in app.inputs], **app.attrs)
+        outs = [n.arg(var.spec.dtype, var.spec.ndim, "out") for var in outputs]
+        app.op.push(n, outs, *[lowering.source(v) for v in app.inputs], **app.attrs)
         return n
     stores = []
     for var in outputs:

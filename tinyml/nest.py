@@ -73,6 +73,7 @@ class Nest:
         self.params: list[int] = []
         self.code: list[Instr] = []
         self.free: list[frozenset[str]] = []
+        self.guard: int | None = None  # what is written now is needed only where this holds
         self._known: dict[Any, int] = {}
         self.const(0, int64)
 
@@ -152,8 +153,10 @@ class Nest:
     def check(self, index: int, size: int) -> int:
         """A data-dependent index into `size` elements, negative ones counted from the end.
 
-        Outside -size <= index < size the kernel reports it and goes on at 0.
+        Outside -size <= index < size the kernel reports it and goes on at 0; not so where the
+        value is not needed.
         """
+        index = index if self.guard is None else self.select(self.guard, index, ZERO)
         extent = self.param(size)
         below = self.prim("less", index, ZERO, dtype=bool_)
         index = self.prim("where", below, self.prim("add", index, extent), index)

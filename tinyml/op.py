@@ -219,7 +219,12 @@ def attribute_key(value: Any) -> Any:
     if kind is slice:
         return slice, attribute_key((value.start, value.stop, value.step))
     if kind is dict:
-        return dict, tuple([(k, attribute_key(v)) for k, v in sorted(value.items())])
+        try:
+            items = sorted(value.items())
+        except TypeError:
+            raise ArgumentTypeError("a dict with keys of several types",
+                                    remedy="strings as keys") from None
+        return dict, tuple([(k, attribute_key(v)) for k, v in items])
     try:
         hash(value)
     except TypeError:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tinyml.tree as tree
-from tinyml.autodiff import vjp
-from tinyml.errors import GraphError
+from tinyml.errors import ArgumentTypeError, GraphError, expect
 from tinyml.graph import Graph, as_tensor, build, replay
 from tinyml.op import Var
 from tinyml.spec import Spec, make_spec
@@ -76,6 +75,15 @@ def bare(spec: Spec) -> Spec:
     return make_spec(spec.shape, spec.dtype, spec.device, None, True)
 
 
+def check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
+    """Raise where an attribute is no graph that reads just these operands."""
+    expect(isinstance(graph, Graph), f"{name}: a graph", type(graph).__name__, ArgumentTypeError,
+           remedy="tinyml.cond, tinyml.scan and tinyml.while_loop trace functions to graphs")
+    reads = tuple([bare(var.spec) for var in graph.inputs])
+    given = tuple(map(bare, specs))
+    expect(reads == given, f"{name} reads {reads}", given, GraphError)
+
+
 def same_results(first: Part, second: Part, what: str, remedy: str) -> None:
     """Raise where two results differ in structure, shapes or dtypes."""
     apart = tree.difference(first.structure, second.structure)
@@ -117,6 +125,7 @@ def floats(vars_: Sequence[Var]) -> list[int]:
 def cotangents(graph: Graph, ins: Sequence[Any], gs: Sequence[Any], outs: Sequence[int],
                wanted: Sequence[int]) -> list[Any]:
     """Cotangents of some inputs of a graph from those of some of its outputs."""
+    from tinyml.autodiff import vjp  # here, so that graphs with control flow run without it
 
     def some(*values: Any) -> tuple[Any, ...]:
         given = list(ins)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinyml.builder import Builder, building, symbolic
 from tinyml.errors import (
+    ArgumentError,
     ArgumentTypeError,
     DTypeError,
     KernelNotFound,
@@ -37,7 +38,7 @@ class Planned:
         self.run = run
         self.ins = ins
         self.outs = outs
-        self.out = outs[0] if outs else None
+        self.out: Any = outs[0] if outs else None
         self.attrs = attrs
         self.how = how
         self.single = single
@@ -92,17 +93,28 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
         if op.canon is not None:
             attrs = op.canon(*specs, **attrs)
         result = op.infer(*specs, **attrs)
-    except TypeError as error:
-        if isinstance(error, TinyMLError):
-            raise
-        raise ArgumentTypeError(f"operands or attributes do not fit: {error}",
-                                remedy=op.doc or "see the op's record") from None
+    except TinyMLError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise _tripped(op, specs, error) from error
     given: tuple[Spec, ...] = result if isinstance(result, tuple) else (result,)
     for spec in given:
         if not spec.device.supports(spec.dtype):
             raise DTypeError(f"device {spec.device.name} has no {spec.dtype.name}",
                              remedy="float32, or device='cpu'")
     return attrs, given
+
+
+def _tripped(op: Op, specs: Sequence[Any], error: Exception) -> TinyMLError:
+    """What a rule that fell over its operands or attributes says: typed, whatever it fell over."""
+    number = next((k for k, spec in enumerate(specs) if not isinstance(spec, Spec)), None)
+    if isinstance(error, AttributeError) and number is not None:
+        return ArgumentTypeError(
+            f"Expect: tensors only. Actual: operand {number} is a Python {specs[number].__name__}",
+            remedy="tinyml.tensor(number) makes one")
+    kind = ArgumentError if isinstance(error, (ValueError, ArithmeticError)) else ArgumentTypeError
+    return kind(f"operands or attributes do not fit: {error}",
+                remedy=op.doc or "see the op's record")
 
 
 def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinyml.nest import ZERO, Nest
+from tinyml.nest import ZERO, Instr, Nest
 
 LOOPS = ("reduce", "running")  # what has a state, and a step along axes of its own
 
@@ -96,8 +96,8 @@ class Space:
         for _k, instr in enumerate(self.code):
             own: frozenset[str] = frozenset()
             for d, a in enumerate(instr.args):
-                if instr.kind != "load" or d >= instr.data[1] or self.strides[instr.data[0]][d]:
-                    own |= free[a]  # along a stride of 0 an element is the same
+                if not self._same_along(instr, d, free[a]):
+                    own |= free[a]
             if instr.kind == "axis":
                 own = frozenset((instr.data,)) if instr.data in self.sizes else frozenset()
             elif instr.kind in LOOPS:
@@ -113,6 +113,12 @@ class Space:
                 own = free[instr.data[0]] | set(self.code[instr.data[0]].data[1])
             free.append(own)
         return free
+
+    def _same_along(self, instr: Instr, place: int, axes: frozenset[str]) -> bool:
+        """Whether a load's index says nothing: a stride of 0, and elements to read at all."""
+        if instr.kind != "load" or place >= instr.data[1]:
+            return False
+        return not self.strides[instr.data[0]][place] and all(self.sizes.get(a) for a in axes)
 
     def _parallel(self) -> list[str]:
         """Axes that every store walks plainly, no scan runs along, and every reduction depends on.

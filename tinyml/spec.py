@@ -8,11 +8,21 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tinyml.dims import Dim
 from tinyml.dtypes import DType
-from tinyml.errors import AllocationError, ArgumentTypeError, AxisError, ShapeError, expect
+from tinyml.errors import (
+    AllocationError,
+    ArgumentError,
+    ArgumentTypeError,
+    AxisError,
+    ShapeError,
+    expect,
+)
 
 MAX_BYTES = (1 << 63) - 1
+MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few fit into 64 bits
 
 
 class Spec:
@@ -55,7 +65,7 @@ def element_count(shape: Sequence[int], itemsize: int) -> int:
     count = 1
     for size in shape:
         count *= size
-    if count * itemsize > MAX_BYTES:
+    if count * itemsize > MAX_BYTES or max(shape, default=0) > MAX_BYTES:
         raise AllocationError(
             f"a shape of {tuple(shape)} has more bytes than can be addressed",
             remedy="a smaller shape",
@@ -87,11 +97,9 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
     """
     unknown = not all(isinstance(n, int) for n in shape)
     size = 0 if unknown else element_count(shape, dtype.itemsize)
-    if strides is None and not unknown:
-        strides = dense_strides(shape)
-        dense = True
-    else:
-        dense = False
+    dense = strides is None or unknown
+    if strides is None:
+        strides = () if unknown else dense_strides(shape)
     if size == 0:
         strides = (0,) * len(shape)
         dense = True
@@ -145,6 +153,32 @@ def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         return (as_size(values, what),)
     return tuple([as_size(value, what) for value in values])
+
+
+def as_places(values: Any, what: str) -> tuple[int, ...]:
+    """Widths, steps or places: ints that can be added up in 64 bits; ArgumentError for greater."""
+    places = as_sizes(values, what)
+    expect(all(abs(n) <= MAX_PLACE for n in places), f"{what} of at most {MAX_PLACE}", places,
+           ArgumentError)
+    return places
+
+
+def as_number(value: Any, what: str) -> float:
+    """A Python number, int or float, from one of any kind; ArgumentTypeError where it is none.
+
+    >>> as_number(1, "eps"), as_number(-0.0, "eps")
+    (1, -0.0)
+    """
+    number = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(number, (bool, int, float)):
+        raise ArgumentTypeError(f"{what} is {value!r:.80} of type {type(value).__name__}",
+                                remedy="a number")
+    try:
+        float(number)
+    except OverflowError:
+        raise ArgumentError(f"{what} is an int of {number.bit_length()} bits",
+                            remedy="a number that float64 holds") from None
+    return number
 
 
 def as_shape(values: Any) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
 class Cell(Protocol):
     """A tensor that programs read and replace without naming it, as a generator's state."""
 
-    lock: threading.RLock  # type: ignore[valid-type]
+    lock: Any  # a threading.RLock
 
     def get(self) -> Tensor:
         """Its content."""

@@ -23,7 +23,8 @@ def _output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_help_shows_every_command_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = _output(capsys, "--help")
-    for word in ("train", "test", "doctor", "conformance", "bench", "examples:", "Exit status"):
+    for word in ("train", "test", "doctor", "kernels", "explain", "conformance", "bench",
+                 "examples:", "Exit status"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -35,7 +36,9 @@ def test_help_shows_every_command_and_examples(capsys: pytest.CaptureFixture[str
         (("test", "digits"), "--weights"),
         (("doctor",), "remedy"),
         (("conformance",), "--suite"),
-        (("bench",), "core"),
+        (("kernels",), "--json"),
+        (("explain",), "--shape"),
+        (("bench",), "core,jit"),
     ],
 )
 def test_each_command_has_help(words: tuple[str, ...], expected: str,

@@ -272,6 +272,7 @@ def test_an_allocation_beyond_the_budget(device: str) -> None:
     """Nothing is allocated, what is there stays, and the next one that fits works."""
     x = tinyml.ones(1 << 16, device=device).copy()
     pool: Any = x.device
+    x.device.pool.release()
     before, budget = pool.pool.reserved, pool.pool.budget
     pool.pool.budget = before + (1 << 20)
     try:
@@ -474,6 +475,9 @@ PAIRS: dict[type[tinyml.TinyMLError], tuple[type[Exception], ...]] = {
     errors.GradientError: (RuntimeError,), errors.MissingExtraError: (ImportError,),
     errors.FileFormatError: (ValueError,), errors.FileMissingError: (FileNotFoundError,),
     errors.SerializationError: (TypeError,), errors.ReadOnlyError: (TypeError,),
+    errors.NaNError: (FloatingPointError,), errors.GraphError: (ValueError,),
+    errors.ConcretizationError: (TypeError,), errors.DynamicShapeError: (TypeError,),
+    errors.LeakedTracerError: (RuntimeError,),
 }
 
 

@@ -381,16 +381,24 @@ def test_tensors_in_another_folder_are_not_read(pair: tuple[Path, Path]) -> None
 # ---- what is loaded
 
 
+def controlled(x: Any) -> list[Any]:
+    """What a cond, a scan and a while_loop give."""
+    total, sums = tinyml.scan(lambda c, row: (c + row, c * 2.0), x[0], x)
+    return [total, sums, tinyml.cond(x.sum() > 0.0, lambda v: v * 2.0, lambda v: -v, x),
+            tinyml.while_loop(lambda v: v.sum() < 9.0, lambda v: v + 1.0, x)]
+
+
 def test_a_graph_runs_without_autodiff_compiler_and_numba(tmp_path: Path) -> None:
     """In a second process, when the kernels are in the cache."""
     save_graph(tmp_path / "m.json", trace(lambda x: (tinyml.grad(loss)(x),
-                                                     tinyml.random.uniform(None, (2,))))(W))
+                                                     tinyml.random.uniform(None, (2,)),
+                                                     *controlled(x)))(W))
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import tinyml\n"
         "from tinyml.graphfile import load_graph\n"
         f"graph = load_graph({str(tmp_path / 'm.json')!r}, 'cpu')\n"
-        "y, r = graph(tinyml.ones((3, 3)))\n"
+        "y, r, *_ = graph(tinyml.ones((3, 3)))\n"
         "print(y.numpy().tobytes().hex())\n"
         "heavy = ('tinyml.autodiff', 'tinyml.compiler', 'tinyml.forward', 'tinyml.nn', 'numba',\n"
         "         'pyopencl')\n"

@@ -17,6 +17,7 @@ import tinyml
 from tests.core.test_graph import FUNCTIONS, Function, near, numbers, scalar
 from tinyml.compiler import Jitted, RetraceWarning
 from tinyml.compiler.program import Program, compiled
+from tinyml.core import apply
 from tinyml.errors import (
     ArgumentTypeError,
     ConcretizationError,
@@ -25,6 +26,7 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
+from tinyml.op import OPS
 
 
 def program(f: Jitted, *args: Any) -> Program:
@@ -115,6 +117,30 @@ def test_a_gradient_is_not_recorded_under_no_grad() -> None:
     with tinyml.no_grad():
         assert f(w).node is None
     assert f(w).node is not None
+
+
+WITH_SAMPLES = sorted(name for name, op in OPS.items() if op.samples and op.dtypes)
+
+
+@pytest.mark.parametrize("name", WITH_SAMPLES)
+def test_every_op_under_jit(name: str, device: str) -> None:
+    """The first samples of each op: jitted as eager, within the bound of the op."""
+    op = OPS[name]
+    dtype = "float32" if "float32" in op.dtypes else op.dtypes[0]
+    for sample in list(op.samples(dtype))[:3]:  # type: ignore[misc]
+        places = [k for k, x in enumerate(sample.args) if isinstance(x, np.ndarray)]
+
+        def f(*tensors: Any, sample: Any = sample, places: Any = places) -> Any:
+            args = list(sample.args)
+            for place, x in zip(places, tensors):
+                args[place] = x
+            return apply(op, *args, **sample.attrs)
+
+        xs = [tinyml.asarray(sample.args[k], device=device) for k in places]
+        for ours, theirs in zip(tinyml.tree.flatten(tinyml.jit(f)(*xs))[0],
+                                tinyml.tree.flatten(f(*xs))[0]):
+            assert ours.spec.shape == theirs.spec.shape and ours.dtype is theirs.dtype
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-6)
 
 
 @given(st.integers(0, 4), st.integers(1, 5), st.integers(0, 3))
@@ -402,6 +428,17 @@ def test_nothing_of_a_failed_trace_remains() -> None:
 
 
 # ---- size
+
+
+def test_graphs_of_a_hundred_thousand_ops() -> None:
+    def f(x: Any) -> Any:
+        for _ in range(50_000):
+            x = x * 0.9999 + 0.0001
+        return x
+
+    g = tinyml.jit(f)
+    np.testing.assert_allclose(g(tinyml.ones((4,)) * 2.0).numpy(), 1 + 0.9999**50_000, rtol=1e-2)
+    assert len(program(g, tinyml.ones((4,))).slots) <= 2
 
 
 def test_long_graphs_need_no_recursion() -> None:

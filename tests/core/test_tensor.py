@@ -298,9 +298,12 @@ def test_to_moves_between_devices(device: str) -> None:
     np.testing.assert_array_equal(y[::-1].to("cpu").numpy(), grid(3, 4).T[::-1])
     assert y.to(y.device) is y
     if device != "cpu":
-        leaf = tinyml.ones(1, requires_grad=True)
-        with pytest.raises(GradientError, match="does not move"):
-            leaf.to(device)
+        leaf = tinyml.tensor([1.0, 2.0], requires_grad=True)
+        moved = leaf.to(device)
+        assert moved.requires_grad and str(moved.device) == device
+        (moved * moved).sum().backward()
+        assert leaf.grad is not None and str(leaf.grad.device) == "cpu"
+        assert leaf.grad.tolist() == [2.0, 4.0]
         with tinyml.no_grad():
             assert not leaf.to(device).requires_grad
 

@@ -22,7 +22,7 @@ FLOORS: dict[int, str] = {
     5: "tensor",
     6: "autodiff forward tape custom graph observe memory nans",
     7: "control parts compiler",
-    8: "nn optim data random io graphfile graphreader graphrules",
+    8: "nn optim data random io graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
     10: "conformance.reference conformance.suite",
 }

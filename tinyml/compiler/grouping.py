@@ -223,7 +223,7 @@ def _is_view(line: Line) -> bool:
 def _all_traits(lines: Sequence[Line]) -> list[Traits | None]:
     """The traits of each line; None where it is no nest. Equal ones are found once."""
     known: dict[Any, Traits | None] = {}
-    found = []
+    found: list[Traits | None] = []
     for line in lines:
         app = line.app
         if app.op.nest is None and app.op.push is None:

@@ -147,7 +147,8 @@ class _Arguments:
                     self.tensors.append(leaf)
             else:
                 keys.append(self._static_key(leaf, k))
-        statics = [(k, self._static_key(v, k)) for k, v in self.static.items()]
+        statics: list[tuple[Any, Any]] = []
+        statics += [(k, self._static_key(v, k)) for k, v in self.static.items()]
         statics += [(k, self._static_key(v, k)) for k, v in sorted(self.static_named.items())]
         self.key = (self.structure, tuple(keys), tuple(statics))
 

@@ -252,7 +252,7 @@ def _written(planner: _Planner, count: int, slots: Sequence[int], slot_of: dict[
         if place not in views:
             views[place] = f"w{len(views)}"
             space[f"d{views[place]}"] = place.spec
-            space["view" + views[place]] = place.spec.device.view  # type: ignore[union-attr]
+            space["view" + views[place]] = place.spec.device.view
             lines.append(f"    {views[place]} = view{views[place]}"
                          f"({name}, {place.offset}, d{views[place]})")
         return views[place]

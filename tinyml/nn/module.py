@@ -277,7 +277,7 @@ def _split(module: Module) -> tuple[list[Any], Any]:
 
 def _join(cls: type[Module], structure: Any, children: list[Any]) -> Module:
     names, training, fixed = structure
-    module = cls.__new__(cls)
+    module: Module = cls.__new__(cls)
     vars(module).update(zip(names, children, strict=True))
     vars(module).update(fixed)
     vars(module).update({_CHILDREN: names, _MODE: training})

@@ -15,20 +15,27 @@ from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import NUMBERS
+from tinyml.ops.elementwise import NUMBERS, operand_dtype
 from tinyml.samples import ErrorCase, Sample
-from tinyml.spec import Spec, as_axis, with_shape
+from tinyml.spec import Spec, as_axis, as_number, with_shape
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
 
-def _same(x: Spec, **_: Any) -> Spec:
-    return with_shape(x, x.shape)
+def _number(x: Spec) -> Spec:
+    return with_shape(x, x.shape, operand_dtype("number", (x,)))
 
 
-def _float(x: Spec, *_: Spec, **__: Any) -> Spec:
+def _float(x: Spec) -> Spec:
     return with_shape(x, x.shape, x.dtype if x.dtype.is_float else float32)
+
+
+def _float_pair(g: Spec, x: Spec) -> Spec:
+    expect(g.dtype.is_float, "a float type", g.dtype.name, DTypeError)
+    expect(x.dtype is g.dtype, f"operand 1 of {g.dtype.name}", x.dtype.name, DTypeError)
+    expect(x.shape == g.shape, f"operand 1 of shape {g.shape}", x.shape)
+    return with_shape(g, g.shape)
 
 
 def _as_float(x: Any) -> Any:
@@ -38,7 +45,7 @@ def _as_float(x: Any) -> Any:
 # ---- activations
 
 RELU: Op = define(
-    "relu", _same, body=lambda x: x.op("maximum", 0),
+    "relu", _number, body=lambda x: x.op("maximum", 0),
     grad=(lambda g, y, _x: (y > 0).op("where", g, 0.0),),
     samples=samples.unary(), dtypes=NUMBERS, doc="max(x, 0); NaN stays NaN.",
 )
@@ -70,7 +77,7 @@ def _two(first: Any) -> Any:
     return make
 
 
-GELU_DX: Op = define("gelu_dx", _float, body=_gelu_dx, samples=_two(samples.unary()), ulp=80,
+GELU_DX: Op = define("gelu_dx", _float_pair, body=_gelu_dx, samples=_two(samples.unary()), ulp=80,
                  doc="gelu's gradient: g (Phi(x) + x phi(x)).")
 GELU: Op = define(
     "gelu", _float, body=_gelu, grad=(lambda g, _y, x: apply(GELU_DX, g, x),),
@@ -85,9 +92,13 @@ def _axis(x: Spec, *_: Spec, axis: Any = -1) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
 
-def _softmax_infer(x: Spec, *_: Spec, axis: int) -> Spec:
+def _softmax_infer(x: Spec, *, axis: int) -> Spec:
     expect(x.shape[axis] > 0, "at least one element along the axis", x.shape)
     return _float(x)
+
+
+def _softmax_dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
+    return _float_pair(g, y)
 
 
 def _softmax(x: Any, *, axis: int) -> Any:
@@ -108,7 +119,7 @@ _over_axis: dict[str, Any] = {
                                  "-2 <= axis < 2")],
 }
 SOFTMAX_DX: Op = define(
-    "softmax_dx", _softmax_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
+    "softmax_dx", _softmax_dx_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
     body=lambda g, y, axis: y * (g - (g * y).op("sum", axis=axis, keepdims=True)),
     doc="softmax's gradient from its result: y (g - sum(g y)).",
 )
@@ -118,7 +129,7 @@ SOFTMAX: Op = define(
     doc="exp(x - max) over its sum along an axis.",
 )
 LOG_SOFTMAX_DX: Op = define(
-    "log_softmax_dx", _softmax_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
+    "log_softmax_dx", _softmax_dx_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
     body=lambda g, y, axis: g - y.op("exp") * g.op("sum", axis=axis, keepdims=True),
     doc="log_softmax's gradient from its result: g - exp(y) sum(g).",
 )
@@ -152,7 +163,11 @@ def _cross_entropy(logits: Any, labels: Any) -> Any:
 
 
 def _entropy_dx_infer(g: Spec, logits: Spec, labels: Spec) -> Spec:
-    return _float(logits)
+    _check_labels(logits, labels)
+    result = _float(logits)
+    expect(g.shape == (), "g of shape ()", g.shape)
+    expect(g.dtype is result.dtype, f"g of {result.dtype.name}", g.dtype.name, DTypeError)
+    return result
 
 
 def _entropy_dx(g: Any, logits: Any, labels: Any) -> Any:
@@ -204,7 +219,7 @@ def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
 
 LAYER_NORM: Op = define(
     "layer_norm", _norm_infer, body=_layer_norm, samples=samples.layer_norm(), ulp=64,
-    canon=lambda x, w, b, eps=1e-5: {"eps": float(eps)},
+    canon=lambda x, w, b, eps=1e-5: {"eps": float(as_number(eps, "eps"))},
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), *[np.ones(2, np.float32)] * 2),
                               {"eps": 1e-5}, ShapeError, "weight of shape")],
     doc="(x - mean) / sqrt(var + eps) over the last axis, times weight plus bias "

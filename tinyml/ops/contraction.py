@@ -13,14 +13,14 @@ import numpy as np
 import tinyml.samples as samples
 from tinyml.core import apply, named
 from tinyml.dtypes import bool_, int64
-from tinyml.errors import DTypeError, ShapeError, expect
+from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import ARGMAX, DOT, ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
 from tinyml.ops.shape import Ints, ravel
 from tinyml.samples import ErrorCase
-from tinyml.spec import Spec, as_sizes, broadcast_shapes, with_shape
+from tinyml.spec import Spec, as_places, as_shape, broadcast_shapes, with_shape
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
@@ -98,7 +98,7 @@ def matmul(x: Any, y: Any) -> Tensor:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    sizes = as_sizes(value)
+    sizes = as_places(value, "sizes of a window")
     sizes = sizes * 2 if len(sizes) == 1 else sizes
     expect(len(sizes) == 2, "one number or two", sizes)
     return sizes[0], sizes[1]
@@ -109,6 +109,8 @@ def _window_canon(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     window = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
     expect(min(*window["stride"], *window["dilation"]) > 0 and min(window["padding"]) >= 0,
            "positive strides and dilations, paddings not negative", window)
+    if "shape" in attrs:
+        attrs["shape"] = as_shape(attrs["shape"])
     return {**attrs, **window}
 
 
@@ -167,7 +169,7 @@ def _conv_dx_infer(g: Spec, w: Spec, *, shape: Ints, stride: Ints, padding: Ints
                    dilation: Ints) -> Spec:
     wanted = conv_shape(shape, w.shape, stride, padding, dilation)
     expect(g.shape == wanted, f"g of shape {wanted}", g.shape)
-    return with_shape(g, shape)
+    return with_shape(g, shape, operand_dtype("number", (g, w)))
 
 
 def _conv_dx_nest(n: Nest, index: Ids, g: Any, w: Any, *, shape: Ints, stride: Ints,
@@ -187,15 +189,16 @@ def _conv_dx_nest(n: Nest, index: Ids, g: Any, w: Any, *, shape: Ints, stride: I
             start = n.prim("floordiv", start, step)
         guard = n.both(guard, n.inside(start, g.shape[2 + d]))
         at.append(start)
-    value = g((batch, out, *at), guard, n.const(0, g.dtype))
-    return n.reduce(DOT, over, value, w((out, channel, *cell)))[0]
+    dtype = meet((g, w))
+    value = n.cast(g((batch, out, *at), guard, n.const(0, g.dtype)), dtype)
+    return n.reduce(DOT, over, value, n.cast(w((out, channel, *cell)), dtype))[0]
 
 
 def _conv_dw_infer(g: Spec, x: Spec, *, shape: Ints, stride: Ints, padding: Ints,
                    dilation: Ints) -> Spec:
     wanted = conv_shape(x.shape, shape, stride, padding, dilation)
     expect(g.shape == wanted, f"g of shape {wanted}", g.shape)
-    return with_shape(g, shape)
+    return with_shape(g, shape, operand_dtype("number", (g, x)))
 
 
 def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: Ints,
@@ -205,16 +208,19 @@ def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: I
     batch, *place = over
     at, guard = _places(n, (place[0], place[1]), (cell[0], cell[1]), stride, padding, dilation,
                         x.shape)
-    image = x((batch, channel, *at), guard, n.const(0, x.dtype))
-    return n.reduce(DOT, over, g((batch, out, *place)), image)[0]
+    dtype = meet((g, x))
+    image = n.cast(x((batch, channel, *at), guard, n.const(0, x.dtype)), dtype)
+    return n.reduce(DOT, over, n.cast(g((batch, out, *place)), dtype), image)[0]
 
 
 _conv: dict[str, Any] = {"canon": _window_canon, "dtypes": FLOATS}
 
 CONV: Op = define(
     "conv2d", _conv_infer, nest=_conv_nest, **_conv, samples=samples.conv2d(),
-    grad=(lambda g, _y, _x, w, **window: apply(CONV_DX, g, w, shape=_x.shape, **window),
-          lambda g, _y, x, _w, **window: apply(CONV_DW, g, x, shape=_w.shape, **window)),
+    grad=(lambda g, _y, _x, w, **window: apply(
+              CONV_DX, g, w, shape=_x.shape, **window).astype(_x.dtype),
+          lambda g, _y, x, _w, **window: apply(
+              CONV_DW, g, x, shape=_w.shape, **window).astype(_w.dtype)),
     errors=lambda: [ErrorCase(
         (np.ones((1, 2, 4, 4), np.float32), np.ones((1, 3, 3, 3), np.float32)),
         {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}, ShapeError, "2 != 3")],
@@ -246,7 +252,7 @@ def _pool_canon(_x: Any, *, kernel: Any, stride: Any = None, padding: Any = 0) -
 
 
 def _pool_infer(x: Spec, *, kernel: Ints, stride: Ints, padding: Ints) -> tuple[Spec, Spec]:
-    expect(x.ndim == 4, "x (N, C, H, W)", x.shape)
+    expect(x.ndim == 4 and 0 not in x.shape[2:], "x (N, C, H, W) with pixels", x.shape)
     sizes = [conv_size(x.shape[2 + d], kernel[d], stride[d], padding[d], 1) for d in (0, 1)]
     expect(min(sizes) > 0, "a window that fits into the padded image", (x.shape, kernel))
     if x.dtype is bool_:
@@ -275,6 +281,25 @@ def _plane(n: Nest, x: Any, place: int) -> Ids:
     return row, n.prim("mod", place, width)
 
 
+def _check_plane_indices(indices: Spec, shape: Ints) -> None:
+    expect(indices.dtype is int64, "int64 indices", indices.dtype.name, DTypeError,
+           remedy="those that max_pool2d gives")
+    fits = len(shape) == indices.ndim == 4 and indices.shape[:2] == shape[:2]
+    rule = ", ".join(map(str, (*shape[:2], "H'", "W'")))
+    expect(fits, f"indices of shape ({rule}) for images (N, C, H, W)", (indices.shape, shape))
+
+
+def _pool_dx_infer(g: Spec, indices: Spec, *, shape: Ints) -> Spec:
+    _check_plane_indices(indices, shape)
+    expect(g.shape == indices.shape, f"g of shape {indices.shape}", g.shape)
+    return with_shape(g, shape)
+
+
+def _pool_take_infer(x: Spec, indices: Spec) -> Spec:
+    _check_plane_indices(indices, x.shape)
+    return with_shape(x, indices.shape)
+
+
 def _pool_dx_push(n: Nest, outs: list[int], g: Any, indices: Any, *, shape: Ints) -> None:
     batch, channel = n.axis("i0", shape[0]), n.axis("i1", shape[1])
     j = (n.axis("j0", shape[2]), n.axis("j1", shape[3]))
@@ -291,6 +316,8 @@ def _pool_take_nest(n: Nest, index: Ids, x: Any, indices: Any) -> int:
     return int(x((*index[:2], *_plane(n, x, place))))
 
 
+_PIXELS = np.ones((1, 2, 2, 2), np.float32)
+
 MAX_POOL: Op = define(
     "max_pool2d", _pool_infer, canon=_pool_canon, nest=_pool_nest, outputs=2,
     grad=(lambda g, y, _x, **window: apply(MAX_POOL_DX, g[0], y[1], shape=_x.shape),),
@@ -299,15 +326,21 @@ MAX_POOL: Op = define(
         "equals, NaN above all.",
 )
 MAX_POOL_DX: Op = define(
-    "max_pool2d_dx", lambda g, indices, shape: with_shape(g, shape), push=_pool_dx_push,
+    "max_pool2d_dx", _pool_dx_infer, push=_pool_dx_push,
+    canon=lambda g, indices, shape: {"shape": as_shape(shape)},
     grad=(lambda h, _y, _g, indices, shape: apply(MAX_POOL_TAKE, h, indices), None),
     samples=samples.max_pool2d_dx(),
+    errors=lambda: [ErrorCase((_PIXELS, _PIXELS.astype(np.int64)), {"shape": (1, 3, 4, 4)},
+                              ShapeError, r"indices of shape \(1, 3")],
     doc="Zeros with g added at the indices of each plane: max_pool2d's gradient.",
 )
 MAX_POOL_TAKE: Op = define(
-    "max_pool2d_take", lambda x, indices: with_shape(x, indices.shape), nest=_pool_take_nest,
+    "max_pool2d_take", _pool_take_infer, nest=_pool_take_nest,
     grad=(lambda g, _y, _x, indices: apply(MAX_POOL_DX, g, indices, shape=_x.shape), None),
     samples=samples.max_pool2d_take(), doc="The elements of each plane at the indices.",
+    errors=lambda: [ErrorCase((_PIXELS, _PIXELS), {}, DTypeError, "int64 indices"),
+                    ErrorCase((_PIXELS, np.full((1, 2, 1, 1), 4)), {}, OutOfRangeError,
+                              "index 4 is out of range")],
 )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import tinyml.samples as samples
 from tinyml.core import SCALARS, apply, binary, unary
 from tinyml.dtypes import DType, as_dtype, bool_, float32, promote, promote_scalar
-from tinyml.errors import DTypeError, ShapeError
+from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.lower import element, kind_of
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define
@@ -81,13 +81,14 @@ def device_of(specs: tuple[Any, ...]) -> Spec:
     return next(s for s in specs if isinstance(s, Spec))
 
 
-def elementwise(name: str, kind: str, *, word: str | None = None, skip: int = 0,
+def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, skip: int = 0,
                 **fields: Any) -> Op:
-    """A record whose nest is one word. The first `skip` operands are conditions of type bool."""
+    """A record whose nest is one word of `arity` operands, the first `skip` being conditions."""
     returns_bool = KINDS[kind][2]
     text = word or name
 
     def infer(*specs: Any) -> Spec:
+        expect(len(specs) == arity, f"operands: {arity}", len(specs), ArgumentTypeError)
         dtype = operand_dtype(kind, specs[skip:])
         first = device_of(specs)
         result = bool_ if returns_bool else dtype
@@ -126,7 +127,7 @@ def word1(name: str, kind: str, grad: Callable[..., Any] | None, doc: str, *,
     """A row of one operand: its record, and the public function."""
     rules = None if fields.get("differentiable") is False else (grad,)
     fields.setdefault("samples", samples.unary())
-    op = elementwise(name, kind, grad=rules, doc=doc, **fields)
+    op = elementwise(name, kind, 1, grad=rules, doc=doc, **fields)
     function: Callable[[Any], Tensor] = _public(op, public or name, 1)
     return function
 
@@ -136,7 +137,7 @@ def word2(name: str, kind: str, grads: tuple[Any, Any] | None, doc: str, *,
     """A row of two operands: its record, and the public function."""
     fields.setdefault("samples", samples.binary())
     fields.setdefault("errors", _bad_shapes(KINDS[kind][0][-1]))
-    op = elementwise(name, kind, grad=grads, doc=doc, **fields)
+    op = elementwise(name, kind, 2, grad=grads, doc=doc, **fields)
     function: Callable[[Any, Any], Tensor] = _public(op, public or name, 2)
     return function
 
@@ -250,7 +251,7 @@ bitwise_right_shift = word2(
 # ---- choice and conversion
 
 WHERE: Op = elementwise(
-    "where", "any", skip=1, samples=samples.ternary(), dtypes=ALL,
+    "where", "any", 3, skip=1, samples=samples.ternary(), dtypes=ALL,
     grad=(None, lambda g, _y, c, _a, _b: where(c, g, 0.0),
           lambda g, _y, c, _a, _b: where(c, 0.0, g)),
     doc="x where the condition holds, else y; all three broadcast.",

@@ -11,7 +11,14 @@ import numpy as np
 import tinyml.samples as samples
 from tinyml.core import apply, full, op_array, upload
 from tinyml.dtypes import bool_, int64
-from tinyml.errors import ArgumentTypeError, AxisError, DTypeError, OutOfRangeError, expect
+from tinyml.errors import (
+    ArgumentTypeError,
+    AxisError,
+    DTypeError,
+    OutOfRangeError,
+    ShapeError,
+    expect,
+)
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
@@ -145,6 +152,13 @@ def _take_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
     return int(x((*index[:axis], place, *index[axis + 1 :])))
 
 
+def _put_infer(x: Spec, indices: Spec, updates: Spec, *, axis: int) -> Spec:
+    wanted = _take_infer(x, indices, axis=axis).shape
+    expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
+    expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
+    return with_shape(x, x.shape)
+
+
 def _put_push(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, axis: int) -> None:
     row = [n.axis(f"i{d}", size) if d != axis else -1 for d, size in enumerate(x.shape)]
 
@@ -181,11 +195,16 @@ TAKE_ALONG: Op = define(
     doc="x at one index per place along an axis (numpy.take_along_axis).",
 )
 PUT_ALONG: Op = define(
-    "put_along", lambda x, indices, updates, axis: with_shape(x, x.shape),
-    canon=_canon, push=_put_push,
+    "put_along", _put_infer, canon=_canon, push=_put_push,
     grad=(lambda g, _y, _x, _i, _u, axis: g, None,
           lambda g, _y, _x, indices, _u, axis: apply(TAKE_ALONG, g, indices, axis=axis)),
     samples=_put_along, dtypes=FLOATS,
+    errors=lambda: [
+        ErrorCase((_X, _TABLE[:, None], _X), {"axis": 1}, ShapeError, r"updates of shape \(4, 1\)"),
+        ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, ShapeError, "indices with 2 axes"),
+        ErrorCase((_X, np.full((4, 1), 3), _X[:, :1]), {"axis": 1}, OutOfRangeError,
+                  "index 3 is out of range"),
+    ],
     doc="x with updates added at one index per place along an axis: take_along's gradient.",
 )
 

@@ -12,25 +12,46 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.errors import DTypeError, ShapeError, expect
+from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
 from tinyml.sampling import ErrorCase, Sample, spread, transposed
-from tinyml.spec import Spec, with_shape
+from tinyml.spec import Spec, as_number, with_shape
 
 
-def _infer(tensors: int, outputs: int) -> Callable[..., Any]:
+def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
     """The rule of a step: tensors of one float type and shape, then numbers."""
 
-    def infer(p: Spec, *others: Spec, **_: Any) -> Any:
+    def infer(p: Spec, *others: Any, **_: Any) -> Any:
+        expect(len(others) == tensors + numbers - 1,
+               f"operands: {tensors} tensors and {numbers} numbers", 1 + len(others),
+               ArgumentTypeError)
         expect(p.dtype.is_float, "a float type", p.dtype.name, DTypeError)
         for k, spec in enumerate(others[: tensors - 1], 1):
             expect(spec.shape == p.shape, f"operand {k} of shape {p.shape}", spec.shape, ShapeError)
             expect(spec.dtype is p.dtype, f"operand {k} of {p.dtype.name}", spec.dtype.name,
                    DTypeError)
+        for k, rate in enumerate(others[tensors - 1 :], tensors):
+            if isinstance(rate, Spec):  # a number that was computed
+                expect(rate.shape == (), f"operand {k} of shape ()", rate.shape, ShapeError)
+                expect(rate.dtype is p.dtype, f"operand {k} of {p.dtype.name}", rate.dtype.name,
+                       DTypeError)
         out = with_shape(p, p.shape)
         return out if outputs == 1 else (out,) * outputs
 
     return infer
+
+
+def _canon(*names: str) -> Callable[..., dict[str, Any]]:
+    """Attributes that are numbers, by name; `nesterov` is a bool."""
+
+    def canon(*_: Any, **attrs: Any) -> dict[str, Any]:
+        expect(sorted(attrs) == sorted(names), f"attributes {', '.join(names)}",
+               ", ".join(attrs) or "none", ArgumentTypeError)
+        numbers = {name: as_number(value, name) for name, value in attrs.items()}
+        return {name: bool(value) if name == "nesterov" else float(value)
+                for name, value in numbers.items()}
+
+    return canon
 
 
 def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
@@ -109,18 +130,20 @@ _MOMENTUM = {"momentum": 0.9, "decay": 0.0, "nesterov": False}
 _ADAMW = {"weight1": 0.1, "beta2": 0.95, "weight2": 0.05, "eps": 1e-3}
 
 SGD_STEP: Op = define(
-    "sgd_step", _infer(2, 1), body=sgd_step, ulp=16, samples=_samples(2, (0.1,), _SGD, decay=0.2),
+    "sgd_step", _infer(2, 1, 1), canon=_canon(*_SGD), body=sgd_step, ulp=16,
+    samples=_samples(2, (0.1,), _SGD, decay=0.2),
     errors=_errors(2, 1, _SGD), doc="p - rate (g + decay p).",
 )
 SGD_MOMENTUM_STEP: Op = define(
-    "sgd_momentum_step", _infer(3, 2), body=sgd_momentum_step, outputs=2, ulp=16,
+    "sgd_momentum_step", _infer(3, 1, 2), canon=_canon(*_MOMENTUM), body=sgd_momentum_step,
+    outputs=2, ulp=16,
     samples=_samples(3, (0.1,), _MOMENTUM, decay=0.2, nesterov=True),
     errors=_errors(3, 1, _MOMENTUM),
     doc="b' = momentum b + g + decay p; p' = p - rate b', or with nesterov p - rate (g + decay p + "
         "momentum b') (Polyak 1964; Sutskever et al. 2013). Results p', b'.",
 )
 ADAMW_STEP: Op = define(
-    "adamw_step", _infer(4, 3), body=adamw_step, outputs=3, ulp=32,
+    "adamw_step", _infer(4, 3, 3), canon=_canon(*_ADAMW), body=adamw_step, outputs=3, ulp=32,
     samples=_samples(4, (0.9, 0.1, 0.3), _ADAMW, eps=0.1), errors=_errors(4, 3, _ADAMW),
     doc="m' = m + weight1 (g - m); v' = beta2 v + weight2 g^2; p' = keep p - rate m' / (sqrt(v') / "
         "root + eps) (Loshchilov and Hutter 2019). Results p', m', v'.",

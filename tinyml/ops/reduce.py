@@ -16,7 +16,7 @@ from tinyml.nest import ARGMAX, ARGMIN, MAX, MIN, SUM, WELFORD, ZERO, Ids, Monoi
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS
 from tinyml.samples import ErrorCase, error_cases
-from tinyml.spec import Spec, as_axes, as_axis, with_shape
+from tinyml.spec import Spec, as_axes, as_axis, as_number, with_shape
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
@@ -158,7 +158,7 @@ def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
 VAR_OP: Op = define(
     "var", _var_infer, nest=_var_nest, grad=(_var_grad,),
     canon=lambda x, axis=None, correction=0.0, keepdims=False: _canon(
-        x, axis, keepdims, correction=float(correction)),
+        x, axis, keepdims, correction=float(as_number(correction, "correction"))),
     samples=samples.variance(), dtypes=FLOATS, errors=lambda: [
         case._replace(attrs={**case.attrs, "correction": 0.0}) for case in _bad_axis()()],
     doc="The mean squared deviation, sum over n - correction (Welford 1962, one pass).",

@@ -5,14 +5,22 @@ In a nest each of them is an index: what a view is to memory, an index is to a l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tinyml.samples as samples
 from tinyml.core import apply, full, named
-from tinyml.dtypes import bool_
-from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
+from tinyml.dtypes import bool_, integer_range
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    AxisError,
+    DTypeError,
+    ShapeError,
+    expect,
+)
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, meet
@@ -20,6 +28,8 @@ from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import (
     Spec,
     as_axis,
+    as_number,
+    as_places,
     as_shape,
     as_sizes,
     broadcast_shapes,
@@ -182,6 +192,11 @@ def slice_shape(start: Ints, stop: Ints, step: Ints) -> Ints:
     return tuple([len(range(a, b, s)) for a, b, s in zip(start, stop, step)])
 
 
+def _slice_canon(*_: Spec, start: Any, stop: Any, step: Any, **attrs: Any) -> dict[str, Any]:
+    return {**attrs, "start": as_places(start, "start"), "stop": as_places(stop, "stop"),
+            "step": as_places(step, "step")}
+
+
 def _slice_infer(x: Spec, *, start: Ints, stop: Ints, step: Ints) -> Spec:
     expect(len(start) == len(stop) == len(step) == x.ndim, f"{x.ndim} starts, stops and steps",
            (start, stop, step), ArgumentError)
@@ -206,7 +221,7 @@ def _slice_nest(n: Nest, index: Ids, x: Any, *, start: Ints, stop: Ints, step: I
 
 
 SLICE: Op = define(
-    "slice", _slice_infer, view=_slice_view, nest=_slice_nest,
+    "slice", _slice_infer, canon=_slice_canon, view=_slice_view, nest=_slice_nest,
     grad=(lambda g, _y, _x, start, stop, step: apply(
         UNSLICE, g, shape=_x.shape, start=start, stop=stop, step=step),),
     samples=samples.slices(), dtypes=ALL,
@@ -237,6 +252,17 @@ def place_in_slice(n: Nest, index: Ids, start: Ints, stop: Ints, step: Ints,
     return tuple(inner), guard
 
 
+def _unslice_canon(g: Spec, *, shape: Any, **places: Any) -> dict[str, Any]:
+    return _slice_canon(g, shape=as_shape(shape), **places)
+
+
+def _unslice_infer(g: Spec, *, shape: Ints, start: Ints, stop: Ints, step: Ints) -> Spec:
+    whole = with_shape(g, shape)
+    part = _slice_infer(whole, start=start, stop=stop, step=step).shape
+    expect(g.shape == part, f"g of shape {part}", g.shape)
+    return whole
+
+
 def _unslice_nest(n: Nest, index: Ids, g: Any, *, shape: Ints, start: Ints, stop: Ints,
                   step: Ints) -> int:
     inner, guard = place_in_slice(n, index, start, stop, step, shape)
@@ -254,17 +280,19 @@ def _unslice_samples(dtype: str) -> list[Sample]:
 
 
 UNSLICE: Op = define(
-    "unslice", lambda g, shape, start, stop, step: with_shape(g, shape), nest=_unslice_nest,
+    "unslice", _unslice_infer, canon=_unslice_canon, nest=_unslice_nest,
     grad=(lambda h, _y, _g, shape, start, stop, step: apply(
         SLICE, h, start=start, stop=stop, step=step),),
     samples=_unslice_samples, doc="Zeros of a shape with g in a slice of them: slice's gradient.",
+    errors=lambda: [ErrorCase((_ROW,), {"shape": (9, 9), "start": (0, 0), "stop": (3, 3),
+                                        "step": (1, 1)}, ShapeError, r"g of shape \(3, 3\)")],
 )
 
 
 def _slice_set_infer(x: Spec, v: Spec, *, start: Ints, stop: Ints, step: Ints) -> Spec:
     inner = _slice_infer(x, start=start, stop=stop, step=step)
     expect(inner.shape == v.shape, f"values of shape {inner.shape}", v.shape)
-    expect(x.dtype is v.dtype, f"values of {x.dtype.name}", v.dtype.name)
+    expect(x.dtype is v.dtype, f"values of {x.dtype.name}", v.dtype.name, DTypeError)
     return with_shape(x, x.shape)
 
 
@@ -275,7 +303,7 @@ def _slice_set_nest(n: Nest, index: Ids, x: Any, v: Any, *, start: Ints, stop: I
 
 
 SLICE_SET: Op = define(
-    "slice_set", _slice_set_infer, nest=_slice_set_nest,
+    "slice_set", _slice_set_infer, canon=_slice_canon, nest=_slice_set_nest,
     grad=(lambda g, _y, _x, _v, start, stop, step: apply(
               SLICE_SET, g, zeros_of(_v), start=start, stop=stop, step=step),
           lambda g, _y, _x, _v, start, stop, step: apply(
@@ -296,6 +324,7 @@ def zeros_of(x: Any) -> Any:
 
 
 def _concat_canon(*xs: Spec, axis: Any) -> dict[str, Any]:
+    expect(len(xs) > 0, "at least one tensor", "none", ArgumentError)
     return {"axis": as_axis(axis, xs[0].ndim)}
 
 
@@ -346,6 +375,16 @@ CONCAT: Op = define(
 )
 
 
+def _pad_canon(x: Spec, *, before: Any, after: Any, value: Any) -> dict[str, Any]:
+    number = as_number(value, "value")
+    if x.dtype.is_integer:
+        low, high = integer_range(x.dtype)
+        expect(low <= number <= high, f"a value that {x.dtype.name} holds, {low} to {high}",
+               number, ArgumentError)
+    return {"before": as_places(before, "before"), "after": as_places(after, "after"),
+            "value": number}
+
+
 def _pad_infer(x: Spec, *, before: Ints, after: Ints, value: float) -> Spec:
     expect(len(before) == len(after) == x.ndim, f"{x.ndim} widths", (before, after))
     expect(min((*before, *after), default=0) >= 0, "widths are not negative", (before, after))
@@ -360,13 +399,15 @@ def _pad_nest(n: Nest, index: Ids, x: Any, *, before: Ints, after: Ints, value: 
 
 
 PAD: Op = define(
-    "pad", _pad_infer, nest=_pad_nest,
+    "pad", _pad_infer, canon=_pad_canon, nest=_pad_nest,
     grad=(lambda g, _y, _x, before, after, value: apply(
         SLICE, g, start=before, stop=tuple([b + n for b, n in zip(before, _x.shape)]),
         step=(1,) * g.ndim),),
     samples=samples.pad(), dtypes=ALL,
     errors=lambda: [ErrorCase((_ROW,), {"before": (1, -1), "after": (0, 0), "value": 0.0},
-                              ShapeError, "not negative")],
+                              ShapeError, "not negative"),
+                    ErrorCase((_ROW,), {"before": (1, 1), "after": (0, 0), "value": "x"},
+                              ArgumentTypeError, "value is 'x'")],
     doc="x with a border of one value, of given widths before and after each axis.",
 )
 
@@ -408,6 +449,18 @@ def concat(tensors: Any, axis: int = 0) -> Tensor:
     expect(len(tensors) > 0, "at least one tensor", "none", ArgumentError)
     result: Tensor = apply(CONCAT, *tensors, axis=axis)
     return result
+
+
+CONCAT_WIDTH = 8  # operands of one concat: its kernel has a parameter for each
+
+
+def one_after_another(rows: Sequence[Any], shape: Ints) -> Any:
+    """Many tensors of one shape, one behind the other, in the shape asked for."""
+    parts = [reshape(row, (1, *row.shape)) for row in rows]
+    while len(parts) > 1:
+        parts = [concat(parts[k : k + CONCAT_WIDTH]) if k + 1 < len(parts) else parts[k]
+                 for k in range(0, len(parts), CONCAT_WIDTH)]
+    return reshape(parts[0], shape)
 
 
 @named

@@ -181,7 +181,8 @@ def read(net: Net, images: Tensor, labels: Array) -> Reading:
 
 def _loss(net: Net, x: Tensor, targets: Tensor) -> Tensor:
     """The weights of the classes, summed with their log-probabilities."""
-    return (log_softmax(net(x), axis=1) * targets).sum()
+    loss: Tensor = (log_softmax(net(x), axis=1) * targets).sum()
+    return loss
 
 
 _loss_and_gradient = jit(value_and_grad(_loss))
@@ -234,6 +235,7 @@ class _Training:
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
         """One step of the optimizer; the loss before it."""
+        loss: Tensor
         with no_grad():  # nobody differentiates the gradient
             loss, gradient = _loss_and_gradient(self.net, x, targets)
         self.net.accumulate_grad(gradient)

@@ -1,149 +1,38 @@
 """`tinyml bench core`: what operations, import and first result cost, beside torch and jax.
 
-Contenders run in one process on one thread, each in every round, so that what the machine does
-meanwhile meets all of them; a figure is the median over the rounds of process CPU time, which
-neighbours on the machine do not change. What happens once in a process is measured in child
-processes, interleaved too.
+What happens once in a process is measured in child processes, interleaved too.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import importlib
-import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 import tinyml
 from tinyml import nn, optim
-from tinyml.errors import DeviceError, TinyMLError
+from tinyml.bench.timing import Case, Contenders, Row, single_thread, timed
+from tinyml.errors import DeviceError
 from tinyml.registry import device as find_device
 from tinyml.tensor import Tensor
 
-ROUNDS = 21
-SAMPLE_SECONDS = 0.01  # of one contender in one round: a thousand ticks of the clock and more
 STARTS = 11  # child processes of each kind
-PEERS = ("torch", "jax")
 MEGABYTE = 1e6
 
 STEPS = (1_000, 10_000)  # memory is compared between these training steps
 SHAPES = (10_000, 100_000)  # and between these numbers of distinct shapes; memos are full before
 TRAIN_SECONDS = 10.0
 
-Contenders = dict[str, Callable[[], Any]]
-
-
-class Case(NamedTuple):
-    """One operation as each contender writes it; `target` is the ratio to torch to reach."""
-
-    name: str
-    contenders: Contenders
-    target: float | None = None
-
-
-class Row(NamedTuple):
-    """One line of the report: figures by name, and what they are judged by.
-
-    `figure` is what `target` bounds; `met` is None where there is nothing to judge.
-    """
-
-    name: str
-    unit: str
-    figures: dict[str, float]
-    figure: float | None
-    target: float | None
-    judged: str
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the figure reaches its target."""
-        if self.figure is None or self.target is None:
-            return None
-        return self.figure <= self.target
-
-
 # ---- one operation
-
-
-def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS,
-         seconds: float = SAMPLE_SECONDS) -> dict[str, float]:
-    """The median CPU seconds of one call of each contender, over interleaved rounds.
-
-    The collector is off meanwhile, and the order changes from round to round.
-
-    >>> sorted(race({"little": int, "much": lambda: sum(range(3000))}, 3, 0.001))
-    ['little', 'much']
-    """
-    repeats = {name: _repeats(call, seconds) for name, call in contenders.items()}
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
-    names = list(contenders)
-    gc.collect()
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        for number in range(rounds):
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
-                samples[name].append(_time(contenders[name], repeats[name]))
-    finally:
-        if was_on:
-            gc.enable()
-    return {name: statistics.median(values) for name, values in samples.items()}
-
-
-def _time(call: Callable[[], Any], repeats: int) -> float:
-    turns = range(repeats)
-    start = time.process_time()
-    for _ in turns:
-        call()
-    return (time.process_time() - start) / repeats
-
-
-def _repeats(call: Callable[[], Any], seconds: float) -> int:
-    """How many calls take about `seconds`, found after the first ones, which are slow."""
-    count = 1
-    call()
-    while True:
-        start = time.process_time()
-        for _ in range(count):
-            call()
-        spent = time.process_time() - start
-        if spent >= seconds / 4:
-            return max(1, round(count * seconds / spent))
-        count *= 4
-
-
-def _single_thread() -> dict[str, Any]:
-    """The peers that are installed, on one thread each."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    tinyml.set_num_threads(1)
-    found: dict[str, Any] = {}
-    for name in PEERS:
-        if importlib.util.find_spec(name) is None:
-            continue
-        if name == "jax":
-            flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-            os.environ.setdefault("JAX_PLATFORMS", "cpu")
-        found[name] = importlib.import_module(name)
-    if "torch" in found:
-        found["torch"].set_num_threads(1)
-    if "jax" in found:
-        found["jax"].config.update("jax_cpu_enable_async_dispatch", False)
-    return found
 
 
 def eager_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
@@ -210,14 +99,7 @@ def _jax_calls(jax: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
 
 def eager_rows(device: str, rounds: int) -> list[Row]:
     """What each operation costs, in microseconds, and tinyml's ratio to torch."""
-    rows = []
-    for case in eager_cases(device, _single_thread()):
-        medians = race(case.contenders, rounds)
-        find_device(device).synchronize()
-        ratio = medians["tinyml"] / medians["torch"] if "torch" in medians else None
-        figures = {name: 1e6 * value for name, value in medians.items()}
-        rows.append(Row(case.name, "us", figures, ratio, case.target, "of torch's time"))
-    return rows
+    return timed(eager_cases(device, single_thread()), device, rounds)
 
 
 # ---- what happens once in a process
@@ -352,8 +234,8 @@ def memory_rows(device: str) -> list[Row]:
         "shapes_growth": "distinct shapes {:,} to {:,}".format(*SHAPES),
     }
     for function, title in titles.items():
-        call = f"bench.{function}({device!r})"
-        code = f"import json; from tinyml import bench; print(json.dumps({call}))"
+        call = f"core.{function}({device!r})"
+        code = f"import json; from tinyml.bench import core; print(json.dumps({call}))"
         done = subprocess.run([sys.executable, "-c", code], cwd=Path(tinyml.__file__).parents[1],
                               capture_output=True, text=True, check=False)
         if done.returncode:
@@ -385,89 +267,3 @@ def training_rows(devices: Iterable[str]) -> list[Row]:
         rows.append(Row(f"train digits, {device}", "s", seconds, seconds["warm"], TRAIN_SECONDS,
                         "s warm"))
     return rows
-
-
-# ---- the report
-
-
-def _verdict(row: Row) -> str:
-    return {True: "met", False: "NOT MET", None: ""}[row.met]
-
-
-def _cells(row: Row) -> list[str]:
-    figures = ", ".join(f"{name} {value:.3g}" for name, value in row.figures.items())
-    judged = "" if row.figure is None else f"{row.figure:.2f} {row.judged}"
-    target = "" if row.target is None else f"<= {row.target:g}"
-    return [row.name, f"{figures} {row.unit}", judged, target, _verdict(row)]
-
-
-def show(rows: list[Row]) -> None:
-    """Print a table: by rich where it is installed, else plain."""
-    header = ["what", "median", "judged", "target", ""]
-    lines = [_cells(row) for row in rows]
-    if importlib.util.find_spec("rich") is not None and sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*header)
-        for row, cells in zip(rows, lines):
-            style = {True: "green", False: "bold red", None: ""}[row.met]
-            table.add_row(*cells[:-1], f"[{style}]{cells[-1]}[/]" if style else "")
-        Console().print(table)
-        return
-    widths = [max(len(line[k]) for line in [header, *lines]) for k in range(len(header))]
-    for line in [header, *lines]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-
-
-def _machine() -> dict[str, Any]:
-    """Where this was measured."""
-    names = ("numpy", *PEERS)
-    modules = {name: sys.modules[name] for name in names if name in sys.modules}
-    return {
-        "tinyml": tinyml.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        **{name: str(getattr(module, "__version__", "")) for name, module in modules.items()},
-    }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `tinyml bench`."""
-    parser.add_argument("suite", choices=["core"], help="what is measured: the core")
-    parser.add_argument("--device", default="cpu", help="cpu, opencl or opencl:1 (default: cpu)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N",
-                        help=f"rounds of each timing (default: {ROUNDS})")
-    parser.add_argument("--memory", action="store_true",
-                        help="also whether memory stays flat (minutes)")
-    parser.add_argument("--train", action="store_true",
-                        help="also the main job's CPU seconds, cold and warm, on both devices")
-
-
-def main(args: argparse.Namespace) -> int:
-    """`tinyml bench core`: print the figures beside their targets; 2 where a device is missing."""
-    try:
-        find_device(args.device)
-        rows = eager_rows(args.device, max(1, args.rounds))
-        if importlib.util.find_spec("resource") is not None:  # not on Windows
-            rows += starting_rows(args.device, min(STARTS, max(1, args.rounds)))
-        if args.memory:
-            rows += memory_rows(args.device)
-        if args.train:
-            rows += training_rows(("cpu", "opencl"))
-    except TinyMLError as error:
-        print(error, file=sys.stderr)
-        return 2
-    show(rows)
-    missing = [name for name in PEERS if name not in sys.modules]
-    if missing:
-        print(f"not compared with {' and '.join(missing)}: pip install 'tinyml[peers]'")
-    judged = [row for row in rows if row.met is not None]
-    print(f"{sum(bool(row.met) for row in judged)} of {len(judged)} targets met")
-    if args.json:
-        report = {"machine": _machine(), "device": args.device,
-                  "rows": [{**row._asdict(), "met": row.met} for row in rows]}
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
