@@ -137,10 +137,14 @@ class Lowering:
         n = self.nest
         outer = n.guard
         inner = n.both(outer, guard)
+        if inner is not None and n.free[inner].isdisjoint(n.join(index)):
+            inner = None  # this element is the same, and there, whatever the guard says
         if var in self._scalars:
             return n.scalar(self._scalars[var], var.spec.dtype)
         if var in self._args:
             rest = n.const(0, var.spec.dtype) if other is None else other
+            if inner is None and guard is not None:
+                return n.select(guard, n.load(self._args[var], index), rest)
             return n.load(self._args[var], index, inner, rest)
         n.guard = inner
         try:

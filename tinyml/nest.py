@@ -112,7 +112,8 @@ class Nest:
         Two reductions of equal sizes at one place share their axes, so that they share a loop; a
         reduction inside another's loop gets axes of its own.
         """
-        level = len({a for i in index for a in self.free[i] if a[0] == "k"})
+        around = index if self.guard is None else (*index, self.guard)
+        level = len({a for i in around for a in self.free[i] if a[0] == "k"})
         return tuple([self.axis(f"k{level + j}_{n}", n) for j, n in enumerate(sizes)])
 
     def param(self, value: int) -> int:
@@ -319,22 +320,26 @@ AFFINE = Monoid(
 )
 
 
-def _arg_reduction(name: str, better: str, worst: Callable[[Nest, DType], int]) -> Monoid:
-    """(value, index): the first best value; NaN beats all; an index below 0 is no candidate."""
+def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
+                   absent: bool = False) -> Monoid:
+    """(value, index): the first best value; NaN beats all.
+
+    `other` says when a value is no better than the best; with `absent`, an index below 0 marks
+    what is no candidate.
+    """
 
     def combine(n: Nest, state: Ids, items: Ids) -> Ids:
         best, where = state
         value, index = items
-        win = n.prim(better, value, best, dtype=bool_)
-        if n.code[value].dtype.is_float:
-            nan = n.prim("isnan", value, dtype=bool_)
-            number = n.prim("logical_not", n.prim("isnan", best, dtype=bool_), dtype=bool_)
-            win = n.prim("logical_or", win, n.prim("logical_and", nan, number, dtype=bool_),
-                         dtype=bool_)
+        win = n.prim("logical_not", n.prim(other, value, best, dtype=bool_), dtype=bool_)
+        if n.code[value].dtype.is_float:  # also where the value is NaN, but not where the best is
+            number = n.prim("equal", best, best, dtype=bool_)
+            win = n.prim("logical_and", win, number, dtype=bool_)
         empty = n.prim("less", where, ZERO, dtype=bool_)
         win = n.prim("logical_or", win, empty, dtype=bool_)
-        real = n.prim("greater_equal", index, ZERO, dtype=bool_)
-        win = n.prim("logical_and", win, real, dtype=bool_)
+        if absent:
+            real = n.prim("greater_equal", index, ZERO, dtype=bool_)
+            win = n.prim("logical_and", win, real, dtype=bool_)
         return n.prim("where", win, value, best), n.prim("where", win, index, where)
 
     def init(n: Nest, dtypes: Sequence[DType]) -> Ids:
@@ -343,8 +348,9 @@ def _arg_reduction(name: str, better: str, worst: Callable[[Nest, DType], int]) 
     return Monoid(name, init, combine, combine)
 
 
-ARGMAX = _arg_reduction("argmax", "greater", Nest.least)
-ARGMIN = _arg_reduction("argmin", "less", Nest.greatest)
+ARGMAX = _arg_reduction("argmax", "less_equal", Nest.least)
+ARGMIN = _arg_reduction("argmin", "greater_equal", Nest.greatest)
+ARGMAX_OF_SOME = _arg_reduction("argmax of some", "less_equal", Nest.least, absent=True)
 
 
 def _welford_step(n: Nest, state: Ids, items: Ids) -> Ids:

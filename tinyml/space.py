@@ -115,8 +115,9 @@ class Space:
         return free
 
     def _same_along(self, instr: Instr, place: int, axes: frozenset[str]) -> bool:
-        """Whether a load's index says nothing: a stride of 0, and elements to read at all."""
-        if instr.kind != "load" or place >= instr.data[1]:
+        """Whether a load's index says nothing: an axis of stride 0, with elements to read at all."""
+        if (instr.kind != "load" or place >= instr.data[1]
+                or self.code[instr.args[place]].kind != "axis"):
             return False
         return not self.strides[instr.data[0]][place] and all(self.sizes.get(a) for a in axes)
 

@@ -176,8 +176,8 @@ def as_number(value: Any, what: str) -> float:
     try:
         float(number)
     except OverflowError:
-        raise ArgumentError(f"{what} is an int of {number.bit_length()} bits",
-                            remedy="a number that float64 holds") from None
+        raise ArgumentError(f"{what} is an int beyond float64",
+                            remedy="a number of at most 1.8e308") from None
     return number
 
 

@@ -176,7 +176,7 @@ class CPU(Pooled):
         if self._workers is None or self._workers_count < count:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._workers = ThreadPoolExecutor(count, "tinyml")
+            self._workers = ThreadPoolExecutor(count - 1, "tinyml")
             self._workers_count = count
         share = -(-len(ranges) // count)
 
@@ -184,7 +184,10 @@ class CPU(Pooled):
             for meta in ranges[first : first + share]:
                 call(meta, *args)
 
-        list(self._workers.map(work, range(0, len(ranges), share)))
+        others = [self._workers.submit(work, k) for k in range(share, len(ranges), share)]
+        work(0)  # this thread's share; it would only wait
+        for other in others:
+            other.result()
 
 
 @functools.lru_cache(maxsize=1024)

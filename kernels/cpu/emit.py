@@ -14,6 +14,8 @@ from tinyml.emitter import Words
 from tinyml.kernels.cpu.lanes import InLanes
 from tinyml.schedule import Loop, Program, Statement, Step
 
+ROWS = 64  # that many may be shared between threads
+
 SHORT = {
     "bool": "b1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
     "uint16": "u16", "uint32": "u32", "uint64": "u64", "float32": "f32", "float64": "f64",
@@ -55,7 +57,8 @@ WORDS: Words = {
         "float": "{0} if ({0} <= {1}) | ({0} != {0}) else {1}",
         "int": "{0} if {0} <= {1} else {1}",
     },
-    "where": "{1} if {0} else {2}",
+    "where": {"int": "select({0}, {1}, {2})", "float": "select({0}, {1}, {2})",
+              "bool": "{1} if {0} else {2}"},
     "equal": "{0} == {1}",
     "not_equal": "{0} != {1}",
     "less": "{0} < {1}",
@@ -166,7 +169,7 @@ class Numba(InLanes):
         """The kernel; its range runs over the outer parallel axes."""
         program = self.program
         inner = program.lane
-        if inner is None and program.par and not any(isinstance(s, Loop) for s in program.body):
+        if inner is None and program.par and self._walks_rows():
             inner = program.par[-1]
         outer = [a for a in program.par if a != inner]
         extent = 1
@@ -181,6 +184,20 @@ class Numba(InLanes):
             self._outer(outer)
             self._inner(inner)
         return self._wrap(extent)
+
+    def _walks_rows(self) -> bool:
+        """Whether the innermost parallel axis is a loop; else the range runs over all points.
+
+        A loop spares a division a point; where points have loops of their own, only with rows
+        enough to be shared between threads.
+        """
+        program = self.program
+        if not any(isinstance(s, Loop) for s in program.body):
+            return True
+        rows = 1
+        for axis in program.par[:-1]:
+            rows *= program.sizes[axis]
+        return len(program.par) > 1 and rows >= ROWS
 
     def _ahead(self, inner: str) -> list[Statement]:
         """Write what is the same all along the inner axis; what is left for its loop.

@@ -113,7 +113,7 @@ def nested(depth: int) -> Any:
         (lambda d: lines(d)[0].update(inputs=[{"var": 2}] * 2), "variable 2, where 2 are known"),
         (lambda d: lines(d)[0].update(inputs=[{"var": -1}] * 2), "the variable -1"),
         (lambda d: lines(d)[0].update(inputs=[{"var": True}] * 2), "the variable True"),
-        (lambda d: lines(d)[1].update(inputs=[{"var": 0}] * 2), "tanh: Expect: operands: 1. Actual: 2"),
+        (lambda d: lines(d)[1].update(inputs=[{"var": 0}] * 2), "tanh: Expect: operands: 1"),
         (lambda d: lines(d)[1].update(inputs=[]), "numbers alone"),
         (lambda d: lines(d)[1].update(inputs=["x"]), "no number and no variable"),
         (lambda d: lines(d)[2]["attrs"].update(axis=5), "-2 <= axis < 2"),

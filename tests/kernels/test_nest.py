@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinyml
@@ -257,6 +257,8 @@ def deep_body(lines: list[tuple[str, int, int]]) -> Body:
 
 @settings(max_examples=30)
 @given(graph=deep_graphs())
+@example(graph=((3, 5), [("take", 0, 0), ("flip", 2, 0), ("concat and slice", 3, 0)]))
+@example(graph=((3, 5), [("softmax", 1, 0), ("pad and slice", 2, 0), ("sum", 3, 0)]))
 def test_a_random_graph_with_reductions_is_right(graph: Any, device: str) -> None:
     """One launch where the rule allows it, else several; the same values either way."""
     shape, lines = graph

@@ -64,13 +64,13 @@ def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS,
     >>> sorted(race({"little": int, "much": lambda: sum(range(3000))}, 3, 0.001))
     ['little', 'much']
     """
-    repeats = {name: _repeats(call, seconds) for name, call in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     gc.collect()
     was_on = gc.isenabled()
     gc.disable()
     try:
+        repeats = {name: _repeats(call, seconds) for name, call in contenders.items()}
         for number in range(rounds):
             first = number % len(names)
             for name in names[first:] + names[:first]:

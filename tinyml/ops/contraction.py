@@ -15,7 +15,7 @@ from tinyml.core import apply, named
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
-from tinyml.nest import ARGMAX, DOT, ZERO, Ids, Nest
+from tinyml.nest import ARGMAX, ARGMAX_OF_SOME, DOT, ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
 from tinyml.ops.shape import Ints, ravel
@@ -271,7 +271,7 @@ def _pool_nest(n: Nest, index: Ids, x: Any, *, kernel: Ints, stride: Ints,
     cell = ravel(n, at, x.shape[2:])
     if guard is not None:
         cell = n.select(guard, cell, n.const(-1, int64))
-    return n.reduce(ARGMAX, over, value, cell)
+    return n.reduce(ARGMAX if guard is None else ARGMAX_OF_SOME, over, value, cell)
 
 
 def _plane(n: Nest, x: Any, place: int) -> Ids:

@@ -252,10 +252,6 @@ def place_in_slice(n: Nest, index: Ids, start: Ints, stop: Ints, step: Ints,
     return tuple(inner), guard
 
 
-def _unslice_canon(g: Spec, *, shape: Any, **places: Any) -> dict[str, Any]:
-    return _slice_canon(g, shape=as_shape(shape), **places)
-
-
 def _unslice_infer(g: Spec, *, shape: Ints, start: Ints, stop: Ints, step: Ints) -> Spec:
     whole = with_shape(g, shape)
     part = _slice_infer(whole, start=start, stop=stop, step=step).shape
@@ -280,7 +276,8 @@ def _unslice_samples(dtype: str) -> list[Sample]:
 
 
 UNSLICE: Op = define(
-    "unslice", _unslice_infer, canon=_unslice_canon, nest=_unslice_nest,
+    "unslice", _unslice_infer, nest=_unslice_nest,
+    canon=lambda g, shape, **places: _slice_canon(g, shape=as_shape(shape), **places),
     grad=(lambda h, _y, _g, shape, start, stop, step: apply(
         SLICE, h, start=start, stop=stop, step=step),),
     samples=_unslice_samples, doc="Zeros of a shape with g in a slice of them: slice's gradient.",
