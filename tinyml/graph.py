@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import tinyml.graphtext as graphtext
 import tinyml.tree as tree
 from tinyml.builder import Builder, Capture, Line, building, refuse_leaked, symbolic
 from tinyml.core import apply, full, op_array, run, upload, watched
@@ -92,7 +93,7 @@ class Graph:
         return any(var.spec.unknown for line in self.lines for var in line.outs)
 
     def __repr__(self) -> str:
-        return "\n".join(_said(self))
+        return "\n".join(graphtext.said(self))
 
     # ---- running it
 
@@ -475,52 +476,3 @@ def _spec_of(leaf: Any) -> Spec:
     raise ArgumentTypeError(f"an argument to trace is a {type(leaf).__name__}",
                             remedy="a tensor or tinyml.tensor_spec(shape, dtype); bind others with "
                                    "functools.partial")
-
-
-# ---- text
-
-
-def _said(graph: Graph) -> list[str]:
-    names: dict[Var, str] = {}
-
-    def name(var: Var) -> str:
-        return names.setdefault(var, _letters(len(names)))
-
-    def given(vars_: Sequence[Var]) -> str:
-        return ", ".join(f"{name(var)}: {var.spec}" for var in vars_)
-
-    said = f"graph({given(graph.inputs)})"
-    if graph.captures:
-        said += f" captures({given([c.var for c in graph.captures])})"
-    if graph.cells:
-        said += f" cells({given([held.var for held in graph.cells])})"
-    lines = [said + ":"]
-    for line in graph.lines:
-        app = line.app
-        inputs = [name(v) if isinstance(v, Var) else repr(v) for v in app.inputs]
-        inputs += [f"{key}={_attribute(value)}" for key, value in app.attrs.items()]
-        results = ", ".join(name(var) for var in line.outs)
-        specs = ", ".join(str(var.spec) for var in line.outs)
-        lines.append(f"  {results} = {app.op.name}({', '.join(inputs)}): {specs}")
-        for key, value in app.attrs.items():
-            if isinstance(value, Graph):
-                lines += [f"    {key} = {text}" if k == 0 else f"    {text}"
-                          for k, text in enumerate(_said(value))]
-    lines.append(f"  return {', '.join(name(var) for var in graph.outputs)}")
-    for held in graph.cells:
-        lines.append(f"  {name(held.var)} becomes {name(held.result)}")
-    return lines
-
-
-def _attribute(value: Any) -> str:
-    return "..." if isinstance(value, Graph) else getattr(value, "name", None) or repr(value)
-
-
-def _letters(number: int) -> str:
-    """a, b, ..., z, aa, ab, ..."""
-    text = ""
-    number += 1
-    while number:
-        number, digit = divmod(number - 1, 26)
-        text = chr(ord("a") + digit) + text
-    return text

@@ -115,7 +115,7 @@ class Space:
         return free
 
     def _same_along(self, instr: Instr, place: int, axes: frozenset[str]) -> bool:
-        """Whether a load's index says nothing: an axis of stride 0, with elements to read at all."""
+        """Whether a load's index says nothing: an axis of stride 0, and there are elements."""
         if (instr.kind != "load" or place >= instr.data[1]
                 or self.code[instr.args[place]].kind != "axis"):
             return False

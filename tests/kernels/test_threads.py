@@ -183,7 +183,7 @@ def test_large_work_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     tinyml.set_num_threads(2)
     x = tinyml.tensor(_values(401, 603))  # a shape that no other test has a plan for
     x + 1.0
-    assert len(seen) >= 2 and threading.get_ident() not in seen
+    assert len(set(seen)) == 2 and threading.get_ident() in seen  # it works instead of waiting
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True, "2", None])

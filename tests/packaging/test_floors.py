@@ -20,7 +20,7 @@ FLOORS: dict[int, str] = {
     3: "values builder planning core reverse",
     4: "ops",
     5: "tensor",
-    6: "autodiff forward tape custom graph observe memory nans",
+    6: "autodiff forward tape custom graph graphtext observe memory nans",
     7: "control parts compiler",
     8: "nn optim data random io graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
