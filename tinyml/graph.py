@@ -401,7 +401,7 @@ def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph)
 
 
 CALL: Op = define(
-    "call", _call_infer, grad=_call_grad, dtypes=(), mixes=True,
+    "call", _call_infer, grad=_call_grad, dtypes=(), mixes=True, absent=True,
     body=lambda *xs, graph: tuple(replay(graph, xs)),
     doc="A graph applied to tensors as one op; its gradient is a graph.",
 )

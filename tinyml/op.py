@@ -33,6 +33,8 @@ class Op:
     view      (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
               None where it cannot
     mixes     whether operands may live on several devices
+    absent    whether the joint rule takes None, in the place of zeros, for a cotangent of an output
+              to which nothing arrives
     samples, errors   dtype name -> cases, for the conformance suite
     ulp       how far a result may lie from the exact one, in units in the last place
     dtypes    names of the dtypes for which samples are made
@@ -40,7 +42,7 @@ class Op:
 
     __slots__ = ("name", "infer", "grad", "body", "nest", "push", "view", "samples", "errors",
                  "ulp", "cost", "doc", "dtypes", "differentiable", "canon", "lift", "memo", "keeps",
-                 "keeps_rest", "keeps_y", "outputs", "dynamic", "mixes", "__weakref__")
+                 "keeps_rest", "keeps_y", "outputs", "dynamic", "mixes", "absent", "__weakref__")
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Op:
         lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None,
         outputs: int = 1,
         mixes: bool = False,
+        absent: bool = False,
     ) -> None:
         self.name = name
         self.infer = infer
@@ -84,6 +87,7 @@ class Op:
         self.lift = lift
         self.outputs = outputs
         self.mixes = mixes
+        self.absent = absent
         self.memo: dict[Any, Any] = {}
         LIVING.add(self)
         self.keeps, self.keeps_rest, self.keeps_y = _kept(grad)

@@ -32,10 +32,11 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.ops.bits import RANDOM_BITS, THREEFRY
-from tinyml.ops.creation import full, tensor, zeros
+from tinyml.ops.creation import arange, full, tensor, zeros
 from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
 from tinyml.ops.indexing import gather
 from tinyml.ops.shape import concat
+from tinyml.ops.sorting import argsort
 from tinyml.spec import as_axis, as_shape, as_size
 from tinyml.tensor import Tensor
 from tinyml.values import CELLS, read_cell, write_cell
@@ -270,20 +271,18 @@ def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
     """
     if not isinstance(x, Tensor):
         start = _key(key)
-        return tensor(_order(start, as_shape(x)[0]), device=start.device)
+        return _order(start, as_shape(x)[0])
     at = as_axis(axis, x.ndim)
-    order = tensor(_order(_key(key), x.shape[at]), device=x.device)
-    return gather(x, order, at)
+    return gather(x, _order(_key(key), x.shape[at]).to(x.device), at)
 
 
-def _order(key: Tensor, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _order(key: Tensor, count: int) -> Tensor:
     """A shuffle by sorting by random words, often enough that ties do not matter, as in jax."""
-    order = np.arange(count, dtype=np.int64)
+    order = arange(count, device=key.device)
     for _ in range(math.ceil(3 * math.log(max(1, count)) / math.log(_WORD - 1))):
         pair = split(key)
         key = pair[0]
-        words = bits(pair[1], (count,)).numpy()
-        order = order[np.argsort(words, kind="stable")]
+        order = gather(order, argsort(bits(pair[1], (count,))))
     return order
 
 

@@ -76,6 +76,23 @@ def test_grad_of_jit_of_any_order(function: Function) -> None:
     near(second(tinyml.jit(f))(x), second(plain)(x), 1e-9)
 
 
+def test_after_the_first_way_back_nothing_is_computed_again() -> None:
+    f = tinyml.jit(lambda x: (x.exp().sin(), x.cos()))
+    x = numbers(3)
+
+    def loss(v: Any) -> Any:
+        a, b = f(v)
+        return (a * b).sum()
+
+    for _ in range(3):
+        tinyml.grad(loss)(x)
+    kept, constants = f.graph(x).prepared((True,))
+    assert not constants and len(kept.outputs) > 2
+    (back,) = kept._pullbacks.values()
+    assert [line.app.op.name for line in back.lines].count("exp") == 0
+    assert len(back.plans) == 1  # and that is what ran
+
+
 def test_jvp_of_jit(function: Function) -> None:
     x, v = numbers(2, 3), numbers(2, 3, seed=2)
     f, plain = tinyml.jit(scalar(function)), scalar(function)
@@ -252,6 +269,13 @@ def test_the_generator_goes_on() -> None:
     f = tinyml.jit(lambda: tinyml.random.normal(None, (2,)))
     drawn = [f().tolist(), tinyml.random.normal(None, (2,)).tolist(), f().tolist()]
     np.testing.assert_allclose(drawn, expected, rtol=1e-6)
+
+
+def test_a_permutation_is_drawn_in_a_graph() -> None:
+    tinyml.random.seed(2)
+    expected = tinyml.random.permutation(None, 9).tolist()
+    tinyml.random.seed(2)
+    assert tinyml.jit(lambda: tinyml.random.permutation(None, 9))().tolist() == expected
 
 
 def test_constants_in_results_stay_what_they_are() -> None:
