@@ -38,7 +38,6 @@ from tinyml.parts import (
     closed,
     cotangents,
     floats,
-    once,
     same_results,
     same_specs,
     tensors,
@@ -158,12 +157,12 @@ def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], y
     outs = floats(yes.outputs)
     gs = g if isinstance(g, tuple) else (g,)
 
-    def back(graph: Graph) -> tuple[Graph, list[Any]]:
+    def back(graph: Graph) -> Graph:
         specs = [v.spec for v in graph.inputs] + [graph.outputs[k].spec for k in outs]
-        return once(graph, ("cond", asked), lambda: build(
+        return graph.once(("cond", asked), lambda: build(
             lambda *v: cotangents(graph, v[: len(xs)], v[len(xs):], outs, asked), specs))
 
-    graphs = [back(graph)[0] for graph in (yes, no)]
+    graphs = [back(graph) for graph in (yes, no)]
     (on_yes, on_no), constants, _ = closed(graphs, len(graphs[0].inputs))
     found = _apply(COND, pred, *xs, *[gs[k] for k in outs], *constants, yes=on_yes, no=on_no)
     places = dict(zip(asked, found))
@@ -308,8 +307,8 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
     gs = list(g) if isinstance(g, tuple) else [g]
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
     own = body.inputs[:carry]
-    keeping = once(body, "carries", lambda: Graph(
-        body.inputs, body.lines, [*body.outputs[:carry], *own]))[0]
+    keeping = body.once("carries", lambda: Graph(
+        body.inputs, body.lines, [*body.outputs[:carry], *own]))
     before = _apply(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
                     reverse=reverse)[carry:] if carry else []
     moving = floats(own)
@@ -340,7 +339,7 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
                             *const_specs, *specs[:carry], *specs[carry + consts :],
                             *[body.outputs[k].spec for k in ys]])
 
-    made, _ = once(body, ("scan", carry, consts, tuple(held), tuple(cut)), back)
+    made = body.once(("scan", carry, consts, tuple(held), tuple(cut)), back)
     (other,), constants, _ = closed([made], adding, adding)
     found = _apply(
         SCAN, *[gs[k] for k in moving], *[zeros_like(fixed[k]) for k in held], *constants, *fixed,
@@ -447,7 +446,7 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
     def step(*v: Any) -> list[Any]:
         return _apply(COND, replay(test, v)[0], *v, yes=body, no=rest)
 
-    known, _ = once(body, ("while", test), lambda: build(step, [v.spec for v in body.inputs]))
+    known = body.once(("while", test), lambda: build(step, [v.spec for v in body.inputs]))
     return _scan_grad(g, None, *xs, wanted=wanted, body=known, carry=carry,
                       consts=len(xs) - carry, length=max_steps, reverse=False)
 

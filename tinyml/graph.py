@@ -77,9 +77,8 @@ class Graph:
         self.result = result
         self.plans: dict[Any, Planned] = {}
         self.differentiated = False  # whether a way back was ever asked for
-        self._pullbacks: dict[Any, Graph] = {}
+        self._derived: dict[Any, Graph] = {}
         self._prepared: dict[Any, tuple[Graph, list[Any]]] = {}
-        self._opened: Graph | None = None
         self._dying: list[list[Var]] | None = None
 
     @property
@@ -89,8 +88,12 @@ class Graph:
 
     @property
     def unknown(self) -> bool:
-        """Whether some size depends on values, so that the graph cannot be planned ahead."""
-        return any(var.spec.unknown for line in self.lines for var in line.outs)
+        """Whether some size depends on values, here or in a graph inside: it cannot be planned."""
+        return any(
+            any(var.spec.unknown for var in line.outs)
+            or any(isinstance(value, Graph) and value.unknown for value in line.app.attrs.values())
+            for line in self.lines
+        )
 
     def __repr__(self) -> str:
         return "\n".join(graphtext.said(self))
@@ -114,10 +117,12 @@ class Graph:
     def run(self, xs: Sequence[Any]) -> list[Any]:
         """The outputs as a list, from a list of inputs; captures and cells are its own."""
         self.check(xs)
-        with_state = [*xs, *[c.tensor for c in self.captures],
-                      *[read_cell(held.cell) for held in self.cells]]
-        results = replay(self, with_state)
-        return self.settle(results)
+        return self.settle(replay(self, self.operands(xs)))
+
+    def operands(self, xs: Sequence[Any]) -> list[Any]:
+        """The values of all that it reads: inputs, captures, cells."""
+        return [*xs, *[c.tensor for c in self.captures],
+                *[read_cell(held.cell) for held in self.cells]]
 
     def settle(self, results: Sequence[Any]) -> list[Any]:
         """Give the cells what they became; the rest are the outputs."""
@@ -179,7 +184,7 @@ class Graph:
                 early.update(line.outs)
             else:
                 second.append(line)
-        read = (*[v for line in second for v in variables(line)], *self.outputs)
+        read = (*[v for line in second for v in variables(line)], *self._ends())
         vars_ = tuple(dict.fromkeys(v for v in read if v in early))
         rest = [v for v, k in zip(self.inputs, known) if not k]
         start = [v for v, k in zip(self.inputs, known) if k]
@@ -207,6 +212,13 @@ class Graph:
         graph.structure, graph.result = None, other.result
         return graph
 
+    def once(self, key: Any, make_it: Callable[[], Graph]) -> Graph:
+        """A graph derived from this one, made at the first asking and kept with it."""
+        known = self._derived.get(key)
+        if known is None:
+            known = self._derived[key] = make_it()
+        return known
+
     # ---- the way back
 
     def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...]) -> Graph:
@@ -215,10 +227,7 @@ class Graph:
         Those of the inputs `wanted` come out. What it needs of the forward pass beyond inputs and
         outputs, it computes again.
         """
-        known = self._pullbacks.get((wanted, present))
-        if known is None:
-            known = self._pullbacks[wanted, present] = self._way_back(wanted, present)[0]
-        return known
+        return self.once((wanted, present), lambda: self._way_back(wanted, present)[0])
 
     def prepared(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
         """This graph with more outputs, those that the way back to the inputs `wanted` reads.
@@ -240,7 +249,7 @@ class Graph:
             graph.differentiated = True
             asked = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra))
             graph._prepared[asked[0]] = graph, []
-            graph._pullbacks[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
+            graph._derived[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
                                             whole.outputs)
             known = self._prepared[wanted] = graph, [c.tensor for c in whole.captures]
         return known
@@ -286,8 +295,7 @@ class Graph:
             for held in self.cells:
                 locks.enter_context(held.cell.lock)
             graph = self.opened()
-            operands = [*xs, *[c.tensor for c in self.captures],
-                        *[read_cell(held.cell) for held in self.cells]]
+            operands = self.operands(xs)
             if graph.differentiated and STATE.recording:
                 wanted = tuple([x.node is not None and x.spec.dtype.is_float for x in operands])
                 if any(wanted):
@@ -299,9 +307,7 @@ class Graph:
         """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
         if not self.captures and not self.cells:
             return self
-        if self._opened is None:
-            self._opened = Graph(self._given(), self.lines, self._ends())
-        return self._opened
+        return self.once("opened", lambda: Graph(self._given(), self.lines, self._ends()))
 
 
 def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
@@ -415,9 +421,14 @@ def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec]) -> Graph:
     builder = Builder()
     with building(builder):
         xs = [builder.input(spec) for spec in specs]
-        outputs = [builder.lift(as_tensor(y)).buf for y in f(*xs)]
+        outputs = [builder.lift(as_tensor(y)) for y in f(*xs)]
+    return finished(builder, xs, outputs)
+
+
+def finished(builder: Builder, xs: Sequence[Any], ys: Sequence[Any]) -> Graph:
+    """The graph that was built, from tensors of its own to tensors of its own."""
     held = [Held(cell, var, now.buf) for cell, var, now in builder.cells.values()]
-    return Graph([x.buf for x in xs], builder.lines, outputs, cells=held,
+    return Graph([x.buf for x in xs], builder.lines, [y.buf for y in ys], cells=held,
                  captures=list(builder.captures.values()))
 
 

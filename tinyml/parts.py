@@ -6,7 +6,6 @@ two branches do, get the same inputs: their own, hidden state, and what any of t
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -103,18 +102,6 @@ def same_specs(paths: Sequence[str], first: Sequence[Spec], second: Sequence[Spe
 
 
 # ---- the way back of a graph
-
-_pulled: weakref.WeakKeyDictionary[Graph, dict[Any, tuple[Graph, list[Any]]]] = (
-    weakref.WeakKeyDictionary())
-
-
-def once(graph: Graph, key: Any, make_it: Callable[[], Graph]) -> tuple[Graph, list[Any]]:
-    """A graph derived from another, kept with it; and the constants that it closes over."""
-    known = _pulled.setdefault(graph, {})
-    if key not in known:
-        made = make_it()
-        known[key] = made, [c.tensor for c in made.captures]
-    return known[key]
 
 
 def floats(vars_: Sequence[Var]) -> list[int]:

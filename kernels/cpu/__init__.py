@@ -185,9 +185,11 @@ class CPU(Pooled):
                 call(meta, *args)
 
         others = [self._workers.submit(work, k) for k in range(share, len(ranges), share)]
-        work(0)  # this thread's share; it would only wait
-        for other in others:
-            other.result()
+        try:
+            work(0)  # this thread's share; it would only wait
+        finally:  # nobody may write any more when the buffers go
+            for other in others:
+                other.result()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -205,6 +205,19 @@ def test_a_split_graph_joined_again_is_the_graph(known: list[bool], kind: int) -
     near(first.then(second).run([*early, *late]), graph.run(args), 0)
 
 
+def test_a_split_keeps_what_a_generator_becomes() -> None:
+    def f(x: Any, y: Any) -> Any:
+        tinyml.random.seed(4)
+        return x * 2.0 + y
+
+    first, second = tinyml.trace(f)(numbers(2), numbers(2)).split([True, False])
+    tinyml.random.seed(1)
+    second.run([*first.run([numbers(2)]), numbers(2)])
+    drawn = tinyml.random.uniform(None, (2,)).tolist()
+    tinyml.random.seed(4)
+    assert drawn == tinyml.random.uniform(None, (2,)).tolist()
+
+
 def test_a_split_computes_nothing_twice() -> None:
     graph = tinyml.trace(lambda x, y: x.exp().sin() * y.exp())(numbers(2), numbers(2))
     first, second = graph.split([True, False])

@@ -88,7 +88,7 @@ def test_after_the_first_way_back_nothing_is_computed_again() -> None:
         tinyml.grad(loss)(x)
     kept, constants = f.graph(x).prepared((True,))
     assert not constants and len(kept.outputs) > 2
-    (back,) = kept._pullbacks.values()
+    (back,) = kept._derived.values()
     assert [line.app.op.name for line in back.lines].count("exp") == 0
     assert len(back.plans) == 1  # and that is what ran
 
@@ -269,6 +269,14 @@ def test_the_generator_goes_on() -> None:
     f = tinyml.jit(lambda: tinyml.random.normal(None, (2,)))
     drawn = [f().tolist(), tinyml.random.normal(None, (2,)).tolist(), f().tolist()]
     np.testing.assert_allclose(drawn, expected, rtol=1e-6)
+
+
+def test_sizes_that_depend_on_values_may_stand_inside() -> None:
+    f = tinyml.jit(lambda x: (tinyml.nonzero(x)[0] * 2).sum() + 1)
+    nested = tinyml.jit(lambda x: f(x) * 2)
+    for values, expected in (([1.0, 0.0, 2.0, 3.0], 11), ([0.0, 0.0, 0.0, 5.0], 7)):
+        x = tinyml.tensor(values)
+        assert (f(x).item(), nested(x).item()) == (expected, 2 * expected)
 
 
 def test_a_permutation_is_drawn_in_a_graph() -> None:

@@ -15,9 +15,9 @@ __all__ = ["Jitted", "RetraceWarning", "jit"]
 @kernel("call", "opencl")
 @kernel("call", "cpu")
 def _call(call: Call) -> Plan:
-    """A compiled graph; line by line where somebody observes what runs."""
+    """A compiled graph; line by line where somebody looks, or where a size depends on values."""
     graph = call.attrs["graph"]
-    if watched():
+    if watched() or graph.unknown:
         return Plan(replayed(graph, call.ins), call.outs, "body")
     program = compiled(graph, call.ins)
     return Plan(program.run, program.outs, "jit")

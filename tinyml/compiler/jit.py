@@ -14,7 +14,7 @@ import numpy as np
 import tinyml.tree as tree
 from tinyml.builder import Builder, building
 from tinyml.errors import ArgumentTypeError, ReadOnlyError, TinyMLError
-from tinyml.graph import Graph, Held, as_tensor
+from tinyml.graph import Graph, as_tensor, finished
 from tinyml.op import attribute_key
 from tinyml.spec import Spec
 from tinyml.values import Data
@@ -138,7 +138,7 @@ class _Arguments:
         first: dict[int, int] = {}
         keys: list[Any] = []
         for k, leaf in enumerate(self.leaves):
-            if isinstance(leaf, np.ndarray | np.generic):
+            if isinstance(leaf, (np.ndarray, np.generic)):
                 leaf = self.leaves[k] = as_tensor(leaf)
             if isinstance(leaf, Data):
                 same = first.setdefault(id(leaf), k)
@@ -230,13 +230,11 @@ def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
         result, held = arguments.call(f, leaves)
         values, structure = tree.flatten(result)
         changed = _changed(arguments, held, before, owned)
-        fixed = tuple([None if isinstance(v, Data | np.ndarray) else (v,) for v in values])
-        results = [builder.lift(as_tensor(v)).buf
+        fixed = tuple([None if isinstance(v, (Data, np.ndarray)) else (v,) for v in values])
+        results = [builder.lift(as_tensor(v))
                    for v, constant in zip(values, fixed) if constant is None]
-        outputs = [*results, *[builder.lift(value).buf for _, value in changed]]
-    cells = [Held(cell, var, now.buf) for cell, var, now in builder.cells.values()]
-    graph = Graph([x.buf for x in made.values()], builder.lines, outputs, cells=cells,
-                  captures=list(builder.captures.values()))
+        outputs = [*results, *[builder.lift(value) for _, value in changed]]
+    graph = finished(builder, list(made.values()), outputs)
     return Trace(graph, structure, fixed, tuple([place for place, _ in changed]))
 
 
@@ -246,7 +244,7 @@ def _owned(structure: tree.TreeDef) -> list[bool]:
     owned: list[bool] = []
     spans: list[list[int]] = []
     for kind, _, arity in structure.nodes:
-        if arity == 0 and kind not in plain and kind is tree.LEAF.kind:
+        if kind is tree.LEAF.kind:
             owned.append(False)
             spans.append([len(owned) - 1])
             continue

@@ -303,7 +303,7 @@ def _arena(planner: _Planner, slots: Sequence[int],
 
 
 def replayed(graph: Graph, ins: Sequence[Spec]) -> Callable[..., Any]:
-    """The graph run line by line on buffers; for those who watch."""
+    """The graph run line by line on buffers; where it is not to be planned."""
 
     def run(*buffers: Any) -> Any:
         with paused():
