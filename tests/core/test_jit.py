@@ -26,6 +26,7 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
+from tinyml.graph import Graph
 from tinyml.op import OPS
 
 
@@ -487,3 +488,19 @@ def test_long_graphs_need_no_recursion() -> None:
     h = tinyml.jit(f)
     np.testing.assert_allclose(tinyml.grad(lambda v: h(v).sum())(x).numpy(), gradient.numpy(),
                                rtol=1e-5)
+
+
+def test_the_way_back_of_a_loop_leaves_no_graphs() -> None:
+    def slope() -> Any:
+        return tinyml.grad(lambda x: tinyml.while_loop(
+            lambda v: v < 100.0, lambda v: v * 2.0, x, max_steps=4))(tinyml.tensor(1.0))
+
+    def graphs() -> int:
+        gc.collect()
+        return sum(type(thing) is Graph for thing in gc.get_objects())
+
+    slope()
+    before = graphs()
+    for _ in range(3):
+        slope()
+    assert graphs() == before
