@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
-from tinyml import __version__, cache
+from tinyml import __version__
 from tinyml.errors import TinyMLError
+from tinyml.kernels.common import cache
 from tinyml.ops.creation import arange
 from tinyml.registry import device as find_device
 from tinyml.registry import get_num_threads, probe

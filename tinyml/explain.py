@@ -30,11 +30,11 @@ from tinyml.graph import trace
 from tinyml.nest import Instr, Monoid, Nest
 from tinyml.observe import table
 from tinyml.op import OPS, Op
+from tinyml.ops.sampling import Sample
 from tinyml.planning import Planned, checked, make_plan, nest_of
 from tinyml.registry import Call
 from tinyml.registry import device as find_device
 from tinyml.registry import find as find_kernels
-from tinyml.sampling import Sample
 from tinyml.spec import Spec, make_spec
 
 DEVICES = ("cpu", "opencl")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyml.sampling import Sample
+from tinyml.ops.sampling import Sample
 
 
 class Case(NamedTuple):

@@ -7,8 +7,8 @@ then lanes are merged pairwise. The order is thus given by the length alone.
 
 from __future__ import annotations
 
-from tinyml.emitter import Emitter
-from tinyml.schedule import Loop, Program
+from tinyml.kernels.common.emitter import Emitter
+from tinyml.kernels.common.schedule import Loop, Program
 
 LANES = 64  # four of the widest vectors: enough that the latency of an addition is hidden
 VARIABLES = {LANES: "lane", LANES + 1: "other"}  # numbers of lanes that only the kernel knows

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tinyml.cache import folder, get, key, put
 from tinyml.errors import BuildError
+from tinyml.kernels.common.cache import folder, get, key, put
 
 # Symbols that a process without numba resolves: the C library's mathematics and memory functions.
 ALLOWED = frozenset(

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.cache import folder, get, key, problem, put
 from tinyml.dtypes import DType, integer_range
 from tinyml.errors import (
     ArgumentError,
@@ -24,11 +23,12 @@ from tinyml.errors import (
     ForkedDeviceError,
     OutOfRangeError,
 )
+from tinyml.kernels.common.cache import folder, get, key, problem, put
+from tinyml.kernels.common.schedule import Program, run_in_lanes
 from tinyml.kernels.opencl.emit import Kernel, emit
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
 from tinyml.pool import Block, Buffer, Pool, Pooled, memory_budget
-from tinyml.schedule import Program, run_in_lanes
 from tinyml.spec import Spec, flat
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again

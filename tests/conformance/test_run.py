@@ -13,8 +13,8 @@ import pytest
 from tinyml.conformance.suite.backends import NumPy, open_backend
 from tinyml.conformance.suite.run import Report, Verdict, add_arguments, all_ops, main, run, run_op
 from tinyml.op import Op
-from tinyml.samples import error_cases
-from tinyml.sampling import ErrorCase, Sample
+from tinyml.ops.samples import error_cases
+from tinyml.ops.sampling import ErrorCase, Sample
 
 OPS = all_ops()
 

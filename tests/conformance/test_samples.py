@@ -11,7 +11,7 @@ import pytest
 from tinyml import samples
 from tinyml.conformance.suite.backends import NumPy
 from tinyml.conformance.suite.run import all_ops
-from tinyml.sampling import FLOATS, Sample, reversed_steps, special, spread
+from tinyml.ops.sampling import FLOATS, Sample, reversed_steps, special, spread
 
 OPS = all_ops()
 

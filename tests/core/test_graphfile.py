@@ -34,7 +34,7 @@ from tinyml.graph import Graph, trace
 from tinyml.graphfile import load_graph, save_graph
 from tinyml.nn import Linear
 from tinyml.op import OPS, Op, attribute_key
-from tinyml.sampling import Sample
+from tinyml.ops.sampling import Sample
 
 ROOT = Path(__file__).parents[2]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))

@@ -23,7 +23,7 @@ from tinyml.errors import DTypeError, FileFormatError, FileMissingError, TinyMLE
 from tinyml.graph import Graph, trace
 from tinyml.graphfile import load_graph, save_graph
 from tinyml.op import OPS, Op
-from tinyml.sampling import Sample
+from tinyml.ops.sampling import Sample
 from tinyml.spec import make_spec
 
 Document = dict[str, Any]

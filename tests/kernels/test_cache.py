@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import tinyml
-from tinyml import cache
 from tinyml.errors import BuildError, CacheWarning
+from tinyml.kernels.common import cache
 
 ROOT = Path(__file__).parents[2]
 HEAD = len(b"tinyml-1") + 32  # of an entry: the format's name and the payload's SHA-256

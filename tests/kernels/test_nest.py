@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 import tinyml
 from tinyml.core import apply
 from tinyml.dtypes import DTYPES, float32, promote
+from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
 from tinyml.nest import Nest
 from tinyml.op import OPS, Op
 from tinyml.registry import device as find_device
-from tinyml.schedule import Loop, Program, Statement, schedule
 from tinyml.spec import dense_strides, make_spec
 
 Tensor = Any

@@ -15,11 +15,11 @@ import tinyml.ops.scan as scans
 from tinyml.core import apply
 from tinyml.dtypes import float32, int64
 from tinyml.forward import jvp
+from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
 from tinyml.nest import AFFINE, SUM, Nest
 from tinyml.op import Op
 from tinyml.ops.scan import cumprod, cumsum, linear_scan
 from tinyml.ops.sorting import nonzero, sort
-from tinyml.schedule import Loop, Program, Statement, schedule
 from tinyml.spec import dense_strides, make_spec
 
 Tensor = Any

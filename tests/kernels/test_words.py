@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pytest
 
 import tinyml
-from tinyml.cache import key
 from tinyml.conformance.reference import wide
 from tinyml.conformance.suite.bounds import units
 from tinyml.conformance.suite.ulp import REFERENCE_SLACK, distance
 from tinyml.core import apply
+from tinyml.kernels.common.cache import key
 from tinyml.kernels.cpu import objectcode
 from tinyml.op import OPS, Op
 from tinyml.spec import with_shape

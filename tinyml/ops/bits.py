@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.dtypes import int64, uint32
 from tinyml.errors import DTypeError, expect
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
+from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import Ints, ravel
-from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import Spec, as_shape, with_shape
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

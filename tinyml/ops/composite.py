@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import NUMBERS, operand_dtype
-from tinyml.samples import ErrorCase, Sample
+from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.spec import Spec, as_axis, as_number, with_shape
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.core import apply, named
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
@@ -18,8 +18,8 @@ from tinyml.lower import element
 from tinyml.nest import ARGMAX, ARGMAX_OF_SOME, DOT, ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
+from tinyml.ops.samples import ErrorCase
 from tinyml.ops.shape import Ints, ravel
-from tinyml.samples import ErrorCase
 from tinyml.spec import Spec, as_places, as_shape, broadcast_shapes, with_shape
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.core import SCALARS, apply, binary, unary
 from tinyml.dtypes import DType, as_dtype, bool_, float32, promote, promote_scalar
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.lower import element, kind_of
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define
-from tinyml.samples import ErrorCase, error_cases
+from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.spec import Spec, broadcast_shapes, make_spec
 
 if TYPE_CHECKING:

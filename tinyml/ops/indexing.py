@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.core import apply, full, op_array, upload
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import (
@@ -22,8 +22,8 @@ from tinyml.errors import (
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
+from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import SLICE, SLICE_SET, zeros_of
-from tinyml.samples import ErrorCase, Sample
 from tinyml.spec import Spec, as_axis, with_shape
 from tinyml.values import Data
 

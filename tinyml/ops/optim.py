@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
-from tinyml.sampling import ErrorCase, Sample, spread, transposed
+from tinyml.ops.sampling import ErrorCase, Sample, spread, transposed
 from tinyml.spec import Spec, as_number, with_shape
 
 

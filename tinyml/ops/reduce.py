@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import DType, float32, int64, uint64
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
 from tinyml.nest import ARGMAX, ARGMIN, MAX, MIN, SUM, WELFORD, ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS
-from tinyml.samples import ErrorCase, error_cases
+from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.spec import Spec, as_axes, as_axis, as_number, with_shape
 
 if TYPE_CHECKING:

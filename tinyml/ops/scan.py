@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples_scan as samples
+import tinyml.ops.samples_scan as samples
 from tinyml.core import apply, full, named
 from tinyml.dtypes import DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
@@ -23,8 +23,8 @@ from tinyml.op import Op, define
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import ALL, FLOATS, astype
 from tinyml.ops.reduce import sum_dtype
+from tinyml.ops.sampling import ErrorCase
 from tinyml.ops.shape import broadcast_to, concat, pad, reshape
-from tinyml.sampling import ErrorCase
 from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
 from tinyml.values import Data
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples as samples
+import tinyml.ops.samples as samples
 from tinyml.core import apply, full, named
 from tinyml.dtypes import bool_, integer_range
 from tinyml.errors import (
@@ -24,7 +24,7 @@ from tinyml.errors import (
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, meet
-from tinyml.samples import ErrorCase, Sample
+from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.spec import (
     Spec,
     as_axis,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.samples_scan as samples
+import tinyml.ops.samples_scan as samples
 from tinyml.core import apply, full, named, upload
 from tinyml.dims import Dim
 from tinyml.dtypes import bool_, int64, uint8
@@ -22,9 +22,9 @@ from tinyml.op import Op, define
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import ALL
 from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG
+from tinyml.ops.sampling import ErrorCase
 from tinyml.ops.scan import CUMSUM, part
 from tinyml.ops.shape import Ints, pad, permute_dims, reshape, unravel, zeros_of
-from tinyml.sampling import ErrorCase
 from tinyml.spec import Spec, as_axis, as_size, with_shape
 
 if TYPE_CHECKING:

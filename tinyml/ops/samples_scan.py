@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.sampling import (
+from tinyml.ops.sampling import (
     FLOATS,
     RICH,
     Array,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tinyml.kernels.common.space import LOOPS, Space
 from tinyml.lower import NotOneNest
 from tinyml.nest import Monoid, Nest
-from tinyml.space import LOOPS, Space
 from tinyml.spec import Spec, dense_strides
 
 UNROLL = (32, 16, 8)  # lanes tried over a parallel axis: vectors of 8 or 16 floats

@@ -2,7 +2,7 @@
 
 A generator is made once, where the record is written, and called with a dtype's name:
 
->>> from tinyml.samples import unary
+>>> from tinyml.ops.samples import unary
 >>> [sample.name for sample in unary(-1.0, 1.0)("float32")][:3]
 ['vector', 'empty', 'special']
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.samples_shaped import (
+from tinyml.ops.samples_shaped import (
     concat,
     conv2d,
     conv2d_dw,
@@ -43,7 +43,7 @@ from tinyml.samples_shaped import (
     slices,
     unslice,
 )
-from tinyml.sampling import (
+from tinyml.ops.sampling import (
     FLOATS,
     RICH,
     UNSIGNED,

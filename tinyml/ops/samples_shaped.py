@@ -1,4 +1,4 @@
-"""Sample generators of the ops that move, index and contract: the second half of tinyml.samples."""
+"""Sample generators of the ops that move, index and contract: the other half of samples.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.sampling import (
+from tinyml.ops.sampling import (
     FLOATS,
     RICH,
     Array,
