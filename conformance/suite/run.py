@@ -246,17 +246,23 @@ def _command(suite: str, backend: str, name: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tinyml conformance`."""
-    parser.add_argument("--suite", choices=SUITES, default="ops", help="what to check")
+    parser.add_argument("--suite", choices=(*SUITES, "opinfo"), default="ops",
+                        help="what to check; opinfo: PyTorch's own samples, which needs torch")
     parser.add_argument("--device", default="cpu", help="tinyml's device (default: cpu)")
     parser.add_argument("--backend", help="judge another backend instead: numpy, or MODULE:OBJECT")
     parser.add_argument(
         "--only", metavar="PATTERN", help="cases whose name begins so, or matches (add/*/special)"
     )
     parser.add_argument("--json", metavar="FILE", help="write totals and cases there")
+    parser.add_argument("--seed", type=int, default=0, help="of opinfo's samples (default: 0)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run what the options ask, print the report; 0 where nothing failed or was missing."""
+    if args.suite == "opinfo":
+        from tinyml.conformance.opinfo.run import judge, report
+
+        return report(judge(args.only, args.device, args.seed), args.json)
     backend = open_backend(args.backend) if args.backend else None
     report = run(args.suite, args.device, args.only, args.json, backend=backend)
     print(report.text(), file=sys.stdout)
