@@ -6,15 +6,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyml.core import upload
 from tinyml.errors import Place, line_text, user_frame
 from tinyml.observe import Event, observe, place_of, table
 from tinyml.planning import make_plan
-from tinyml.pool import Block, Buffer, Counted, Pool, Usage, size_class, watched
 from tinyml.registry import device as find_device
 from tinyml.spec import Spec
+
+if TYPE_CHECKING:
+    from tinyml.kernels.common.pool import Block, Buffer, Pool
 
 
 class Made(NamedTuple):
@@ -48,12 +50,12 @@ class Tracking:
         if in_use > self.peak.get(pool.name, 0):
             self.peak[pool.name] = in_use
 
-    def made(self, pool: Pool, buffer: Buffer, nbytes: int) -> None:
+    def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
         """The pool says that it made a buffer otherwise than for an op: by an upload, say."""
         place, spec, planning = _origin()
         if not planning:  # else the run-time integers of a kernel, which live as long as its plan
             op = "upload" if spec else "device"
-            self._made[id(buffer.block)] = Made(op, spec, size_class(nbytes), pool.name, place)
+            self._made[id(buffer.block)] = Made(op, spec, size, pool.name, place)
 
     def gone(self, block: Block) -> None:
         """The pool says that nobody holds a block any more."""
@@ -63,16 +65,14 @@ class Tracking:
         """An op ran: its new results are its own."""
         place = None
         for buf, spec in zip(event.buffers, event.outs):
-            if not isinstance(buf, Buffer) or any(buf is value for value in event.values):
-                continue
-            free, key = buf.free, id(buf.block)
-            if not isinstance(free, Counted) or self not in free.watchers:
-                continue  # made before this began
+            free = getattr(buf, "free", None)  # of a block; a view has none
+            if self not in getattr(free, "watchers", ()) or any(buf is v for v in event.values):
+                continue  # made before this began, or not by this op
+            key = id(buf.block)
             known = self._made.get(key)
             if known is None or known.op == "device":
                 place = place or _origin()[0]
-                self._made[key] = Made(event.op, spec, size_class(spec.nbytes), free.pool.name,
-                                       place)
+                self._made[key] = Made(event.op, spec, free.size, free.pool.name, place)
 
     def alive(self) -> list[Made]:
         """What was made inside and is still held, the largest first."""
@@ -149,7 +149,8 @@ kept.append(tinyml.zeros((100,)) + 1)
     global _trackings
     tracking = Tracking()
     with ExitStack() as stack:
-        stack.callback(watched(tracking))  # first: plans made from here on know of it
+        cpu: Any = find_device("cpu")
+        stack.callback(cpu.pool.watched(tracking))  # first: plans made from here on know of it
         with _lock:
             _trackings = (*_trackings, tracking)
         try:
@@ -196,7 +197,7 @@ def memory_stats(device: Any = None) -> MemoryStats:
     True
     """
     place: Any = find_device(device)
-    usage: Usage = place.pool.usage()
+    usage = place.pool.usage()
     trackings = _trackings
     if not trackings:
         return MemoryStats(place.name, *usage, None, {})

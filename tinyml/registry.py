@@ -72,6 +72,9 @@ class Device(Protocol):
     def in_use(self) -> int:
         """Bytes held by tensors."""
 
+    def block_size(self, nbytes: int) -> int:
+        """Bytes of the block that serves a request: requests of one block size may share it."""
+
 
 _ROOMS = {"cpu": "tinyml.kernels.cpu", "opencl": "tinyml.kernels.opencl"}
 _devices: dict[str, Device] = {}

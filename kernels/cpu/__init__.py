@@ -12,12 +12,12 @@ import numpy as np
 
 from tinyml.dtypes import DType, integer_range
 from tinyml.errors import ArgumentError, OutOfRangeError
+from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
 from tinyml.kernels.cpu.emit import Kernel, emit
 from tinyml.kernels.cpu.objectcode import function, load
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
-from tinyml.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.registry import get_num_threads
 from tinyml.spec import Spec, flat
 

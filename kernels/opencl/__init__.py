@@ -24,11 +24,11 @@ from tinyml.errors import (
     OutOfRangeError,
 )
 from tinyml.kernels.common.cache import folder, get, key, problem, put
+from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, run_in_lanes
 from tinyml.kernels.opencl.emit import Kernel, emit
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
-from tinyml.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.spec import Spec, flat
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again

@@ -18,11 +18,11 @@ import tinyml.core as core
 import tinyml.observe as observing
 from tinyml.compiler import jit
 from tinyml.errors import ArgumentError, ArgumentTypeError, NaNError, NaNWarning
+from tinyml.kernels.common.pool import Counted, Pool, size_class
 from tinyml.memory import memory_stats, reset_peak, track_memory
 from tinyml.nans import debug
 from tinyml.observe import Event, observe, profile
 from tinyml.op import OPS
-from tinyml.pool import Counted, Pool, size_class
 from tinyml.registry import device as find_device
 
 HERE = "test_observe.py"

@@ -16,7 +16,7 @@ import pytest
 import tinyml
 from tinyml import bench
 from tinyml.errors import AllocationError
-from tinyml.pool import Pool, size_class
+from tinyml.kernels.common.pool import Pool, size_class
 from tinyml.registry import device as find_device
 
 ROOT = Path(__file__).parents[2]

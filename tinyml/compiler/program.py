@@ -16,7 +16,6 @@ from tinyml.graph import Graph, replay, variables
 from tinyml.lower import NotOneNest, Numbers, lower
 from tinyml.op import Var, attribute_key
 from tinyml.planning import make_plan
-from tinyml.pool import size_class
 from tinyml.spec import Spec, make_spec
 from tinyml.values import make, paused
 
@@ -198,7 +197,7 @@ class _Planner:
         for k, step in enumerate(self.steps):
             for var in () if step.allocates else step.outs:
                 if var not in kept:
-                    key = size_class(var.spec.nbytes), var.spec.device
+                    key = var.spec.device.block_size(var.spec.nbytes), var.spec.device
                     known = free.get(key)
                     if known:
                         slot_of[var] = known.pop()
@@ -207,7 +206,7 @@ class _Planner:
                         slots.append(key[0])
             for var in dying.get(k, ()):
                 if var in slot_of:
-                    key = size_class(var.spec.nbytes), var.spec.device
+                    key = var.spec.device.block_size(var.spec.nbytes), var.spec.device
                     free.setdefault(key, []).append(slot_of[var])
         return slots, slot_of
 

@@ -41,13 +41,13 @@ class FreeList(Protocol):
 
 
 class Watcher(Protocol):
-    """Who wants to know of each allocation; see `watched`."""
+    """Who wants to know of each allocation; see `Pool.watched`."""
 
     def grew(self, pool: Pool, in_use: int) -> None:
         """A block was handed out; now this much is in use."""
 
-    def made(self, pool: Pool, buffer: Buffer, nbytes: int) -> None:
-        """A buffer was made otherwise than by a kernel's binding: by an upload, say."""
+    def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
+        """A buffer, of a block of `size` bytes, was made otherwise than by a kernel's binding."""
 
     def gone(self, block: Block) -> None:
         """Nobody holds this block any more; called from finalizers, so it must not wait."""
@@ -57,30 +57,15 @@ _watchers: tuple[Watcher, ...] = ()
 _watchers_lock = threading.Lock()
 
 
-def watched(watcher: Watcher) -> Callable[[], None]:
-    """Tell `watcher` of what plans made from now on allocate; returns the function that ends it.
-
-    A plan holds its free lists, so those made before say nothing: nothing is paid when nobody asks.
-    """
-    global _watchers
-    with _watchers_lock:
-        _watchers = (*_watchers, watcher)
-
-    def end() -> None:
-        global _watchers
-        with _watchers_lock:
-            _watchers = tuple([other for other in _watchers if other is not watcher])
-
-    return end
-
-
 class Counted:
     """A free list that tells the watchers of its time when blocks leave it and come back."""
 
-    __slots__ = ("pool", "free", "watchers")
+    __slots__ = ("pool", "size", "free", "watchers")
 
-    def __init__(self, pool: Pool, free: list[Block], watchers: tuple[Watcher, ...]) -> None:
+    def __init__(self, pool: Pool, size: int, free: list[Block],
+                 watchers: tuple[Watcher, ...]) -> None:
         self.pool = pool
+        self.size = size
         self.free = free
         self.watchers = watchers
 
@@ -150,7 +135,7 @@ class Pool:
         """The free list that serves requests of this size."""
         watchers = _watchers
         found = self._list(nbytes)
-        return Counted(self, found, watchers) if watchers else found
+        return Counted(self, size_class(nbytes), found, watchers) if watchers else found
 
     def _list(self, nbytes: int) -> list[Block]:
         found = self._known.get(nbytes)
@@ -182,8 +167,26 @@ class Pool:
             block = self.take(nbytes)
         buffer = Buffer(block, free)
         for watcher in _watchers:
-            watcher.made(self, buffer, nbytes)
+            watcher.made(self, buffer, size_class(nbytes))
         return buffer
+
+    @staticmethod
+    def watched(watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of what plans made from now on allocate, in the pools of all devices.
+
+        Returns the function that ends it. A plan holds its free lists, so those made before say
+        nothing: nothing is paid when nobody asks.
+        """
+        global _watchers
+        with _watchers_lock:
+            _watchers = (*_watchers, watcher)
+
+        def end() -> None:
+            global _watchers
+            with _watchers_lock:
+                _watchers = tuple([other for other in _watchers if other is not watcher])
+
+        return end
 
     def tell(self) -> None:
         """Tell the watchers how much is in use."""
@@ -277,6 +280,10 @@ class Pooled:
     def in_use(self) -> int:
         """Bytes held by tensors."""
         return self.pool.in_use()
+
+    def block_size(self, nbytes: int) -> int:
+        """Bytes of the block that serves a request: requests of one block size may share it."""
+        return size_class(nbytes)
 
     def nothing(self, outs: Sequence[Spec], into: bool) -> Callable[..., Any]:
         """What runs where all outputs are empty."""
