@@ -9,14 +9,8 @@ import types
 from typing import Any, NoReturn
 
 _HOUSE = os.path.dirname(os.path.abspath(__file__))
-_ROOMS = tuple(
-    os.path.join(folder, "")
-    for folder in (
-        _HOUSE,
-        os.path.join(os.path.dirname(_HOUSE), "kernels"),
-        os.path.join(os.path.dirname(_HOUSE), "conformance"),
-    )
-)
+_BESIDE = [os.path.join(os.path.dirname(_HOUSE), room) for room in ("kernels", "conformance")]
+_ROOMS = tuple([os.path.join(folder, "") for folder in (_HOUSE, *_BESIDE)])
 
 
 def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
@@ -67,6 +61,10 @@ class TinyMLError(Exception):
 
     usual_remedy: str | None = None
 
+    def __init_subclass__(cls, remedy: str | None = None) -> None:
+        if remedy is not None:
+            cls.usual_remedy = remedy
+
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
         self.message = message
@@ -89,22 +87,19 @@ class TinyMLError(Exception):
         return "\n".join(lines)
 
 
-class ShapeError(TinyMLError, ValueError):
+class ShapeError(
+    TinyMLError, ValueError,
+    remedy="compare .shape of the operands; reshape, permute_dims or broadcast_to change it",
+):
     """Shapes do not fit."""
 
-    usual_remedy = "compare .shape of the operands; reshape, permute_dims or broadcast_to change it"
 
-
-class DTypeError(TinyMLError, TypeError):
+class DTypeError(TinyMLError, TypeError, remedy="cast with .astype(...)"):
     """A data type is not accepted here."""
 
-    usual_remedy = "cast with .astype(...)"
 
-
-class DeviceError(TinyMLError, RuntimeError):
+class DeviceError(TinyMLError, RuntimeError, remedy="tinyml doctor shows the devices"):
     """A device does not exist, is not usable, or refuses."""
-
-    usual_remedy = "tinyml doctor shows the devices"
 
 
 class MixedDeviceError(DeviceError, ValueError):
@@ -115,110 +110,86 @@ class ForkedDeviceError(DeviceError):
     """A device was used in a child process after a fork."""
 
 
-class AxisError(TinyMLError, ValueError, IndexError):
+class AxisError(TinyMLError, ValueError, IndexError,
+                remedy="name each axis once, counted from 0, or from -1 at the end"):
     """An axis is out of range or named twice."""
 
-    usual_remedy = "name each axis once, counted from 0, or from -1 at the end"
 
-
-class ArgumentError(TinyMLError, ValueError):
+class ArgumentError(TinyMLError, ValueError, remedy="see the docstring of the function"):
     """An attribute or argument has a value that is not accepted."""
 
-    usual_remedy = "see the docstring of the function"
 
-
-class ArgumentTypeError(TinyMLError, TypeError):
+class ArgumentTypeError(TinyMLError, TypeError, remedy="see the docstring of the function"):
     """An argument has a type that is not accepted."""
 
-    usual_remedy = "see the docstring of the function"
 
-
-class OutOfRangeError(TinyMLError, IndexError):
+class OutOfRangeError(TinyMLError, IndexError, remedy="an index inside of the axis"):
     """An index lies outside its axis."""
 
-    usual_remedy = "an index inside of the axis"
 
-
-class AllocationError(TinyMLError, MemoryError):
+class AllocationError(TinyMLError, MemoryError, remedy="smaller tensors, or free some"):
     """An allocation would exceed the memory budget."""
 
-    usual_remedy = "smaller tensors, or free some"
 
-
-class BuildError(TinyMLError, RuntimeError):
+class BuildError(TinyMLError, RuntimeError, remedy="report it with the source above"):
     """A kernel does not compile."""
 
-    usual_remedy = "report it with the source above"
 
-
-class KernelNotFound(TinyMLError, NotImplementedError):
+class KernelNotFound(TinyMLError, NotImplementedError, remedy="tinyml.op.OPS lists the ops"):
     """An operation has no kernel, no nest and no body on a device."""
 
-    usual_remedy = "tinyml.op.OPS lists the ops"
 
-
-class GradientError(TinyMLError, RuntimeError):
+class GradientError(TinyMLError, RuntimeError,
+                    remedy="make inputs with requires_grad=True, of a float type"):
     """A gradient was asked for where there is none."""
 
-    usual_remedy = "make inputs with requires_grad=True, of a float type"
 
-
-class NaNError(TinyMLError, FloatingPointError):
+class NaNError(TinyMLError, FloatingPointError,
+               remedy="keep the operands in the range that the op is defined on"):
     """A NaN or an infinity appeared that no input held, and `tinyml.debug` was asked to say so."""
 
-    usual_remedy = "keep the operands in the range that the op is defined on"
 
-
-class GraphError(TinyMLError, ValueError):
+class GraphError(TinyMLError, ValueError, remedy="trace the function again for these arguments"):
     """A graph and what it is given do not fit."""
 
-    usual_remedy = "trace the function again for these arguments"
 
-
-class DynamicShapeError(TinyMLError, TypeError):
+class DynamicShapeError(TinyMLError, TypeError,
+                        remedy="do this outside of jit and trace, where sizes are known"):
     """A size that depends on values was used as a number."""
 
-    usual_remedy = "do this outside of jit and trace, where sizes are known"
 
-
-class ConcretizationError(TinyMLError, TypeError):
+class ConcretizationError(
+    TinyMLError, TypeError,
+    remedy="tinyml.where or tinyml.cond chooses by value; or do this outside of jit",
+):
     """A graph under construction was asked for a number that only its runs will have."""
 
-    usual_remedy = "tinyml.where or tinyml.cond chooses by value; or do this outside of jit"
 
-
-class LeakedTracerError(TinyMLError, RuntimeError):
+class LeakedTracerError(
+    TinyMLError, RuntimeError,
+    remedy="return it from the function, or pass the object that holds it as an argument",
+):
     """A value of a graph was used after that graph was finished."""
-
-    usual_remedy = "return it from the function, or pass the object that holds it as an argument"
 
 
 class MissingExtraError(TinyMLError, ImportError):
     """An optional package is not installed."""
 
 
-class FileFormatError(TinyMLError, ValueError):
+class FileFormatError(TinyMLError, ValueError, remedy="write the file again"):
     """A file is malformed."""
 
-    usual_remedy = "write the file again"
 
-
-class FileMissingError(TinyMLError, FileNotFoundError):
+class FileMissingError(TinyMLError, FileNotFoundError, remedy="check the path"):
     """A file does not exist."""
 
-    usual_remedy = "check the path"
 
-
-class SerializationError(TinyMLError, TypeError):
+class SerializationError(TinyMLError, TypeError, remedy="tinyml.save"):
     """An object refuses to be serialised in this way."""
 
-    usual_remedy = "tinyml.save"
 
-
-class ReadOnlyError(TinyMLError, TypeError):
+class ReadOnlyError(TinyMLError, TypeError, remedy=".copy() first"):
     """Something that does not change was asked to."""
-
-    usual_remedy = ".copy() first"
 
 
 class CacheWarning(UserWarning):

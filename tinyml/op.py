@@ -38,59 +38,40 @@ class Op:
     samples, errors   dtype name -> cases, for the conformance suite
     ulp       how far a result may lie from the exact one, in units in the last place
     dtypes    names of the dtypes for which samples are made
+    outputs   how many results it has
+    cost, doc   flops and bytes; a line for people
     """
 
-    __slots__ = ("name", "infer", "grad", "body", "nest", "push", "view", "samples", "errors",
-                 "ulp", "cost", "doc", "dtypes", "differentiable", "canon", "lift", "memo", "keeps",
-                 "keeps_rest", "keeps_y", "outputs", "dynamic", "mixes", "absent", "__weakref__")
+    name: str
+    infer: Callable[..., Spec | tuple[Spec, ...]]
+    grad: tuple[Rule | None, ...] | Rule | None = None
+    canon: Callable[..., dict[str, Any]] | None = None
+    lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None
+    body: Callable[..., Any] | None = None
+    nest: Callable[..., Any] | None = None
+    push: Callable[..., Any] | None = None
+    dynamic: Callable[..., Any] | None = None
+    view: Callable[..., Any] | None = None
+    mixes: bool = False
+    absent: bool = False
+    samples: Callable[[str], Iterable[Any]] | None = None
+    errors: Callable[[], Iterable[Any]] | None = None
+    ulp: float | dict[str, float] = 0.0
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    outputs: int = 1
+    differentiable: bool = True
+    cost: Callable[..., tuple[float, float]] | None = None
+    doc: str = ""
 
-    def __init__(
-        self,
-        name: str,
-        infer: Callable[..., Spec | tuple[Spec, ...]],
-        *,
-        grad: tuple[Rule | None, ...] | Rule | None = None,
-        body: Callable[..., Any] | None = None,
-        nest: Callable[..., Any] | None = None,
-        push: Callable[..., Any] | None = None,
-        view: Callable[..., Any] | None = None,
-        dynamic: Callable[..., Any] | None = None,
-        samples: Callable[[str], Iterable[Any]] | None = None,
-        errors: Callable[[], Iterable[Any]] | None = None,
-        ulp: float | dict[str, float] = 0.0,
-        cost: Callable[..., tuple[float, float]] | None = None,
-        doc: str = "",
-        dtypes: tuple[str, ...] = ("float32", "float64"),
-        differentiable: bool = True,
-        canon: Callable[..., dict[str, Any]] | None = None,
-        lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None,
-        outputs: int = 1,
-        mixes: bool = False,
-        absent: bool = False,
-    ) -> None:
-        self.name = name
-        self.infer = infer
-        self.grad = grad
-        self.body = body
-        self.nest = nest
-        self.push = push
-        self.view = view
-        self.dynamic = dynamic
-        self.samples = samples
-        self.errors = errors
-        self.ulp = ulp
-        self.cost = cost
-        self.doc = doc
-        self.dtypes = dtypes
-        self.differentiable = differentiable
-        self.canon = canon
-        self.lift = lift
-        self.outputs = outputs
-        self.mixes = mixes
-        self.absent = absent
+    def __init__(self, name: str, infer: Callable[..., Any], **fields: Any) -> None:
+        unknown = fields.keys() - Op.__annotations__.keys()
+        if unknown:
+            raise ArgumentTypeError(f"an op has no {sorted(unknown)}",
+                                    remedy=f"one of {', '.join(Op.__annotations__)}")
+        vars(self).update(fields, name=name, infer=infer)
         self.memo: dict[Any, Any] = {}
+        self.keeps, self.keeps_rest, self.keeps_y = _kept(self.grad)
         LIVING.add(self)
-        self.keeps, self.keeps_rest, self.keeps_y = _kept(grad)
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
