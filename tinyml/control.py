@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import tinyml.tree as tree
+from tinyml.builder import symbolic
 from tinyml.core import apply, describe, full, run, watched
 from tinyml.dtypes import bool_
 from tinyml.errors import (
@@ -25,29 +26,15 @@ from tinyml.errors import (
     TinyMLError,
     expect,
 )
-from tinyml.graph import Graph, apply_graph, build, replay
-from tinyml.op import Op, define, find
+from tinyml.graph import Graph, apply_graph, build, replay, tensors, trace
+from tinyml.op import Op, Var, define
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.shape import one_after_another
-from tinyml.parts import (
-    Function,
-    Part,
-    as_part,
-    bare,
-    check_reads,
-    closed,
-    cotangents,
-    floats,
-    same_results,
-    same_specs,
-    tensors,
-)
 from tinyml.planning import make_plan
-from tinyml.registry import Call, Plan, kernel
 from tinyml.spec import Spec, as_size, make_spec
-from tinyml.values import STATE, Data, make, paused, read_cell, write_cell
+from tinyml.values import STATE, Cell, Data, make, read_cell, write_cell
 
-ROOMS = ("cpu", "opencl")
+Function = Callable[..., Any]
 
 
 @contextmanager
@@ -70,17 +57,86 @@ def _apply(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple) else [result]
 
 
-def _run(function: Callable[..., Sequence[Any]], call: Call) -> Plan:
-    """A plan that runs a function of tensors as it stands: the host decides what is launched."""
+# ---- graphs that stand for each other
 
-    def run(*bufs: Any) -> Any:
-        with paused():
-            results = function(*[make(buf, spec) for buf, spec in zip(bufs, call.ins)])
-            dense = [y.buf if y.spec is spec else apply(find("copy"), y).buf
-                     for y, spec in zip(results, call.outs)]
-        return tuple(dense) if len(dense) > 1 else dense[0]
 
-    return Plan(run, call.outs, "host")
+class _Closed(NamedTuple):
+    """Graphs whose inputs are all that any of them reads: captured tensors and cells are theirs."""
+
+    graphs: list[Graph]
+    captured: list[Any]
+    cells: list[Cell]
+
+    def apply(self, op: Op, before: Sequence[Any], after: Sequence[Any], given: int,
+              **attrs: Any) -> list[Any]:
+        """The results of a record on operands before and after cells and captures.
+
+        Results from `given` on are what the cells become.
+        """
+        results: list[Any] = []
+        if self.graphs[-1].outputs:
+            states = [read_cell(cell) for cell in self.cells]
+            results = _apply(op, *before, *states, *self.captured, *after, **attrs)
+        for cell, state in zip(self.cells, results[given:]):
+            write_cell(cell, state)
+        return results
+
+
+def _closed(graphs: Sequence[Graph], leading: int, given: int | None = None) -> _Closed:
+    """The inputs become: the first `leading`, the cells, the captures, the rest.
+
+    The outputs become: the first `given` (None: all), the cells, the rest.
+    """
+    captured = {id(c.tensor): c.tensor for graph in graphs for c in graph.captures}
+    cells = {id(held.cell): held for graph in graphs for held in graph.cells}
+    found = []
+    for graph in graphs:
+        own = {id(c.tensor): c.var for c in graph.captures}
+        held = {id(h.cell): h for h in graph.cells}
+        states = [held[k].var if k in held else Var(None, 0, h.var.spec) for k, h in cells.items()]
+        after = [held[k].result if k in held else state for k, state in zip(cells, states)]
+        consts = [own.get(k) or Var(None, 0, symbolic(x.spec)) for k, x in captured.items()]
+        found.append(Graph(
+            [*graph.inputs[:leading], *states, *consts, *graph.inputs[leading:]], graph.lines,
+            [*graph.outputs[:given], *after, *([] if given is None else graph.outputs[given:])]))
+    return _Closed(found, list(captured.values()), [held.cell for held in cells.values()])
+
+
+def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
+    """Raise where an attribute is no graph that reads just these operands."""
+    expect(isinstance(graph, Graph), f"{name}: a graph", type(graph).__name__, ArgumentTypeError,
+           remedy="tinyml.cond, tinyml.scan and tinyml.while_loop trace functions to graphs")
+    reads = tuple([symbolic(var.spec) for var in graph.inputs])
+    given = tuple(map(symbolic, specs))
+    expect(reads == given, f"{name} reads {reads}", given, GraphError)
+
+
+def _same(what: str, remedy: str, first: tuple[Any, Sequence[Spec]],
+          second: tuple[Any, Sequence[Spec]]) -> None:
+    """Raise where structures, shapes or dtypes differ, naming the path of the first difference."""
+    apart = tree.difference(first[0], second[0])
+    if apart is not None:
+        raise GraphError(f"{what} differ {apart}", remedy=remedy)
+    for path, one, two in zip(tree.paths(first[0]), first[1], second[1]):
+        if symbolic(one) is not symbolic(two):
+            place = f" at {path}" if path else ""
+            raise GraphError(f"{what} differ{place}: {one} against {two}", remedy=remedy)
+
+
+def _same_carry(before: tree.TreeDef, start: Sequence[Any], after: Any, graph: Graph) -> None:
+    _same("the carry before and after a step",
+          "give the first carry the structure, shapes and dtypes of the later ones",
+          (before, [x.spec for x in start]), (after, graph.specs))
+
+
+def _floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
+    """Which variables are of a float type."""
+    return tuple([var.spec.dtype.is_float for var in vars_])
+
+
+def _one_or_more(results: Sequence[Any]) -> Any:
+    """What a record gives: a tuple, unless there is one."""
+    return tuple(results) if len(results) > 1 else results[0]
 
 
 # ---- cond
@@ -102,22 +158,18 @@ def cond(pred: Any, true_fn: Function, false_fn: Function, *operands: Any) -> An
     """
     flat, definition = tree.flatten(operands)
     with _saying("cond", [pred, *flat]):
-        near = [pred, *flat]
-        xs = tensors(flat, near)
+        xs = tensors(flat, [pred])
         test = _predicate(pred, xs)
-        specs = [x.spec for x in xs]
-        first, second = (as_part(f, definition, specs) for f in (true_fn, false_fn))
-        same_results(first, second, "the results of true_fn and false_fn",
-                     "return one structure with the same shapes and dtypes from both")
-        count = len(first.graph.outputs)
-        (yes, no), captured, cells = closed([first.graph, second.graph], len(xs))
-        results: list[Any] = []
-        if yes.outputs:
-            states = [read_cell(cell) for cell in cells]
-            results = _apply(COND, test, *xs, *states, *captured, yes=yes, no=no)
-        for cell, state in zip(cells, results[count:]):
-            write_cell(cell, state)
-        return tree.unflatten(first.structure, results[:count])
+        given = tree.unflatten(definition, [x.spec for x in xs])
+        first, second = trace(true_fn)(*given), trace(false_fn)(*given)
+        _same("the results of true_fn and false_fn",
+              "return one structure with the same shapes and dtypes from both",
+              (first.result, first.specs), (second.result, second.specs))
+        assert first.result is not None
+        both = _closed([first, second], len(xs))
+        results = both.apply(COND, [test, *xs], [], len(first.outputs), yes=both.graphs[0],
+                             no=both.graphs[1])
+        return tree.unflatten(first.result, results[: len(first.outputs)])
 
 
 def _predicate(pred: Any, near: Sequence[Any]) -> Any:
@@ -138,35 +190,26 @@ def _check_predicate(spec: Spec) -> None:
 
 def _cond_infer(pred: Spec, *xs: Spec, yes: Graph, no: Graph) -> Any:
     _check_predicate(pred)
-    check_reads("yes", yes, xs)
-    check_reads("no", no, xs)
+    _check_reads("yes", yes, xs)
+    _check_reads("no", no, xs)
     expect(bool(yes.outputs) and yes.specs == no.specs, "graphs with the same results",
            (yes.specs, no.specs), GraphError)
-    specs = yes.specs
-    return specs if len(specs) > 1 else specs[0]
+    return _one_or_more(yes.specs)
 
 
-def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> list[Any]:
-    return apply_graph(yes if pred.item() else no, xs)
+def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> Any:
+    return _one_or_more(apply_graph(yes if pred.item() else no, xs))
 
 
 def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], yes: Graph,
                no: Graph) -> list[Any]:
     """The branch that was taken, backwards."""
-    asked = tuple([k for k, want in enumerate(wanted[1:]) if want])
-    outs = floats(yes.outputs)
-    gs = g if isinstance(g, tuple) else (g,)
-
-    def back(graph: Graph) -> Graph:
-        specs = [v.spec for v in graph.inputs] + [graph.outputs[k].spec for k in outs]
-        return graph.once(("cond", asked), lambda: build(
-            lambda *v: cotangents(graph, v[: len(xs)], v[len(xs):], outs, asked), specs))
-
-    graphs = [back(graph) for graph in (yes, no)]
-    (on_yes, on_no), constants, _ = closed(graphs, len(graphs[0].inputs))
-    found = _apply(COND, pred, *xs, *[gs[k] for k in outs], *constants, yes=on_yes, no=on_no)
-    places = dict(zip(asked, found))
-    return [None, *[places.get(k) for k in range(len(xs))]]
+    there = _floats(yes.outputs)
+    gs = [x for x, is_there in zip(g if isinstance(g, tuple) else (g,), there) if is_there]
+    ways = [graph.pullback(wanted[1:], there, outputs=False) for graph in (yes, no)]
+    both = _closed(ways, len(xs) + len(gs))
+    found = iter(both.apply(COND, [pred, *xs, *gs], [], 0, yes=both.graphs[0], no=both.graphs[1]))
+    return [next(found) if want else None for want in (False, *wanted[1:])]
 
 
 # ---- scan
@@ -192,22 +235,17 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None,
     with _saying("scan", [*start, *rows]):
         carry, rows = tensors(start, rows), tensors(rows, start)
         steps = _steps(rows, length)
-        slices = [_row_spec(x.spec) for x in rows]
         both = tree.flatten((init, xs))[1]
-        part = as_part(f, both, [*[x.spec for x in carry], *slices])
-        _, structure = _pair(part, start_shape, carry)
+        graph = trace(f)(*tree.unflatten(
+            both, [*[x.spec for x in carry], *[_row_spec(x.spec) for x in rows]]))
+        structure = _pair(graph, start_shape, carry)
         count = len(carry)
-        (body,), captured, cells = closed([part.graph], count, count)
-        states = [read_cell(cell) for cell in cells]
-        results: list[Any] = []
-        if body.outputs:
-            results = _apply(SCAN, *carry, *states, *captured, *rows, body=body,
-                             carry=count + len(cells), consts=len(captured), length=steps,
-                             reverse=bool(reverse))
-        for cell, state in zip(cells, results[count:]):
-            write_cell(cell, state)
+        made = _closed([graph], count, count)
+        (body,), cells = made.graphs, len(made.cells)
+        results = made.apply(SCAN, carry, rows, count, body=body, carry=count + cells,
+                             consts=len(made.captured), length=steps, reverse=bool(reverse))
         return (tree.unflatten(start_shape, results[:count]),
-                tree.unflatten(structure, results[count + len(cells) :]))
+                tree.unflatten(structure, results[count + cells :]))
 
 
 def _steps(rows: Sequence[Any], length: int | None) -> int:
@@ -230,26 +268,16 @@ def _row_spec(spec: Spec) -> Spec:
     return make_spec(spec.shape[1:], spec.dtype, spec.device, spec.strides[1:], spec.symbolic)
 
 
-def _pair(part: Part, carry: tree.TreeDef, start: Sequence[Any]) -> tuple[tree.TreeDef,
-                                                                          tree.TreeDef]:
-    """The structures of the carry and of y; raises where f gives no pair or changes the carry."""
-    probe = tree.unflatten(part.structure, range(part.structure.leaf_count))
+def _pair(graph: Graph, carry: tree.TreeDef, start: Sequence[Any]) -> tree.TreeDef:
+    """The structure of y; raises where f gives no pair or changes the carry."""
+    assert graph.result is not None
+    probe = tree.unflatten(graph.result, range(graph.result.leaf_count))
     if not isinstance(probe, tuple) or len(probe) != 2:
-        raise ArgumentTypeError(f"f returned {part.structure}, not (carry, y)",
+        raise ArgumentTypeError(f"f returned {graph.result}, not (carry, y)",
                                 remedy="return carry, y; y may be None")
     after, ys = (tree.flatten(half)[1] for half in probe)
-    _same_carry(carry, after, [x.spec for x in start], part.graph)
-    return after, ys
-
-
-def _same_carry(before: tree.TreeDef, after: tree.TreeDef, specs: Sequence[Spec],
-                graph: Graph) -> None:
-    what = "the carry before and after a step"
-    remedy = "give the first carry the structure, shapes and dtypes of the later ones"
-    apart = tree.difference(before, after)
-    if apart is not None:
-        raise GraphError(f"{what} differ {apart}", remedy=remedy)
-    same_specs(tree.paths(before), specs, [v.spec for v in graph.outputs], what, remedy)
+    _same_carry(carry, start, after, graph)
+    return ys
 
 
 def _scan_canon(*_: Spec, body: Graph, carry: Any, consts: Any, length: Any,
@@ -267,15 +295,14 @@ def _scan_infer(*specs: Spec, body: Graph, carry: int, consts: int, length: int,
            ArgumentError)
     for x in rows:
         expect(x.shape[:1] == (length,), f"a first axis of {length}", x.shape)
-    check_reads("body", body, [*fixed, *[_row_spec(x) for x in rows]])
+    _check_reads("body", body, [*fixed, *[_row_spec(x) for x in rows]])
     _check_carry(body, carry, specs)
-    outs = [*body.specs[:carry],
-            *[make_spec((length, *s.shape), s.dtype, s.device) for s in body.specs[carry:]]]
-    return tuple(outs) if len(outs) > 1 else outs[0]
+    return _one_or_more([*body.specs[:carry], *[
+        make_spec((length, *s.shape), s.dtype, s.device) for s in body.specs[carry:]]])
 
 
 def _scan_run(*xs: Any, body: Graph, carry: int, consts: int, length: int,
-              reverse: bool) -> list[Any]:
+              reverse: bool) -> Any:
     state, fixed, rows = list(xs[:carry]), xs[carry : carry + consts], xs[carry + consts :]
     specs = [_row_spec(x.spec) for x in rows]
     found: list[list[Any]] = [[] for _ in body.outputs[carry:]]
@@ -291,7 +318,7 @@ def _scan_run(*xs: Any, body: Graph, carry: int, consts: int, length: int,
         shape = (length, *var.spec.shape)
         stacked.append(one_after_another(ordered, shape) if ordered else
                        full(shape, 0, var.spec.dtype, var.spec.device))
-    return [*state, *stacked]
+    return _one_or_more([*state, *stacked])
 
 
 def _row(x: Any, step: int, spec: Spec) -> Any:
@@ -304,52 +331,42 @@ def _row(x: Any, step: int, spec: Spec) -> Any:
 def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph, carry: int,
                consts: int, length: int, reverse: bool) -> list[Any]:
     """A scan in the other direction, over the carries, which a scan collects first."""
-    gs = list(g) if isinstance(g, tuple) else [g]
+    gs = g if isinstance(g, tuple) else (g,)
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
     own = body.inputs[:carry]
     keeping = body.once("carries", lambda: Graph(
         body.inputs, body.lines, [*body.outputs[:carry], *own]))
     before = _apply(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
                     reverse=reverse)[carry:] if carry else []
-    moving = floats(own)
-    held = [k for k in range(consts) if wanted[carry + k]]
-    cut = [k for k in range(len(rows)) if wanted[carry + consts + k]]
-    outs = floats(body.outputs)
-    ys = [k for k in outs if k >= carry]
-    adding = len(moving) + len(held)
-
-    def step(*v: Any) -> list[Any]:
-        parts = iter(v)
-
-        def take(count: int) -> list[Any]:
-            return [next(parts) for _ in range(count)]
-
-        g_carry, sums = take(len(moving)), take(len(held))
-        values, state, row = take(consts), take(carry), take(len(rows))
-        asked = [*moving, *[carry + k for k in held], *[carry + consts + k for k in cut]]
-        found = cotangents(body, [*state, *values, *row], [*g_carry, *take(len(ys))], outs, asked)
-        return [*found[: len(moving)],
-                *[total + part for total, part in zip(sums, found[len(moving) : adding])],
-                *found[adding:]]
+    there = _floats(body.outputs)
+    asked = (*there[:carry], *wanted[carry:])  # the cotangents of all carries go on
+    arrive = [x for x, is_there in zip(gs, there) if is_there]
+    moving, held = sum(there[:carry]), [x for x, want in zip(fixed, wanted[carry:]) if want]
+    adding = moving + len(held)
 
     def back() -> Graph:
-        specs = [v.spec for v in body.inputs]
-        const_specs = specs[carry : carry + consts]
-        return build(step, [*[specs[k] for k in moving], *[const_specs[k] for k in held],
-                            *const_specs, *specs[:carry], *specs[carry + consts :],
-                            *[body.outputs[k].spec for k in ys]])
+        way = body.pullback(asked, there, outputs=False)
+        specs = [v.spec for v in way.inputs]
+        ins, g_specs = specs[: len(xs)], specs[len(xs) :]
 
-    made = body.once(("scan", carry, consts, tuple(held), tuple(cut)), back)
-    (other,), constants, _ = closed([made], adding, adding)
-    found = _apply(
-        SCAN, *[gs[k] for k in moving], *[zeros_like(fixed[k]) for k in held], *constants, *fixed,
-        *before, *rows, *[gs[k] for k in ys], body=other, carry=adding,
-        consts=len(constants) + consts, length=length, reverse=not reverse)
-    result: list[Any] = [None] * len(xs)
-    places = [*moving, *[carry + k for k in held], *[carry + consts + k for k in cut]]
-    for place, value in zip(places, found):
-        result[place] = value
-    return result
+        def step(*v: Any) -> list[Any]:
+            g_carry, sums, rest = v[:moving], v[moving:adding], v[adding:]
+            values, state = rest[:consts], rest[consts : consts + carry]
+            row, g_ys = rest[consts + carry : len(xs)], rest[len(xs) :]
+            found = way.run([*state, *values, *row, *g_carry, *g_ys])
+            found[moving:adding] = [a + b for a, b in zip(sums, found[moving:adding])]
+            return found
+
+        return build(step, [
+            *g_specs[:moving], *[symbolic(x.spec) for x in held], *ins[carry : carry + consts],
+            *ins[:carry], *ins[carry + consts :], *g_specs[moving:]])
+
+    made = _closed([body.once(("scan", carry, consts, asked), back)], adding, adding)
+    found = iter(made.apply(
+        SCAN, [*arrive[:moving], *[zeros_like(x) for x in held]],
+        [*fixed, *before, *rows, *arrive[moving:]], adding, body=made.graphs[0], carry=adding,
+        consts=len(made.captured) + consts, length=length, reverse=not reverse))
+    return [next(found) if want else None for want in asked]
 
 
 # ---- while_loop
@@ -373,30 +390,24 @@ def while_loop(cond_fn: Function, body_fn: Function, init: Any,
     with _saying("while_loop", flat):
         carry = tensors(flat)
         expect(bool(carry), "a carry with at least one value", "none", ArgumentError)
-        if max_steps is not None:
-            max_steps = as_size(max_steps, "max_steps")
-            expect(max_steps >= 0, "max_steps >= 0", max_steps, ArgumentError)
-        definition = tree.flatten((init,))[1]
-        specs = [x.spec for x in carry]
-        test, step = (as_part(f, definition, specs) for f in (cond_fn, body_fn))
-        expect(len(test.graph.outputs) == 1, "one condition from cond_fn", test.structure,
+        given = tree.unflatten(structure, [x.spec for x in carry])
+        test, step = trace(cond_fn)(given), trace(body_fn)(given)
+        expect(len(test.outputs) == 1, "one condition from cond_fn", test.result,
                ArgumentTypeError, remedy="return a bool tensor such as x > 0")
-        _check_predicate(test.graph.outputs[0].spec)
-        expect(not test.graph.cells, "a cond_fn without random numbers", "some", GraphError,
+        _check_predicate(test.specs[0])
+        expect(not test.cells, "a cond_fn without random numbers", "some", GraphError,
                remedy="draw them in body_fn, and carry them")
-        _same_carry(structure, step.structure, specs, step.graph)
+        _same_carry(structure, carry, step.result, step)
         count = len(carry)
-        (going, body), captured, cells = closed([test.graph, step.graph], count)
-        states = [read_cell(cell) for cell in cells]
-        results = _apply(WHILE, *carry, *states, *captured, test=going, body=body,
-                         carry=count + len(cells), max_steps=max_steps)
-        for cell, state in zip(cells, results[count:]):
-            write_cell(cell, state)
+        made = _closed([test, step], count)
+        going, body = made.graphs
+        results = made.apply(WHILE, carry, [], count, test=going, body=body,
+                             carry=count + len(made.cells), max_steps=max_steps)
         return tree.unflatten(structure, results[:count])
 
 
 def _check_carry(body: Graph, carry: int, specs: Sequence[Spec]) -> None:
-    before, after = tuple(map(bare, specs[:carry])), tuple(map(bare, body.specs[:carry]))
+    before, after = (tuple(map(symbolic, s[:carry])) for s in (specs, body.specs))
     expect(after == before, f"a body that gives the carry {before}", after, GraphError)
 
 
@@ -412,17 +423,17 @@ def _while_canon(*_: Spec, test: Graph, body: Graph, carry: Any,
 def _while_infer(*specs: Spec, test: Graph, body: Graph, carry: int,
                  max_steps: int | None) -> Any:
     expect(0 < carry <= len(specs), f"a carry of 1 to {len(specs)} operands", carry, ArgumentError)
-    check_reads("test", test, specs)
-    check_reads("body", body, specs)
+    _check_reads("test", test, specs)
+    _check_reads("body", body, specs)
     expect(bool(test.outputs), "a condition from test", "no result", GraphError)
     _check_predicate(test.specs[0])
     expect(len(body.outputs) == carry, f"{carry} results of body", len(body.outputs), GraphError)
     _check_carry(body, carry, specs)
-    return body.specs if len(body.specs) > 1 else body.specs[0]
+    return _one_or_more(body.specs)
 
 
 def _while_run(*xs: Any, test: Graph, body: Graph, carry: int,
-               max_steps: int | None) -> list[Any]:
+               max_steps: int | None) -> Any:
     state, fixed = list(xs[:carry]), xs[carry:]
     steps = 0
     while max_steps is None or steps < max_steps:
@@ -431,7 +442,7 @@ def _while_run(*xs: Any, test: Graph, body: Graph, carry: int,
             break
         state = apply_graph(body, [*state, *fixed])
         steps += 1
-    return state
+    return _one_or_more(state)
 
 
 def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph, body: Graph,
@@ -451,25 +462,14 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
                       consts=len(xs) - carry, length=max_steps, reverse=False)
 
 
-# ---- the records
+# ---- the records: they run as they stand, and the host decides what is launched
 
-
-def _define(name: str, infer: Function, grad: Function, run: Function, doc: str,
-            canon: Function | None = None) -> Op:
-    def body(*xs: Any, **attrs: Any) -> Any:
-        results = run(*xs, **attrs)
-        return tuple(results) if len(results) > 1 else results[0]
-
-    for room in ROOMS:
-        kernel(name, room)(lambda call: _run(lambda *xs: run(*xs, **call.attrs), call))
-    return define(name, infer, grad=grad, canon=canon, body=body, dtypes=(), doc=doc)
-
-
-COND = _define("cond", _cond_infer, _cond_grad, _cond_run,
-               "One of two graphs, as a bool says; its gradient is another such choice.")
-SCAN = _define("scan", _scan_infer, _scan_grad, _scan_run,
-               "A graph applied again and again to a carry and to slices; its gradient is a scan.",
-               _scan_canon)
-WHILE = _define("while", _while_infer, _while_grad, _while_run,
-                "A graph applied to a carry as long as another holds; its gradient is a scan.",
-                _while_canon)
+COND = define(
+    "cond", _cond_infer, grad=_cond_grad, dynamic=_cond_run, dtypes=(),
+    doc="One of two graphs, as a bool says; its gradient is another such choice.")
+SCAN = define(
+    "scan", _scan_infer, grad=_scan_grad, dynamic=_scan_run, canon=_scan_canon, dtypes=(),
+    doc="A graph applied again and again to a carry and to slices; its gradient is a scan.")
+WHILE = define(
+    "while", _while_infer, grad=_while_grad, dynamic=_while_run, canon=_while_canon, dtypes=(),
+    doc="A graph applied to a carry as long as another holds; its gradient is a scan.")

@@ -221,13 +221,15 @@ class Graph:
 
     # ---- the way back
 
-    def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...]) -> Graph:
+    def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
+                 outputs: bool = True) -> Graph:
         """The graph from (inputs, outputs, cotangents of the outputs `present`) to cotangents.
 
         Those of the inputs `wanted` come out. What it needs of the forward pass beyond inputs and
-        outputs, it computes again.
+        outputs, it computes again; where it is not given the `outputs`, these too.
         """
-        return self.once((wanted, present), lambda: self._way_back(wanted, present)[0])
+        key = (wanted, present) if outputs else (wanted, present, "inputs alone")
+        return self.once(key, lambda: self._way_back(wanted, present, outputs)[0])
 
     def prepared(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
         """This graph with more outputs, those that the way back to the inputs `wanted` reads.
@@ -254,8 +256,8 @@ class Graph:
             known = self._prepared[wanted] = graph, [c.tensor for c in whole.captures]
         return known
 
-    def _way_back(self, wanted: tuple[bool, ...],
-                  present: tuple[bool, ...]) -> tuple[Graph, list[Line], int]:
+    def _way_back(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
+                  outputs: bool = True) -> tuple[Graph, list[Line], int]:
         """The pullback, the lines of its forward part, and the number of inputs and outputs."""
         builder = Builder()
         before = STATE.recording
@@ -279,9 +281,9 @@ class Graph:
             finally:
                 STATE.depth -= 1
                 STATE.recording = before
-        outputs = [g.buf for g in results]
-        inputs = [*[x.buf for x in xs], *[y.buf for y in ys], *[g.buf for g in gs]]
-        graph = Graph(inputs, needed(builder.lines, outputs, inputs), outputs,
+        ends = [g.buf for g in results]
+        inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]
+        graph = Graph(inputs, needed(builder.lines, ends, inputs), ends,
                       captures=list(builder.captures.values()))
         return graph, forward, len(xs) + len(ys)
 
@@ -421,7 +423,7 @@ def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec]) -> Graph:
     builder = Builder()
     with building(builder):
         xs = [builder.input(spec) for spec in specs]
-        outputs = [builder.lift(as_tensor(y)) for y in f(*xs)]
+        outputs = [builder.lift(y) for y in tensors(f(*xs), xs)]
     return finished(builder, xs, outputs)
 
 
@@ -435,6 +437,12 @@ def finished(builder: Builder, xs: Sequence[Any], ys: Sequence[Any]) -> Graph:
 def as_tensor(value: Any, device: Any = None) -> Any:
     """A tensor as it is; a number or an array as a tensor."""
     return value if isinstance(value, Data) else upload(op_array(value), device)
+
+
+def tensors(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
+    """Leaves as tensors; numbers and arrays go where the others are."""
+    device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
+    return [as_tensor(x, device) for x in values]
 
 
 def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:

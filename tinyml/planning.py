@@ -70,7 +70,7 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
     if op.nest is not None or op.push is not None or op.body is not None:
         return _plan_nest(call, single)
     if op.dynamic is not None:
-        return Planned(_run_body(call), call.ins, call.outs, attrs, "body", single)
+        return Planned(run_body(call), call.ins, call.outs, attrs, "body", single)
     raise KernelNotFound(
         f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
         remedy=f"register one with @kernel({op.name!r}, {device.name.partition(':')[0]!r})",
@@ -161,7 +161,7 @@ def _plan_nest(call: Call, single: bool) -> Planned:
         nest, ins = nest_of(call)
         run = call.device.prepare(nest, ins, call.outs, op.name)
     except NotOneNest:
-        return Planned(_run_body(call), call.ins, call.outs, call.attrs, "body", single)
+        return Planned(run_body(call), call.ins, call.outs, call.attrs, "body", single)
     return Planned(run, call.ins, call.outs, call.attrs, "nest", single)
 
 
@@ -222,7 +222,8 @@ def _misfit(body: Callable[..., Any], values: list[Any], attrs: dict[str, Any],
     return error
 
 
-def _run_body(call: Call) -> Callable[..., Any]:
+def run_body(call: Call) -> Callable[..., Any]:
+    """What runs an op by other ops, and gives dense buffers."""
     body: Any = call.op.body or call.op.dynamic
     if body is None:
         raise KernelNotFound(f"op {call.op.name!r} cannot run on {call.device.name}")

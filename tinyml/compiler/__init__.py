@@ -5,8 +5,9 @@ it, line by line.
 """
 
 from tinyml.compiler.jit import Jitted, RetraceWarning, jit
-from tinyml.compiler.program import compiled, replayed
+from tinyml.compiler.program import compiled
 from tinyml.core import watched
+from tinyml.planning import run_body
 from tinyml.registry import Call, Plan, kernel
 
 __all__ = ["Jitted", "RetraceWarning", "jit"]
@@ -18,6 +19,6 @@ def _call(call: Call) -> Plan:
     """A compiled graph; line by line where somebody looks, or where a size depends on values."""
     graph = call.attrs["graph"]
     if watched() or graph.unknown:
-        return Plan(replayed(graph, call.ins), call.outs, "body")
+        return Plan(run_body(call), call.outs, "body")
     program = compiled(graph, call.ins)
     return Plan(program.run, program.outs, "jit")

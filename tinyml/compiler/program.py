@@ -17,7 +17,7 @@ from tinyml.lower import NotOneNest, Numbers, lower
 from tinyml.op import Var, attribute_key
 from tinyml.planning import make_plan
 from tinyml.spec import Spec, make_spec
-from tinyml.values import make, paused
+from tinyml.values import paused
 
 
 class Place(NamedTuple):
@@ -299,16 +299,3 @@ def _arena(planner: _Planner, slots: Sequence[int],
         return tuple([empty(nbytes) for empty, nbytes in wanted])
 
     return new
-
-
-def replayed(graph: Graph, ins: Sequence[Spec]) -> Callable[..., Any]:
-    """The graph run line by line on buffers; where it is not to be planned."""
-
-    def run(*buffers: Any) -> Any:
-        with paused():
-            results = replay(graph, [make(b, spec) for b, spec in zip(buffers, ins)])
-        dense = [y if y.spec.contiguous else y.copy() for y in results]
-        bufs = tuple([y.buf for y in dense])
-        return bufs if len(bufs) > 1 else bufs[0]
-
-    return run
