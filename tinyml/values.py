@@ -8,7 +8,7 @@ reference cycles and memory is freed without the collector.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,10 +65,13 @@ class Node:
 
     `low` is the least depth of any leaf that it depends on: a backward pass records itself only
     when an outer differentiation can see it. Values are kept only where a rule reads them. `era`
-    orders nodes by the time they were made; see new_era.
+    orders nodes by the time they were made; see new_era. `hooks` is there only where somebody
+    registered some.
     """
 
-    __slots__ = ("op", "plan", "bufs", "parents", "y", "low", "era")
+    __slots__ = ("op", "plan", "bufs", "parents", "y", "low", "era", "hooks")
+
+    hooks: list[Callable[[Any], Any]]
 
     def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
                  parents: tuple[Node | None, ...], y: Any, low: int) -> None:
