@@ -23,7 +23,7 @@ FLOORS: dict[int, str] = {
     7: "control compiler",
     8: "tape custom observe memory nans nn optim data random io graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
-    10: "conformance.reference conformance.suite conformance.opinfo",
+    10: "conformance.reference conformance.suite conformance.opinfo conformance.edges",
 }
 FRONT_DOOR = 8
 FRONT_ENDS = 9

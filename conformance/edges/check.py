@@ -1,0 +1,197 @@
+"""The edge table held against devices: its rows bit for bit, its rules over filled samples.
+
+Two checks derive from an entry. Each row is run as it stands. And every sample of the record is
+run again with its floats replaced by hard values: by a rule of bits the result is NumPy's own in
+that dtype, by one of ulp it lies within the record's bound of the reference, and by all of them the
+devices agree in every NaN, infinity and sign of zero. Any NaN equals any NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.conformance import reference
+from tinyml.conformance.edges.table import Entry, Row, applies, arrays, read, value
+from tinyml.conformance.suite import bounds, ops, ulp
+from tinyml.conformance.suite.backends import Backend, open_backend
+from tinyml.conformance.suite.cases import Case
+from tinyml.op import find
+from tinyml.ops.sampling import special
+
+Array = npt.NDArray[Any]
+TURNS = 2  # how often each sample is filled, every time beginning with another hard value
+
+
+class Run(NamedTuple):
+    """One call that rows make, and what they say of it; `text` is as the table has it."""
+
+    args: tuple[Array, ...]
+    attrs: dict[str, Any]
+    results: tuple[Any, ...]
+    text: str
+
+
+def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None) -> list[str]:
+    """What devices do against the table for an op, one line each; empty where they obey it."""
+    op = find(name)
+    entry = read().entry(op)
+    if entry is None:
+        return [f"{name}: no entry in conformance/edges/table.txt"]
+    backends = [open_backend(f"tinyml:{device}") for device in devices]
+    found = []
+    for dtype in op.dtypes if dtypes is None else dtypes:
+        able = [backend for backend in backends if backend.lacks(dtype) is None]
+        found += [*_rows(entry, dtype, able), *_filled(op, entry, dtype, able)]
+    return found
+
+
+def runs(entry: Entry, dtype: str) -> Iterator[Run]:
+    """The calls that an entry's rows make in a dtype.
+
+    >>> from tinyml.conformance.edges.table import read
+    >>> [run.text for run in runs(read().entries["neg"], "uint8")][:1]
+    ['min -> min']
+    """
+    for row in entry.rows:
+        if applies(row, dtype):
+            yield _run(entry, row, dtype)
+
+
+def _run(entry: Entry, row: Row, dtype: str) -> Run:
+    args = arrays([value(each, dtype) for each in row.args], dtype)
+    attrs = {**(entry.along or {}), **row.attrs}
+    if entry.along is None:  # elementwise: a list is each of several, beside each of another's
+        args = [x.reshape(-1) for x in np.meshgrid(*args, indexing="ij")]
+    return Run(tuple(args), attrs, row.results, row.text)
+
+
+def wanted(run: Run, number: int, like: Array) -> Array:
+    """What output `number` of a run must be, in the dtype and shape of `like`."""
+    (result,) = arrays([value(run.results[number], like.dtype.name)], like.dtype.name)
+    return np.broadcast_to(result.astype(like.dtype), like.shape)
+
+
+def same(got: Array, want: Array) -> Any:
+    """Where two arrays of one dtype are the same bits; any NaN is any NaN.
+
+    >>> same(np.float32([0.0, np.nan]), np.float32([-0.0, np.nan])).tolist()
+    [False, True]
+    """
+    if got.dtype.kind in "biu":
+        return got == want
+    if got.dtype.kind == "c":
+        return same(got.real, want.real) & same(got.imag, want.imag)
+    equal = (got == want) & (np.signbit(got) == np.signbit(want))
+    return equal | (got != got) & (want != want)
+
+
+def _rows(entry: Entry, dtype: str, backends: Sequence[Backend]) -> Iterator[str]:
+    for run in runs(entry, dtype):
+        for backend in backends:
+            where = f"{entry.op} {dtype} on {backend.name}: {run.text}"
+            try:
+                outputs = backend.run(entry.op, *run.args, **run.attrs)
+            except Exception as error:
+                yield f"{where}: raised {type(error).__name__}: {error}"
+                continue
+            if len(outputs) != len(run.results):
+                yield f"{where}: {len(outputs)} results"
+                continue
+            for number, got in enumerate(outputs):
+                if not np.all(same(got, wanted(run, number, got))):
+                    yield f"{where}: got {got.tolist()}"
+
+
+# -- samples with hard values ------------------------------------------------------------------
+
+
+def _fill(x: Any, turn: int) -> Any:
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.size == 0:
+        return x
+    hard = np.roll(special(x.dtype.name), 3 * turn)
+    filled = np.empty_like(x, subok=False)  # of the same layout, where NumPy can
+    filled[...] = np.resize(hard, x.size).reshape(x.shape)
+    return filled
+
+
+def _cases(op: Any, dtype: str) -> Iterator[Case]:
+    """Each sample with its floats replaced; one without floats is the ops suite's."""
+    for sample in op.samples(dtype):
+        for turn in range(TURNS):
+            args = tuple(_fill(x, 2 * k + 5 * turn) for k, x in enumerate(sample.args))
+            if any(x is not y for x, y in zip(args, sample.args)):
+                yield Case(op, op.name, dtype, sample._replace(args=args))
+
+
+def _filled(op: Any, entry: Entry, dtype: str, backends: Sequence[Backend]) -> Iterator[str]:
+    for case in _cases(op, dtype):
+        attrs = case.sample.attrs
+        everything = [b.run(op.name, *case.sample.args, **attrs) for b in backends]
+        for backend, outputs in zip(backends, everything):
+            for complaint in _judged(entry, case, outputs):
+                yield f"{case.name} with hard values on {backend.name}: {complaint}"
+        for backend, outputs in zip(backends[1:], everything[1:]):
+            for a, b in zip(everything[0], outputs):
+                complaint = _unlike(op, case, a, b)
+                if complaint:
+                    yield (f"{case.name} with hard values, {backends[0].name} against "
+                           f"{backend.name}: {complaint}")
+
+
+def _judged(entry: Entry, case: Case, outputs: tuple[Array, ...]) -> Iterator[str]:
+    if entry.rule.how == "alike":
+        return
+    if entry.rule.how == "ulp":
+        complaint = ops.judge(_Given(outputs), case).complaint
+        if complaint:
+            yield complaint
+        return
+    want = reference.native(case.of, *case.sample.args, **case.sample.attrs)
+    for got, exact in zip(outputs, want, strict=True):
+        agree = np.asarray(got.shape == exact.shape and same(got, exact))
+        if not agree.all():
+            yield f"got {got.tolist()!r:.200} instead of {exact.tolist()!r:.200}"
+
+
+class _Given:
+    """What a backend has computed already, for the judge."""
+
+    name = version = "given"
+
+    def __init__(self, outputs: tuple[Array, ...]) -> None:
+        self.outputs = outputs
+
+    def lacks(self, dtype: str) -> str | None:
+        """Nothing."""
+        return None
+
+    def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
+        """The outputs given."""
+        return self.outputs
+
+    def pullback(self, *_: Any) -> Any:
+        """Not asked."""
+        raise NotImplementedError
+
+    tangent = pullback
+
+
+def _unlike(op: Any, case: Case, first: Array, second: Array) -> str | None:
+    """Where two devices differ in kind: NaN, infinity, sign of zero; or by more than the bound."""
+    if first.dtype.kind != "f":
+        apart = first != second
+    else:
+        zeros = (first == 0) & (second == 0) & (np.signbit(first) != np.signbit(second))
+        apart = zeros | (np.isnan(first) != np.isnan(second))
+        wide = reference.widened(case.of, *case.sample.args)
+        if not np.any(bounds.magnitude(case.of, wide, case.sample.attrs)):
+            far = ulp.distance(first, second.astype(np.longdouble), signed_zero=False)
+            apart = apart | (far > 2 * bounds.units(op, first.dtype.name) + 1)
+    if not np.any(apart):
+        return None
+    place = tuple(int(k) for k in np.argwhere(apart)[0])
+    return f"at {place}: {first[place]!r} and {second[place]!r}"

@@ -1,0 +1,190 @@
+"""What other frameworks give for the rows of the edge table: measured, for the page to show.
+
+Each is asked by its own names in one dtype of a row's kind; '-' stands where it has no such
+function, or refuses.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.conformance.edges.check import Run, runs, same, wanted
+from tinyml.conformance.edges.table import KINDS, Entry, Row, applies, read
+
+Array = npt.NDArray[Any]
+NAMES = ("numpy", "torch", "jax")
+ABSENT = "-"
+
+# The dtype in which a kind is shown.
+SHOWN = {"float": "float32", "signed": "int32", "unsigned": "uint8", "int": "int32",
+         "bool": "bool", "number": "float32", "complex": "complex64", "any": "float32"}
+
+# Where a framework's name is not the op's: per op, NumPy's (and jax.numpy's), torch's, jax's own.
+_OWN = {
+    "sub": ("subtract", "sub"), "mul": ("multiply", "mul"), "div": ("true_divide", "true_divide"),
+    "neg": ("negative", "neg"), "max": ("max", "amax"), "min": ("min", "amin"),
+    "pow": ("power", "pow"), "equal": ("equal", "eq"), "cumprod": ("cumprod", "cumprod"),
+    "bitwise_invert": ("bitwise_not", "bitwise_not"),
+    "rsqrt": ("", "rsqrt", "jax.lax.rsqrt"),
+}
+_SPECIAL = ("jax.scipy.special", "jax.nn", "jax.lax")
+
+
+def shown(row: Row, dtypes: tuple[str, ...]) -> str | None:
+    """The dtype of an op in which a row is shown; None where it has none that the row speaks of."""
+    able = [dtype for dtype in dtypes if applies(row, dtype)]
+    if row.kind in KINDS and SHOWN[row.kind] in able:
+        return SHOWN[row.kind]
+    return able[0] if able else None
+
+
+def _find(module: str, names: str) -> Any:
+    found: Any = importlib.import_module(module)
+    for name in filter(None, names.split(".")):
+        found = getattr(found, name, None)
+    return found if callable(found) else None
+
+
+def _function(peer: str, op: str) -> Callable[..., Any] | None:
+    own = (*_OWN.get(op, (op, op)), "")
+    if peer == "numpy":
+        return _find("numpy", own[0]) if own[0] else None  # type: ignore[no-any-return]
+    if peer == "torch":
+        places = [("torch", own[1]), ("torch.special", own[1]), ("torch.nn.functional", own[1])]
+    else:
+        places = [("jax.numpy", own[0]), *[(place, op) for place in _SPECIAL]]
+    found = (_find(module, name) for module, name in places if name)
+    return next((f for f in found if f is not None), None)
+
+
+def _call(peer: str, op: str, run: Run) -> tuple[Array, ...]:
+    """The outputs of a peer, as arrays; any exception where it refuses."""
+    if peer == "torch":
+        import torch
+
+        def enter(x: Array) -> Any:
+            return torch.from_numpy(np.ascontiguousarray(x))
+
+        leave: Callable[[Any], Array] = lambda y: np.asarray(y.numpy())  # noqa: E731
+    elif peer == "jax":
+        import jax.numpy
+
+        enter, leave = jax.numpy.asarray, np.asarray
+    else:
+        enter = leave = np.asarray
+    xs = [enter(x) for x in run.args]
+    if op == "cast":
+        to = run.attrs["dtype"]
+        return (leave(xs[0].to(getattr(torch, to)) if peer == "torch" else xs[0].astype(to)),)
+    function = _function(peer, op)
+    if function is None:
+        raise NotImplementedError(op)
+    if op == "gelu" and peer == "jax":
+        return (leave(function(xs[0], approximate=False)),)
+    return tuple(map(leave, _along(peer, op, function, xs, run.attrs)))
+
+
+def _along(peer: str, op: str, function: Any, xs: list[Any], attrs: dict[str, Any]) -> Any:
+    """A call under the attributes that the framework calls so."""
+    words: dict[str, Any] = {}
+    for name, value in attrs.items():
+        if name == "axis":
+            words["dim" if peer == "torch" else "axis"] = value
+        elif name == "correction":
+            words["correction" if peer == "torch" else "ddof"] = value
+        elif value not in (False, 0):
+            words[name] = value
+    if op == "sort":
+        return _sorted(peer, function, xs[0], words)
+    result = function(*xs, **words)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _sorted(peer: str, function: Any, x: Any, words: dict[str, Any]) -> Any:
+    if peer == "torch":
+        result = function(x, stable=True, **words)
+        return result.values, result.indices
+    if words.pop("descending", False):
+        raise NotImplementedError("no descending order")
+    places = importlib.import_module("numpy" if peer == "numpy" else "jax.numpy").argsort(
+        x, stable=True, **words)
+    return function(x, **words), places
+
+
+def shows(values: tuple[Array, ...]) -> str:
+    """Outputs as the table writes them.
+
+    >>> shows((np.float32([0.5, -0.0, np.nan]),))
+    '[0.5, -0, nan]'
+    """
+    return ", ".join(_text(np.asarray(x)) for x in values)
+
+
+def _text(x: Array) -> str:
+    if x.ndim:
+        each = [_text(np.asarray(v)) for v in x]
+        return each[0] if len(each) == 1 else f"[{', '.join(each)}]"
+    value = x.item()
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = np.format_float_scientific(x[()], trim="-", exp_digits=1) if (
+        isinstance(value, float) and abs(value) not in (0.0, np.inf) and value == value
+        and not 1e-4 <= abs(value) < 1e7) else str(x[()])
+    return text.removesuffix(".0").replace("e+", "e")
+
+
+def measure(peer: str, ops: dict[str, Any]) -> dict[str, str]:
+    """What a peer gives, by 'op kind attrs: row': '=' where it agrees, '-' where it has nothing.
+
+    ops: the records whose entries are asked, by name.
+    """
+    if peer == "jax":
+        import jax
+
+        with jax.enable_x64(True):
+            return _measure_all(peer, ops)
+    return _measure_all(peer, ops)
+
+
+def _measure_all(peer: str, ops: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in read().entries.values():
+        op = ops.get(entry.op)
+        if op is None:
+            continue
+        for row in entry.rows:
+            dtype = shown(row, op.dtypes)
+            if dtype is not None:
+                found[key(entry, row)] = _measured(peer, entry, row, dtype)
+    return found
+
+
+def key(entry: Entry, row: Row) -> str:
+    """The name of a row, unlike any other's."""
+    given = " ".join(f"{name}={value!r}" for name, value in row.attrs.items())
+    return f"{entry.op} {row.kind} {given}: {row.text}"
+
+
+def _measured(peer: str, entry: Entry, row: Row, dtype: str) -> str:
+    (run,) = runs(entry._replace(rows=(row,)), dtype)
+    try:
+        with np.errstate(all="ignore"):
+            outputs = _call(peer, entry.op, run)
+    except Exception:
+        return ABSENT
+    if len(outputs) != len(run.results):
+        return ABSENT
+    agree = all(np.all(same(np.asarray(got), _like(run, k, got))) for k, got in enumerate(outputs))
+    return "=" if agree else shows(outputs)
+
+
+def _like(run: Run, number: int, got: Array) -> Array:
+    try:
+        return wanted(run, number, np.asarray(got))
+    except (ValueError, OverflowError):  # their result's type does not hold ours
+        return np.full(got.shape, np.nan)

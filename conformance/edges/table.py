@@ -1,0 +1,239 @@
+"""The edge table read: a rule per op, and rows that say what it gives, as values of each dtype."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import operator
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.dtypes import as_dtype
+
+Array = npt.NDArray[Any]
+
+
+class Rule(NamedTuple):
+    """A class of behaviour: its name, how results are compared, and what it says.
+
+    `how` is 'bits' (they are NumPy's), 'ulp' (within the record's bound of the reference), or
+    'alike' (rows and the agreement of devices decide: parts may overflow where the whole does not).
+    """
+
+    name: str
+    how: str
+    text: str
+
+
+class Row(NamedTuple):
+    """One decision: `args -> results`, for dtypes of a kind, under attributes."""
+
+    kind: str
+    attrs: dict[str, Any]
+    text: str
+    args: tuple[ast.expr, ...]
+    results: tuple[ast.expr, ...]
+
+
+class Entry(NamedTuple):
+    """What the table says of one op; `along` are the attributes that make its lists vectors."""
+
+    op: str
+    rule: Rule
+    along: dict[str, Any] | None
+    rows: tuple[Row, ...]
+
+
+class Table(NamedTuple):
+    """The whole: rules and entries, each by name."""
+
+    rules: dict[str, Rule]
+    entries: dict[str, Entry]
+
+    def entry(self, op: Any) -> Entry | None:
+        """The entry of a record; one made of other ops, without an entry, is what these give."""
+        found = self.entries.get(op.name)
+        if found is None and op.body is not None:
+            return Entry(op.name, self.rules["body"], None, ())
+        return found
+
+
+@functools.cache
+def read() -> Table:
+    """The table; ValueError, with the line's number, where a line is not understood."""
+    text = resources.files("tinyml.conformance.edges").joinpath("table.txt").read_text("utf-8")
+    return parse(text)
+
+
+def parse(text: str) -> Table:
+    """A table from its text.
+
+    >>> table = parse("rule exact bits  As IEEE 754 has it.\\nadd  exact\\n  float  nan, 1 -> nan")
+    >>> table.entries["add"].rows[0].text
+    'nan, 1 -> nan'
+    """
+    rules: dict[str, Rule] = {}
+    entries: dict[str, Entry] = {}
+    current: Entry | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if not line.strip() or line.startswith("#"):
+                continue
+            if line.startswith("rule "):
+                _, name, how, words = line.split(maxsplit=3)
+                if how not in ("bits", "ulp", "alike"):
+                    raise ValueError(f"compared by {how!r}")
+                rules[name] = Rule(name, how, words)
+            elif line.startswith(" "):
+                if current is None:
+                    raise ValueError("a row before any op")
+                rows = (*current.rows, *_rows(line.strip()))
+                current = entries[current.op] = current._replace(rows=rows)
+            else:
+                names, rule, along = [*line.split("  ", 2), ""][:3]
+                for name in names.split():
+                    if name in entries:
+                        raise ValueError(f"{name} has an entry already")
+                    current = Entry(name, rules[rule.split()[0]], _attrs(along), ())
+                    entries[name] = current
+        except (ValueError, KeyError, SyntaxError) as error:
+            raise ValueError(f"edge table, line {number}: {error}: {line.strip()}") from None
+    return Table(rules, entries)
+
+
+def _attrs(text: str) -> dict[str, Any] | None:
+    """Attributes written as keyword arguments of literals."""
+    if not text.strip():
+        return None
+    call = ast.parse(f"f({text.strip()})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+
+
+def _rows(line: str) -> Iterator[Row]:
+    head, _, body = line.partition("  ")
+    kind, _, given = head.partition(" ")
+    attrs = _attrs(given) or {}
+    for part in body.split(" | "):
+        args, arrow, results = part.partition("->")
+        if not arrow:
+            raise ValueError(f"no '->' in {part!r}")
+        text = f"{args.strip()} -> {results.strip()}"
+        yield Row(kind, attrs, text, _values(args), _values(results))
+
+
+def _values(text: str) -> tuple[ast.expr, ...]:
+    parsed = ast.parse(f"({text.strip()},)", mode="eval").body
+    assert isinstance(parsed, ast.Tuple)
+    return tuple(parsed.elts)
+
+
+# -- values of a dtype -------------------------------------------------------------------------
+
+KINDS = {
+    "float": ("float",), "signed": ("int",), "unsigned": ("uint",), "int": ("int", "uint"),
+    "bool": ("bool",), "number": ("float", "int", "uint"), "complex": ("complex",),
+    "any": ("bool", "int", "uint", "float", "complex"),
+}
+_OPERATORS: dict[type, Any] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow,
+    ast.Div: operator.truediv,
+}
+
+
+def applies(row: Row, dtype: str) -> bool:
+    """Whether a row speaks of a dtype: by its kind, or by the dtype's own name.
+
+    >>> applies(parse("rule r bits x\\na  r\\n  int  1 -> 1").entries["a"].rows[0], "uint8")
+    True
+    """
+    if row.kind not in KINDS:
+        return dtype in row.kind.split(",")
+    return as_dtype(dtype).kind in KINDS[row.kind]
+
+
+def _constants(dtype: str) -> dict[str, Any]:
+    kind = as_dtype(dtype).kind
+    if kind in ("float", "complex"):
+        info = finfo(dtype)
+        return {"nan": np.nan, "inf": np.inf, "max": info.max, "min": -info.max, "eps": info.eps,
+                "normal": info.tiny, "tiny": info.smallest_subnormal}
+    if kind == "bool":
+        return {"max": True, "min": False}
+    limits = np.iinfo(as_dtype(dtype).numpy)
+    return {"max": limits.max, "min": limits.min, "bits": limits.bits}
+
+
+class Limits(NamedTuple):
+    """The numbers that a float type ends at, as Python floats."""
+
+    max: float
+    tiny: float
+    smallest_subnormal: float
+    eps: float
+
+
+def finfo(dtype: str) -> Limits:
+    """The limits of a float type, NumPy's or ml_dtypes', or of a complex type's parts.
+
+    >>> finfo("float32").eps == 2.0**-23
+    True
+    """
+    number = as_dtype(dtype).numpy
+    try:
+        info: Any = np.finfo(number)
+    except ValueError:
+        import ml_dtypes
+
+        info = ml_dtypes.finfo(number)
+    names = ("max", "tiny", "smallest_subnormal", "eps")
+    return Limits(*[float(getattr(info, name)) for name in names])
+
+
+def value(expression: ast.expr, dtype: str) -> Any:
+    """What an expression of the table stands for in a dtype: a number, or a list of them.
+
+    >>> value(ast.parse("[max, 0 - 1]", mode="eval").body, "int8")
+    [127, -1]
+    """
+    if isinstance(expression, (ast.List, ast.Tuple)):
+        return [value(each, dtype) for each in expression.elts]
+    if isinstance(expression, ast.Constant):
+        return expression.value
+    if isinstance(expression, ast.Name):
+        known = {"true": True, "false": False, "nan": np.nan, "inf": np.inf, **_constants(dtype)}
+        if expression.id not in known:
+            raise ValueError(f"no {expression.id!r} in {dtype}")
+        return known[expression.id]
+    if isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.USub):
+        operand = value(expression.operand, dtype)
+        if type(operand) is int and operand == 0:  # so that -0 is the negative zero
+            return -0.0
+        return -operand
+    if isinstance(expression, ast.BinOp) and type(expression.op) in _OPERATORS:
+        pair = value(expression.left, dtype), value(expression.right, dtype)
+        return _OPERATORS[type(expression.op)](*pair)
+    raise ValueError(f"not a value: {ast.unparse(expression)}")
+
+
+def arrays(values: Sequence[Any], dtype: str) -> list[Array]:
+    """Values as arrays of a dtype; bools stay bools."""
+    kind, number = as_dtype(dtype).kind, as_dtype(dtype).numpy
+    made = []
+    for v in values:
+        if _all_bools(v):
+            made.append(np.array(v, bool))
+        elif kind in ("float", "complex"):
+            made.append(np.array(v, kind).astype(number))
+        else:  # by way of Python's ints, which no width holds
+            made.append(np.array(v, object).astype(number))
+    return made
+
+
+def _all_bools(v: Any) -> bool:
+    flat = np.array(v, object).reshape(-1)
+    return flat.size > 0 and all(type(each) is bool for each in flat)

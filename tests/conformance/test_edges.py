@@ -1,0 +1,145 @@
+"""The edge table is complete, every device obeys it, and its page is what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinyml.conformance.edges import check, peers
+from tinyml.conformance.edges.table import Table, applies, parse, read, value
+from tinyml.conformance.suite.backends import NumPy
+from tinyml.conformance.suite.run import all_ops
+
+OPS = all_ops()
+ROOT = Path(__file__).resolve().parents[2]
+REPEAT = "write the page anew: python docs/edges.py (--measure asks the others again)"
+# Which of two zeros NumPy takes depends on the vector unit that it finds.
+FICKLE = ("maximum", "minimum", "max", "min")
+
+
+def _page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("edges_page", ROOT / "docs" / "edges.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+page = _page()
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_every_device_obeys_the_table(name: str, device: str) -> None:
+    devices = ("cpu",) if device == "cpu" else ("cpu", device)
+    found = check.check(name, devices)
+    assert not found, "\n".join(found[:10])
+
+
+def test_every_op_has_an_entry() -> None:
+    missing = [name for name, op in OPS.items() if read().entry(op) is None]
+    assert not missing, "decide in conformance/edges/table.txt what they give at the edges"
+
+
+def test_no_entry_is_left_without_an_op() -> None:
+    assert set(read().entries) <= set(OPS)
+
+
+def test_every_row_speaks_of_a_dtype_of_its_op() -> None:
+    for entry in read().entries.values():
+        for row in entry.rows:
+            assert any(applies(row, dtype) for dtype in OPS[entry.op].dtypes), (entry.op, row.text)
+
+
+@pytest.mark.parametrize("name", [e.op for e in read().entries.values() if e.rule.name == "rounded"
+                                  and e.rows])
+def test_a_rounded_function_decides_at_every_hard_value(name: str) -> None:
+    # NaN, both infinities and both zeros, for each operand: nothing follows from a rule there.
+    entry, dtype = read().entries[name], "float32"
+    decided: list[set[str]] = []
+    for run in check.runs(entry, dtype):
+        decided = decided or [set() for _ in run.args]
+        for seen, x in zip(decided, run.args, strict=True):
+            seen |= {str(v) for v in x.tolist()}
+    for seen in decided:
+        assert {"nan", "inf", "-inf", "0.0", "-0.0"} <= seen
+
+
+def test_hard_values_are_values_of_every_float() -> None:
+    names = [each for row in parse(
+        "rule r bits x\nop  r\n  float  [nan, inf, max, min, tiny, normal, eps] -> 0"
+    ).entries["op"].rows for each in row.args]
+    for dtype in ("float32", "float64"):
+        found = np.array(value(names[0], dtype)).astype(dtype)
+        assert found[4] == np.finfo(dtype).smallest_subnormal and found[2] == np.finfo(dtype).max
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("add  guess", "line 1"),
+    ("rule a guess x", "compared by 'guess'"),
+    ("rule a bits x\n  float  1 -> 1", "a row before any op"),
+    ("rule a bits x\nop  a\nop  a", "has an entry already"),
+    ("rule a bits x\nop  a\n  float  1, 1", "no '->'"),
+])
+def test_a_line_that_is_not_understood_is_named(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse(text)
+
+
+class _Flushing(NumPy):
+    """NumPy on a machine that takes subnormals for zeros, and has no negative zero."""
+
+    name = "flushing"
+
+    def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[np.ndarray, ...]:
+        """The outputs, flushed."""
+        outputs = super().run(op, *arrays, **attrs)
+        return tuple(np.where(np.abs(y) < np.finfo(y.dtype).tiny, y.dtype.type(0), y)
+                     if y.dtype.kind == "f" else y for y in outputs)
+
+
+def test_a_device_that_flushes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "open_backend",
+                        lambda name: _Flushing() if "flush" in name else NumPy())
+    found = check.check("add", ("plain", "flush"), ("float32",))
+    assert any("tiny, tiny -> 2 * tiny" in line for line in found)
+    assert any("-0, -0 -> -0" in line for line in found)
+    assert any("with hard values on flushing" in line for line in found)
+    assert not any("on numpy" in line for line in found)
+
+
+def test_a_wrong_row_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong: Table = parse("rule exact bits x\nneg  exact\n  float  0 -> 0 | 1 -> -1")
+    monkeypatch.setattr(check, "read", lambda: wrong)
+    (found,) = check.check("neg", ("cpu",), ("float32",))
+    assert "0 -> 0: got [-0.0]" in found
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+def test_the_page_is_what_the_table_says() -> None:
+    found = json.loads(page.MEASURED.read_text(encoding="utf-8"))
+    assert page.PAGE.read_text(encoding="utf-8") == page.written(found), REPEAT
+
+
+@pytest.mark.peers("torch", "jax")
+@pytest.mark.filterwarnings("ignore")
+def test_others_give_what_the_page_says() -> None:
+    committed = json.loads(page.MEASURED.read_text(encoding="utf-8"))["results"]
+    for name, results in page.measured()["results"].items():
+        before = committed[name]
+        apart = {key for key in results.keys() | before.keys()
+                 if results.get(key) != before.get(key) and key.split()[0] not in FICKLE}
+        assert not apart, (name, sorted(apart), REPEAT)
+
+
+def test_a_peer_is_asked_by_its_own_name() -> None:
+    entry = read().entries["sub"]
+    assert peers.key(entry, entry.rows[0]) == "sub float : nan, 1 -> nan"
+    assert set(peers.measure("numpy", {"sub": OPS["sub"]}).values()) == {"="}
