@@ -34,7 +34,19 @@ _find_from_checkout()
 from tinyml.tensor import Tensor  # noqa: E402, I001
 
 import tinyml.ops.bits  # noqa: E402
+import tinyml.ops.composite as _composite  # noqa: E402
+import tinyml.ops.contraction as _contraction  # noqa: E402
+import tinyml.ops.creation as _creation  # noqa: E402
+import tinyml.ops.datatypes as _datatypes  # noqa: E402
+import tinyml.ops.elementwise as _elementwise  # noqa: E402
+import tinyml.ops.indexing as _indexing  # noqa: E402
+import tinyml.ops.manipulation as _manipulation  # noqa: E402
 import tinyml.ops.optim  # noqa: E402, F401
+import tinyml.ops.reduce as _reduce  # noqa: E402
+import tinyml.ops.scan as _scan  # noqa: E402
+import tinyml.ops.sets as _sets  # noqa: E402
+import tinyml.ops.shape as _shape  # noqa: E402
+import tinyml.ops.sorting as _sorting  # noqa: E402
 from tinyml.dtypes import (  # noqa: E402
     DType,
     float32,
@@ -50,229 +62,65 @@ from tinyml.dtypes import (  # noqa: E402
 )
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
-from tinyml.ops.composite import (  # noqa: E402
-    cross_entropy,
-    gelu,
-    layer_norm,
-    log_softmax,
-    relu,
-    sigmoid,
-    softmax,
-)
-from tinyml.ops.contraction import conv2d, matmul, max_pool2d  # noqa: E402
-from tinyml.ops.creation import (  # noqa: E402
-    arange,
-    asarray,
-    eye,
-    from_dlpack,
-    from_numpy,
-    full,
-    full_like,
-    linspace,
-    ones,
-    ones_like,
-    tensor,
-    zeros,
-    zeros_like,
-)
-from tinyml.ops.elementwise import (  # noqa: E402
-    abs,
-    add,
-    astype,
-    bitwise_and,
-    bitwise_left_shift,
-    bitwise_or,
-    bitwise_right_shift,
-    bitwise_xor,
-    cos,
-    divide,
-    equal,
-    erf,
-    erfc,
-    exp,
-    floor,
-    greater,
-    greater_equal,
-    isnan,
-    less,
-    less_equal,
-    log,
-    logical_and,
-    logical_not,
-    logical_or,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    not_equal,
-    pow,
-    reciprocal,
-    sign,
-    sin,
-    sqrt,
-    square,
-    subtract,
-    tanh,
-    where,
-)
-from tinyml.ops.indexing import gather, scatter, scatter_add, take  # noqa: E402
-from tinyml.ops.reduce import argmax, argmin, max, mean, min, sum, var  # noqa: E402
-from tinyml.ops.scan import (  # noqa: E402
-    cumprod,
-    cumsum,
-    cumulative_prod,
-    cumulative_sum,
-    linear_scan,
-)
-from tinyml.ops.shape import (  # noqa: E402
-    broadcast_to,
-    concat,
-    expand_dims,
-    flip,
-    pad,
-    permute_dims,
-    reshape,
-    squeeze,
-    stack,
-)
-from tinyml.ops.sorting import argsort, nonzero, sort, topk  # noqa: E402
+from tinyml.ops.composite import *  # noqa: E402, F403
+from tinyml.ops.contraction import *  # noqa: E402, F403
+from tinyml.ops.creation import *  # noqa: E402, F403
+from tinyml.ops.datatypes import *  # noqa: E402, F403
+from tinyml.ops.elementwise import *  # noqa: E402, F403
+from tinyml.ops.indexing import *  # noqa: E402, F403
+from tinyml.ops.manipulation import *  # noqa: E402, F403
+from tinyml.ops.reduce import *  # noqa: E402, F403
+from tinyml.ops.scan import *  # noqa: E402, F403
+from tinyml.ops.sets import *  # noqa: E402, F403
+from tinyml.ops.shape import *  # noqa: E402, F403
+from tinyml.ops.sorting import *  # noqa: E402, F403
 from tinyml.registry import get_num_threads, set_num_threads  # noqa: E402
 
-__all__ = [
-    "DType",
+# The standard that this namespace keeps, and its names: those that the modules of ops give away.
+__array_api_version__ = "2024.12"
+__all__ = ["DType", "Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
+           "float32", "float64", "get_num_threads", "int16", "int32", "int64", "int8",
+           "set_num_threads", "uint16", "uint32", "uint64", "uint8"]
+__all__ += _composite.__all__
+__all__ += _contraction.__all__
+__all__ += _creation.__all__
+__all__ += _datatypes.__all__
+__all__ += _elementwise.__all__
+__all__ += _indexing.__all__
+__all__ += _manipulation.__all__
+__all__ += _reduce.__all__
+__all__ += _scan.__all__
+__all__ += _sets.__all__
+__all__ += _shape.__all__
+__all__ += _sorting.__all__
+__all__ += [
     "GradientTape",
     "Graph",
-    "Tensor",
-    "TinyMLError",
-    "__version__",
-    "abs",
-    "add",
-    "arange",
-    "argmax",
-    "argmin",
-    "argsort",
-    "asarray",
-    "astype",
-    "bitwise_and",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "bool",
-    "broadcast_to",
     "checkpoint",
-    "concat",
     "cond",
-    "conv2d",
-    "cos",
-    "cross_entropy",
-    "cumprod",
-    "cumsum",
-    "cumulative_prod",
-    "cumulative_sum",
     "custom_gradient",
     "debug",
-    "divide",
-    "equal",
-    "erf",
-    "erfc",
-    "exp",
-    "expand_dims",
-    "eye",
-    "flip",
-    "float32",
-    "float64",
-    "floor",
-    "from_dlpack",
-    "from_numpy",
-    "full",
-    "full_like",
-    "gather",
-    "gelu",
-    "get_num_threads",
     "grad",
-    "greater",
-    "greater_equal",
     "hessian",
     "hvp",
-    "int16",
-    "int32",
-    "int64",
-    "int8",
-    "isnan",
     "jacobian",
     "jit",
     "jvp",
-    "layer_norm",
-    "less",
-    "less_equal",
-    "linear_scan",
-    "linspace",
     "load",
     "load_graph",
-    "log",
-    "log_softmax",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "matmul",
-    "max",
-    "max_pool2d",
-    "maximum",
-    "mean",
     "memory_stats",
-    "min",
-    "minimum",
-    "multiply",
-    "negative",
     "no_grad",
-    "nonzero",
-    "not_equal",
-    "ones",
-    "ones_like",
-    "pad",
-    "permute_dims",
-    "pow",
     "profile",
-    "reciprocal",
-    "relu",
     "reset_peak",
-    "reshape",
     "save",
     "save_graph",
     "scan",
-    "scatter",
-    "scatter_add",
-    "set_num_threads",
-    "sigmoid",
-    "sign",
-    "sin",
-    "softmax",
-    "sort",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "subtract",
-    "sum",
-    "take",
-    "tanh",
-    "tensor",
     "tensor_spec",
-    "topk",
     "trace",
     "track_memory",
-    "uint16",
-    "uint32",
-    "uint64",
-    "uint8",
     "value_and_grad",
-    "var",
     "vjp",
-    "where",
     "while_loop",
-    "zeros",
-    "zeros_like",
 ]
 
 # Rooms above the core load when they are first named: a graph runs without them.

@@ -296,6 +296,8 @@ SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 8)
 PRODUCT = _folding("product", "mul", lambda n, d: n.const(1, d), 8)
 MAX = _folding("max", "maximum", Nest.least, 8)
 MIN = _folding("min", "minimum", Nest.greatest, 8)
+ALL_OF = _folding("all", "logical_and", lambda n, d: n.const(True, d), 8)
+ANY_OF = _folding("any", "logical_or", lambda n, d: n.const(False, d), 8)
 DOT = Monoid(
     "dot",
     lambda n, dtypes: (n.const(0, dtypes[0]),),

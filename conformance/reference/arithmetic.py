@@ -190,6 +190,32 @@ def total(x: Array, axis: Axes, keepdims: bool = False) -> Array:
     return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=dtype))
 
 
+@define("prod", result="sum")
+def product(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """The product over the axes; integers wrap around in 64 bits."""
+    wide = {"b": np.int64, "i": np.int64, "u": np.uint64}
+    dtype = wide.get(x.dtype.kind, x.dtype.type)
+    return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=dtype))
+
+
+@define("all", result="bool")
+def every(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """Whether no element over the axes is 0."""
+    return np.asarray(np.all(x != 0, axis=axis, keepdims=keepdims))
+
+
+@define("any", result="bool")
+def some(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """Whether an element over the axes is not 0."""
+    return np.asarray(np.any(x != 0, axis=axis, keepdims=keepdims))
+
+
+@define("count_nonzero", result="int64")
+def count_nonzero(x: Array, axis: Axes, keepdims: bool = False) -> Array:
+    """How many elements over the axes are not 0."""
+    return np.asarray(np.count_nonzero(x, axis=axis, keepdims=keepdims))
+
+
 @define("max")
 def greatest(x: Array, axis: Axes, keepdims: bool = False) -> Array:
     """The greatest over the axes; NaN wins."""
@@ -230,6 +256,12 @@ def var(x: Array, axis: Axes, correction: float = 0.0, keepdims: bool = False) -
     off = x - mean(x, axis, True)
     squares = total(off * off, axis, keepdims)
     return np.asarray(np.true_divide(squares, _count(x, axis) - correction))
+
+
+@define("std", result="float")
+def deviation(x: Array, axis: Axes, correction: float, keepdims: bool = False) -> Array:
+    """The square root of the variance."""
+    return np.asarray(np.sqrt(var(x, axis, correction, keepdims)))
 
 
 def _shifted(x: Array, axis: int) -> Array:

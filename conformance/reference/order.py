@@ -84,3 +84,12 @@ def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
 def nonzero(x: Array) -> Array:
     """The indices of the elements that are not zero, one row each, in row-major order."""
     return np.argwhere(x).astype(np.int64)
+
+
+@define("searchsorted", result="int64")
+def searchsorted(table: Array, values: Array, side: str) -> Array:
+    """How many of the table come before each value, or before it and its equals."""
+    x, y = table, values[..., None]
+    less = (x < y) | ((y != y) & (x == x))
+    equal = (x == y) | ((y != y) & (x != x))
+    return np.asarray(np.sum(less | equal if side == "right" else less, -1, dtype=np.int64))

@@ -141,6 +141,24 @@ def iota(x: Array, axis: int) -> Array:
 # -- contraction -------------------------------------------------------------------------------
 
 
+@define("tril", result="as is")
+def tril(x: Array, k: int) -> Array:
+    """The elements on and below the k-th diagonal."""
+    return np.tril(x, k)
+
+
+@define("triu", result="as is")
+def triu(x: Array, k: int) -> Array:
+    """The elements on and above the k-th diagonal."""
+    return np.triu(x, k)
+
+
+@define("vecdot")
+def vecdot(x: Array, y: Array) -> Array:
+    """The sums of products along the last axis, x conjugated."""
+    return np.asarray(np.sum(np.conj(x) * y, -1, dtype=x.dtype))
+
+
 @define("matmul")
 def matmul(x: Array, y: Array) -> Array:
     """The product of matrices, batches broadcast."""

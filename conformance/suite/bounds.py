@@ -83,6 +83,11 @@ def _var(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     return (count / 2 + 4) * free * (variance + 2 * np.sqrt(variance * square))
 
 
+def _std(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    root = reference.wide("std", *args, **attrs)[0]
+    return np.where(root > 0, _var(args, attrs) / (2 * root), 0)
+
+
 def _softmax_parts(x: Array, axis: int) -> tuple[Array, Array, int]:
     """Distance below the maximum, logarithm of the sum, and the number of terms."""
     if x.size == 0:
@@ -155,8 +160,11 @@ _DERIVED: dict[str, Callable[..., Any]] = {
         / np.longdouble(2)
         * reference.wide("sum", np.abs(args[0]), **attrs)[0]
     ),
+    "prod": _of_magnitudes("prod", _reduced),
     "mean": _of_magnitudes("mean", _reduced),
     "var": _var,
+    "std": _std,
+    "vecdot": _of_magnitudes("vecdot", lambda x, y: x.shape[-1]),
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "cross_entropy": _cross_entropy,

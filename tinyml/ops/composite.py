@@ -22,6 +22,8 @@ from tinyml.spec import Spec, as_axis, as_number, with_shape
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
+__all__ = ["cross_entropy", "gelu", "layer_norm", "log_softmax", "relu", "sigmoid", "softmax"]
+
 
 def _number(x: Spec) -> Spec:
     return with_shape(x, x.shape, operand_dtype("number", (x,)))

@@ -6,6 +6,7 @@ conv2d, conv2d_dx and conv2d_dw are a closed set: each one's gradients are the o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +14,28 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core import apply, named
 from tinyml.dtypes import bool_, int64
-from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
+from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import ARGMAX, ARGMAX_OF_SOME, DOT, ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.shape import Ints, ravel
-from tinyml.spec import Spec, as_places, as_shape, broadcast_shapes, with_shape
+from tinyml.spec import (
+    Spec,
+    as_axis,
+    as_places,
+    as_shape,
+    as_size,
+    as_sizes,
+    broadcast_shapes,
+    with_shape,
+)
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
+
+__all__ = ["conv2d", "matmul", "matrix_transpose", "max_pool2d", "tensordot", "vecdot"]
 
 # ---- matmul
 
@@ -91,6 +103,90 @@ def matmul(x: Any, y: Any) -> Tensor:
     rows = left.shape[-2:-1] if x.ndim > 1 else ()
     columns = right.shape[-1:] if y.ndim > 1 else ()
     result = result.op("reshape", shape=(*result.shape[:-2], *rows, *columns))
+    return result
+
+
+def _conj(x: Any) -> Any:
+    return x.op("conj") if x.dtype.kind == "complex" else x
+
+
+def _vecdot_infer(x: Spec, y: Spec) -> Spec:
+    expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
+    expect(x.shape[-1] == y.shape[-1], "vectors of one size", f"{x.shape[-1]} != {y.shape[-1]}")
+    batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    return with_shape(x, batch, operand_dtype("number", (x, y)))
+
+
+def _vecdot_body(x: Any, y: Any) -> Any:
+    products = _conj(x) * y
+    return products.op("sum", axis=(products.ndim - 1,), keepdims=False).astype(products.dtype)
+
+
+VECDOT: Op = define(
+    "vecdot", _vecdot_infer, body=_vecdot_body, samples=samples.vecdot(), dtypes=NUMBERS,
+    errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)), {},
+                              ShapeError, "3 != 4")],
+    doc="The sums of products along the last axis, x conjugated; the axes before broadcast.",
+)
+
+
+@named
+def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
+    """The dot products of vectors along `axis`, x1's conjugated (Array API standard 2024.12).
+
+    The other axes broadcast. Raises ShapeError where the vectors differ in size.
+
+    >>> import tinyml
+    >>> tinyml.vecdot(tinyml.tensor([[1, 2], [3, 4]]), tinyml.tensor([1, 1])).tolist()
+    [3, 7]
+    """
+    expect(-min(x1.ndim, x2.ndim) <= axis < 0 or x1.ndim == x2.ndim,
+           "an axis counted from the end, that both have", axis, AxisError)
+    moved = [x.op("permute_dims", axes=_to_the_end(x.ndim, as_axis(axis, x.ndim)))
+             for x in (x1, x2)]
+    result: Tensor = apply(VECDOT, *moved)
+    return result
+
+
+def _to_the_end(ndim: int, axis: int) -> Ints:
+    return (*[d for d in range(ndim) if d != axis], axis)
+
+
+@named
+def matrix_transpose(x: Any) -> Tensor:
+    """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
+    result: Tensor = x.mT
+    return result
+
+
+@named
+def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
+    """The sums of products over some axes of x1 and as many of x2 (Array API standard 2024.12).
+
+    `axes`: how many, the last of x1 and the first of x2; or two sequences that name them. Raises
+    ShapeError where their sizes differ.
+
+    >>> import tinyml
+    >>> x = tinyml.reshape(tinyml.arange(6), (2, 3))
+    >>> tinyml.tensordot(x, x, axes=((0, 1), (0, 1))).item()
+    55
+    """
+    if isinstance(axes, (tuple, list)):
+        ours, theirs = [tuple([as_axis(a, x.ndim) for a in as_sizes(named_axes, "axes")])
+                        for x, named_axes in zip((x1, x2), axes)]
+    else:
+        count = as_size(axes, "axes")
+        expect(0 <= count <= min(x1.ndim, x2.ndim), "axes that both have", count, AxisError)
+        ours, theirs = tuple(range(x1.ndim - count, x1.ndim)), tuple(range(count))
+    sizes = [tuple([x.shape[a] for a in own]) for x, own in ((x1, ours), (x2, theirs))]
+    expect(sizes[0] == sizes[1], f"axes of x2 of sizes {sizes[0]}", sizes[1])
+    rows, columns = [tuple([d for d in range(x.ndim) if d not in own])
+                     for x, own in ((x1, ours), (x2, theirs))]
+    inner = math.prod(sizes[0])
+    height, width = [tuple([x.shape[d] for d in free]) for x, free in ((x1, rows), (x2, columns))]
+    left = x1.op("permute_dims", axes=(*rows, *ours)).reshape((math.prod(height), inner))
+    right = x2.op("permute_dims", axes=(*theirs, *columns)).reshape((inner, math.prod(width)))
+    result: Tensor = apply(MATMUL, left, right).op("reshape", shape=(*height, *width))
     return result
 
 

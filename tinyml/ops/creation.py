@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from tinyml.values import Data, Leaf, make
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
+
+__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
+           "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
 
 TRANSFER: Op = define(
     "transfer",
@@ -62,17 +66,27 @@ def _watched(result: Tensor) -> Tensor:
 
 
 @named
-def asarray(data: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor of `data` that may share memory with it: a NumPy array or a DLPack object on 'cpu'.
+def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor of `obj` that may share memory with it: a NumPy array or a DLPack object on 'cpu'.
 
     `copy` True always copies, False raises ArgumentError where sharing is not possible.
+
+    >>> asarray([[1, 2], [3, 4]]).shape
+    (2, 2)
     """
+    data = obj
     if isinstance(data, Data):
         kept: Any = data
-        if copy or (dtype is not None and as_dtype(dtype) is not kept.spec.dtype):
-            return tensor(kept, dtype, device)
+        alters = (dtype is not None and as_dtype(dtype) is not kept.spec.dtype) or (
+            device is not None and find_device(device) is not kept.device)
+        if copy:
+            moved = kept if device is None else kept.to(device)
+            copied: Tensor = moved.copy() if dtype is None else moved.copy().astype(dtype)
+            return copied
+        expect(copy is None or not alters, "a type and a device that need no copy",
+               f"{kept.spec}", ArgumentError, remedy="copy=None")
         same: Tensor = kept if device is None else kept.to(device)
-        return same
+        return same if dtype is None else same.astype(dtype)
     if not isinstance(data, np.ndarray) and hasattr(data, "__dlpack__"):
         data = _from_dlpack(data)
     target = find_device(device)
@@ -118,14 +132,14 @@ def from_dlpack(data: Any, device: Any = None, copy: bool | None = None) -> Tens
 
 
 @named
-def full(shape: Any, value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of one value.
+def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor of one value; its type is the value's unless `dtype` says otherwise.
 
     >>> full((2,), 1.5).tolist()
     [1.5, 1.5]
     """
-    wanted = as_dtype(type(value) if dtype is None else dtype)
-    return core.full(as_shape(shape), value, wanted, find_device(device))
+    wanted = as_dtype(type(fill_value) if dtype is None else dtype)
+    return core.full(as_shape(shape), fill_value, wanted, find_device(device))
 
 
 @named
@@ -143,24 +157,37 @@ def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     return _watched(result) if requires_grad else result
 
 
-def _afford(shape: Any, dtype: Any, device: Any) -> None:
-    """AllocationError before NumPy makes what the device could not hold."""
-    find_device(device).afford(element_count(as_shape(shape), dtype.itemsize) * dtype.itemsize)
+def empty(shape: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor whose values nobody may rely on; they are zeros, so that nothing old is read."""
+    return zeros(shape, dtype, device)
 
 
-def full_like(x: Any, value: Any, dtype: Any = None) -> Tensor:
+@named
+def full_like(x: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of one value in the shape, type and place of another."""
-    return full(x.shape, value, x.dtype if dtype is None else dtype, x.device)
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
+                x.device if device is None else device)
 
 
-def zeros_like(x: Any, dtype: Any = None) -> Tensor:
+def zeros_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Zeros in the shape, type and place of another tensor."""
-    return full_like(x, 0, dtype)
+    return full_like(x, 0, dtype, device)
 
 
-def ones_like(x: Any, dtype: Any = None) -> Tensor:
+def ones_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones in the shape, type and place of another tensor."""
-    return full_like(x, 1, dtype)
+    return full_like(x, 1, dtype, device)
+
+
+empty_like = zeros_like
+
+
+def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: Any, default: Any,
+               device: Any) -> Tensor:
+    """A tensor of what NumPy makes of a few numbers; AllocationError before it takes too much."""
+    wanted = as_dtype(default if dtype is None else dtype)
+    find_device(device).afford(element_count(shape, wanted.itemsize) * wanted.itemsize)
+    return upload(values().astype(wanted.numpy), device, wanted)
 
 
 @named
@@ -173,26 +200,34 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
     """
     first, last = (0, start) if stop is None else (start, stop)
     whole = all(isinstance(v, (int, np.integer)) for v in (first, last, step))
-    wanted = as_dtype((int64 if whole else float32) if dtype is None else dtype)
     if step == 0:
         raise ArgumentError("a step of 0", remedy="another step")
     count = max(0, math.ceil((last - first) / step))
-    _afford((count,), wanted, device)
-    return upload(np.arange(first, last, step).astype(wanted.numpy), device)
+    return _from_host(lambda: np.arange(first, last, step), (count,), dtype,
+                      int64 if whole else float32, device)
 
 
 @named
-def linspace(start: float, stop: float, num: int, dtype: Any = None, device: Any = None) -> Tensor:
-    """`num` evenly spaced values from start to stop, both included."""
-    wanted = as_dtype(float32 if dtype is None else dtype)
-    _afford((as_size(num, "num"),), wanted, device)
-    return upload(np.linspace(start, stop, num).astype(wanted.numpy), device)
+def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = None,
+             endpoint: bool = True) -> Tensor:
+    """`num` evenly spaced values from start to stop, which is left out with endpoint=False.
+
+    >>> linspace(0.0, 1.0, 4, endpoint=False).tolist()
+    [0.0, 0.25, 0.5, 0.75]
+    """
+    count = as_size(num, "num")
+    default = complex if isinstance(start, complex) or isinstance(stop, complex) else float
+    return _from_host(lambda: np.linspace(start, stop, count, endpoint=endpoint),
+                      as_shape(count), dtype, default, device)
 
 
 @named
-def eye(rows: int, columns: int | None = None, dtype: Any = None, device: Any = None) -> Tensor:
-    """Ones on the diagonal, zeros elsewhere."""
-    wanted = as_dtype(float32 if dtype is None else dtype)
-    _afford((rows, rows if columns is None else columns), wanted, device)
-    return upload(np.eye(rows, columns, dtype=wanted.numpy), device)
+def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
+        device: Any = None) -> Tensor:
+    """Ones on the k-th diagonal, above the main one where k is positive; zeros elsewhere.
 
+    >>> eye(2, 3, k=1).tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
+    return _from_host(lambda: np.eye(*shape, as_size(k, "k"), bool), shape, dtype, float32, device)

@@ -31,6 +31,13 @@ INTEGERS = (*SIGNED, "uint8", "uint16", "uint32", "uint64")
 NUMBERS = (*FLOATS, *INTEGERS)
 ALL = ("bool", *NUMBERS)
 
+__all__ = ["abs", "add", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
+           "bitwise_xor", "cos", "divide", "equal", "erf", "erfc", "exp", "floor",
+           "greater", "greater_equal", "isnan", "less", "less_equal", "log",
+           "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply",
+           "negative", "not_equal", "pow", "reciprocal", "sign", "sin", "sqrt", "square",
+           "subtract", "tanh", "where"]
+
 # What a kind of op accepts, what it computes in, and whether its result is a bool.
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[DType], DType], bool]] = {
     "number": (NUMBERS, lambda d: d, False),

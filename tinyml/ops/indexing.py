@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core import apply, full, op_array, upload
+from tinyml.core import apply, full, named, op_array, upload
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import (
     ArgumentTypeError,
@@ -24,11 +24,13 @@ from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import SLICE, SLICE_SET, zeros_of
-from tinyml.spec import Spec, as_axis, with_shape
+from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
 from tinyml.values import Data
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
+
+__all__ = ["gather", "scatter", "scatter_add", "take", "take_along_axis"]
 
 _X = np.arange(12, dtype=np.float32).reshape(4, 3)
 _TABLE = np.array([0, 3, 3, 1])
@@ -230,7 +232,41 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     return result
 
 
-take = gather
+@named
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """Elements of x at `indices` along `axis`, which a vector need not name (Array API, take).
+
+    Negative indices count from the end. Raises OutOfRangeError, AxisError.
+
+    >>> import tinyml
+    >>> tinyml.take(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([2, -3])).tolist()
+    [3.0, 1.0]
+    """
+    expect(axis is not None or x.ndim == 1, "an axis, or a vector", x.shape, AxisError)
+    return gather(x, indices, 0 if axis is None else axis)
+
+
+@named
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
+    """x at one index per place along `axis`; the other axes of x and `indices` broadcast.
+
+    Raises OutOfRangeError, ShapeError where the numbers of axes differ.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([[3.0, 1.0], [2.0, 4.0]])
+    >>> tinyml.take_along_axis(x, tinyml.argsort(x)).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
+    expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
+    place = as_axis(axis, x.ndim)
+    around = [(*v.shape[:place], 1, *v.shape[place + 1 :]) for v in (x, indices)]
+    shape = broadcast_shapes(*around)
+    table, where = [
+        v.op("expand", shape=(*shape[:place], v.shape[place], *shape[place + 1 :]))
+        for v in (x, indices)
+    ]
+    result: Tensor = apply(TAKE_ALONG, table, where, axis=place)
+    return result
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:

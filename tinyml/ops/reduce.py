@@ -10,16 +10,33 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply
-from tinyml.dtypes import DType, float32, int64, uint64
+from tinyml.dtypes import DType, as_dtype, bool_, float32, int64, uint64
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
-from tinyml.nest import ARGMAX, ARGMIN, MAX, MIN, SUM, WELFORD, ZERO, Ids, Monoid, Nest
+from tinyml.nest import (
+    ALL_OF,
+    ANY_OF,
+    ARGMAX,
+    ARGMIN,
+    MAX,
+    MIN,
+    PRODUCT,
+    SUM,
+    WELFORD,
+    ZERO,
+    Ids,
+    Monoid,
+    Nest,
+)
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS
+from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
 from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.spec import Spec, as_axes, as_axis, as_number, with_shape
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
+
+__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std",
+           "sum", "var"]
 
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
@@ -69,27 +86,59 @@ def sum_dtype(dtype: DType) -> DType:
     return dtype
 
 
-def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool,
-            **fields: Any) -> Op:
+def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool = True,
+            through: DType | None = None, **fields: Any) -> Op:
+    """A reduction: `out` says its type by that of x, each element is cast to `through` first."""
+
     def infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
-        expect(identity or all(x.shape[a] for a in axis), "at least one element to reduce",
+        expect(identity or builtins.all(x.shape[a] for a in axis), "at least one element to reduce",
                f"shape {x.shape} over axes {axis}", ShapeError)
         return with_shape(x, reduced_shape(x.shape, axis, keepdims), out(x.dtype))
 
     def nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> int:
         full, over = widen(n, index, x, axis, keepdims)
-        return n.reduce(monoid, over, n.cast(x(full), out(x.dtype)))[0]
+        value = n.cast(x(full), through or x.dtype)
+        return n.reduce(monoid, over, n.cast(value, out(x.dtype)))[0]
 
     return define(name, infer, nest=nest, canon=_canon, errors=_bad_axis(), **fields)
 
 
 SUM_OP: Op = _define(
-    "sum", SUM, sum_dtype, True,
+    "sum", SUM, sum_dtype,
     grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
     samples=samples.reduction(), dtypes=ALL,
     doc="The sum over axes: over a long one partial sums, 64 on the CPU and 8 elsewhere, "
         "then merged pairwise.",
 )
+
+
+def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Each place gets the product of the others: of those before it and those after it.
+
+    Nothing is divided, so zeros do no harm.
+    """
+    order = (*[d for d in range(x.ndim) if d not in axis], *axis)
+    moved = x.op("permute_dims", axes=order)
+    rows = moved.op("reshape", shape=(*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
+    before, after = [rows.op("cumprod", axis=-1, reverse=back, exclusive=True)
+                     for back in (False, True)]
+    others = (before * after).op("reshape", shape=moved.shape)
+    back = tuple(sorted(range(x.ndim), key=lambda d: order[d]))
+    return restore(g, x, axis) * others.op("permute_dims", axes=back)
+
+
+PROD_OP: Op = _define(
+    "prod", PRODUCT, sum_dtype, grad=(_prod_grad,), samples=samples.reduction(), dtypes=ALL,
+    doc="The product over axes; integers multiply in 64 bits.",
+)
+_test: dict[str, Any] = {"through": bool_, "differentiable": False,
+                         "samples": samples.reduction(), "dtypes": ALL}
+ALL_OP: Op = _define("all", ALL_OF, lambda d: bool_, **_test,
+                     doc="Whether all elements over axes are true or not 0; NaN is not 0.")
+ANY_OP: Op = _define("any", ANY_OF, lambda d: bool_, **_test,
+                     doc="Whether some element over axes is true or not 0; NaN is not 0.")
+COUNT_OP: Op = _define("count_nonzero", SUM, lambda d: int64, **_test,
+                       doc="How many elements over axes are not 0 (int64); NaN is not 0.")
 
 
 def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -182,44 +231,68 @@ MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=
                  doc="The sum over axes divided by the count; of integers, in float32.")
 
 
-def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The sum over `axis` (an int, a tuple, None for all); integers add up in 64 bits.
-
-    >>> import tinyml
-    >>> tinyml.sum(tinyml.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).tolist()
-    [4.0, 6.0]
-    """
-    result: Tensor = apply(SUM_OP, x, axis=axis, keepdims=keepdims)
-    return result
+STD_OP: Op = define(
+    "std", _var_infer, body=lambda x, **attrs: apply(VAR_OP, x, **attrs).op("sqrt"),
+    canon=VAR_OP.canon, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
+    # Squares of the least numbers are 0, so that their root says nothing about them.
+    samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],
+    doc="The square root of the variance.",
+)
 
 
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean over `axis` (an int, a tuple, None for all); of integers in float32.
-
-    >>> import tinyml
-    >>> tinyml.mean(tinyml.tensor([1.0, 2.0])).item()
-    1.5
-    """
-    result: Tensor = apply(MEAN_OP, x, axis=axis, keepdims=keepdims)
-    return result
+# ---- public functions
 
 
-def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The greatest element over `axis`; NaN where one is NaN. ShapeError where there is none."""
-    result: Tensor = apply(MAX_OP, x, axis=axis, keepdims=keepdims)
-    return result
+def _public(op: Op) -> Callable[..., Tensor]:
+    """The function of a reduction over `axis`: an int, a tuple of them, or None for all."""
+
+    def function(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+        result: Tensor = apply(op, x, axis=axis, keepdims=keepdims)
+        return result
+
+    return _described(function, op)
 
 
-def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The least element over `axis`; NaN where one is NaN. ShapeError where there is none."""
-    result: Tensor = apply(MIN_OP, x, axis=axis, keepdims=keepdims)
-    return result
+def _accumulating(op: Op) -> Callable[..., Tensor]:
+    """As `_public`; x is cast to `dtype` first, and the result is of that type."""
+
+    def function(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+        if dtype is None:
+            result: Tensor = apply(op, x, axis=axis, keepdims=keepdims)
+            return result
+        wanted = as_dtype(dtype)
+        return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
+
+    return _described(function, op)
 
 
-def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis`: squared deviations over n - correction."""
-    result: Tensor = apply(VAR_OP, x, axis=axis, correction=correction, keepdims=keepdims)
-    return result
+def _spread(op: Op) -> Callable[..., Tensor]:
+    """As `_public`, with a correction: the squared deviations are divided by n - correction."""
+
+    def function(x: Any, axis: Any = None, correction: float = 0.0,
+                 keepdims: bool = False) -> Tensor:
+        result: Tensor = apply(op, x, axis=axis, correction=correction, keepdims=keepdims)
+        return result
+
+    return _described(function, op)
+
+
+def _described(function: Callable[..., Tensor], op: Op) -> Callable[..., Tensor]:
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    return function
+
+
+sum = _accumulating(SUM_OP)
+prod = _accumulating(PROD_OP)
+mean = _public(MEAN_OP)
+max = _public(MAX_OP)
+min = _public(MIN_OP)
+all = _public(ALL_OP)
+any = _public(ANY_OP)
+count_nonzero = _public(COUNT_OP)
+var = _spread(VAR_OP)
+std = _spread(STD_OP)
 
 
 def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:

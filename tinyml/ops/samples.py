@@ -42,6 +42,7 @@ from tinyml.ops.samples_shaped import (
     slice_set,
     slices,
     unslice,
+    vecdot,
 )
 from tinyml.ops.sampling import (
     FLOATS,
@@ -101,6 +102,7 @@ __all__ = [
     "unary",
     "unslice",
     "variance",
+    "vecdot",
 ]
 
 # -- elementwise -------------------------------------------------------------------------------

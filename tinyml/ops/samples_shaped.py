@@ -279,6 +279,29 @@ def matmul() -> Samples:
     return samples
 
 
+def vecdot() -> Samples:
+    """vecdot(x, y) along the last axis: vectors, batches that broadcast, no terms."""
+
+    def samples(dtype: str) -> list[Sample]:
+        def case(x: tuple[int, ...], y: tuple[int, ...], name: str) -> Sample:
+            args = spread(dtype, x, -3.0, 3.0), spread(dtype, y, -3.0, 3.0, seed="y")
+            return Sample(args, {}, name, 0 not in x)
+
+        cases = [case((5,), (5,), "vectors"), case((2, 0), (0,), "no terms"),
+                 case((0, 5), (5,), "empty")]
+        if dtype in RICH:
+            hard = special(dtype)
+            x, y = case((2, 1, 5), (3, 5), "").args
+            cases += [
+                case((2, 1, 5), (3, 5), "broadcast"),
+                Sample((transposed(x), reversed_steps(y)), {}, "layouts"),
+                Sample((hard[:, None], hard[:, None]), {}, "special"),
+            ]
+        return cases
+
+    return samples
+
+
 def cross_entropy() -> Samples:
     """cross_entropy(logits (N, C), labels (N,)): the mean, with labels in two integer types."""
 

@@ -31,6 +31,8 @@ from tinyml.values import Data
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
+__all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "linear_scan"]
+
 LONG_AXIS = 4096  # an axis shorter than this is no work to be shared
 MANY_ROWS = 64  # so many rows are work enough for all
 BLOCK = 1024  # elements of a block, about

@@ -42,6 +42,8 @@ from tinyml.spec import (
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
+__all__ = ["broadcast_to", "concat", "pad", "permute_dims", "reshape"]
+
 Ints = tuple[int, ...]
 
 
@@ -412,15 +414,20 @@ PAD: Op = define(
 # ---- public functions
 
 
-def reshape(x: Any, shape: Any) -> Tensor:
+def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
     """The same elements in row-major order under another shape; -1 is the size that fits.
+
+    `copy` True always copies, False raises ArgumentError where strides demand a copy.
 
     >>> import tinyml
     >>> tinyml.reshape(tinyml.arange(6), (2, -1)).shape
     (2, 3)
     """
     result: Tensor = apply(RESHAPE, x, shape=shape)
-    return result
+    if copy is False:
+        expect(_reshape_view(x.spec, shape=result.shape) is not None, "strides that need no copy",
+               x.spec.strides, ArgumentError, remedy="copy=None")
+    return result.copy() if copy else result
 
 
 def permute_dims(x: Any, axes: Any) -> Tensor:
@@ -436,15 +443,17 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 
 @named
-def concat(tensors: Any, axis: int = 0) -> Tensor:
-    """Tensors one behind the other along an axis; dtypes promote.
+def concat(arrays: Any, axis: int | None = 0) -> Tensor:
+    """Tensors one behind the other along an axis; None flattens them first; dtypes promote.
 
     >>> import tinyml
     >>> tinyml.concat([tinyml.zeros(2), tinyml.ones(1)]).tolist()
     [0.0, 0.0, 1.0]
     """
-    expect(len(tensors) > 0, "at least one tensor", "none", ArgumentError)
-    result: Tensor = apply(CONCAT, *tensors, axis=axis)
+    expect(len(arrays) > 0, "at least one tensor", "none", ArgumentError)
+    if axis is None:
+        return concat([reshape(x, (x.size,)) for x in arrays])
+    result: Tensor = apply(CONCAT, *arrays, axis=axis)
     return result
 
 
@@ -466,34 +475,4 @@ def pad(x: Any, before: Any, after: Any, value: float = 0.0) -> Tensor:
     ndim = x.ndim
     widths = [as_sizes(w) * (ndim if not hasattr(w, "__len__") else 1) for w in (before, after)]
     result: Tensor = apply(PAD, x, before=widths[0], after=widths[1], value=value)
-    return result
-
-
-@named
-def expand_dims(x: Any, axis: int = 0) -> Tensor:
-    """x with an axis of size 1 at position `axis` of the result."""
-    place = as_axis(axis, x.ndim + 1)
-    return reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
-
-
-@named
-def squeeze(x: Any, axis: Any) -> Tensor:
-    """x without the named axes, each of size 1."""
-    axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
-    expect(all(x.shape[a] == 1 for a in axes), f"size 1 on axes {axes}", x.shape)
-    return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
-
-
-@named
-def stack(tensors: Any, axis: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis."""
-    return concat([expand_dims(t, axis) for t in tensors], axis)
-
-
-@named
-def flip(x: Any, axis: Any = None) -> Tensor:
-    """x with the order along axes reversed, without copying; None means all."""
-    axes = range(x.ndim) if axis is None else [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
-    index = tuple([slice(None, None, -1) if d in axes else slice(None) for d in range(x.ndim)])
-    result: Tensor = x[index]
     return result

@@ -1,4 +1,4 @@
-"""Sorting, and what depends on values in its size: sort, argsort, topk, nonzero.
+"""Sorting, searching, and what depends on values in its size: sort, searchsorted, topk, nonzero.
 
 A sort is a bitonic network (Batcher 1968) over pairs of value and index. The index decides between
 equals, so the order is total and the sort stable. Each step is one launch of the same kernel; which
@@ -15,20 +15,22 @@ import tinyml.ops.samples_scan as samples
 from tinyml.core import apply, full, named, upload
 from tinyml.dims import Dim
 from tinyml.dtypes import bool_, int64, uint8
-from tinyml.errors import AxisError, ShapeError, expect
+from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.lower import element
-from tinyml.nest import ZERO, Nest
+from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import ALL
+from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
 from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG
-from tinyml.ops.sampling import ErrorCase
+from tinyml.ops.sampling import ErrorCase, Sample, special, spread
 from tinyml.ops.scan import CUMSUM, part
 from tinyml.ops.shape import Ints, pad, permute_dims, reshape, unravel, zeros_of
 from tinyml.spec import Spec, as_axis, as_size, with_shape
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
+
+__all__ = ["argsort", "nonzero", "searchsorted", "sort", "topk"]
 
 # ---- one step of the network
 
@@ -194,7 +196,86 @@ NONZERO: Op = define(
 )
 
 
+# ---- searchsorted
+
+
+def _search_infer(table: Spec, values: Spec, *, side: str) -> Spec:
+    expect(table.ndim == 1, "a sorted vector", table.shape, ShapeError)
+    operand_dtype("number", (table, values))
+    return with_shape(values, values.shape, int64)
+
+
+def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> int:
+    """Steps of falling powers of two, each taken while what is stepped over comes before."""
+    dtype, size = meet((table, values)), table.shape[0]
+    value, one = element(n, values, index, dtype), n.const(1, int64)
+
+    def before(x: int, y: int) -> int:
+        less = n.prim("less", x, y, dtype=bool_)
+        if not dtype.is_float:
+            return less
+        number = n.prim("equal", x, x, dtype=bool_)  # NaN is greatest
+        last = n.prim("logical_and", n.prim("isnan", y, dtype=bool_), number, dtype=bool_)
+        return n.prim("logical_or", less, last, dtype=bool_)
+
+    def combine(n: Nest, state: Ids, items: Ids) -> Ids:
+        (place, width), value = state, items[0]
+        width = n.prim("bitwise_right_shift", width, one)
+        there = n.prim("add", place, width)
+        inside = n.prim("less_equal", there, n.param(size), dtype=bool_)
+        other = n.cast(table((n.prim("sub", there, one),), inside, n.const(0, table.dtype)), dtype)
+        passed = before(other, value)
+        if side == "right":
+            passed = n.prim("logical_not", before(value, other), dtype=bool_)
+        go = n.prim("logical_and", inside, passed, dtype=bool_)
+        return n.select(go, there, place), width
+
+    steps = size.bit_length()
+    search = Monoid("search", lambda n, _: (ZERO, n.param(1 << steps)), combine, combine)
+    over = n.over(index, (steps,))
+    return n.reduce(search, over, value)[0] if steps else ZERO
+
+
+def _search_samples(dtype: str) -> list[Sample]:
+    table, values = np.sort(special(dtype)), spread(dtype, (3, 4), -3.0, 3.0)
+    return [Sample((x, y), {"side": side}, f"{name} {side}")
+            for side in ("left", "right")
+            for x, y, name in ((table, values, "among special"), (table, table, "special"),
+                               (np.sort(values.ravel()), table, "special among"),
+                               (np.sort(values.ravel())[::-1][::-1], values.T, "strided"),
+                               (table[:1], table, "in one"), (table[:0], values, "in none"),
+                               (table, values[:0], "none"))]
+
+
+SEARCH: Op = define(
+    "searchsorted", _search_infer, nest=_search_nest, differentiable=False, dtypes=NUMBERS,
+    samples=_search_samples,
+    errors=lambda: [ErrorCase((np.ones((2, 2), np.float32), np.ones(2, np.float32)),
+                              {"side": "left"}, ShapeError, "a sorted vector")],
+    doc="Where values go into a sorted vector (int64): before equal ones on the left, after them "
+        "on the right; NaN is greatest.",
+)
+
+
 # ---- public functions
+
+
+@named
+def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Tensor:
+    """The int64 places where x2 goes into the sorted vector x1 (Array API standard 2024.12).
+
+    x1 stays in order when x2's elements stand before those at these places. `side` says on which
+    side of equal ones; `sorter` is what puts x1 in order, where it is not. NaN is greatest. A
+    binary search for each. Raises ShapeError, ArgumentError.
+
+    >>> import tinyml
+    >>> tinyml.searchsorted(tinyml.tensor([1, 3, 5]), tinyml.tensor([0, 3, 6])).tolist()
+    [0, 1, 3]
+    """
+    expect(side in ("left", "right"), "side 'left' or 'right'", side, ArgumentError)
+    table = x1 if sorter is None else apply(GATHER, x1, sorter, axis=0)
+    result: Tensor = apply(SEARCH, table, x2, side=side)
+    return result
 
 
 def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:
