@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -19,8 +20,10 @@ from tinyml.builder import entered, refuse_leaked
 from tinyml.core import apply, named
 from tinyml.dtypes import DType
 from tinyml.errors import (
+    ArgumentError,
     ArgumentTypeError,
     ConcretizationError,
+    DTypeError,
     GradientError,
     SerializationError,
     TinyMLError,
@@ -51,6 +54,22 @@ def _reflected(function: Any) -> Binary:
 
     def method(x: Any, y: Any) -> Any:
         return function(y, x) if isinstance(y, _KNOWN) else NotImplemented
+
+    return method
+
+
+def _inplace(function: Any, word: str) -> Binary:
+    """The method for `x op= y`: this object's content replaced, its shape and type kept."""
+
+    def method(x: Any, y: Any) -> Any:
+        if not isinstance(y, _KNOWN):
+            return NotImplemented
+        x._may_change(f"x {word}= y", f"x = x {word} y")
+        value = function(x, y)
+        expect(value.dtype is x.dtype, f"a result of {x.dtype.name}", value.dtype.name, DTypeError,
+               remedy=f"x = x {word} y makes a new tensor")
+        x._replace(value)
+        return x
 
     return method
 
@@ -175,6 +194,12 @@ class Tensor(Data):
         """
         return register_hook(self, f)
 
+    def _may_change(self, how: str, instead: str) -> None:
+        """GradientError where a change of this object's content would lose its gradient."""
+        if isinstance(self.node, Leaf) and STATE.recording:
+            raise GradientError(f"{how} on a leaf would lose its gradient",
+                                remedy=f"{instead}, or do this inside no_grad()")
+
     def _replace(self, value: Tensor) -> None:
         """Give this object another content, of the same shape and type; a leaf stays a leaf."""
         expect(value.shape == self.shape and value.dtype is self.dtype, f"{self.spec}", value.spec)
@@ -238,6 +263,9 @@ class Tensor(Data):
     def __float__(self) -> float:
         return float(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
     def __index__(self) -> int:
         if not self.dtype.is_integer or self.size != 1:
             raise ArgumentTypeError(f"{self.spec} is no index", remedy="one integer")
@@ -290,6 +318,20 @@ class Tensor(Data):
         moved: Tensor = apply(creation.TRANSFER, self, device=target.name)
         return moved
 
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """`to` by the Array API's name; a stream has no meaning here and is refused."""
+        expect(stream is None, "no stream", stream, ArgumentError)
+        return self.to(device)
+
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
+        """The module whose functions take this tensor; ArgumentError for a standard not kept."""
+        namespace: Any = sys.modules[__name__.partition(".")[0]]
+        known = namespace.__array_api_version__
+        kept = ("2021.12", "2022.12", "2023.12", known)
+        expect(api_version is None or api_version in kept, f"one of {', '.join(kept)}",
+               api_version, ArgumentError)
+        return namespace
+
     def astype(self, dtype: Any) -> Tensor:
         """This tensor in another data type; itself where it has it."""
         return words.astype(self, dtype)
@@ -312,27 +354,40 @@ class Tensor(Data):
     __mul__ = _operator(words.multiply)
     __truediv__ = _operator(words.divide)
     __pow__ = _operator(words.pow)
+    __and__ = _operator(words.bitwise_and)
+    __or__ = _operator(words.bitwise_or)
+    __xor__ = _operator(words.bitwise_xor)
+    __lshift__ = _operator(words.bitwise_left_shift)
+    __rshift__ = _operator(words.bitwise_right_shift)
     __matmul__ = contraction.matmul
     __radd__ = _reflected(words.add)
     __rsub__ = _reflected(words.subtract)
     __rmul__ = _reflected(words.multiply)
     __rtruediv__ = _reflected(words.divide)
     __rpow__ = _reflected(words.pow)
+    __rand__ = _reflected(words.bitwise_and)
+    __ror__ = _reflected(words.bitwise_or)
+    __rxor__ = _reflected(words.bitwise_xor)
+    __rlshift__ = _reflected(words.bitwise_left_shift)
+    __rrshift__ = _reflected(words.bitwise_right_shift)
     __rmatmul__ = _reflected(contraction.matmul)
+    __iadd__ = _inplace(words.add, "+")
+    __isub__ = _inplace(words.subtract, "-")
+    __imul__ = _inplace(words.multiply, "*")
+    __itruediv__ = _inplace(words.divide, "/")
+    __ipow__ = _inplace(words.pow, "**")
+    __iand__ = _inplace(words.bitwise_and, "&")
+    __ior__ = _inplace(words.bitwise_or, "|")
+    __ixor__ = _inplace(words.bitwise_xor, "^")
+    __ilshift__ = _inplace(words.bitwise_left_shift, "<<")
+    __irshift__ = _inplace(words.bitwise_right_shift, ">>")
+    __imatmul__ = _inplace(contraction.matmul, "@")
     __eq__ = _operator(words.equal)  # type: ignore[assignment]
     __ne__ = _operator(words.not_equal)  # type: ignore[assignment]
     __lt__ = _operator(words.less)
     __le__ = _operator(words.less_equal)
     __gt__ = _operator(words.greater)
     __ge__ = _operator(words.greater_equal)
-    __and__ = _operator(words.bitwise_and)
-    __or__ = _operator(words.bitwise_or)
-    __xor__ = _operator(words.bitwise_xor)
-    __rand__ = _reflected(words.bitwise_and)
-    __ror__ = _reflected(words.bitwise_or)
-    __rxor__ = _reflected(words.bitwise_xor)
-    __lshift__ = _operator(words.bitwise_left_shift)
-    __rshift__ = _operator(words.bitwise_right_shift)
 
     def __neg__(self) -> Tensor:
         return words.negative(self)
@@ -365,6 +420,10 @@ class Tensor(Data):
     max = reduce.max
     min = reduce.min
     var = reduce.var
+    std = reduce.std
+    prod = reduce.prod
+    all = reduce.all
+    any = reduce.any
     argmax = reduce.argmax
     argmin = reduce.argmin
     broadcast_to = shapes.broadcast_to
@@ -390,9 +449,7 @@ class Tensor(Data):
         return self._indexed(indexing.getitem, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(self.node, Leaf) and STATE.recording:
-            raise GradientError("x[i] = v on a leaf would lose its gradient",
-                                remedy="x = x.at[i].set(v), or assign inside no_grad()")
+        self._may_change("x[i] = v", "x = x.at[i].set(v)")
         self._replace(self._indexed(indexing.setitem, index, value))
 
     def _indexed(self, function: Callable[..., Tensor], index: Any, *more: Any) -> Tensor:

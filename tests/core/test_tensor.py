@@ -497,9 +497,9 @@ def test_assignment_from_itself_and_in_place_operators(device: str) -> None:
     assert x.tolist() == [3.0, 2.0, 1.0]
     x[1:] += 10.0
     assert x.tolist() == [3.0, 12.0, 11.0]
-    y = x
+    y, view = x, x[:2]
     y += 1.0
-    assert x.tolist() == [3.0, 12.0, 11.0] and y.tolist() == [4.0, 13.0, 12.0]
+    assert x is y and x.tolist() == [4.0, 13.0, 12.0] and view.tolist() == [3.0, 12.0]
 
 
 def test_assignment_does_not_reach_what_was_recorded(device: str) -> None:
