@@ -126,11 +126,12 @@ __all__ += [
 # Rooms above the core load when they are first named: a graph runs without them.
 _ROOMS = ("nn", "optim", "random", "data", "io", "tree", "train")
 _NAMES = {
-    "autodiff": ("grad", "hessian", "jacobian", "no_grad", "value_and_grad", "vjp"),
+    "autodiff": ("grad", "no_grad", "value_and_grad", "vjp"),
     "compiler": ("jit",),
     "control": ("cond", "scan", "while_loop"),
     "custom": ("checkpoint", "custom_gradient"),
-    "forward": ("hvp", "jvp"),
+    "derivatives": ("hessian", "hvp", "jacobian"),
+    "forward": ("jvp",),
     "graph": ("Graph", "tensor_spec", "trace"),
     "graphfile": ("load_graph", "save_graph"),
     "io": ("load", "save"),
@@ -142,11 +143,12 @@ _NAMES = {
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
 
 if _TYPE_CHECKING:
-    from tinyml.autodiff import grad, hessian, jacobian, no_grad, value_and_grad, vjp
+    from tinyml.autodiff import grad, no_grad, value_and_grad, vjp
     from tinyml.compiler import jit
     from tinyml.control import cond, scan, while_loop
     from tinyml.custom import checkpoint, custom_gradient
-    from tinyml.forward import hvp, jvp
+    from tinyml.derivatives import hessian, hvp, jacobian
+    from tinyml.forward import jvp
     from tinyml.graph import Graph, tensor_spec, trace
     from tinyml.graphfile import load_graph, save_graph
     from tinyml.io import load, save

@@ -6,18 +6,14 @@ recorded only when an outer differentiation can see it, so first-order gradients
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import tinyml.tree as tree
 from tinyml.builder import entered
-from tinyml.core import full, upload
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
 from tinyml.ops.creation import ones_like, zeros_like
-from tinyml.ops.shape import one_after_another
 from tinyml.reverse import backward
 from tinyml.tensor import Tensor
 from tinyml.values import STATE, Leaf, make, new_era, paused
@@ -184,10 +180,10 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
                 extra.append(aux)
             return result
 
-        inner, primals = _chosen(scalar, args, argnums)
+        inner, primals = chosen(scalar, args, argnums)
         value, pullback = vjp(inner, *primals)
         if not isinstance(value, Tensor) or value.size != 1 or not value.dtype.is_float:
-            raise GradientError(f"the function's value is {_say(value)}, not a float scalar",
+            raise GradientError(f"the function's value is {said(value)}, not a float scalar",
                                 remedy="reduce it with .sum() or .mean(), or use vjp")
         gradients = pullback(ones_like(value))
         gradient = gradients[0] if isinstance(argnums, int) else gradients
@@ -196,29 +192,30 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
     return with_gradient
 
 
-def _chosen(f: Callable[..., Any], args: tuple[Any, ...],
+def chosen(f: Callable[..., Any], args: tuple[Any, ...],
             argnums: int | tuple[int, ...]) -> tuple[Callable[..., Any], list[Any]]:
     """f as a function of the arguments `argnums` alone, and these arguments."""
     places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for place in places:
         expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
                ArgumentTypeError)
-    chosen = [place % len(args) for place in places]
+    picked = [place % len(args) for place in places]
 
     def inner(*values: Any) -> Any:
         given = list(args)
-        for place, value in zip(chosen, values):
+        for place, value in zip(picked, values):
             given[place] = value
         return f(*given)
 
-    primals = [args[place] for place in chosen]
+    primals = [args[place] for place in picked]
     if not any(is_float(x) for x in tree.flatten(primals)[0]):
         raise GradientError("no float tensor among the arguments to differentiate",
                             remedy="cast integers to float, or choose other argnums")
     return inner, primals
 
 
-def _say(value: Any) -> str:
+def said(value: Any) -> str:
+    """A value for an error message."""
     return repr(value.spec) if isinstance(value, Tensor) else type(value).__name__
 
 
@@ -237,73 +234,3 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
         return (result, value[1]) if has_aux else result
 
     return gradient
-
-
-# ---- all derivatives of a value
-
-
-def jacobian(f: Callable[..., Any],
-             argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """A function that gives all first derivatives of f's value in the arguments `argnums`.
-
-    For a tensor y of a tensor x the result is J of shape (*y.shape, *x.shape) and x's dtype, with
-    J[i, k] = dy[i] / dx[k]. Where the value or an argument is a pytree, the result is the value's
-    tree with, in the place of each leaf, the argument's tree of such tensors; a tuple of them where
-    `argnums` is a tuple. An argument's leaf that is no float tensor gets None. Reverse mode: f runs
-    once, and backwards once for each element of the value. Raises GradientError where a leaf of
-    the value is no float tensor.
-
-    >>> import tinyml
-    >>> tinyml.jacobian(lambda x: x * x)(tinyml.tensor([1.0, 2.0])).tolist()
-    [[2.0, 0.0], [0.0, 4.0]]
-    """
-
-    def derivatives(*args: Any, **kwargs: Any) -> Any:
-        inner, primals = _chosen(lambda *full_args: f(*full_args, **kwargs), args, argnums)
-        run = linearize(inner, tuple(primals))
-        for y in run.outputs:
-            if not is_float(y):
-                raise GradientError(f"a leaf of the function's value is {_say(y)}",
-                                    remedy="return float tensors only")
-        blocks = []
-        for place, y in enumerate(run.outputs):
-            columns = zip(*[run.pull(g) for g in _basis(run, place)])
-            stacked = [_stacked(x, y, column) for x, column in
-                       zip(run.primals, columns if y.size else [()] * len(run.primals))]
-            block = tree.unflatten(run.definition, stacked)
-            blocks.append(block[0] if isinstance(argnums, int) else block)
-        return tree.unflatten(run.shape, blocks)
-
-    return derivatives
-
-
-def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """A function that gives all second derivatives of f's scalar value: the Jacobian of its `grad`.
-
-    For a tensor x the result has the shape (*x.shape, *x.shape). For pytrees it is the argument's
-    tree with, in the place of each leaf, the argument's tree again.
-
-    >>> import tinyml
-    >>> tinyml.hessian(lambda x: (x * x * x).sum())(tinyml.tensor([1.0, 2.0])).tolist()
-    [[6.0, 0.0], [0.0, 12.0]]
-    """
-    return jacobian(grad(f, argnums), argnums)
-
-
-def _basis(run: Linearized, place: int) -> Iterator[Any]:
-    """Cotangents of the value with a one at one element of output `place`, zeros elsewhere."""
-    cotangents = [zeros_like(y) for y in run.outputs]
-    y = run.outputs[place]
-    for row in range(y.size):
-        one = np.zeros(y.size, y.dtype.numpy)
-        one[row] = 1
-        cotangents[place] = upload(one.reshape(y.shape), y.device, y.dtype)
-        yield tree.unflatten(run.shape, cotangents)
-
-
-def _stacked(x: Any, y: Tensor, rows: Sequence[Any]) -> Any:
-    """The rows of a block as one tensor of shape (*y.shape, *x.shape)."""
-    if not is_float(x):
-        return None
-    shape = (*y.shape, *x.shape)
-    return one_after_another(rows, shape) if rows else full(shape, 0, x.dtype, x.device)

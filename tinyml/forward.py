@@ -1,4 +1,4 @@
-"""Forward mode: jvp and hvp, the derivative in one direction.
+"""Forward mode: jvp, the derivative in one direction.
 
 A pullback is linear in its cotangent, so the pullback of the pullback maps tangents to tangents:
 the transpose of the transpose. No op needs a second rule for it.
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tinyml.tree as tree
-from tinyml.autodiff import conforming, grad, is_float, linearize, marked, one_deeper, seen_outside
-from tinyml.errors import ArgumentTypeError, GradientError, refuse
+from tinyml.autodiff import conforming, is_float, linearize, marked, one_deeper, seen_outside
+from tinyml.errors import ArgumentTypeError, refuse
 from tinyml.ops.creation import zeros_like
 from tinyml.reverse import backward
 
@@ -55,21 +55,3 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         tangent = next(found) if leaf is not None else None
         results.append(zeros_like(y) if leaf is not None and tangent is None else tangent)
     return run.value(), tree.unflatten(run.shape, results)
-
-
-def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The product of the Hessian of f's scalar value with `tangents`: a tuple like `primals`.
-
-    It is the jvp of the gradient in all arguments, so the matrix itself is never made. None stands
-    where a primal is no float tensor. Raises GradientError where f's value is no float scalar, and
-    as `jvp` does.
-
-    >>> import tinyml
-    >>> x, v = tinyml.tensor([1.0, 2.0]), tinyml.tensor([1.0, 1.0])
-    >>> tinyml.hvp(lambda x: (x * x * x).sum(), (x,), (v,))[0].tolist()
-    [6.0, 12.0]
-    """
-    if not isinstance(primals, (tuple, list)) or not primals:
-        raise GradientError("hvp differentiates f's arguments, and there are none",
-                            remedy="hvp(f, (x,), (v,))")
-    return jvp(grad(f, tuple(range(len(primals)))), primals, tangents)[1]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinyml
 from tinyml.control import cond, scan, while_loop
+from tinyml.derivatives import hvp
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -20,7 +21,7 @@ from tinyml.errors import (
     GraphError,
     ShapeError,
 )
-from tinyml.forward import hvp, jvp
+from tinyml.forward import jvp
 from tinyml.graph import trace
 
 Tensor = Any

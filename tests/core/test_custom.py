@@ -12,8 +12,9 @@ import pytest
 
 import tinyml
 from tinyml.custom import checkpoint, custom_gradient
+from tinyml.derivatives import hvp
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
-from tinyml.forward import hvp, jvp
+from tinyml.forward import jvp
 from tinyml.graph import trace
 from tinyml.tape import GradientTape
 

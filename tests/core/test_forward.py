@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyml
-from tinyml.autodiff import hessian, jacobian
 from tinyml.conformance.suite.backends import TinyML, open_backend
 from tinyml.conformance.suite.forward import forward_cases
 from tinyml.conformance.suite.gradients import differentiable
 from tinyml.conformance.suite.run import Report, all_ops, run_op
+from tinyml.derivatives import hessian, hvp, jacobian
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
-from tinyml.forward import hvp, jvp
+from tinyml.forward import jvp
 from tinyml.graph import trace
 
 Tensor = Any
