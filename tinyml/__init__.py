@@ -49,12 +49,20 @@ import tinyml.ops.shape as _shape  # noqa: E402
 import tinyml.ops.sorting as _sorting  # noqa: E402
 from tinyml.dtypes import (  # noqa: E402
     DType,
+    bfloat16,
+    complex64,
+    complex128,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
     float32,
     float64,
+    int4,
     int8,
     int16,
     int32,
     int64,
+    uint4,
     uint8,
     uint16,
     uint32,
@@ -78,9 +86,10 @@ from tinyml.registry import get_num_threads, set_num_threads  # noqa: E402
 
 # The standard that this namespace keeps, and its names: those that the modules of ops give away.
 __array_api_version__ = "2024.12"
-__all__ = ["DType", "Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
-           "float32", "float64", "get_num_threads", "int16", "int32", "int64", "int8",
-           "set_num_threads", "uint16", "uint32", "uint64", "uint8"]
+__all__ = ["DType", "Tensor", "TinyMLError", "__array_api_version__", "__version__", "bfloat16",
+           "bool", "complex128", "complex64", "float16", "float32", "float64", "float8_e4m3fn",
+           "float8_e5m2", "get_num_threads", "int16", "int32", "int4", "int64", "int8",
+           "set_num_threads", "uint16", "uint32", "uint4", "uint64", "uint8"]
 __all__ += _composite.__all__
 __all__ += _contraction.__all__
 __all__ += _creation.__all__

@@ -50,7 +50,7 @@ def one_deeper() -> Iterator[int]:
 
 def is_float(x: Any) -> bool:
     """Whether a leaf of a pytree is a tensor with gradients: one of a float type."""
-    return isinstance(x, Tensor) and x.spec.dtype.is_float
+    return isinstance(x, Tensor) and x.spec.dtype.is_inexact
 
 
 def marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:

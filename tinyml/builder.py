@@ -108,9 +108,9 @@ class Builder:
 
     # ---- what is written
 
-    def takes_apart(self, op: Op, device: str) -> bool:
+    def takes_apart(self, op: Op, specs: Sequence[Any], device: str) -> bool:
         """Whether a composite is written as its body's lines; a graph in a graph always is."""
-        return (self.inline and op.nest is None and op.push is None and op.body is not None
+        return (self.inline and not op.in_nest(specs) and op.body is not None
                 and (op.name == "call" or not find_kernels(op.name, device)))
 
     def append(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any],

@@ -131,7 +131,7 @@ def _same_carry(before: tree.TreeDef, start: Sequence[Any], after: Any, graph: G
 
 def _floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
     """Which variables are of a float type."""
-    return tuple([var.spec.dtype.is_float for var in vars_])
+    return tuple([var.spec.dtype.is_inexact for var in vars_])
 
 
 def _one_or_more(results: Sequence[Any]) -> Any:

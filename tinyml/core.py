@@ -12,6 +12,7 @@ from tinyml.builder import refuse_leaked
 from tinyml.dtypes import as_dtype
 from tinyml.errors import ArgumentTypeError, DTypeError, TinyMLError
 from tinyml.op import LIVING, Op, attribute_key, find
+from tinyml.packed import pack
 from tinyml.planning import Planned, line_plan, make_plan
 from tinyml.registry import device as find_device
 from tinyml.spec import Spec, make_spec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 MEMO_LIMIT = 512  # plans kept per op; a loop over ever new shapes must not grow without bound
-SCALARS = (bool, int, float)
+SCALARS = (bool, int, float, complex)
 _Tensor: Any = Data
 
 
@@ -141,8 +142,8 @@ def _line(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     try:
         xs = [builder.lift(x) if isinstance(x, Data) else x for x in _operands(op, xs)]
         plan = line_plan(op, tuple([x.spec if isinstance(x, Data) else type(x) for x in xs]), attrs)
-        if builder.takes_apart(op, plan.out.device.name):
-            return op.body(*xs, **plan.attrs)  # type: ignore[misc]
+        if builder.takes_apart(op, plan.ins, plan.out.device.name):
+            return op.run_body(xs, plan.attrs)
         _prepare_record(op, plan)
     except TinyMLError as error:
         raise error.during(op.name, describe(xs)) from error.__cause__
@@ -153,7 +154,7 @@ def _prepare_record(op: Op, plan: Planned) -> None:
     """Say once what every recording of this plan needs: see Planned."""
     if op.grad is None or not op.differentiable:
         return
-    plan.fast = plan.single and plan.out.dtype.is_float
+    plan.fast = plan.single and plan.out.dtype.is_inexact
     if op.lift is None:
         return
     shape, dtype = op.lift(*plan.ins)
@@ -161,7 +162,7 @@ def _prepare_record(op: Op, plan: Planned) -> None:
     kept = list(plan.ins)
     expands: list[Planned | None] = [None] * len(kept)
     for k, spec in enumerate(plan.ins):
-        if isinstance(spec, Spec) and spec.dtype.is_float:
+        if isinstance(spec, Spec) and spec.dtype.is_inexact:
             plan.fast = plan.fast and spec.dtype is dtype
             if spec.shape != shape:
                 expands[k] = plan_of(find("expand"), (spec,), {"shape": shape})
@@ -237,7 +238,7 @@ def upload(array: np.ndarray[Any, Any], device: Any = None, dtype: Any = None) -
         raise DTypeError(f"device {target.name} has no {wanted.name}", remedy="float32")
     spec = make_spec(array.shape, wanted, target)
     dense = np.ascontiguousarray(array, wanted.numpy).reshape(array.shape)
-    return make(target.upload(dense), spec)
+    return make(target.upload(pack(dense, wanted) if wanted.packed else dense), spec)
 
 
 # ---- recording
@@ -247,7 +248,7 @@ def _record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
     """Execute, and say how the result was made."""
     if not plan.fast:
         if op.grad is None and op.body is not None:
-            return op.body(*xs, **plan.attrs)
+            return op.run_body(xs, plan.attrs)
         if not op.differentiable:
             return _execute(plan, xs)
         if op.lift is not None:
@@ -257,9 +258,9 @@ def _record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
         return _Tensor(result, plan.out,
-                       _node(op, plan, xs, result) if plan.out.dtype.is_float else None)
+                       _node(op, plan, xs, result) if plan.out.dtype.is_inexact else None)
     node = _node(op, plan, xs, result)
-    return tuple([_Tensor(buf, spec, Item(node, k) if spec.dtype.is_float else None)
+    return tuple([_Tensor(buf, spec, Item(node, k) if spec.dtype.is_inexact else None)
                   for k, (buf, spec) in enumerate(zip(result, plan.outs))])
 
 
@@ -293,7 +294,7 @@ def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
     _, dtype = op.lift(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
     lifted = [
         apply(find("cast"), x, dtype=dtype)
-        if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_float
+        if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_inexact
         and x.spec.dtype is not dtype else x
         for x in xs
     ]

@@ -12,25 +12,35 @@ from tinyml.errors import DTypeError
 class DType:
     """One data type: its name, kind and bits, how it is stored and in what it is computed.
 
-    `kind` is 'bool', 'int', 'uint' or 'float'; `storage` names the type of an element in memory
-    and `compute` the type of arithmetic on it (both are the type itself unless a row says so).
+    `kind` is 'bool', 'int', 'uint', 'float' or 'complex'; `storage` names the type of an element in
+    memory and `compute` the type of arithmetic on it (both are the type itself unless a row says
+    so). Types of less than 8 bits are packed: element 0 lies in the low bits of byte 0.
+    `exponent` and `mantissa` are the bits of a narrow float's two fields.
 
     >>> import tinyml
-    >>> tinyml.float32, tinyml.float32.itemsize
-    (tinyml.float32, 4)
+    >>> tinyml.float32, tinyml.float32.itemsize, tinyml.bfloat16.compute
+    (tinyml.float32, 4, 'float32')
     """
 
-    __slots__ = ("name", "kind", "bits", "storage", "compute", "itemsize", "numpy")
+    __slots__ = ("name", "kind", "bits", "storage", "compute", "exponent", "mantissa", "itemsize",
+                 "is_float", "is_integer", "is_inexact", "narrow", "packed", "_numpy")
 
     def __init__(self, name: str, kind: str, bits: int, storage: str | None = None,
-                 compute: str | None = None) -> None:
+                 compute: str | None = None, exponent: int = 0, mantissa: int = 0) -> None:
         self.name = name
         self.kind = kind
         self.bits = bits
         self.storage = storage or name
         self.compute = compute or name
+        self.exponent = exponent
+        self.mantissa = mantissa
         self.itemsize = max(bits, 8) // 8
-        self.numpy: np.dtype[Any] = np.dtype(name)
+        self.is_float = kind == "float"
+        self.is_integer = kind in ("int", "uint")
+        self.is_inexact = kind in ("float", "complex")  # gradients flow through such values
+        self.narrow = exponent > 0
+        self.packed = kind != "bool" and bits < 8
+        self._numpy: np.dtype[Any] | None = None
 
     def __repr__(self) -> str:
         return f"tinyml.{self.name}"
@@ -39,14 +49,16 @@ class DType:
         return (as_dtype, (self.name,))
 
     @property
-    def is_float(self) -> bool:
-        """Whether gradients may flow through values of this type."""
-        return self.kind == "float"
+    def numpy(self) -> np.dtype[Any]:
+        """NumPy's type of the same values, from ml_dtypes where NumPy has none."""
+        if self._numpy is None:
+            if self.name in _FOREIGN:
+                import ml_dtypes
 
-    @property
-    def is_integer(self) -> bool:
-        """Whether this is a signed or unsigned integer type."""
-        return self.kind in ("int", "uint")
+                self._numpy = np.dtype(getattr(ml_dtypes, self.name))
+            else:
+                self._numpy = np.dtype(self.name)
+        return self._numpy
 
 
 DTYPES: dict[str, DType] = {
@@ -61,20 +73,43 @@ DTYPES: dict[str, DType] = {
         ("uint16", "uint", 16),
         ("uint32", "uint", 32),
         ("uint64", "uint", 64),
+        ("float16", "float", 16, "uint16", "float32", 5, 10),
+        ("bfloat16", "float", 16, "uint16", "float32", 8, 7),
         ("float32", "float", 32),
         ("float64", "float", 64),
+        ("complex64", "complex", 64, None, "float32"),
+        ("complex128", "complex", 128, None, "float64"),
+        ("int4", "int", 4, "uint8", "int8"),
+        ("uint4", "uint", 4, "uint8", "uint8"),
+        ("float8_e4m3fn", "float", 8, "uint8", "float32", 4, 3),
+        ("float8_e5m2", "float", 8, "uint8", "float32", 5, 2),
     )
 }
 bool_ = DTYPES["bool"]
 int8, int16, int32, int64 = (DTYPES[f"int{n}"] for n in (8, 16, 32, 64))
 uint8, uint16, uint32, uint64 = (DTYPES[f"uint{n}"] for n in (8, 16, 32, 64))
+float16, bfloat16 = DTYPES["float16"], DTYPES["bfloat16"]
 float32, float64 = DTYPES["float32"], DTYPES["float64"]
+complex64, complex128 = DTYPES["complex64"], DTYPES["complex128"]
+int4, uint4 = DTYPES["int4"], DTYPES["uint4"]
+float8_e4m3fn, float8_e5m2 = DTYPES["float8_e4m3fn"], DTYPES["float8_e5m2"]
 
-_ALIASES: dict[Any, DType] = {bool: bool_, int: int64, float: float32}
-_ALIASES.update({dtype.numpy: dtype for dtype in DTYPES.values()})
+# Names by family, as records list the types that they accept.
+SIGNED = ("int8", "int16", "int32", "int64")
+UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+INTEGERS = (*SIGNED, *UNSIGNED)
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+COMPLEX = ("complex64", "complex128")
+REAL = ("bool", *INTEGERS, *FLOATS)
+COMPUTABLE = (*REAL, *COMPLEX)
+STORED = ("int4", "uint4", "float8_e4m3fn", "float8_e5m2")  # moved and cast, nothing else
+EVERY = (*COMPUTABLE, *STORED)
+
+_FOREIGN = ("bfloat16", *STORED)
+_ALIASES: dict[Any, DType] = {bool: bool_, int: int64, float: float32, complex: complex64}
 _ALIASES.update(DTYPES)
-_SCALAR_KINDS = {bool: 0, int: 1, float: 2}
-_KIND_RANK = {"bool": 0, "int": 1, "uint": 1, "float": 2}
+_KIND_RANK = {"bool": 0, "int": 1, "uint": 1, "float": 2, "complex": 3}
+_SCALAR_KINDS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
 def as_dtype(dtype: Any) -> DType:
@@ -92,7 +127,7 @@ def as_dtype(dtype: Any) -> DType:
     except (KeyError, TypeError):
         pass
     try:
-        return _ALIASES[np.dtype(dtype).newbyteorder("=")]
+        return _ALIASES[np.dtype(dtype).name]
     except (KeyError, TypeError):
         raise DTypeError(
             f"no data type {dtype!r}", remedy=f"one of {', '.join(DTYPES)}"
@@ -102,40 +137,59 @@ def as_dtype(dtype: Any) -> DType:
 def promote(first: DType, second: DType) -> DType:
     """The type in which values of two types meet (Array API standard 2024.12, type promotion).
 
-    Beyond the standard: an integer or bool that meets a float takes the float's type, and a bool
-    takes the other's. A uint64 and a signed integer have no common type: DTypeError.
+    Beyond the standard: a value that meets one of a higher kind takes that type (an int64 and a
+    float16 meet in float16), a bool takes the other's, and float16 and bfloat16 meet in float32.
+    DTypeError for a uint64 and a signed integer, and for types that are only stored (int4, float8).
 
-    >>> promote(int8, uint8), promote(int64, float32)
-    (tinyml.int16, tinyml.float32)
+    >>> promote(int8, uint8), promote(int64, float32), promote(complex64, float64)
+    (tinyml.int16, tinyml.float32, tinyml.complex128)
     """
     if first is second:
         return first
+    if first.name in STORED or second.name in STORED:
+        raise _apart(first, second)
     ranks = _KIND_RANK[first.kind], _KIND_RANK[second.kind]
     if ranks[0] != ranks[1]:
-        return first if ranks[0] > ranks[1] else second
+        high, low = (first, second) if ranks[0] > ranks[1] else (second, first)
+        return complex128 if high is complex64 and low is float64 else high
     if first.kind == second.kind:
+        if first.bits == second.bits:
+            return float32  # float16 and bfloat16
         return first if first.bits > second.bits else second
     signed, unsigned = (first, second) if first.kind == "int" else (second, first)
     if signed.bits > unsigned.bits:
         return signed
     if unsigned.bits == 64:
-        raise DTypeError(
-            f"{first.name} and {second.name} have no common type",
-            remedy="cast one of them with .astype(...)",
-        )
+        raise _apart(first, second)
     return DTYPES[f"int{2 * unsigned.bits}"]
+
+
+def _apart(first: DType, second: DType) -> DTypeError:
+    return DTypeError(f"{first.name} and {second.name} have no common type",
+                      remedy="cast one of them with .astype(...)")
 
 
 def promote_scalar(dtype: DType, scalar: type) -> DType:
     """The type in which a value of `dtype` meets a Python scalar, which is weakly typed.
 
-    >>> promote_scalar(float64, int), promote_scalar(int8, float)
-    (tinyml.float64, tinyml.float32)
+    >>> promote_scalar(float64, int), promote_scalar(int8, float), promote_scalar(float64, complex)
+    (tinyml.float64, tinyml.float32, tinyml.complex128)
     """
     rank = _SCALAR_KINDS[scalar]
     if rank <= _KIND_RANK[dtype.kind]:
         return dtype
+    if rank == 3:
+        return complex128 if dtype is float64 else complex64
     return int64 if rank == 1 else float32
+
+
+def part(dtype: DType) -> DType:
+    """The type of the real part of a complex type; a real type is its own.
+
+    >>> part(complex128), part(float16)
+    (tinyml.float64, tinyml.float16)
+    """
+    return DTYPES[dtype.compute] if dtype.kind == "complex" else dtype
 
 
 def integer_range(dtype: DType) -> tuple[int, int]:
@@ -147,3 +201,13 @@ def integer_range(dtype: DType) -> tuple[int, int]:
     if dtype.kind == "int":
         return -(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1
     return 0, (1 << dtype.bits) - 1
+
+
+def rounded(value: Any, name: str) -> float:
+    """A Python number as the nearest one of a float type, infinite beyond its range.
+
+    >>> rounded(1.001, "bfloat16"), rounded(1e9, "float16")
+    (1.0, inf)
+    """
+    with np.errstate(over="ignore"):
+        return float(DTYPES[name].numpy.type(float(value)))

@@ -238,7 +238,7 @@ class Graph:
         """
         known = self._prepared.get(wanted)
         if known is None:
-            present = tuple([var.spec.dtype.is_float for var in self.outputs])
+            present = tuple([var.spec.dtype.is_inexact for var in self.outputs])
             whole, forward, count = self._way_back(wanted, present)
             early = {var for line in forward for var in line.outs}
             late = [line for line in whole.lines if not early.intersection(line.outs)]
@@ -299,7 +299,7 @@ class Graph:
             graph = self.opened()
             operands = self.operands(xs)
             if graph.differentiated and STATE.recording:
-                wanted = tuple([x.node is not None and x.spec.dtype.is_float for x in operands])
+                wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
                 if any(wanted):
                     graph, constants = graph.prepared(wanted)
                     operands += constants

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinyml.dtypes import DType
+from tinyml.dtypes import DType, int64, uint8
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Application, Var, attribute_key
+from tinyml.spec import stored
 
 
 class NotOneNest(Exception):
@@ -165,9 +166,11 @@ class Lowering:
             before = len(self.nest.code)
             sources = [self.source(value) for value in app.inputs]
             result = app.op.nest(self.nest, index, *sources, **app.attrs)
+            values = result if isinstance(result, tuple) else (result,)
+            result = tuple([self.nest.cast(v, spec.dtype) for v, spec in zip(values, app.specs)])
             self._refuse_again(app, index, before)
             self._memo[key] = result
-        value: int = result[var.out] if isinstance(result, tuple) else result
+        value: int = result[var.out]
         return value
 
     def _refuse_again(self, app: Application, index: Ids, before: int) -> None:
@@ -194,10 +197,30 @@ def lower(outputs: Sequence[Var], inputs: Sequence[Any], numbers: Numbers | None
         return n
     stores = []
     for var in outputs:
-        index = n.axes_for(var.spec.shape)
-        value = lowering.at(var, index)
-        stores.append((n.arg(var.spec.dtype, var.spec.ndim, "out"), value, index))
+        spec = stored(var.spec)
+        index = n.axes_for(spec.shape)
+        value = lowering.at(var, index) if spec is var.spec else _byte(lowering, var, index)
+        stores.append((n.arg(spec.dtype, spec.ndim, "out"), value, index))
     for number, value, index in stores:
         n.store(number, value, index)
     return n
+
+
+def _byte(lowering: Lowering, var: Var, place: Ids) -> int:
+    """A byte of a packed result: the elements that it holds, the first in its low bits."""
+    n = lowering.nest
+    shape, bits = var.spec.shape, var.spec.dtype.bits
+    byte = n.const(0, uint8)
+    for k in range(8 // bits):
+        rest = n.add(n.mul(place[0], n.const(8 // bits, int64)), n.const(k, int64))
+        there = n.inside(rest, var.spec.size)
+        index: list[int] = []
+        for size in reversed(shape):
+            index.insert(0, n.prim("mod", rest, n.param(size)))
+            rest = n.prim("floordiv", rest, n.param(size))
+        value = n.cast(lowering.at(var, tuple(index), there), uint8)
+        value = n.prim("bitwise_and", value, n.const((1 << bits) - 1, uint8))
+        value = n.prim("bitwise_left_shift", value, n.const(k * bits, uint8))
+        byte = n.prim("bitwise_or", byte, n.select(there, value, n.const(0, uint8)))
+    return byte
 

@@ -15,7 +15,9 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tinyml.dtypes import DType, bool_, int64, integer_range
+import tinyml.complexes as complexes
+from tinyml.dtypes import DTYPES, DType, bool_, int64, integer_range, part
+from tinyml.errors import KernelNotFound
 
 Ids = tuple[int, ...]
 ZERO = 0  # the id of the constant 0 that every nest begins with
@@ -167,6 +169,11 @@ class Nest:
 
     def const(self, value: Any, dtype: DType) -> int:
         """A constant; the key carries its bits, so 0.0 is not -0.0."""
+        if dtype.kind == "complex":
+            return self.complex(self.const(value.real, part(dtype)),
+                                self.const(value.imag, part(dtype)))
+        if dtype.narrow:
+            return self.cast(self.const(value, DTYPES[dtype.compute]), dtype)
         if dtype.kind == "float":
             data: Any = struct.pack("<d", float(value))
         else:
@@ -175,18 +182,22 @@ class Nest:
 
     def least(self, dtype: DType) -> int:
         """The constant that no value of the type is below."""
-        return self.const(-math.inf if dtype.is_float else _range(dtype)[0], dtype)
+        return self.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
 
     def greatest(self, dtype: DType) -> int:
         """The constant that no value of the type is above."""
-        return self.const(math.inf if dtype.is_float else _range(dtype)[1], dtype)
+        return self.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
 
     def scalar(self, number: int, dtype: DType) -> int:
         """A Python number handed over at run time, in the type of the arithmetic around it."""
         while len(self.scalars) <= number:
             self.scalars.append(dtype)
         self.scalars[number] = dtype
-        return self.put("scalar", (), number, dtype, frozenset())
+        computed = DTYPES[dtype.compute]
+        value = self.put("scalar", (), number, computed, frozenset())
+        if dtype.kind == "complex":
+            return self.complex(value, self.put("imaginary", (), number, computed, frozenset()))
+        return self.cast(value, dtype) if dtype.narrow else value
 
     def load(self, arg: int, index: Ids, guard: int | None = None, other: int | None = None) -> int:
         """The element of an argument; where `guard` is false, `other` and no read."""
@@ -195,14 +206,60 @@ class Nest:
         return self.put("load", args, data, self.args[arg].dtype, self.join(args))
 
     def prim(self, word: str, *values: int, dtype: DType | None = None) -> int:
-        """One word of the vocabulary over values of one type."""
-        return self.put("prim", values, word, dtype or self.code[values[-1]].dtype,
-                        self.join(values))
+        """One word of the vocabulary over values of one type.
+
+        Over a complex type it is several words over the parts; over a narrow float it is computed
+        in the wider type, and the result rounded at once.
+        """
+        own = self.code[values[-1]].dtype
+        if own.kind == "complex" and word != "where":
+            return self._on_parts(word, values, own)
+        if own.narrow and word != "where":
+            wide = [self.widened(v) for v in values]
+            result = self.prim(word, *wide, dtype=bool_ if dtype is bool_ else None)
+            return result if dtype is bool_ else self.cast(result, dtype or own)
+        return self.put("prim", values, word, dtype or own, self.join(values))
+
+    def _on_parts(self, word: str, values: Ids, dtype: DType) -> int:
+        if word in ("real", "imag"):
+            return self.put("prim", values, word, part(dtype), self.join(values))
+        pairs = [(self.prim("real", v), self.prim("imag", v)) for v in values]
+        if word in complexes.TESTS:
+            return complexes.TESTS[word](self, *pairs)
+        if word not in complexes.WORDS:
+            raise KernelNotFound(f"no word {word!r} for {dtype.name}")
+        return self.complex(*complexes.WORDS[word](self, *pairs))
+
+    def complex(self, real: int, imag: int) -> int:
+        """The complex value with these parts, of one type."""
+        dtype = next(d for d in DTYPES.values() if d.kind == "complex"
+                     and d.compute == self.code[real].dtype.name)
+        return self.put("prim", (real, imag), "complex", dtype, self.join((real, imag)))
+
+    def widened(self, value: int) -> int:
+        """A value of a narrow float in the type of its arithmetic; others as they are."""
+        dtype = self.code[value].dtype
+        return self.cast(value, DTYPES[dtype.compute]) if dtype.narrow else value
 
     def cast(self, value: int, dtype: DType) -> int:
-        """The value in another type."""
-        if self.code[value].dtype is dtype:
+        """The value in another type; narrow floats come and go by float32."""
+        own = self.code[value].dtype
+        if own is dtype:
             return value
+        if own.kind == "complex":
+            if dtype is bool_:
+                return self.prim("not_equal", value, self.const(0, own), dtype=bool_)
+            real = self.cast(self.prim("real", value), part(dtype))
+            if dtype.kind != "complex":
+                return real
+            return self.complex(real, self.cast(self.prim("imag", value), part(dtype)))
+        if dtype.kind == "complex":
+            real = self.cast(value, part(dtype))
+            return self.complex(real, self.const(0, part(dtype)))
+        middle = DTYPES[own.compute if own.narrow else dtype.compute]
+        if dtype not in (middle, own) and own is not middle and (
+                own.narrow or dtype.narrow and own.name != "float64"):
+            return self.cast(self.cast(value, middle), dtype)
         return self.put("prim", (value,), "cast", dtype, self.free[value])
 
     def select(self, condition: int, yes: int, no: int) -> int:
@@ -210,7 +267,12 @@ class Nest:
         return yes if yes == no else self.prim("where", condition, yes, no)
 
     def reduce(self, monoid: Monoid, over: Ids, *items: int) -> Ids:
-        """The monoid over all points of the axes `over`; one id per component of its state."""
+        """The monoid over all points of the axes `over`; one id per component of its state.
+
+        The state over narrow floats is kept, and given, in the type of their arithmetic.
+        """
+        if any(self.code[i].dtype.narrow for i in items):
+            return self.reduce(monoid, over, *map(self.widened, items))
         axes = tuple([self.code[i].data for i in over if self.code[i].kind == "axis"])
         inner = self.join(items) | frozenset(axes)
         dtypes = [self.code[i].dtype for i in items]
@@ -245,6 +307,10 @@ class Nest:
         With `exclusive` it is the state before them. The state begins as `start`, else empty; with
         `reverse` it runs from the end. The loop over the axis is sequential.
         """
+        if any(self.code[i].dtype.narrow for i in items):
+            begin = None if start is None else tuple(map(self.widened, start))
+            return self.scan(monoid, along, *map(self.widened, items), start=begin,
+                             reverse=reverse, exclusive=exclusive)
         dtypes = [self.code[i].dtype for i in items]
         init = monoid.init(self, dtypes) if start is None else start
         if self.code[along].kind != "axis":

@@ -26,7 +26,8 @@ class Op:
     canon     (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
     lift      (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
     body      the op by other ops: (*tensors, **attrs) -> tensor or tuple
-    nest      the op at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids
+    nest      the op at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids;
+              where there is a body, too, that one is for complex operands
     push      the op as a nest that stores by itself: (n, outs, *sources, **attrs)
     dynamic   (*tensors, **attrs) -> tensor or tuple, run as it stands, where a size of the result
               depends on values
@@ -75,6 +76,29 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    def in_nest(self, specs: Iterable[Any]) -> bool:
+        """Whether it says itself as statements of a nest, for these operands.
+
+        With a nest and a body it does so for real numbers; for complex ones it is its body.
+        """
+        if self.push is not None or self.nest is None or self.body is None:
+            return self.push is not None or self.nest is not None
+        return not any(isinstance(s, Spec) and s.dtype.kind == "complex" for s in specs)
+
+    def run_body(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
+        """The body's result; over narrow floats it is computed in the wider type, rounded once."""
+        body: Any = self.body
+        xs = tuple(xs)
+        specs = [getattr(x, "spec", type(x)) for x in xs]
+        if not any(isinstance(s, Spec) and s.dtype.narrow for s in specs):
+            return body(*xs, **attrs)
+        wide = [x.astype(s.dtype.compute) if isinstance(s, Spec) and s.dtype.narrow else x
+                for x, s in zip(xs, specs)]
+        result, outs = body(*wide, **attrs), self.infer(*specs, **attrs)
+        if not isinstance(result, tuple):
+            return result.astype(outs.dtype)  # type: ignore[union-attr]
+        return tuple([y.astype(spec.dtype) for y, spec in zip(result, outs)])  # type: ignore
 
     def rule(self, k: int) -> Rule | None:
         """The rule for input `k`, the joint one where there is one."""

@@ -65,7 +65,7 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
             return Planned(plan.run, tuple(specs), plan.outs, attrs, plan.how, single)
     if op.view is not None:
         layout = op.view(specs[0], **attrs)
-        if layout is not None:
+        if layout is not None and not (layout[1] and specs[0].dtype.packed):  # no address in a byte
             return _plan_view(call, layout)
     if op.nest is not None or op.push is not None or op.body is not None:
         return _plan_nest(call, single)
@@ -182,12 +182,12 @@ def nest_of(call: Call) -> tuple[Nest, list[Any]]:
 def _outputs(inputs: list[Any], call: Call) -> list[Var]:
     """The graph of an op: itself, or its body's ops."""
     op = call.op
-    if op.nest is not None or op.push is not None:
+    if op.in_nest(call.ins):
         app = Application(op, tuple(inputs), call.attrs, call.outs)
         return [Var(app, k, symbolic(spec)) for k, spec in enumerate(call.outs)]
     builder = Builder(inline=True, closed=True)
     specs = [i.spec for i in inputs if isinstance(i, Var)]
-    weak = next((spec for spec in specs if spec.dtype.is_float), specs[0])
+    weak = next((spec for spec in specs if spec.dtype.is_inexact), specs[0])
     values = []
     for value in inputs:
         if isinstance(value, Scalar):
@@ -198,7 +198,7 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
     body: Any = op.body
     with building(builder), paused():
         try:
-            result = body(*values, **call.attrs)
+            result = op.run_body(values, call.attrs)
         except TypeError as error:
             raise _misfit(body, values, call.attrs, error) from error.__cause__
     results = result if isinstance(result, tuple) else (result,)
@@ -224,14 +224,14 @@ def _misfit(body: Callable[..., Any], values: list[Any], attrs: dict[str, Any],
 
 def run_body(call: Call) -> Callable[..., Any]:
     """What runs an op by other ops, and gives dense buffers."""
-    body: Any = call.op.body or call.op.dynamic
-    if body is None:
+    op: Any = call.op
+    if op.body is None and op.dynamic is None:
         raise KernelNotFound(f"op {call.op.name!r} cannot run on {call.device.name}")
 
     def run(*values: Any) -> Any:
         xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, call.ins)]
         with paused():
-            result = body(*xs, **call.attrs)
+            result = op.run_body(xs, call.attrs) if op.body else op.dynamic(*xs, **call.attrs)
             results = result if isinstance(result, tuple) else (result,)
             bufs = tuple([
                 tensor.buf if tensor.spec is spec else _dense(tensor)

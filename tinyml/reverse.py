@@ -108,9 +108,9 @@ def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
         y: Any = make(node.y, plan.out, node)
     else:
         bufs = node.y if node.y is not None else (None,) * len(plan.outs)
-        y = tuple([make(buf, spec, Item(node, k) if spec.dtype.is_float else None)
+        y = tuple([make(buf, spec, Item(node, k) if spec.dtype.is_inexact else None)
                    for k, (buf, spec) in enumerate(zip(bufs, plan.outs))])
-        g = tuple([g[k] if k in g else None if op.absent or not spec.dtype.is_float
+        g = tuple([g[k] if k in g else None if op.absent or not spec.dtype.is_inexact
                    else _zeros(spec) for k, spec in enumerate(plan.outs)])
     if callable(op.grad):
         found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.dims import Dim
-from tinyml.dtypes import DType
+from tinyml.dtypes import DType, uint8
 from tinyml.errors import (
     AllocationError,
     ArgumentError,
@@ -53,6 +53,8 @@ class Spec:
     @property
     def nbytes(self) -> int:
         """Bytes that the elements take when stored densely."""
+        if self.dtype.packed:
+            return -(-self.size * self.dtype.bits // 8)
         return self.size * self.dtype.itemsize
 
 
@@ -128,6 +130,16 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
     """A dense spec on the same device."""
     return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
+
+
+def stored(spec: Spec) -> Spec:
+    """How a kernel writes a tensor: as it is, or the bytes of a packed one.
+
+    >>> from tinyml.dtypes import float32, uint4
+    >>> [stored(make_spec((3, 3), dtype, None)).shape for dtype in (float32, uint4)]
+    [(3, 3), (5,)]
+    """
+    return make_spec((spec.nbytes,), uint8, spec.device) if spec.dtype.packed else spec
 
 
 def flat(spec: Spec) -> Spec:

@@ -78,7 +78,7 @@ class GradientTape:
             if not isinstance(x, Tensor):
                 raise ArgumentTypeError(f"a tape watches tensors, not a {type(x).__name__}",
                                         remedy="tinyml.tensor(...)")
-            expect(x.dtype.is_float, "a float type for a gradient", x.dtype.name, GradientError,
+            expect(x.dtype.is_inexact, "a float type for a gradient", x.dtype.name, GradientError,
                    remedy="cast it to float, and watch that")
             if id(x) in self._watched and x.node is self._watched[id(x)][1]:
                 continue

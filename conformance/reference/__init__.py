@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arithmetic, order, shaped, steps
-from .rules import TABLE, Rule, common, result_dtypes
+from .rules import TABLE, Rule, common, kind, result_dtypes
 
-__all__ = ["NAMES", "Result", "evaluate", "native", "wide", "widened"]
+__all__ = ["NAMES", "Result", "evaluate", "kind", "native", "wide", "widened"]
 
 # These modules fill the table when they are imported.
 _FILLED_BY = (arithmetic, order, shaped, steps)
@@ -97,11 +97,15 @@ def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
 
 
 def _widen(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return x.astype(np.longdouble) if x.dtype.kind == "f" else x
+    """Floats in long double, complex numbers of such parts, packed integers in bytes."""
+    letter = kind(x.dtype)
+    if letter in "fc":
+        return x.astype(np.longdouble if letter == "f" else np.clongdouble)
+    return x.astype(f"{letter}1") if x.dtype.name in ("int4", "uint4") else x
 
 
 def _fit(value: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Floats stay wide; integers and bools take the dtype of the result."""
-    if dtype.kind == "f":
-        return value.astype(np.longdouble)
+    if kind(dtype) in "fc":
+        return value.astype(np.longdouble if kind(dtype) == "f" else np.clongdouble)
     return value.astype(dtype)

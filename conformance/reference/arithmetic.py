@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from .rules import define
+from .rules import define, kind
 
 Array = npt.NDArray[Any]
 Axes = tuple[int, ...]
@@ -104,13 +105,13 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 def cast(x: Array, dtype: str) -> Array:
     """x in another dtype: floats to integers truncate and saturate, NaN gives 0; integers wrap."""
     to = np.dtype(dtype)
-    if to.kind == "f":
-        return x.astype(np.longdouble)
+    if kind(to) in "fc":
+        return x.astype(np.longdouble if kind(to) == "f" else np.clongdouble)
     if to.kind == "b":
         return np.asarray(x != 0)
     if x.dtype.kind != "f":
         return x.astype(to)
-    info = np.iinfo(to)
+    info = ml_dtypes.iinfo(to)
     # In long double every 64-bit integer is exact, so clipping comes before the cast.
     inside = np.clip(np.trunc(np.where(x != x, 0, x)), np.longdouble(info.min), info.max)
     return inside.astype(to)

@@ -13,6 +13,18 @@ Compute = Callable[..., Any]
 INTEGER, FLOAT = np.dtype("int64"), np.dtype("float32")
 
 
+def kind(dtype: np.dtype[Any]) -> str:
+    """NumPy's letter for a kind of numbers, for the types of ml_dtypes, too.
+
+    >>> import ml_dtypes
+    >>> kind(np.dtype("int8")), kind(np.dtype(ml_dtypes.bfloat16)), kind(np.dtype(ml_dtypes.uint4))
+    ('i', 'f', 'u')
+    """
+    letters = {"bfloat": "f", "float": "f", "int": "i", "uint": "u"}
+    head = dtype.name.partition("_")[0].rstrip("0123456789")
+    return letters.get(head, dtype.kind)
+
+
 class Rule(NamedTuple):
     """How the reference computes an op, and what its result is made of.
 
@@ -55,19 +67,21 @@ def common(args: Sequence[Any], floating: bool = False) -> np.dtype[Any]:
     (dtype('float32'), dtype('float32'))
     """
     dtypes = [x.dtype for x in args if isinstance(x, (np.ndarray, np.generic))]
-    ranks = {"b": 0, "u": 1, "i": 1, "f": 2}
-    scalar_ranks = {bool: 0, int: 1, float: 2}
-    top = max((ranks[dtype.kind] for dtype in dtypes), default=-1)
+    ranks = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+    scalar_ranks = {bool: 0, int: 1, float: 2, complex: 3}
+    top = max((ranks[kind(dtype)] for dtype in dtypes), default=-1)
     scalars = [x for x in args if not isinstance(x, (np.ndarray, np.generic))]
     scalar_top = max((scalar_ranks[type(x)] for x in scalars), default=-1)
     if scalar_top > top:
-        meeting = (np.dtype(bool), INTEGER, FLOAT)[scalar_top]
+        meeting = (np.dtype(bool), INTEGER, FLOAT, np.dtype("complex64"))[scalar_top]
+        if scalar_top == 3 and np.dtype("float64") in dtypes:
+            meeting = np.dtype("complex128")
     else:
-        highest = [dtype for dtype in dtypes if ranks[dtype.kind] == top]
+        highest = [dtype for dtype in dtypes if ranks[kind(dtype)] == top]
         meeting = np.result_type(*highest)
-        if meeting.kind == "f" and top < 2:
+        if kind(meeting) == "f" and top < 2:
             raise TypeError(f"no common integer type of {highest}")
-    return FLOAT if floating and meeting.kind != "f" else meeting
+    return FLOAT if floating and kind(meeting) not in "fc" else meeting
 
 
 def result_dtypes(
@@ -80,7 +94,7 @@ def result_dtypes(
         return (first,)
     if rule.result == "sum":
         wide = {"b": INTEGER, "i": INTEGER, "u": np.dtype("uint64")}
-        return (wide.get(first.kind, first),)
+        return (wide.get(kind(first), first),)
     if rule.result == "attribute":
         return (np.dtype(attrs["dtype"]),)
     if rule.result in _SEVERAL:

@@ -13,10 +13,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from tinyml.conformance import reference
+from tinyml.dtypes import as_dtype
 
 Array = npt.NDArray[Any]
 
@@ -30,9 +32,30 @@ ZERO_HAS_NO_SIGN = frozenset(
 )
 
 
+# Ops that add to what lies in memory: a narrow float is rounded after each addition.
+ADDS_IN_PLACE = frozenset("scatter_add put_along unslice max_pool2d_dx".split())
+
+
+def epsilon(name: str, dtype: str) -> float:
+    """The unit of an op's absolute bound: epsilon of the type in which it adds up.
+
+    >>> epsilon("sum", "bfloat16"), epsilon("scatter_add", "bfloat16")
+    (1.1920928955078125e-07, 0.0078125)
+    """
+    kind = as_dtype(dtype)
+    added = kind.numpy if name in ADDS_IN_PLACE else np.dtype(kind.compute)
+    return float(ml_dtypes.finfo(added).eps)
+
+
 def units(op: Any, dtype: str) -> float:
-    """The record's bound in units in the last place; at least half a unit, the rounding itself."""
-    given = op.ulp.get(dtype, 0.0) if isinstance(op.ulp, dict) else op.ulp
+    """The record's bound in units in the last place; at least half a unit, the rounding itself.
+
+    A narrow float is computed in a wider type, whose error counts little, and rounded once.
+    """
+    kind = as_dtype(dtype)
+    given = op.ulp.get(kind.compute, 0.0) if isinstance(op.ulp, dict) else op.ulp
+    if kind.narrow:
+        return 0.5 + max(float(given), 0.5) * 2.0 ** (kind.mantissa - 23)
     return max(float(given), 0.5)
 
 
@@ -57,7 +80,7 @@ def _of_magnitudes(name: str, terms: Callable[..., int]) -> Callable[..., Any]:
     """n / 2 times the op itself on magnitudes, for ops linear in each argument."""
 
     def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        sizes = [np.abs(x) if np.asarray(x).dtype.kind == "f" else x for x in args]
+        sizes = [np.abs(x) if np.asarray(x).dtype.kind in "fc" else x for x in args]
         total = reference.wide(name, *sizes, **attrs)[0]
         return np.longdouble(terms(*args, **attrs)) / 2 * total
 

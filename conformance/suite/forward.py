@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tinyml.conformance import reference
@@ -55,7 +56,7 @@ def judge(backend: Backend, case: Case) -> Judgement:
     size += float(np.sum(np.abs(g * got))) if got.size else 0.0
     off = abs(float(np.sum(g.astype(np.longdouble) * got)) - want) / size
     types = [result.dtype, *[args[k].dtype for k in places]]
-    allowed = DIFFERENCES + ROUNDINGS * max(float(np.finfo(dtype).eps) for dtype in types)
+    allowed = DIFFERENCES + ROUNDINGS * max(float(ml_dtypes.finfo(dtype).eps) for dtype in types)
     if off <= allowed:
         return Judgement(None, off, off / allowed)
     # NaN is the greatest error there is, and no comparison holds of it.

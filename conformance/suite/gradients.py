@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -37,7 +38,8 @@ def differentiable(op: Any) -> bool:
 
 def wrt(op: Any, args: Sequence[Any]) -> tuple[int, ...]:
     """The arguments that get a cotangent: float tensors with a rule (all of them with a body)."""
-    floats = (k for k, x in enumerate(args) if isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    floats = (k for k, x in enumerate(args) if isinstance(x, np.ndarray)
+              and reference.kind(x.dtype) == "f")
     return tuple(k for k in floats if op.grad is None or op.rule(k) is not None)
 
 
@@ -112,7 +114,7 @@ def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | Non
     """A complaint or None, the greatest error relative to the size, its share of the bound."""
     if want.size == 0:
         return None, 0.0, 0.0
-    allowed = DIFFERENCES + ROUNDINGS * max(float(np.finfo(dtype).eps) for dtype in dtypes)
+    allowed = DIFFERENCES + ROUNDINGS * max(float(ml_dtypes.finfo(dtype).eps) for dtype in dtypes)
     scale = 1.0 + float(np.max(np.abs(want)))
     off = np.abs(got.astype(np.longdouble) - want) / scale
     # NaN is the greatest error there is.

@@ -11,6 +11,7 @@ from tinyml.conformance import reference
 from tinyml.conformance.suite import bounds, ulp
 from tinyml.conformance.suite.backends import Backend
 from tinyml.conformance.suite.cases import Case
+from tinyml.dtypes import as_dtype, part
 
 Array = npt.NDArray[Any]
 
@@ -78,16 +79,17 @@ def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) ->
 
 def _allowed(case: Case, want: reference.Result, absolute: Array) -> Array:
     """The bound for each element in ULPs; infinite where the terms of a sum exceed the range."""
-    if want.dtype.kind != "f":
+    if reference.kind(want.dtype) not in "fc":
         return np.zeros(want.value.shape, np.longdouble)
-    info = np.finfo(want.dtype)
+    info = np.finfo(as_dtype(want.dtype).compute)
     units = np.longdouble(bounds.units(case.op, want.dtype.name)) + ulp.REFERENCE_SLACK
     with np.errstate(all="ignore"):
-        extra = absolute * np.longdouble(info.eps) / ulp.spacing(want.value, want.dtype)
+        unit = ulp.spacing(np.abs(want.value), part(as_dtype(want.dtype)).numpy)
+        extra = absolute * np.longdouble(bounds.epsilon(case.of, want.dtype.name)) / unit
         extra = np.where(absolute > info.max, np.inf, np.where(np.isnan(extra), 0, extra))
     return np.broadcast_to(units + extra, want.value.shape)
 
 
 def _show(want: reference.Result, place: Any) -> str:
     value = want.value[place]
-    return f"{value:.21g}" if want.dtype.kind == "f" else repr(value)
+    return f"{value:.21g}" if reference.kind(want.dtype) == "f" else repr(value)

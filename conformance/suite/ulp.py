@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+
+from tinyml.conformance import reference
 
 Array = npt.NDArray[Any]
 
@@ -20,7 +23,7 @@ def spacing(exact: Array, dtype: np.dtype[Any]) -> Array:
     >>> float(spacing(np.longdouble(1.5), np.dtype("float32")) * 2**23)
     1.0
     """
-    info = np.finfo(dtype)
+    info = ml_dtypes.finfo(dtype)
     with np.errstate(all="ignore"):
         _, exponent = np.frexp(np.asarray(exact, np.longdouble))
     # frexp's mantissa lies in [0.5, 1): its exponent is one above that of the leading bit.
@@ -42,13 +45,16 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
     >>> distance(x, np.array([1 + 2**-23, np.nan, -0.0], np.longdouble)).astype(float).tolist()
     [1.0, 0.0, inf]
     """
-    if computed.dtype.kind != "f":
+    if computed.dtype.kind == "c":
+        return _of_parts(computed, np.asarray(exact, np.clongdouble))
+    if reference.kind(computed.dtype) != "f":
         differs = computed != exact
         whole: Array = np.where(differs, np.longdouble(np.inf), np.longdouble(0))
         return whole
-    info = np.finfo(computed.dtype)
+    info = ml_dtypes.finfo(computed.dtype)
     exact = np.asarray(exact, np.longdouble)
-    wide = computed.astype(np.longdouble)
+    with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
+        wide = computed.astype(np.longdouble)
     beyond = np.ldexp(np.longdouble(1), info.maxexp)
     with np.errstate(all="ignore"):
         result = np.abs(np.clip(wide, -beyond, beyond) - np.clip(exact, -beyond, beyond))
@@ -62,3 +68,18 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
     result = np.where(unequal, np.longdouble(np.inf), result)
     counted: Array = np.where(both_nan, np.longdouble(0), result)
     return counted
+
+
+def _of_parts(computed: Array, exact: Array) -> Array:
+    """Of complex numbers: the distance in the plane in units of the greater part's last place.
+
+    What is not finite is one thing wherever it stands: NaN if a part is NaN, else infinite.
+    """
+    part = computed.real.dtype
+    size = np.maximum(np.abs(exact.real), np.abs(exact.imag))
+    with np.errstate(all="ignore"):
+        result = np.abs(computed.astype(np.clongdouble) - exact) / spacing(size, part)
+    differs = np.isnan(computed) != np.isnan(exact)
+    differs |= ~np.isnan(exact) & (np.isinf(computed) != np.isinf(exact))
+    apart: Array = np.where(differs, np.longdouble(np.inf), np.where(np.isfinite(exact), result, 0))
+    return apart

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from tinyml.dtypes import DType
+from tinyml.dtypes import DTYPES, DType
 from tinyml.errors import KernelNotFound
 from tinyml.kernels.common.schedule import Loop, Program, Statement
 from tinyml.nest import ZERO, Instr
@@ -141,6 +141,18 @@ class Emitter(ABC):
         """An element of an argument, to read or write."""
         return f"p{arg}[{self.address(arg, index, lane)}]"
 
+    def packed(self, arg: int, address: str, dtype: DType) -> str:
+        """An element of less than a byte: the bits at its place, the sign carried into the rest."""
+        shift = (8 // dtype.bits).bit_length() - 1
+        part = f"(({address}) & {8 // dtype.bits - 1}) * {dtype.bits}"
+        text = f"((p{arg}[({address}) >> {shift}] >> ({part})) & {(1 << dtype.bits) - 1})"
+        return self.convert(self.signed(text, dtype), dtype)
+
+    def signed(self, text: str, dtype: DType) -> str:
+        """The low bits of an integer read as a number of a packed type."""
+        half = 1 << (dtype.bits - 1)
+        return f"(({text} ^ {half}) - {half})" if dtype.kind == "int" else text
+
     def expression(self, value: int, lane: int) -> str:
         """What a value is computed by."""
         instr = self.program.code[value]
@@ -148,13 +160,13 @@ class Emitter(ABC):
             return self._load(instr, lane)
         if instr.kind == "param":
             return self.number(("param", instr.data), self.program.nest.params[instr.data])
-        if instr.kind == "scalar":
+        if instr.kind in ("scalar", "imaginary"):
             return self.scalar(instr)
         return self.prim(instr, [self.name(a, lane) for a in instr.args])
 
     def scalar(self, instr: Instr) -> str:
         """A number handed over by the caller."""
-        name = f"x{instr.data}"
+        name = f"{'x' if instr.kind == 'scalar' else 'y'}{instr.data}"
         return f"{name} != 0" if instr.dtype.kind == "bool" else self.convert(name, instr.dtype)
 
     def prim(self, instr: Instr, names: list[str]) -> str:
@@ -178,7 +190,10 @@ class Emitter(ABC):
 
     def _load(self, instr: Instr, lane: int) -> str:
         arg, rank = instr.data
-        text = self.place(arg, instr.args[:rank], lane)
+        if instr.dtype.packed:
+            text = self.packed(arg, self.address(arg, instr.args[:rank], lane), instr.dtype)
+        else:
+            text = self.place(arg, instr.args[:rank], lane)
         if instr.dtype.kind == "bool":
             text = f"({text} != 0)"
         if rank == len(instr.args):
@@ -254,8 +269,16 @@ class Emitter(ABC):
                 value = self.choose(value, "1", "0")
             place = self.place(arg, instr.args[1:], lane)
             if mode == "add":
-                value = self.convert(f"{place} + {value}", instr.dtype)
+                value = self.sum(place, value, instr.dtype)
             self.write(self.assign(place, value))
+
+    def sum(self, place: str, value: str, dtype: DType) -> str:
+        """Two elements added; a narrow float's sum is rounded at once."""
+        if not dtype.narrow:
+            return self.convert(f"{place} + {value}", dtype)
+        wide = DTYPES[dtype.compute]
+        terms = [f"({self.cast(term, dtype, wide)})" for term in (place, value)]
+        return self.cast(self.convert(" + ".join(terms), wide), wide, dtype)
 
     def body(self, statements: list[Statement]) -> None:
         """Statements, in order."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import DType, integer_range
+from tinyml.dtypes import DType, integer_range, rounded
 from tinyml.errors import ArgumentError, OutOfRangeError
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
@@ -19,7 +19,7 @@ from tinyml.kernels.cpu.objectcode import function, load
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
 from tinyml.registry import get_num_threads
-from tinyml.spec import Spec, flat
+from tinyml.spec import Spec, flat, stored
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
 MOST_RANGES = 256
@@ -119,7 +119,7 @@ class CPU(Pooled):
         With `into`, it takes the output buffers after the inputs and gives nothing.
         """
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         packing = [
             (copy.arg, self._bind(emit(copy.program), [tensors[copy.arg]],
                                   [flat(tensors[copy.arg])], "pack", points(copy.program), []))
@@ -131,7 +131,7 @@ class CPU(Pooled):
     def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
         """What `prepare` compiles: the sources that pack operands, then the nest's own."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         packing = [emit(copy.program).source for copy in run_in_lanes(program, tensors)]
         return [*packing, emit(program.build()).source]
 
@@ -149,7 +149,7 @@ class CPU(Pooled):
             "Buffer": Buffer, "take": self.pool.take, "call": small, "metas": metas,
             "meta": metas[0].ctypes.data, "ranges": [m.ctypes.data for m in metas],
             "large": large, "split": self._split, "refuse": _refuse_index, "op": op,
-            "refuse_scalar": _refuse_scalar, "status_for": _status,
+            "refuse_scalar": _refuse_scalar, "rounded": rounded, "status_for": _status,
         }
         for k, (spec, free) in enumerate(zip(outs, frees)):
             space[f"free{k}"], space[f"size{k}"] = free, spec.nbytes
@@ -221,13 +221,18 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
             lines.append(f"    if not {low} <= {name} <= {high}: refuse_scalar({name})")
         elif kind is int:
             lines.append(f"    if not -{LIMIT} < {name} < {LIMIT}: refuse_scalar({name})")
+        if dtype.narrow:
+            lines.append(f"    {name} = rounded({name}, {dtype.name!r})")
     for k in range(0 if into else len(outs)):
         lines += ["    try:", f"        block = free{k}.pop()", "    except IndexError:",
                   f"        block = take(size{k})", f"    o{k} = Buffer(block, free{k})"]
     for k, arg in enumerate(packed):
         lines.append(f"    q{k} = pack{k}({tensors[arg]})")
         tensors[arg] = f"q{k}"
-    values = [f"{t}.ptr" for t in (*tensors, *results)] + numbers
+    turned = [k for k, dtype in enumerate(scalars) if dtype.kind == "complex"]
+    values = [f"{t}.ptr" for t in (*tensors, *results)]
+    values += [f"{name}.real" if k in turned else name for k, name in enumerate(numbers)]
+    values += [f"{numbers[k]}.imag" for k in turned]
     if kernel.checks:
         lines.append("    status = status_for()")
         values.insert(0, "status.ctypes.data")

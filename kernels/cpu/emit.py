@@ -19,6 +19,9 @@ ROWS = 64  # that many may be shared between threads
 SHORT = {
     "bool": "b1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
     "uint16": "u16", "uint32": "u32", "uint64": "u64", "float32": "f32", "float64": "f64",
+    "complex64": "c64", "complex128": "c128", "int4": "i8", "uint4": "u8",
+    # Narrow floats are their bits until a cast makes numbers of them.
+    "float16": "u16", "bfloat16": "u16", "float8_e4m3fn": "u8", "float8_e5m2": "u8",
 }
 
 class Kernel(NamedTuple):
@@ -55,6 +58,11 @@ class Numba(InLanes):
     def cast(self, name: str, have: DType, want: DType) -> str:
         """A conversion; the bounds are exact in every float type."""
         short = SHORT[want.name]
+        if have.narrow:
+            return f"{have.name}_{SHORT[have.name]}({name})"
+        if want.narrow:
+            single = name if have.name == "float32" else f"odd_f64({name})"
+            return f"{want.name}_f32({single})"
         if want.kind == "bool":
             return f"{name} != 0"
         if have.kind == "bool":
@@ -65,6 +73,8 @@ class Numba(InLanes):
             return (f"{short}(0) if {name} != {name} else {short}({low}) "
                     f"if {name} <= {own}({low}.0) else {short}({high}) "
                     f"if {name} >= {own}({high + 1}.0) else {short}({name})")
+        if want.packed:
+            return self.signed(f"(i64({name}) & {(1 << want.bits) - 1})", want)
         return f"{short}({name})"
 
     def choose(self, condition: str, yes: str, no: str) -> str:
@@ -176,9 +186,13 @@ class Numba(InLanes):
     def _wrap(self, extent: int) -> Kernel:
         program = self.program
         args = program.nest.args
-        numbers = ["float64" if d.is_float else "int64" for d in program.nest.scalars]
+        scalars = program.nest.scalars
+        numbers = ["float64" if d.is_inexact else "int64" for d in scalars]
+        imaginary = [k for k, d in enumerate(scalars) if d.kind == "complex"]
+        numbers += ["float64"] * len(imaginary)
         names = ["meta"] + (["status"] if program.checks else [])
-        names += [f"p{k}" for k in range(len(args))] + [f"x{k}" for k in range(len(numbers))]
+        names += [f"p{k}" for k in range(len(args))] + [f"x{k}" for k in range(len(scalars))]
+        names += [f"y{k}" for k in imaginary]
         types = ["*int64"] * (2 if program.checks else 1)
         types += [f"*{a.dtype.storage}" for a in args] + numbers
         head = [f"def k({', '.join(names)}):", "    lo = meta[0]", "    hi = meta[1]"]

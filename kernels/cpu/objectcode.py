@@ -23,7 +23,7 @@ ALLOWED = frozenset(
 ) | {"memcpy", "memset", "memmove"}
 
 # The modules that say what a source's names mean and how it is compiled.
-MODULES = ("doubles", "functions", "objectcode", "vocabulary")
+MODULES = ("doubles", "functions", "narrow", "objectcode", "vocabulary")
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -119,15 +119,16 @@ def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
     """Compile with Numba: (symbol, object code). BuildError names what is wrong."""
     import numba
 
-    from tinyml.kernels.cpu import functions, vocabulary
+    from tinyml.kernels.cpu import functions, narrow, vocabulary
 
+    called = {**functions.FUNCTIONS, **narrow.FUNCTIONS}
     signature = numba.types.void(*[vocabulary.numba_type(t) for t in types])
-    space = {**vocabulary.NAMES, **functions.FUNCTIONS}
+    space = {**vocabulary.NAMES, **called}
     try:
         name = symbol_name(source, types)
         unique = source.replace("def k(", f"def {name}(", 1)
         exec(compile(unique, "<tinyml kernel>", "exec"), space)
-        vocabulary.compile_called(source, functions.FUNCTIONS)
+        vocabulary.compile_called(source, called)
         with vocabulary.superword_vectorisation():
             compiled: Any = numba.cfunc(signature, error_model="numpy")(space[name])
         library = compiled._library

@@ -70,7 +70,7 @@ def sort(call: Call) -> Plan:
         results = device.empty(values.nbytes), device.empty(indices.nbytes)
         if spec.size:
             x = np.ascontiguousarray(np.moveaxis(device.download(buffer, spec), axis, -1))
-            order = _order(x, descending)
+            order = _order(x.astype(np.float32) if spec.dtype.narrow else x, descending)
             found = _array(results[0], values), _array(results[1], indices)
             for out, new in zip(found, (np.take_along_axis(x, order, -1), order)):
                 np.moveaxis(out, axis, -1)[...] = new

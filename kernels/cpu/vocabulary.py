@@ -123,6 +123,9 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+ARGUMENTS = {"f32": "float32", "f64": "float64", "u8": "uint8", "u16": "uint16"}
+
+
 def compile_called(source: str, functions: dict[str, Any]) -> None:
     """Compile the inlined functions that a source calls; without superword_vectorisation.
 
@@ -130,7 +133,7 @@ def compile_called(source: str, functions: dict[str, Any]) -> None:
     """
     for name in set(re.findall(r"\b\w+(?=\()", source)) & functions.keys():
         function = functions[name]
-        dtype = numba_type({"f32": "float32", "f64": "float64"}[name.rpartition("_")[2]])
+        dtype = numba_type(ARGUMENTS[name.rpartition("_")[2]])
         function.compile((dtype,) * function.py_func.__code__.co_argcount)
 
 
@@ -179,4 +182,6 @@ NAMES: dict[str, Any] = {
     "u64": np.uint64,
     "f32": np.float32,
     "f64": np.float64,
+    "c64": np.complex64,
+    "c128": np.complex128,
 }

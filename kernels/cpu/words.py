@@ -62,4 +62,7 @@ WORDS: Words = {
         "int": "{0} >> ({1} if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}({n} - 1))",
         "uint": "({0} >> {1}) if {1} < {t}({n}) else {t}(0)",
     },
+    "real": "{0}.real",
+    "imag": "{0}.imag",
+    "complex": "complex({0}, {1})",
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import DType, integer_range
+from tinyml.dtypes import DType, integer_range, rounded
 from tinyml.errors import (
     ArgumentError,
     BuildError,
@@ -29,7 +29,7 @@ from tinyml.kernels.common.schedule import Program, run_in_lanes
 from tinyml.kernels.opencl.emit import Kernel, emit
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
-from tinyml.spec import Spec, flat
+from tinyml.spec import Spec, flat, stored
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
 PROBE_SECONDS = 120
@@ -172,8 +172,8 @@ class OpenCL(Pooled):
         self.reads += 1
         low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
         high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
-        span = np.empty(high - low + 1 if spec.size else 0, spec.dtype.numpy)
         itemsize = spec.dtype.itemsize
+        span = np.empty((high - low + 1) * itemsize if spec.size else 0, np.uint8)
         if spec.size:
             start = (buffer.offset + low) * itemsize
             self.cl.enqueue_copy(self._queue, span, buffer.ptr, src_offset=start, is_blocking=True)
@@ -191,7 +191,7 @@ class OpenCL(Pooled):
 
     def supports(self, dtype: DType) -> bool:
         """Whether the device computes with this type."""
-        return dtype.name != "float64" or bool(self.entry.get("fp64"))
+        return dtype.kind != "complex" and (dtype.name != "float64" or bool(self.entry.get("fp64")))
 
     def synchronize(self) -> None:
         """Wait for the queue; raise what went wrong."""
@@ -234,7 +234,7 @@ class OpenCL(Pooled):
         if any(spec.size == 0 for spec in outs):
             return self.nothing(outs, into)
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
         copies = run_in_lanes(program, tensors) if self._is_cpu else []
         with self._lock:
@@ -259,7 +259,7 @@ class OpenCL(Pooled):
     def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
         """What `prepare` builds: the sources that pack operands, then the nest's own."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *outs)])
+        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         copies = run_in_lanes(program, tensors) if self._is_cpu else []
         return [*[emit(copy.program).source for copy in copies], emit(program.build()).source]
 
@@ -348,15 +348,18 @@ _NO_OFFSET = np.int64(0)
 
 
 def _float_converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
-    largest = float(np.finfo(dtype.numpy).max)
+    number: Any = np.dtype(dtype.compute).type
+    largest = float(np.finfo(number).max)
 
     def convert(value: Any) -> Any:
         if kind is int and not -LIMIT < value < LIMIT:
             raise ArgumentError("a number beyond every data type",
                                 remedy="cast the tensor to a wider type first")
+        if dtype.narrow:
+            value = rounded(value, dtype.name)
         if -largest <= value <= largest or value != value:
-            return dtype.numpy.type(value)
-        return dtype.numpy.type(np.copysign(np.inf, float(value)))
+            return number(value)
+        return number(np.copysign(np.inf, float(value)))
 
     return convert
 

@@ -12,14 +12,46 @@ from typing import Any, NamedTuple
 
 from tinyml.dtypes import DType, integer_range
 from tinyml.kernels.common.emitter import Emitter
+from tinyml.kernels.common.narrow import INFINITY, layout
 from tinyml.kernels.common.schedule import Program
 from tinyml.kernels.opencl.words import WORDS
 
 TYPES = {
     "bool": "bool", "int8": "char", "int16": "short", "int32": "int", "int64": "long",
     "uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong",
-    "float32": "float", "float64": "double",
+    "float32": "float", "float64": "double", "int4": "char", "uint4": "uchar",
+    # Narrow floats are their bits until a cast makes numbers of them.
+    "float16": "ushort", "bfloat16": "ushort", "float8_e4m3fn": "uchar", "float8_e5m2": "uchar",
 }
+
+# The same steps as in kernels/cpu/narrow.py.
+WIDEN = """float from_{name}({store} x) {{
+    int code = x & {every};
+    int normal = (code << {drop}) + ({rebias} << 23);
+    int whole = code < {units} ? as_int((float)code * {unit}f) : normal;
+    whole = code >= {top} ? ({infinity} | (code & {units} - 1) << {drop}) : whole;
+    return as_float(whole | ((x & {sign}) != 0 ? INT_MIN : 0));
+}}
+"""
+NARROW = """{store} to_{name}(float x) {{
+    int code = as_int(x) & 0x7FFFFFFF;
+    int near = (code + {half} + (code >> {drop} & 1)) >> {drop};
+    near -= {rebias} << {mantissa};
+    if ({exponent} < 8 && code < {least})
+        near = as_int(as_float(code) + as_float({magic})) - {magic};
+    near = near > {top} || code >= {infinity} ? {top} : near;
+    near = code > {infinity} ? {nan} : near;
+    return ({store})(near | (as_int(x) < 0 ? {sign} : 0));
+}}
+"""
+ODD = """float odd_double(double x) {
+    float near = (float)x;
+    int code = as_int(near);
+    bool inexact = (double)near != x && x == x;
+    code -= inexact && fabs((double)near) > fabs(x);
+    return as_float(inexact ? code | 1 : code);
+}
+"""
 
 # The checked index before it was wrapped, and the size; the first to come is kept.
 REPORT = (
@@ -42,6 +74,10 @@ class OpenCLC(Emitter):
 
     language = "OpenCL C"
     words = WORDS
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.helpers: set[str] = set()  # functions that the kernel calls
 
     def type_name(self, dtype: DType) -> str:
         """The type of a value."""
@@ -68,6 +104,15 @@ class OpenCLC(Emitter):
     def cast(self, name: str, have: DType, want: DType) -> str:
         """A conversion; convert_sat is not used, since drivers differ on NaN."""
         kind = TYPES[want.name]
+        if have.narrow:
+            self.helpers.add(_helper(WIDEN, have))
+            return f"from_{have.name}({name})"
+        if want.narrow:
+            self.helpers.add(_helper(NARROW, want))
+            if have.name == "float64":
+                self.helpers.add(ODD)
+                name = f"odd_double({name})"
+            return f"to_{want.name}({name})"
         if want.kind == "bool":
             return f"{name} != 0"
         if have.is_float and want.is_integer:
@@ -77,6 +122,8 @@ class OpenCLC(Emitter):
             most = self.literal(high, want)
             return (f"isnan({name}) ? ({kind})0 : {name} <= ({own}){float(low).hex()} ? {least} : "
                     f"{name} >= ({own}){float(high + 1).hex()} ? {most} : ({kind}){name}")
+        if want.packed:
+            return f"({kind}){self.signed(f'((long){name} & {(1 << want.bits) - 1})', want)}"
         return f"({kind}){name}"
 
     def choose(self, condition: str, yes: str, no: str) -> str:
@@ -153,13 +200,24 @@ class OpenCLC(Emitter):
             params += [f"__global {const}{kind} *b{k}", f"long f{k}"]
             head.append(f"    __global {const}{kind} *p{k} = b{k} + f{k};")
         for k, dtype in enumerate(program.nest.scalars):
-            params.append(f"{'long' if not dtype.is_float else TYPES[dtype.name]} x{k}")
+            params.append(f"{TYPES[dtype.compute] if dtype.is_float else 'long'} x{k}")
         pragma = ""
         if any(i.dtype.name == "float64" for i in program.code):
             pragma = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
         signature = f"__kernel void k({', '.join(params)})"
         top = f"{pragma}#pragma OPENCL FP_CONTRACT OFF"
-        return "\n".join([top, f"{signature} {{", *head, *self.lines, "}", ""])
+        functions = sorted(self.helpers)
+        return "\n".join([top, *functions, f"{signature} {{", *head, *self.lines, "}", ""])
+
+
+def _helper(text: str, dtype: DType) -> str:
+    """A conversion of one format."""
+    shape = layout(dtype)
+    return text.format(
+        name=dtype.name, store=TYPES[dtype.name], exponent=dtype.exponent, infinity=INFINITY,
+        mantissa=dtype.mantissa, units=1 << dtype.mantissa, rebias=127 - shape["bias"],
+        half=(1 << (shape["drop"] - 1)) - 1,
+        unit=(2.0 ** (1 - shape["bias"] - dtype.mantissa)).hex(), **shape)
 
 
 def emit(program: Program) -> Kernel:

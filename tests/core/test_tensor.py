@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinyml
-from tinyml.dtypes import DTYPES
+from tinyml.dtypes import COMPLEX, COMPUTABLE, DTYPES, FLOATS, INTEGERS, SIGNED, STORED
 from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, GradientError
 
 Array = Any
@@ -131,19 +131,24 @@ def test_tensor_of_a_tensor_is_another(device: str) -> None:
 
 # ---- promotion
 
-FLOATS, SIGNED = ("float32", "float64"), ("int8", "int16", "int32", "int64")
-UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+KINDS = ({"bool"}, {*INTEGERS}, {*FLOATS}, {*COMPLEX})
 
 
 @pytest.mark.parametrize(("first", "second"), [*itertools.product(DTYPES, DTYPES)])
 def test_types_meet_as_in_the_array_api(first: str, second: str) -> None:
-    """NumPy's own table within a kind; a float wins over integers, everything over bool."""
-    if "uint64" in (first, second) and {first, second} & set(SIGNED):
+    """NumPy's own table within a kind; the higher kind wins, stored types meet no other."""
+    stored = first != second and {first, second} & set(STORED)
+    if stored or "uint64" in (first, second) and {first, second} & {*SIGNED}:
         with pytest.raises(DTypeError, match="no common type"):
             tinyml.dtypes.promote(DTYPES[first], DTYPES[second])
         return
-    floats = [d for d in (first, second) if d in FLOATS]
-    want = floats[0] if len(floats) == 1 else np.result_type(first, second).name
+    ranks = [next((r for r, kind in enumerate(KINDS) if d in kind), 9) for d in (first, second)]
+    if first == second or ranks[0] != ranks[1] and {first, second} != {"complex64", "float64"}:
+        want = max(zip(ranks, (first, second)))[1]
+    elif {first, second} == {"float16", "bfloat16"}:
+        want = "float32"
+    else:
+        want = np.result_type(DTYPES[first].numpy, DTYPES[second].numpy).name
     assert tinyml.dtypes.promote(DTYPES[first], DTYPES[second]).name == want
 
 
@@ -161,16 +166,18 @@ def test_a_result_has_the_type_in_which_operands_meet(device: str) -> None:
         tinyml.ones(2, "uint64", device) + tinyml.ones(2, "int8", device)
 
 
-@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("name", COMPUTABLE)
 def test_python_scalars_are_weak(name: str) -> None:
     """A number takes the tensor's type within its kind (Array API, mixing with Python scalars)."""
     x = tinyml.ones(2, dtype=name)
     dtype = DTYPES[name]
-    floated = dtype if dtype.is_float else tinyml.float32
+    floated = dtype if dtype.is_inexact else tinyml.float32
     whole = tinyml.int64 if name == "bool" else dtype
     assert (x + 1).dtype is (1 + x).dtype is whole
     assert (x * 0.5).dtype is (0.5 * x).dtype is floated
     assert (x == True).dtype is tinyml.bool  # noqa: E712
+    turned = {"float64": tinyml.complex128}.get(name, tinyml.complex64)
+    assert (x * 2j).dtype is (2j * x).dtype is (dtype if dtype.kind == "complex" else turned)
     if name != "bool":
         assert (x + True).dtype is dtype
         assert (x + 1).tolist() == [2, 2] and (x * 0.5).tolist() == [0.5, 0.5]

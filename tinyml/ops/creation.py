@@ -59,7 +59,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None,
 
 
 def _watched(result: Tensor) -> Tensor:
-    expect(result.spec.dtype.is_float, "a float type for a gradient", result.spec.dtype.name,
+    expect(result.spec.dtype.is_inexact, "a float type for a gradient", result.spec.dtype.name,
            GradientError)
     result.node = Leaf(result.spec, 0)
     return result

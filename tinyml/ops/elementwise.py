@@ -14,7 +14,19 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import SCALARS, apply, binary, unary
-from tinyml.dtypes import DType, as_dtype, bool_, float32, promote, promote_scalar
+from tinyml.dtypes import (
+    COMPLEX,
+    EVERY,
+    FLOATS,
+    INTEGERS,
+    SIGNED,
+    DType,
+    as_dtype,
+    bool_,
+    float32,
+    promote,
+    promote_scalar,
+)
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.lower import element, kind_of
 from tinyml.nest import Ids, Nest
@@ -25,9 +37,6 @@ from tinyml.spec import Spec, broadcast_shapes, make_spec
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-FLOATS = ("float32", "float64")
-SIGNED = ("int8", "int16", "int32", "int64")
-INTEGERS = (*SIGNED, "uint8", "uint16", "uint32", "uint64")
 NUMBERS = (*FLOATS, *INTEGERS)
 ALL = ("bool", *NUMBERS)
 
@@ -40,6 +49,7 @@ __all__ = ["abs", "add", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bit
 
 # What a kind of op accepts, what it computes in, and whether its result is a bool.
 KINDS: dict[str, tuple[tuple[str, ...], Callable[[DType], DType], bool]] = {
+    "field": ((*NUMBERS, *COMPLEX), lambda d: d, False),
     "number": (NUMBERS, lambda d: d, False),
     "signed": ((*FLOATS, *SIGNED), lambda d: d, False),
     "float": (ALL, lambda d: d if d.is_float else float32, False),
@@ -48,7 +58,9 @@ KINDS: dict[str, tuple[tuple[str, ...], Callable[[DType], DType], bool]] = {
     "logical": (ALL, lambda d: bool_, True),
     "bits": (("bool", *INTEGERS), lambda d: d, False),
     "shift": (INTEGERS, lambda d: d, False),
-    "any": (ALL, lambda d: d, False),
+    "quotient": ((*ALL, *COMPLEX), lambda d: d if d.is_inexact else float32, False),
+    "same": ((*ALL, *COMPLEX), lambda d: d, True),
+    "any": (EVERY, lambda d: d, False),
 }
 
 
@@ -151,22 +163,22 @@ def word2(name: str, kind: str, grads: tuple[Any, Any] | None, doc: str, *,
 
 # ---- arithmetic
 
-add = word2("add", "number", (lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: g),
+add = word2("add", "field", (lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: g),
             "x + y, elementwise with broadcasting; integers wrap around.")
-subtract = word2("sub", "number", (lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g),
+subtract = word2("sub", "field", (lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g),
                  "x - y, elementwise with broadcasting; integers wrap around.", public="subtract")
-multiply = word2("mul", "number", (lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a),
+multiply = word2("mul", "field", (lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a),
                  "x * y, elementwise with broadcasting; integers wrap around.", public="multiply")
-divide = word2("div", "float", (lambda g, _y, _a, b: g / b, lambda g, y, _a, b: -(g * y) / b),
+divide = word2("div", "quotient", (lambda g, _y, _a, b: g / b, lambda g, y, _a, b: -(g * y) / b),
                "x / y, elementwise; integers become float32; x / 0 is inf or NaN.",
                public="divide", ulp=2.5)
-negative = word1("neg", "number", lambda g, _y, _x: -g, "-x, elementwise; integers wrap around.",
+negative = word1("neg", "field", lambda g, _y, _x: -g, "-x, elementwise; integers wrap around.",
                  public="negative")
 abs = word1("abs", "number", lambda g, _y, x: g * sign(x),
             "|x|, elementwise; the least integer stays itself.")
-square = word1("square", "number", lambda g, _y, x: g * x * 2, "x * x, elementwise.",
+square = word1("square", "field", lambda g, _y, x: g * x * 2, "x * x, elementwise.",
                word="square")
-reciprocal = word1("reciprocal", "float", lambda g, y, _x: -(g * y * y),
+reciprocal = word1("reciprocal", "quotient", lambda g, y, _x: -(g * y * y),
                    "1 / x, elementwise; 1 / 0 is inf.", ulp=2.5)
 sign: Callable[[Any], Tensor] = word1(
     "sign", "number", None, "-1, 0 or 1 by the sign of x; NaN stays NaN.")
@@ -231,8 +243,8 @@ logical_not = word1("logical_not", "logical", None, "Whether x is false or 0.",
 # ---- comparisons, logic, bits
 
 _compare: dict[str, Any] = {"samples": samples.comparison()}
-equal = word2("equal", "compare", None, "x == y; NaN equals nothing.", **_compare)
-not_equal = word2("not_equal", "compare", None, "x != y; NaN differs from everything.", **_compare)
+equal = word2("equal", "same", None, "x == y; NaN equals nothing.", **_compare)
+not_equal = word2("not_equal", "same", None, "x != y; NaN differs from everything.", **_compare)
 less = word2("less", "compare", None, "x < y; false where one is NaN.", **_compare)
 less_equal = word2("less_equal", "compare", None, "x <= y; false where one is NaN.", **_compare)
 greater = word2("greater", "compare", None, "x > y; false where one is NaN.", **_compare)

@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from tinyml.dtypes import FLOATS, UNSIGNED, DType, as_dtype, integer_range
 
-FLOATS = ("float32", "float64")
-SIGNED = ("int8", "int16", "int32", "int64")
-UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+Array = npt.NDArray[Any]
+__all__ = [
+    "FLOATS", "RICH", "UNSIGNED", "Array", "ErrorCase", "Sample", "Samples", "finfo", "layouts",
+    "pairs", "readonly", "reversed_steps", "scalar", "special", "spread", "transposed",
+]
+
 # Dtypes that see every layout. Index arithmetic is the same for all, so these few stand for it.
 RICH = ("float32", "float64", "bool")
 
@@ -54,14 +57,17 @@ def spread(dtype: str, shape: tuple[int, ...], low: float, high: float, seed: st
     """
     rng = np.random.default_rng(zlib.crc32(f"{seed}{shape}".encode()))
     count = int(np.prod(shape))
+    kind = as_dtype(dtype)
     if dtype == "bool":
         return rng.integers(0, 2, shape).astype(bool)
-    if dtype not in FLOATS:
-        info = np.iinfo(dtype)
-        low, high = max(low, float(info.min)), min(high, float(info.max))
+    if kind.kind == "complex":
+        parts = [spread("float64", shape, low, high, f"{seed}{part}") for part in ("re", "im")]
+        return np.asarray(parts[0] + 1j * parts[1]).astype(kind.numpy)
+    least, most = integer_range(kind) if kind.is_integer else (finfo(kind).min, finfo(kind).max)
+    low, high = max(low, float(least)), min(high, float(most))
     # 0.37 and the jitter keep the points off zero, integers and each other.
     places = (rng.permutation(count) + 0.37 + 0.1 * rng.random(count)) / max(count, 1)
-    return np.asarray(low + places * (high - low)).astype(dtype).reshape(shape)
+    return np.asarray(low + places * (high - low)).astype(kind.numpy).reshape(shape)
 
 
 def special(dtype: str) -> Array:
@@ -72,16 +78,26 @@ def special(dtype: str) -> Array:
     """
     if dtype == "bool":
         return np.array([False, True])
-    if dtype in FLOATS:
-        info = np.finfo(dtype)
+    kind = as_dtype(dtype)
+    if kind.is_float:
+        info = finfo(kind)
         tiny, normal = float(info.smallest_subnormal), float(info.tiny)
         top = float(info.max)
         listed = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, normal, -normal, top, -top]
-        return np.array([*listed, 1.0, -1.0, 0.5, 2.5, -3.0], dtype)
-    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        return np.array([*listed, 1.0, -1.0, 0.5, 2.5, -3.0]).astype(kind.numpy)
+    if kind.kind == "complex":
+        return np.array([0, 1, -1, 1j, -1j, 3 - 4j, -0.5 + 2j, np.nan, np.inf, 1e-30j], kind.numpy)
+    low, high = integer_range(kind)
     small = [-1, 0, 1, 2] if low < 0 else [0, 1, 2]
     edges = [low, low + 1] if low < 0 else []
-    return np.array([*edges, *small, high - 1, high], dtype)
+    return np.array([*edges, *small, high - 1, high], kind.numpy)
+
+
+def finfo(dtype: DType) -> Any:
+    """NumPy's `finfo` of any float type."""
+    import ml_dtypes
+
+    return ml_dtypes.finfo(dtype.numpy)
 
 
 def pairs(x: Array, y: Array) -> tuple[Array, Array]:
@@ -116,7 +132,7 @@ def scalar(dtype: str) -> Any:
     """A Python scalar that a tensor of dtype meets without changing dtype."""
     if dtype == "bool":
         return True
-    return 2.5 if dtype in FLOATS else 3
+    return 2.5 if as_dtype(dtype).is_inexact else 3
 
 
 def layouts(dtype: str, shape: Sequence[int], low: float = -3.0, high: float = 3.0) -> list[Array]:

@@ -1,0 +1,30 @@
+"""What the conversions of narrow floats need to know of a format, for every device."""
+
+from __future__ import annotations
+
+from tinyml.dtypes import DType
+
+INFINITY = 0x7F800000  # the bits of float32's
+
+
+def layout(dtype: DType) -> dict[str, int]:
+    """The numbers that the conversions of one format need.
+
+    >>> from tinyml.dtypes import float16
+    >>> hex(layout(float16)["top"]), layout(float16)["bias"]
+    ('0x7c00', 15)
+    """
+    bias = (1 << (dtype.exponent - 1)) - 1
+    finite = dtype.name.endswith("fn")  # no infinities, and one NaN: all bits set
+    every = (1 << (dtype.bits - 1)) - 1
+    infinity = ((1 << dtype.exponent) - 1) << dtype.mantissa
+    return {
+        "bias": bias,
+        "drop": 23 - dtype.mantissa,  # bits of float32's mantissa that it has not
+        "sign": 1 << (dtype.bits - 1),
+        "every": every,
+        "top": every if finite else infinity,  # what stands for all that is too great
+        "nan": every if finite else infinity | 1 << (dtype.mantissa - 1),
+        "least": (127 - bias + 1) << 23,  # float32's bits of the least normal number
+        "magic": (127 - bias + 1 + 23 - dtype.mantissa) << 23,  # its unit is our subnormals' unit
+    }
