@@ -331,11 +331,15 @@ class Nest:
         return tuple([self.put("prim", (v,), "cast", self.code[v].dtype, inner) for v in state])
 
     def store(self, arg: int, value: int, index: Ids, mode: str = "set") -> None:
-        """Write ('set') or accumulate ('add') a value into an output, point after point.
+        """Write a value into an output ('set'), point after point.
 
-        With 'once' no two points write to the same place, so they may run in parallel.
+        With 'once' no two points write to the same place, so they may run in parallel. Any other
+        mode is a word that joins the value with what is there: 'add', 'mul', 'minimum', ...
         """
         value = self.cast(value, self.args[arg].dtype)
+        if mode not in ("set", "once"):
+            there = self.load(arg, index)
+            value, mode = self.cast(self.prim(mode, there, value), self.args[arg].dtype), "set"
         self.put("store", (value, *index), (arg, mode), self.args[arg].dtype,
                  self.join((value, *index)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from inspect import CO_VARARGS
 from typing import Any
 
 from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound
@@ -120,7 +121,7 @@ def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...]
         rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # that of `*xs`
         return (), not rest.startswith("_"), not code.co_varnames[1].startswith("_")
     keeps = [False] * len(grad)
-    keeps_y = False
+    keeps_y = rest = False
     for rule in grad:
         if rule is None:
             continue
@@ -129,7 +130,9 @@ def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...]
         keeps_y = keeps_y or not read[1].startswith("_")
         for k, name in enumerate(read[2 : 2 + len(grad)]):
             keeps[k] = keeps[k] or not name.startswith("_")
-    return tuple(keeps), False, keeps_y
+        if code.co_flags & CO_VARARGS:
+            rest = rest or not code.co_varnames[len(read) + code.co_kwonlyargcount].startswith("_")
+    return tuple(keeps), rest, keeps_y
 
 
 OPS: dict[str, Op] = {}

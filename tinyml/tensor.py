@@ -13,8 +13,8 @@ import tinyml.ops.composite as composite
 import tinyml.ops.contraction as contraction
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
-import tinyml.ops.indexing as indexing
 import tinyml.ops.reduce as reduce
+import tinyml.ops.selection as selection
 import tinyml.ops.shape as shapes
 from tinyml.builder import entered, refuse_leaked
 from tinyml.core import apply, named
@@ -26,7 +26,6 @@ from tinyml.errors import (
     DTypeError,
     GradientError,
     SerializationError,
-    TinyMLError,
     expect,
 )
 from tinyml.op import find
@@ -450,49 +449,17 @@ class Tensor(Data):
 
     # ---- indexing
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return self._indexed(indexing.getitem, index)
+    def __getitem__(self, key: Any) -> Tensor:
+        return selection.indexed(selection.getitem, self, key)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, key: Any, value: Any) -> None:
         self._may_change("x[i] = v", "x = x.at[i].set(v)")
-        self._replace(self._indexed(indexing.setitem, index, value))
-
-    def _indexed(self, function: Callable[..., Tensor], index: Any, *more: Any) -> Tensor:
-        try:
-            return function(self, index, *more)
-        except TinyMLError as error:
-            raise error.during("index", core.describe([self])) from error.__cause__
+        self._replace(selection.indexed(selection.setitem, self, key, value))
 
     @property
-    def at(self) -> At:
-        """`x.at[i].set(v)`, `.add(v)`: a new tensor with a part changed."""
-        return At(self)
-
-
-class At:
-    """The door to functional updates: `x.at[index].set(value)`."""
-
-    __slots__ = ("_tensor", "_index")
-
-    def __init__(self, tensor: Tensor, index: Any = None) -> None:
-        self._tensor = tensor
-        self._index = index
-
-    def __getitem__(self, index: Any) -> At:
-        return At(self._tensor, index)
-
-    def set(self, value: Any) -> Tensor:
-        """The tensor with x[index] replaced by a value, which broadcasts.
-
-        >>> import tinyml
-        >>> tinyml.zeros(3).at[1].set(5.0).tolist()
-        [0.0, 5.0, 0.0]
-        """
-        return self._tensor._indexed(indexing.setitem, self._index, value)
-
-    def add(self, value: Any) -> Tensor:
-        """The tensor with a value added to x[index]; indices that repeat add up."""
-        return self._tensor._indexed(indexing.setitem, self._index, value, True)
+    def at(self) -> selection.At:
+        """`x.at[i].set(v)`, `add`, `mul`, `min`, `max`, ...: a new tensor with a part changed."""
+        return selection.At(self)
 
 
 def _leaves(node: Node) -> list[Leaf]:

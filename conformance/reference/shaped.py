@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,31 +90,29 @@ def pad(x: Array, before: Shape, after: Shape, value: Any) -> Array:
 
 
 @define("gather", result="as is")
-def gather(x: Array, indices: Array, axis: int) -> Array:
-    """The slices of x along an axis at the indices; negative ones count from the end."""
-    return np.take(x, indices, axis)
+def gather(x: Array, *tables: Array, axis: int) -> Array:
+    """The elements of x at the indices into one axis or several; negative ones from the end."""
+    return np.asarray(x[(slice(None),) * axis + tables])
 
 
-def _scattered(x: Array, indices: Array, updates: Array, axis: int, add: bool) -> Array:
-    result = np.moveaxis(x.copy(), axis, 0)
-    places = tuple(range(axis, axis + indices.ndim))
-    slabs = np.moveaxis(updates, places, tuple(range(indices.ndim)))
-    for at in np.ndindex(*indices.shape):
-        row = int(indices[at])
-        result[row] = result[row] + slabs[at] if add else slabs[at]
-    return np.moveaxis(result, 0, axis)
+def _scattered(x: Array, updates: Array, tables: tuple[Array, ...], axis: int,
+               join: Callable[[Any, Any], Any]) -> Array:
+    result: Array = x.copy()
+    tables = tuple(np.broadcast_arrays(*tables)) if len(tables) > 1 else tables
+    before = (slice(None),) * axis
+    for at in np.ndindex(*tables[0].shape):
+        place = (*before, *[int(table[at]) for table in tables])
+        result[place] = join(result[place], updates[(*before, *at)])
+    return result
 
 
-@define("scatter", data=(0, 2))
-def scatter(x: Array, indices: Array, updates: Array, axis: int) -> Array:
-    """x with updates along an axis; the last of several for one place stays."""
-    return _scattered(x, indices, updates, axis, False)
-
-
-@define("scatter_add", data=(0, 2))
-def scatter_add(x: Array, indices: Array, updates: Array, axis: int) -> Array:
-    """x with updates added along an axis."""
-    return _scattered(x, indices, updates, axis, True)
+_JOINS: dict[str, Callable[[Any, Any], Any]] = {
+    "scatter": lambda old, new: new, "scatter_add": np.add, "scatter_mul": np.multiply,
+    "scatter_min": np.minimum, "scatter_max": np.maximum,
+}
+for _name, _join in _JOINS.items():
+    define(_name, data=(0, 1))(
+        lambda x, updates, *tables, axis, join=_join: _scattered(x, updates, tables, axis, join))
 
 
 @define("take_along", result="as is")

@@ -27,13 +27,13 @@ Array = npt.NDArray[Any]
 ZERO_HAS_NO_SIGN = frozenset(
     "maximum minimum max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
     "gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
-    "gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along unslice cumsum cumprod "
+    "scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along unslice cumsum cumprod "
     "linear_scan".split()
 )
 
 
 # Ops that add to what lies in memory: a narrow float is rounded after each addition.
-ADDS_IN_PLACE = frozenset("scatter_add put_along unslice max_pool2d_dx".split())
+ADDS_IN_PLACE = frozenset("scatter_add scatter_mul put_along unslice max_pool2d_dx".split())
 
 
 def epsilon(name: str, dtype: str) -> float:
@@ -173,8 +173,8 @@ def _along(x: Array, *_: Array, axis: int, **__: Any) -> int:
     return int(x.shape[axis]) + 1
 
 
-def _updates(x: Array, indices: Array, updates: Array, **_: Any) -> int:
-    return indices.size + 1
+def _updates(*args: Array, **_: Any) -> int:
+    return sum(np.size(arg) for arg in args[1:])  # at least as many as meet at one place
 
 
 _DERIVED: dict[str, Callable[..., Any]] = {
@@ -209,6 +209,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "linear_scan": _of_magnitudes("linear_scan", lambda *args, **a: 2 * _along(*args, **a)),
     "put_along": _of_magnitudes("put_along", _updates),
     "scatter_add": _of_magnitudes("scatter_add", _updates),
+    "scatter_mul": _of_magnitudes("scatter_mul", _updates),
     "matmul": _of_magnitudes("matmul", lambda x, y: x.shape[-1]),
     "conv2d": _of_magnitudes("conv2d", lambda x, w, **_: math.prod(w.shape[1:])),
     "conv2d_dx": _of_magnitudes("conv2d_dx", lambda g, w, **_: w.size // max(w.shape[1], 1)),

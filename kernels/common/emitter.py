@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from tinyml.dtypes import DTYPES, DType
+from tinyml.dtypes import DType
 from tinyml.errors import KernelNotFound
 from tinyml.kernels.common.schedule import Loop, Program, Statement
 from tinyml.nest import ZERO, Instr
@@ -262,23 +262,13 @@ class Emitter(ABC):
 
     def _store(self, effect: int) -> None:
         instr = self.program.code[effect]
-        arg, mode = instr.data
+        arg, _ = instr.data
         for lane in range(self._lanes(effect)):
             value = self.name(instr.args[0], lane)
             if instr.dtype.kind == "bool":
                 value = self.choose(value, "1", "0")
             place = self.place(arg, instr.args[1:], lane)
-            if mode == "add":
-                value = self.sum(place, value, instr.dtype)
             self.write(self.assign(place, value))
-
-    def sum(self, place: str, value: str, dtype: DType) -> str:
-        """Two elements added; a narrow float's sum is rounded at once."""
-        if not dtype.narrow:
-            return self.convert(f"{place} + {value}", dtype)
-        wide = DTYPES[dtype.compute]
-        terms = [f"({self.cast(term, dtype, wide)})" for term in (place, value)]
-        return self.cast(self.convert(" + ".join(terms), wide), wide, dtype)
 
     def body(self, statements: list[Statement]) -> None:
         """Statements, in order."""

@@ -183,6 +183,8 @@ class Program(Space):
                 stage[k] = stage.get(self.steps[instr.args[0]], 0) + 1
             else:
                 stage[k] = max([stage.get(v, 0) for v in instr.args], default=0)
+                if instr.kind == "load":  # of an output: what was stored there before
+                    stage[k] = max(stage[k], written.get(instr.data[0], -1) + 1)
         return stage
 
     def _effects(self, effects: list[int], opened: frozenset[str], known: frozenset[int],

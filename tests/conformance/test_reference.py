@@ -144,8 +144,8 @@ def test_pooling_and_its_gradient_are_adjoint() -> None:
 
 def test_the_last_update_of_a_place_wins_and_sums_add_up() -> None:
     x, at, updates = np.zeros(3), np.array([1, -1, 1]), np.array([1.0, 2.0, 4.0])
-    assert value("scatter", x, at, updates, axis=0).tolist() == [0, 4, 2]
-    assert value("scatter_add", x, at, updates, axis=0).tolist() == [0, 5, 2]
+    assert value("scatter", x, updates, at, axis=0).tolist() == [0, 4, 2]
+    assert value("scatter_add", x, updates, at, axis=0).tolist() == [0, 5, 2]
 
 
 def test_random_bits_are_those_of_jax() -> None:

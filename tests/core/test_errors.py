@@ -84,8 +84,10 @@ BAD: dict[str, Bad] = {
         ("uint64", "int64")),
     "float indices": Bad(
         lambda x, k: tinyml.gather(x, x[0]), errors.DTypeError, TypeError, "gather", ("float32",)),
-    "a mask as an index": Bad(
-        lambda x, k: x[x > 0], errors.DTypeError, TypeError, "index", ("bool", "where")),
+    "a mask of floats": Bad(
+        lambda x, k: x[x], errors.DTypeError, TypeError, "index", ("float32", "compare")),
+    "a mask of another shape": Bad(
+        lambda x, k: x[k == 0], errors.OutOfRangeError, IndexError, "index", ("(3,)", "(2,)")),
     "the negative of a bool": Bad(
         lambda x, k: -(x > 0), errors.DTypeError, TypeError, "neg", ("bool",)),
     # wrong device

@@ -1,8 +1,12 @@
-"""Indexing: gather, scatter and their likes, and how x[i] becomes views and gathers."""
+"""Indexing by tensors of integers: gather and scatter, and their likes with one index per place.
+
+`gather` and `scatter` take any number of tables of indices, for as many neighbouring axes; how a
+key of `x[...]` becomes slices and tables is written in selection.py.
+"""
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +14,22 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply, full, named, op_array, upload
-from tinyml.dtypes import bool_, int64
-from tinyml.errors import (
-    ArgumentTypeError,
-    AxisError,
-    DTypeError,
-    OutOfRangeError,
-    ShapeError,
-    expect,
-)
+from tinyml.dtypes import bool_, int64, integer_range, uint64
+from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
+from tinyml.lower import element
 from tinyml.nest import Ids, Nest
-from tinyml.op import Op, define
-from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
+from tinyml.op import Op, define, find
+from tinyml.ops.creation import asarray
+from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample
-from tinyml.ops.shape import SLICE, SLICE_SET, zeros_of
+from tinyml.ops.shape import broadcast_to, reshape, zeros_of
 from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
 from tinyml.values import Data
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-__all__ = ["gather", "scatter", "scatter_add", "take", "take_along_axis"]
+__all__ = ["gather", "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis"]
 
 _X = np.arange(12, dtype=np.float32).reshape(4, 3)
 _TABLE = np.array([0, 3, 3, 1])
@@ -41,100 +40,184 @@ def _canon(x: Spec, *_: Any, axis: Any) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
 
-def _need_integers(indices: Spec) -> None:
-    expect(indices.dtype.is_integer, "integer indices", indices.dtype.name, DTypeError,
-           remedy="cast with .astype('int64')")
+def _need_integers(*tables: Spec) -> None:
+    for table in tables:
+        expect(table.dtype.is_integer, "integer indices", table.dtype.name, DTypeError,
+               remedy="cast with .astype('int64')")
 
 
-def _indexed_shape(x: Spec, indices: Spec, axis: int) -> tuple[int, ...]:
-    return (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, ...]:
+    """x's shape with that of the tables in the place of the axes that they index."""
+    _need_integers(*tables)
+    expect(0 < len(tables) <= x.ndim - axis, f"tables for 1 to {x.ndim - axis} axes from {axis} on",
+           len(tables), AxisError)
+    inner = broadcast_shapes(*[table.shape for table in tables])
+    return (*x.shape[:axis], *inner, *x.shape[axis + len(tables) :])
 
 
-def _gather_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
-    _need_integers(indices)
-    shape = _indexed_shape(x, indices, axis)
-    expect(x.shape[axis] > 0 or 0 in shape, "an axis with elements", x.shape, OutOfRangeError)
+def _place(n: Nest, table: Any, inner: Ids, size: int) -> int:
+    """A checked index out of a table that broadcasts to `inner`."""
+    value = element(n, table, inner, table.dtype)
+    if table.dtype is uint64:  # beyond int64 is beyond every axis, and must not wrap around
+        value = n.prim("minimum", value, n.const(integer_range(int64)[1], uint64))
+    return n.check(n.cast(value, int64), size)
+
+
+def _places(n: Nest, tables: tuple[Any, ...], inner: Ids, sizes: tuple[int, ...]) -> Ids:
+    return tuple([_place(n, table, inner, size) for table, size in zip(tables, sizes)])
+
+
+# ---- gather
+
+
+def _gather_infer(x: Spec, *tables: Spec, axis: int) -> Spec:
+    shape = _indexed_shape(x, tables, axis)
+    sizes = x.shape[axis : axis + len(tables)]
+    expect(0 not in sizes or 0 in shape, "an axis with elements", x.shape, OutOfRangeError)
     return with_shape(x, shape)
 
 
-def _gather_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
-    inner = index[axis : axis + indices.ndim]
-    place = n.check(n.cast(indices(inner), int64), x.shape[axis])
-    return int(x((*index[:axis], place, *index[axis + indices.ndim :])))
+def _gather_nest(n: Nest, index: Ids, x: Any, *tables: Any, axis: int) -> int:
+    count = len(tables)
+    stop = len(index) - (x.ndim - axis - count)
+    places = _places(n, tables, index[axis:stop], x.shape[axis : axis + count])
+    return int(x((*index[:axis], *places, *index[stop:])))
 
 
 GATHER: Op = define(
     "gather", _gather_infer, canon=_canon, nest=_gather_nest,
-    grad=(lambda g, _y, _x, indices, axis: apply(
-        SCATTER_ADD, zeros_of(_x), indices, g, axis=axis), None),
+    grad=(lambda g, _y, _x, *tables, axis: apply(
+        SCATTER_ADD, zeros_of(_x), g, *tables, axis=axis),),
     samples=samples.gather(), dtypes=ALL,
     errors=lambda: [
         ErrorCase((_X, _FAR), {"axis": 0}, OutOfRangeError, "index 4 is out of range"),
+        ErrorCase((_X, _TABLE, _FAR), {"axis": 0}, ShapeError, "do not broadcast"),
         ErrorCase((_X, np.ones(2, np.float32)), {"axis": 0}, DTypeError, "integer indices"),
         ErrorCase((_X, _TABLE), {"axis": 2}, AxisError, "-2 <= axis < 2"),
+        ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, AxisError, "tables for 1 to 1 axes"),
     ],
-    doc="Elements of x at indices along an axis (numpy.take): negative ones count from the end; "
-        "others out of range raise.",
+    doc="Elements of x at indices along an axis (numpy.take), or along several that follow each "
+        "other, one table each, which broadcast: negative indices count from the end; others out "
+        "of range raise.",
 )
 
+# ---- scatter
 
-def _scatter_infer(x: Spec, indices: Spec, updates: Spec, *, axis: int) -> Spec:
-    _need_integers(indices)
-    wanted = _indexed_shape(x, indices, axis)
+
+def _scatter_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
+    wanted = _indexed_shape(x, tables, axis)
     expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
     expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
     return with_shape(x, x.shape)
 
 
-def _scatter_push(mode: str) -> Callable[..., None]:
-    """First x itself, then the updates in the order of the indices, one after the other."""
+def _number_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
+    expect(x.dtype is not bool_, "numbers", x.dtype.name, DTypeError)
+    return _scatter_infer(x, updates, *tables, axis=axis)
 
-    def push(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, axis: int) -> None:
+
+def _scatter_push(mode: str) -> Callable[..., None]:
+    """First x itself, then the updates in row-major order of the indices, one after the other."""
+
+    def push(n: Nest, outs: list[int], x: Any, updates: Any, *tables: Any, axis: int) -> None:
+        count = len(tables)
         before = [n.axis(f"i{d}", x.shape[d]) for d in range(axis)]
-        after = [n.axis(f"i{d}", x.shape[d]) for d in range(axis + 1, x.ndim)]
-        j = n.axis("j", x.shape[axis])
-        whole = (*before, j, *after)
+        after = [n.axis(f"i{d}", x.shape[d]) for d in range(axis + count, x.ndim)]
+        here = [n.axis(f"j{d}", x.shape[d]) for d in range(axis, axis + count)]
+        whole = (*before, *here, *after)
         n.store(outs[0], x(whole), whole)
-        inner = tuple([n.axis(f"k{d}", size) for d, size in enumerate(indices.shape)])
-        place = n.check(n.cast(indices(inner), int64), x.shape[axis])
+        stop = updates.ndim - len(after)
+        inner = tuple([n.axis(f"k{d}", n_d) for d, n_d in enumerate(updates.shape[axis:stop])])
+        places = _places(n, tables, inner, x.shape[axis : axis + count])
         value = updates((*before, *inner, *after))
-        n.store(outs[0], value, (*before, place, *after), mode)
+        n.store(outs[0], value, (*before, *places, *after), mode)
 
     return push
 
 
-def _winners(updates: Any, indices: Any, axis: int, size: int) -> Any:
+def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
     """Which updates were the last at their place, in a shape that broadcasts to updates."""
-    flat = indices.astype(int64).reshape((-1,))
-    order = upload(np.arange(flat.size), updates.device)
-    nobody = full((size,), -1, int64, updates.device)
-    last = apply(SCATTER, nobody, flat, order, axis=0)
-    won = apply(GATHER, last, flat, axis=0) == order
-    return won.reshape((*indices.shape, *[1] * (updates.ndim - axis - indices.ndim)))
+    inner = broadcast_shapes(*[table.shape for table in tables])
+    order = upload(np.arange(math.prod(inner)), updates.device).reshape(inner)
+    nobody = full(sizes, -1, int64, updates.device)
+    last = apply(SCATTER, nobody, order, *tables, axis=0)
+    won = apply(GATHER, last, *tables, axis=0) == order
+    return won.reshape((*inner, *[1] * (updates.ndim - axis - len(inner))))
 
 
-def _scatter_errors() -> list[ErrorCase]:
-    return [
-        ErrorCase((_X, _FAR, _X[:2]), {"axis": 0}, OutOfRangeError, "index 4 is out of range"),
-        ErrorCase((_X, _TABLE, _X[:2]), {"axis": 0}, ValueError, r"updates of shape \(4, 3\)"),
-    ]
+def _set_update(g: Any, _y: Any, _x: Any, _u: Any, *tables: Any, axis: int) -> Any:
+    won = _winners(_u, tables, axis, _x.shape[axis : axis + len(tables)])
+    return where(won, apply(GATHER, g, *tables, axis=axis), 0.0)
 
 
-SCATTER_ADD: Op = define(
-    "scatter_add", _scatter_infer, canon=_canon, push=_scatter_push("add"),
-    grad=(lambda g, _y, _x, _i, _u, axis: g, None,
-          lambda g, _y, _x, indices, _u, axis: apply(GATHER, g, indices, axis=axis)),
-    samples=samples.scatter(add=True), dtypes=NUMBERS, errors=_scatter_errors,
-    doc="x with updates added at indices along an axis, in the order of the indices.",
+def _factors(x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
+    """At each place: the product of the factors that are not 0, the sum of the others, how many."""
+    def joined(op: Op, of: Callable[[Any], Any]) -> Any:
+        return apply(op, of(x), of(u), *tables, axis=axis)
+
+    return [joined(SCATTER_MUL, lambda c: where(c == 0, 1.0, c)),
+            joined(SCATTER_ADD, lambda c: where(c == 0, c, 0.0)),
+            joined(SCATTER_ADD, lambda c: (c == 0).astype(int64))]
+
+
+def _others(c: Any, product: Any, zero: Any, count: Any) -> Any:
+    """The product of all factors but c. A 0 stays a variable, so its derivative is right too."""
+    one_left = where(count == 2, zero - c, where(count == 1, 1.0, 0.0))
+    rest = where(c == 0, one_left, where(count == 1, zero, where(count == 0, 1.0, 0.0)))
+    return product / where(c == 0, 1.0, c) * rest
+
+
+def _mul_x(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
+    return g * _others(x, *_factors(x, u, tables, axis))
+
+
+def _mul_update(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
+    known = [apply(GATHER, part, *tables, axis=axis) for part in _factors(x, u, tables, axis)]
+    return apply(GATHER, g, *tables, axis=axis) * _others(u, *known)
+
+
+def _shares(g: Any, y: Any, x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
+    """The cotangents of x and u where equals share the gradient of the extreme; a NaN is one."""
+    def same(c: Any, best: Any) -> Any:
+        return ((c == best) | (isnan(c) & isnan(best))).astype(g.dtype)
+
+    mine, theirs = same(x, y), same(u, apply(GATHER, y, *tables, axis=axis))
+    part = g / apply(SCATTER_ADD, mine, theirs, *tables, axis=axis)
+    return [part * mine, apply(GATHER, part, *tables, axis=axis) * theirs]
+
+
+_EXTREME = (
+    lambda g, y, x, u, *tables, axis: _shares(g, y, x, u, tables, axis)[0],
+    lambda g, y, x, u, *tables, axis: _shares(g, y, x, u, tables, axis)[1],
 )
-SCATTER: Op = define(
-    "scatter", _scatter_infer, canon=_canon, push=_scatter_push("set"),
-    grad=(lambda g, _y, _x, indices, _u, axis: apply(
-              SCATTER, g, indices, zeros_of(_u), axis=axis), None,
-          lambda g, _y, _x, indices, _u, axis: apply(GATHER, g, indices, axis=axis)
-          * _winners(_u, indices, axis, _x.shape[axis]).astype(g.dtype)),
-    samples=samples.scatter(), dtypes=ALL, errors=_scatter_errors,
-    doc="x with the elements at indices along an axis replaced by updates; the last one wins.",
+_SCATTER_ERRORS = samples.error_cases(
+    ErrorCase((_X, _X[:2], _FAR), {"axis": 0}, OutOfRangeError, "index 4 is out of range"),
+    ErrorCase((_X, _X[:2], _TABLE), {"axis": 0}, ShapeError, r"updates of shape \(4, 3\)"),
+    ErrorCase((_X, _X[:2] > 0, _FAR), {"axis": 0}, DTypeError, "updates of float32"),
+)
+# name, word, dtypes, rules of x and of the updates, what it does
+SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
+    define(
+        name, _scatter_infer if word == "set" else _number_infer, canon=_canon, grad=grad,
+        push=_scatter_push(word), samples=samples.scatter(word), dtypes=dtypes,
+        errors=_SCATTER_ERRORS, ulp=ulp, doc=f"x with {what}; indices as in gather.",
+    )
+    for name, word, dtypes, ulp, grad, what in (
+        ("scatter", "set", ALL, 0,
+         (lambda g, _y, _x, _u, *tables, axis: apply(SCATTER, g, zeros_of(_u), *tables, axis=axis),
+          _set_update),
+         "the elements at indices along axes replaced by updates; the last one wins"),
+        ("scatter_add", "add", NUMBERS, 0,
+         (lambda g, _y, _x, _u, *tables, axis: g,
+          lambda g, _y, _x, _u, *tables, axis: apply(GATHER, g, *tables, axis=axis)),
+         "updates added at indices along axes, in the order of the indices"),
+        ("scatter_mul", "mul", NUMBERS, 0, (_mul_x, _mul_update),
+         "the elements at indices multiplied by updates, in the order of the indices"),
+        ("scatter_min", "minimum", NUMBERS, 0, _EXTREME,
+         "the least of each element and the updates at its place; NaN where one is NaN"),
+        ("scatter_max", "maximum", NUMBERS, 0, _EXTREME,
+         "the greatest of each element and the updates at its place; NaN where one is NaN"),
+    )
 )
 
 
@@ -150,7 +233,7 @@ def _take_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
 
 
 def _take_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
-    place = n.check(n.cast(indices(index), int64), x.shape[axis])
+    place = _place(n, indices, index, x.shape[axis])
     return int(x((*index[:axis], place, *index[axis + 1 :])))
 
 
@@ -170,7 +253,7 @@ def _put_push(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, a
     j = n.axis("j", x.shape[axis])
     n.store(outs[0], x(at(j)), at(j))
     k = n.axis("k", indices.shape[axis])
-    place = n.check(n.cast(indices(at(k)), int64), x.shape[axis])
+    place = _place(n, indices, at(k), x.shape[axis])
     n.store(outs[0], updates(at(k)), at(place), "add")
 
 
@@ -218,11 +301,37 @@ IOTA: Op = define(
     doc="The int64 index along an axis, in the shape of x.",
 )
 
+# ---- public functions
 
+MODES = {"set": SCATTER, "add": SCATTER_ADD, "mul": SCATTER_MUL, "min": SCATTER_MIN,
+         "max": SCATTER_MAX}
+
+
+def update_op(mode: str) -> Op:
+    """The op that updates in this mode; ArgumentError where there is none such."""
+    expect(mode in MODES, f"a mode, one of {', '.join(MODES)}", mode, ArgumentError)
+    return MODES[mode]
+
+
+def _bounded(indices: Any, size: int, mode: str) -> Any:
+    """Indices as they are, or brought into the axis: to its nearest end, or counted around it."""
+    expect(mode in ("raise", "clip", "wrap"), "mode 'raise', 'clip' or 'wrap'", mode, ArgumentError)
+    if mode == "raise":
+        return indices
+    _need_integers(indices.spec)
+    expect(size > 0 or not indices.size, "an axis with elements", size, OutOfRangeError)
+    wide = indices if indices.dtype is uint64 else astype(indices, int64)
+    if mode == "clip":
+        return minimum(maximum(wide, 0), max(size - 1, 0))
+    return apply(find("remainder"), wide, max(size, 1))
+
+
+@named
 def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     """Elements of x at `indices` along `axis`; negative indices count from the end.
 
-    Raises OutOfRangeError for others out of range (on OpenCL when the result is read).
+    The shape is x's with that of `indices` in the place of the axis. Raises OutOfRangeError for
+    others out of range (on OpenCL when the result is read), DTypeError, AxisError.
 
     >>> import tinyml
     >>> tinyml.gather(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([2, 0])).tolist()
@@ -233,214 +342,128 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
 
 
 @named
-def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """Elements of x at `indices` along `axis`, which a vector need not name (Array API, take).
+def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
+    """Elements of x at `indices` along `axis` (Array API standard 2024.12, take).
 
-    Negative indices count from the end. Raises OutOfRangeError, AxisError.
+    The shape is x's with that of `indices` in the place of the axis; without an axis, x counts as
+    one row. Negative indices count from the end. For others out of range `mode` says what is done:
+    'raise' OutOfRangeError (on OpenCL when the result is read), 'clip' to the nearest end, where
+    negative ones become 0, or 'wrap' around. Raises DTypeError for indices that are no integers.
 
     >>> import tinyml
-    >>> tinyml.take(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([2, -3])).tolist()
+    >>> tinyml.take(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([4, -1]), mode="clip").tolist()
     [3.0, 1.0]
     """
-    expect(axis is not None or x.ndim == 1, "an axis, or a vector", x.shape, AxisError)
-    return gather(x, indices, 0 if axis is None else axis)
+    x = asarray(x)
+    indices = asarray(indices, device=x.device)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = as_axis(axis, x.ndim)
+    result: Tensor = apply(GATHER, x, _bounded(indices, x.shape[axis], mode), axis=axis)
+    return result
+
+
+def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
+    """x and indices broadcast together on every axis but one."""
+    expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
+    rest = [tuple(1 if d == axis else n for d, n in enumerate(t.shape)) for t in (x, indices)]
+    wide = broadcast_shapes(*rest)
+    return tuple(  # type: ignore[return-value]
+        t if rest[k] == wide else broadcast_to(t, (*wide[:axis], t.shape[axis], *wide[axis + 1 :]))
+        for k, t in enumerate((x, indices)))
 
 
 @named
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
-    """x at one index per place along `axis`; the other axes of x and `indices` broadcast.
+def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
+                    mode: str = "raise") -> Tensor:
+    """One element of x per place of `indices`, along `axis` (Array API 2024.12, take_along_axis).
 
-    Raises OutOfRangeError, ShapeError where the numbers of axes differ.
+    `indices` has as many axes as x; on all but `axis` the sizes broadcast, and the shape is that
+    of the indices so broadcast. With axis None, x counts as one row. `mode` as in take. Raises
+    ShapeError, AxisError, DTypeError, OutOfRangeError.
 
     >>> import tinyml
-    >>> x = tinyml.tensor([[3.0, 1.0], [2.0, 4.0]])
-    >>> tinyml.take_along_axis(x, tinyml.argsort(x)).tolist()
-    [[1.0, 3.0], [2.0, 4.0]]
+    >>> x = tinyml.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> tinyml.take_along_axis(x, tinyml.tensor([[1], [0]])).tolist()
+    [[2.0], [3.0]]
     """
-    expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
-    place = as_axis(axis, x.ndim)
-    around = [(*v.shape[:place], 1, *v.shape[place + 1 :]) for v in (x, indices)]
-    shape = broadcast_shapes(*around)
-    table, where = [
-        v.op("expand", shape=(*shape[:place], v.shape[place], *shape[place + 1 :]))
-        for v in (x, indices)
-    ]
-    result: Tensor = apply(TAKE_ALONG, table, where, axis=place)
+    x = asarray(x)
+    indices = asarray(indices, device=x.device)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = as_axis(axis, x.ndim)
+    x, indices = _fitted(x, _bounded(indices, x.shape[axis], mode), axis)
+    result: Tensor = apply(TAKE_ALONG, x, indices, axis=axis)
+    return result
+
+
+@named
+def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
+                   mode: str = "set") -> Tensor:
+    """x with `values` at one index per place along `axis`: what take_along_axis takes, it puts.
+
+    `indices` broadcast as in take_along_axis but not wider than x; `values` broadcast to them.
+    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Indices that repeat are served in row-major
+    order: of 'set' the last one stays. A new tensor; x stays as it is. Raises as take_along_axis.
+
+    >>> import tinyml
+    >>> x = tinyml.zeros((2, 2))
+    >>> tinyml.put_along_axis(x, tinyml.tensor([[1], [0]]), 5.0).tolist()
+    [[0.0, 5.0], [5.0, 0.0]]
+    """
+    x = asarray(x)
+    op = update_op(mode)
+    axis = as_axis(axis, x.ndim)
+    wide, indices = _fitted(x, asarray(indices, device=x.device), axis)
+    expect(wide.shape == x.shape, f"indices not wider than {x.shape}", indices.shape)
+    values = broadcast_to(like(values, x), indices.shape)
+    if mode == "add":
+        result: Tensor = apply(PUT_ALONG, x, indices, values, axis=axis)
+        return result
+    tables = [indices if d == axis else _along_axis(size, d, x) for d, size in enumerate(x.shape)]
+    result = apply(op, x, values, *tables, axis=0)
+    return result
+
+
+def _along_axis(size: int, axis: int, x: Any) -> Any:
+    shape = tuple([size if d == axis else 1 for d in range(x.ndim)])
+    return upload(np.arange(size).reshape(shape), x.device)
+
+
+def like(value: Any, x: Any) -> Any:
+    """A number, an array or a tensor as one of x's type and device, to be put into x.
+
+    Raises ArgumentError for a Python integer that the type does not hold, DTypeError where a
+    complex number would lose its imaginary part.
+    """
+    if type(value) is int and x.dtype.is_integer:
+        low, high = integer_range(x.dtype)
+        expect(low <= value <= high, f"a value that {x.dtype.name} holds, {low} to {high}", value,
+               ArgumentError)
+    if not isinstance(value, Data):
+        value = upload(op_array(value, x.dtype), x.device,
+                       None if isinstance(value, np.ndarray) else x.dtype)
+    expect(value.dtype.kind != "complex" or x.dtype.kind == "complex",
+           f"values that {x.dtype.name} holds", value.dtype.name, DTypeError,
+           remedy="take .real of them")
+    return astype(value, x.dtype)
+
+
+@named
+def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
+    """x with the elements at `indices` along `axis` replaced by `updates`; the last one wins.
+
+    With `mode` 'add', 'mul', 'min' or 'max' the updates are taken in one after the other, in
+    row-major order of the indices. Their shape is that of gather(x, indices, axis).
+
+    >>> import tinyml
+    >>> tinyml.scatter(tinyml.zeros(3), tinyml.tensor([2]), tinyml.tensor([5.0])).tolist()
+    [0.0, 0.0, 5.0]
+    """
+    result: Tensor = apply(update_op(mode), x, updates, indices, axis=axis)
     return result
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
     """x with `updates` added at `indices` along `axis`, in the order of the indices."""
-    result: Tensor = apply(SCATTER_ADD, x, indices, updates, axis=axis)
-    return result
-
-
-def scatter(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
-    """x with the elements at `indices` along `axis` replaced by `updates`; the last one wins."""
-    result: Tensor = apply(SCATTER, x, indices, updates, axis=axis)
-    return result
-
-
-# ---- x[...]
-
-
-class Selection:
-    """An index in three moves: a slice, new axes, and at most one gather along an axis.
-
-    slices   start, stop, step of every axis of x
-    shape    the sliced shape without the axes that an int took, with new axes
-    axis, table   where and with what to gather, or None; `joined` axes become one before
-    """
-
-    def __init__(self, x: Any, index: Any) -> None:
-        items = list(index) if isinstance(index, tuple) else [index]
-        items = self._filled(items, x.ndim)
-        self.start: list[int] = []
-        self.stop: list[int] = []
-        self.step: list[int] = []
-        self.shape: list[int] = []
-        self.arrays: list[tuple[int, Any]] = []
-        for item in items:
-            if item is None:
-                self.shape.append(1)
-            else:
-                self._take(item, len(self.start), x)
-
-    @staticmethod
-    def _filled(items: list[Any], ndim: int) -> list[Any]:
-        dots = [k for k, item in enumerate(items) if item is Ellipsis]
-        expect(len(dots) <= 1, "at most one ...", len(dots), AxisError)
-        count = sum(item is not None and item is not Ellipsis for item in items)
-        expect(count <= ndim, f"at most {ndim} indices", count, AxisError)
-        fill = [slice(None)] * (ndim - count)
-        at = dots[0] if dots else len(items)
-        return [*items[:at], *fill, *items[at + 1 :]]
-
-    def _take(self, item: Any, axis: int, x: Any) -> None:
-        size = x.shape[axis]
-        if isinstance(item, slice):
-            try:
-                start, stop, step = item.indices(size)
-            except (TypeError, ValueError) as error:
-                raise ArgumentTypeError(f"slice {item}: {error}") from None
-            count = len(range(start, stop, step))
-            self.shape.append(count)
-        elif isinstance(item, (Data, np.ndarray, list)):
-            start, stop, step = 0, size, 1
-            self.arrays.append((len(self.shape), _integers(item, x)))
-            self.shape.append(size)
-        else:
-            start = _one_index(item, size, axis)
-            stop, step = start + 1, 1
-        self.start.append(start)
-        self.stop.append(stop)
-        self.step.append(step)
-
-    @property
-    def whole(self) -> bool:
-        """Whether no array is among the indices."""
-        return not self.arrays
-
-    def slices(self) -> dict[str, tuple[int, ...]]:
-        """The attributes of the slice op."""
-        return {"start": tuple(self.start), "stop": tuple(self.stop), "step": tuple(self.step)}
-
-
-def _one_index(item: Any, size: int, axis: int) -> int:
-    if isinstance(item, (bool, np.bool_)):
-        raise ArgumentTypeError("a bool is not an index here", remedy="use where(...)")
-    try:
-        place = operator.index(item)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"an index of type {type(item).__name__}",
-            remedy="an int, a slice, None, ..., or a tensor of integers",
-        ) from None
-    expect(-size <= place < size, f"{-size} <= index < {size} on axis {axis}", place,
-           OutOfRangeError)
-    return place % size
-
-
-def _integers(item: Any, x: Any) -> Any:
-    table = item if isinstance(item, Data) else upload(op_array(item), x.device)
-    if table.spec.dtype is bool_:
-        raise DTypeError("a tensor of bool as an index", remedy="where(mask, x, other)")
-    expect(table.spec.dtype.is_integer, "integer indices", table.spec.dtype.name, DTypeError)
-    return table
-
-
-def _joined(chosen: Selection, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int, Any]:
-    """Neighbouring indexed axes as one: the shape, the axis and the indices into it."""
-    first, table = chosen.arrays[0]
-    axes = [axis for axis, _ in chosen.arrays]
-    expect(axes == list(range(first, first + len(axes))), "index arrays on neighbouring axes",
-           axes, AxisError, remedy="permute_dims first")
-    size = shape[first]
-    for axis, other in chosen.arrays[1:]:
-        table = _wrapped(table, size) * shape[axis] + _wrapped(other, shape[axis])
-        size *= shape[axis]
-    return (*shape[:first], size, *shape[first + len(axes) :]), first, table
-
-
-def _wrapped(table: Any, size: int) -> Any:
-    """Indices counted from the front and checked, since joined axes would hide an overrun."""
-    numbers = upload(np.arange(size), table.device)
-    return apply(GATHER, numbers, astype(table, int64), axis=0)
-
-
-def getitem(x: Any, index: Any) -> Tensor:
-    """x[index]: ints, slices, None and ... are views; integer tensors on neighbouring axes gather.
-
-    Raises OutOfRangeError, AxisError, ArgumentTypeError.
-    """
-    chosen = Selection(x, index)
-    part = x
-    if chosen.slices() != _everything(x.shape):
-        part = apply(SLICE, x, **chosen.slices())
-    shape = tuple(chosen.shape)
-    if chosen.whole:
-        result: Tensor = part if part.shape == shape else part.reshape(shape)
-        return result
-    joined, axis, table = _joined(chosen, shape)
-    result = apply(GATHER, part.reshape(joined), table, axis=axis)
-    return result
-
-
-def _everything(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    zeros, ones = (0,) * len(shape), (1,) * len(shape)
-    return {"start": zeros, "stop": shape, "step": ones}
-
-
-def setitem(x: Any, index: Any, value: Any, add: bool = False) -> Tensor:
-    """x with x[index] replaced by `value`, which broadcasts; with `add`, increased by it."""
-    chosen = Selection(x, index)
-    shape = tuple(chosen.shape)
-    values = value if isinstance(value, Data) else upload(
-        op_array(value, x.dtype), x.device, None if isinstance(value, np.ndarray) else x.dtype)
-    values = astype(values, x.dtype)
-    if chosen.whole:
-        inner = _slice_shape(chosen)
-        values = values.broadcast_to(shape).reshape(inner)
-        if add:
-            values = apply(SLICE, x, **chosen.slices()) + values
-        result: Tensor = apply(SLICE_SET, x, values, **chosen.slices())
-        return result
-    part = apply(SLICE, x, **chosen.slices())
-    joined, axis, table = _joined(chosen, shape)
-    values = values.broadcast_to((*joined[:axis], *table.shape, *joined[axis + 1 :]))
-    op = SCATTER_ADD if add else SCATTER
-    new = apply(op, part.reshape(joined), table, values, axis=axis)
-    return setitem(x, _basic(chosen), new.reshape(_slice_shape(chosen)))
-
-
-def _slice_shape(chosen: Selection) -> tuple[int, ...]:
-    return tuple([len(range(a, b, s)) for a, b, s in zip(chosen.start, chosen.stop, chosen.step)])
-
-
-def _basic(chosen: Selection) -> tuple[slice, ...]:
-    """The slices of an index, without its arrays and without dropping axes."""
-    return tuple([
-        slice(a, b if b >= 0 else None, s)
-        for a, b, s in zip(chosen.start, chosen.stop, chosen.step)
-    ])
-
+    return scatter(x, indices, updates, axis, "add")

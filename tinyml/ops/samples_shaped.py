@@ -191,6 +191,8 @@ def gather() -> Samples:
         cases += [
             Sample((x, _rows(2, -1, 0, -3)), {"axis": 1}, "negative", True),
             Sample((x, table.reshape(2, 2)), {"axis": 0}, "table", True),
+            Sample((x, table, _rows(2, -1, 0, 2)), {"axis": 0}, "pairs", True),
+            Sample((x, table[:2].reshape(2, 1), _rows(2, -1)), {"axis": 0}, "outer", True),
             Sample((x, np.array(1)), {"axis": 0}, "0-d", True),
             Sample((x, np.zeros((0,), np.int64)), {"axis": 1}, "empty"),
             Sample((special(dtype), _rows(1, 0, 1, dtype="int32")), {"axis": 0}, "special"),
@@ -200,30 +202,33 @@ def gather() -> Samples:
     return samples
 
 
-def scatter(add: bool = False) -> Samples:
-    """scatter and scatter_add (x, indices, updates, axis): repeats add up, or the last one wins."""
+def scatter(word: str) -> Samples:
+    """scatter (x, updates, *tables, axis) by a word: repeats, where the last one wins for "set"."""
 
     def samples(dtype: str) -> list[Sample]:
         x, updates = spread(dtype, (4, 3), -3.0, 3.0), spread(dtype, (4, 3), -3.0, 3.0, seed="u")
         repeats = _rows(0, 3, 3, 1)
         cases = [
-            Sample((x, repeats, updates), {"axis": 0}, "repeats", True),
-            Sample((x, _rows(1, -1), updates[:, :2].copy()), {"axis": 1}, "negative", True),
-            Sample((x, np.array(2), updates[0]), {"axis": 0}, "0-d", True),
-            Sample((x, np.zeros(0, np.int64), updates[:0]), {"axis": 0}, "empty"),
-            Sample((special(dtype), _rows(0), special(dtype)[-1:]), {"axis": 0}, "special"),
+            Sample((x, updates, repeats), {"axis": 0}, "repeats", True),
+            Sample((x, updates[:, :2].copy(), _rows(1, -1)), {"axis": 1}, "negative", True),
+            Sample((x, updates[0], np.array(2)), {"axis": 0}, "0-d", True),
+            Sample((x, updates[0, 0], np.array(2), np.array(-1)), {"axis": 0}, "place", True),
+            Sample((x, updates[:, 0].copy(), repeats, _rows(2, 1, 1, 0)), {"axis": 0}, "pairs",
+                   True),
+            Sample((x, updates[:0], np.zeros(0, np.int64)), {"axis": 0}, "empty"),
+            Sample((special(dtype), special(dtype)[-1:], _rows(0)), {"axis": 0}, "special"),
         ]
         if dtype in RICH:
             table = repeats.reshape(2, 2)
             many = updates.reshape(2, 2, 3)
             cases += [
-                Sample((x, table, many), {"axis": 0}, "table", True),
-                Sample((transposed(x), repeats, reversed_steps(updates)), {"axis": 0}, "layouts"),
+                Sample((x, many, table), {"axis": 0}, "table", True),
+                Sample((transposed(x), reversed_steps(updates), repeats), {"axis": 0}, "layouts"),
             ]
-        if add:
+        if word != "set":
             crowd = np.arange(40) % 3
-            heap = spread(dtype, (40,), -3.0, 3.0, seed="u")
-            cases.append(Sample((x[:, 0].copy(), crowd, heap), {"axis": 0}, "crowded", True))
+            heap = spread(dtype, (40,), *((0.5, 1.5) if word == "mul" else (-3.0, 3.0)), seed="u")
+            cases.append(Sample((x[:, 0].copy(), heap, crowd), {"axis": 0}, "crowded", True))
         return cases
 
     return samples

@@ -77,7 +77,7 @@ class _Runs:
     def inverse(self) -> Tensor:
         """The number of its run, for each element in its place."""
         nothing = zeros((self.size,), int64, self.x.device)
-        return reshape(apply(SCATTER, nothing, self.order, self.ranks, axis=0), self.x.shape)
+        return reshape(apply(SCATTER, nothing, self.ranks, self.order, axis=0), self.x.shape)
 
 
 @named
