@@ -27,8 +27,8 @@ Array = npt.NDArray[Any]
 ZERO_HAS_NO_SIGN = frozenset(
     "maximum minimum max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
     "gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
-    "scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along unslice cumsum cumprod "
-    "linear_scan".split()
+    "scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along "
+    "unslice cumsum cumprod linear_scan".split()
 )
 
 

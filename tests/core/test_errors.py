@@ -141,7 +141,7 @@ BAD: dict[str, Bad] = {
     # index out of range
     "an integer out of range": Bad(
         lambda x, k: x[2], errors.OutOfRangeError, IndexError, "index",
-        ("-2 <= index < 2", "axis 0")),
+        ("index 2 is out of range for axis 0 of size 2",)),
     "an update out of range": Bad(
         lambda x, k: x.at[0, -4].set(0.0), errors.OutOfRangeError, IndexError, "index", ("-4",)),
     # others
