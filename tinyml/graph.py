@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from tinyml.registry import device as find_device
 from tinyml.reverse import backward
 from tinyml.spec import Spec, as_shape, make_spec
 from tinyml.values import STATE, Cell, Data, Leaf, make, read_cell, write_cell
+
+T = TypeVar("T")
 
 
 class Held(NamedTuple):
@@ -77,9 +79,7 @@ class Graph:
         self.result = result
         self.plans: dict[Any, Planned] = {}
         self.differentiated = False  # whether a way back was ever asked for
-        self._derived: dict[Any, Graph] = {}
-        self._prepared: dict[Any, tuple[Graph, list[Any]]] = {}
-        self._dying: list[list[Var]] | None = None
+        self._derived: dict[Any, Any] = {}
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -109,8 +109,6 @@ class Graph:
         if self.structure is not None and found != self.structure:
             raise GraphError(f"arguments unlike those traced: "
                              f"{tree.difference(self.structure, found)}")
-        expect(len(leaves) == len(self.inputs), f"{len(self.inputs)} tensors", len(leaves),
-               ArgumentTypeError)
         results = self.run([as_tensor(x) for x in leaves])
         return tree.unflatten(self.result, results) if self.result is not None else tuple(results)
 
@@ -132,7 +130,9 @@ class Graph:
         return list(results[:count])
 
     def check(self, xs: Sequence[Any]) -> None:
-        """ShapeError where a tensor is not of the shape, dtype and device that was traced."""
+        """Raise where a tensor is not of the shape, dtype and device that was traced."""
+        expect(len(xs) == len(self.inputs), f"{len(self.inputs)} tensors", len(xs),
+               ArgumentTypeError)
         for k, (x, var) in enumerate(zip(xs, self.inputs)):
             want = var.spec
             same = x.spec.shape == want.shape and x.spec.dtype is want.dtype
@@ -157,16 +157,17 @@ class Graph:
 
     def dying(self) -> list[list[Var]]:
         """For each line, the variables that nothing reads after it."""
-        if self._dying is None:
-            seen = set(self._ends())
-            found = []
-            for line in reversed(self.lines):
-                dead = [v for v in dict.fromkeys((*line.outs, *variables(line))) if v not in seen]
-                seen.update(dead)
-                found.append(dead)
-            found.reverse()
-            self._dying = found
-        return self._dying
+        return self.once("dying", self._find_dying)
+
+    def _find_dying(self) -> list[list[Var]]:
+        seen = set(self._ends())
+        found = []
+        for line in reversed(self.lines):
+            dead = [v for v in dict.fromkeys((*line.outs, *variables(line))) if v not in seen]
+            seen.update(dead)
+            found.append(dead)
+        found.reverse()
+        return found
 
     def split(self, known: Sequence[bool]) -> tuple[Graph, Graph]:
         """Two graphs in the place of one: what depends on the inputs marked `known` alone, first.
@@ -203,21 +204,17 @@ class Graph:
             expect(symbolic(var.spec) is symbolic(into.spec), f"result {k} of {into.spec}",
                    var.spec)
         taken = len(self.inputs)
-
-        def both(*xs: Any) -> tuple[Any, ...]:
-            return tuple(other.run([*self.run(xs[:taken]), *xs[taken:]]))
-
-        given = [v.spec for v in (*self.inputs, *other.inputs[mine:])]
-        graph = trace(both)(*given)
-        graph.structure, graph.result = None, other.result
+        graph = build(lambda *xs: other.run([*self.run(xs[:taken]), *xs[taken:]]),
+                      [v.spec for v in (*self.inputs, *other.inputs[mine:])])
+        graph.result = other.result
         return graph
 
-    def once(self, key: Any, make_it: Callable[[], Graph]) -> Graph:
-        """A graph derived from this one, made at the first asking and kept with it."""
-        known = self._derived.get(key)
-        if known is None:
-            known = self._derived[key] = make_it()
-        return known
+    def once(self, key: Any, make_it: Callable[[], T]) -> T:
+        """What is derived from this graph: made at the first asking, and kept with it."""
+        if key not in self._derived:
+            self._derived[key] = make_it()
+        found: T = self._derived[key]
+        return found
 
     # ---- the way back
 
@@ -236,25 +233,25 @@ class Graph:
 
         Its last inputs are constants, whose values come with it.
         """
-        known = self._prepared.get(wanted)
-        if known is None:
-            present = tuple([var.spec.dtype.is_inexact for var in self.outputs])
-            whole, forward, count = self._way_back(wanted, present)
-            early = {var for line in forward for var in line.outs}
-            late = [line for line in whole.lines if not early.intersection(line.outs)]
-            constants = [c.var for c in whole.captures]
-            xs = (*whole.inputs[: len(self.inputs)], *constants)
-            ys = whole.inputs[len(self.inputs) : count]
-            read = (*[v for line in late for v in variables(line)], *whole.outputs)
-            extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
-            graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
-            graph.differentiated = True
-            asked = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra))
-            graph._prepared[asked[0]] = graph, []
-            graph._derived[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
-                                            whole.outputs)
-            known = self._prepared[wanted] = graph, [c.tensor for c in whole.captures]
-        return known
+        return self.once(("prepared", wanted), lambda: self._prepare(wanted))
+
+    def _prepare(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
+        present = tuple([var.spec.dtype.is_inexact for var in self.outputs])
+        whole, forward, count = self._way_back(wanted, present)
+        early = {var for line in forward for var in line.outs}
+        late = [line for line in whole.lines if not early.intersection(line.outs)]
+        constants = [c.var for c in whole.captures]
+        xs = (*whole.inputs[: len(self.inputs)], *constants)
+        ys = whole.inputs[len(self.inputs) : count]
+        read = (*[v for line in late for v in variables(line)], *whole.outputs)
+        extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
+        graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
+        graph.differentiated = True
+        asked = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra))
+        graph._derived["prepared", asked[0]] = graph, []
+        graph._derived[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
+                                      whole.outputs)
+        return graph, [c.tensor for c in whole.captures]
 
     def _way_back(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
                   outputs: bool = True) -> tuple[Graph, list[Line], int]:

@@ -118,7 +118,7 @@ class Group:
 class Grouping:
     """The groups of a graph's lines.
 
-    groups   in the order in which they can run
+    of       the group of each line
     views    lines whose result is their operand's memory under other strides
     """
 
@@ -137,12 +137,6 @@ class Grouping:
         self.cut: set[int] = set()
         written = set(graph.outputs)
         self._form(range(len(self.lines)), written)
-
-    @property
-    def groups(self) -> list[Group]:
-        """In the order in which they can run."""
-        found = {id(group): group for group in self.of.values()}
-        return sorted(found.values(), key=lambda group: group.root)
 
     def divide(self, group: Group) -> None:
         """Form smaller groups in the place of one that is no nest: reductions stand alone."""

@@ -125,69 +125,77 @@ class Jitted:
         self._last = arguments.key
 
 
+class _Static:
+    """An argument that is a constant of the trace whatever it is: a leaf."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, _Static) else value
+
+
 class _Arguments:
-    """One call's arguments, flat: tensors, and what is static; and the key of their trace."""
+    """One call's arguments, flat: `leaves`, the `tensors` among them, and the key of their trace.
+
+    A tensor that is there again has its first place as its key.
+    """
 
     def __init__(self, jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.static = {k: args[k] for k in _places(jitted._static, len(args))}
-        self.static_named = {k: v for k, v in kwargs.items() if k in jitted._static_names}
-        dynamic = tuple([None if k in self.static else x for k, x in enumerate(args)])
-        named = {k: v for k, v in kwargs.items() if k not in self.static_named}
-        self.leaves, self.structure = tree.flatten((dynamic, named))
+        numbers = [k % len(args) for k in jitted._static if -len(args) <= k < len(args)]
+        self.leaves, self.structure = tree.flatten((
+            tuple([_Static(x) if k in numbers else x for k, x in enumerate(args)]),
+            {k: _Static(x) if k in jitted._static_names else x for k, x in kwargs.items()}))
         self.tensors: list[Any] = []
         first: dict[int, int] = {}
         keys: list[Any] = []
         for k, leaf in enumerate(self.leaves):
             if isinstance(leaf, (np.ndarray, np.generic)):
                 leaf = self.leaves[k] = as_tensor(leaf)
-            if isinstance(leaf, Data):
-                same = first.setdefault(id(leaf), k)
-                keys.append(leaf.spec if same == k else same)
-                if same == k:
-                    self.tensors.append(leaf)
+            if not isinstance(leaf, Data):
+                keys.append(self._constant(leaf, k))
+            elif first.setdefault(id(leaf), k) == k:
+                keys.append(leaf.spec)
+                self.tensors.append(leaf)
             else:
-                keys.append(self._static_key(leaf, k))
-        statics: list[tuple[Any, Any]] = []
-        statics += [(k, self._static_key(v, k)) for k, v in self.static.items()]
-        statics += [(k, self._static_key(v, k)) for k, v in sorted(self.static_named.items())]
-        self.key = (self.structure, tuple(keys), tuple(statics))
+                keys.append(first[id(leaf)])
+        self.key = self.structure, tuple(keys)
 
     @property
     def plain(self) -> bool:
         """Whether they are tensors by position, each another one, and nothing else."""
         positions = tree.flatten(((0,) * len(self.tensors), {}))[1]
-        return (not self.static and self.structure == positions
-                and len(self.leaves) == len(self.tensors))
+        return self.structure == positions and len(self.leaves) == len(self.tensors)
 
-    def _static_key(self, value: Any, where: Any) -> Any:
+    def _constant(self, leaf: Any, k: int) -> Any:
+        value = _bare(leaf)
         try:
             return attribute_key(value)
         except TypeError:
-            static = where in self.static or where in self.static_named
-            name = (f"static argument {where!r}" if static
-                    else _where(self.structure, where))
             raise ArgumentTypeError(
-                f"{name} is a {type(value).__name__}, neither a tensor nor hashable",
+                f"{'static ' if leaf is not value else ''}{_where(self.structure, k)} is a "
+                f"{type(value).__name__}, neither a tensor nor hashable",
                 remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
                        "__eq__",
             ) from None
 
     def difference(self, last: Any) -> str:
         """How these arguments differ from those of another key, in words."""
-        structure, keys, statics = last
+        structure, keys = last
         if structure != self.structure:
             return f"the structure {tree.difference(structure, self.structure)}"
         for path, old, new in zip(tree.paths(self.structure), keys, self.key[1]):
             if old != new:
                 return f"{_spoken(path)}: {_say(old, new)}, now {_say(new, old)}"
-        changed = [name for (name, old), (_, new) in zip(statics, self.key[2]) if old != new]
-        return f"static argument {changed[0]!r}" if changed else "nothing"
+        return "nothing"
 
     def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> tuple[Any, Any]:
         """f's result for these leaves, and the arguments that it had in its hands."""
-        dynamic, named = tree.unflatten(self.structure, leaves)
-        args = [self.static.get(k, x) for k, x in enumerate(dynamic)]
-        return f(*args, **named, **self.static_named), (dynamic, named)
+        args, named = tree.unflatten(self.structure, leaves)
+        return f(*map(_bare, args), **{k: _bare(v) for k, v in named.items()}), (args, named)
 
 
 def _say(key: Any, other: Any) -> str:
@@ -207,10 +215,6 @@ def _spoken(path: str) -> str:
         return f"the argument at {path}"
     rest = path[found.end():]
     return f"argument {found.group(1)}" + (f" at {rest}" if rest else "")
-
-
-def _places(static: tuple[int, ...], count: int) -> list[int]:
-    return [k % count for k in static if -count <= k < count]
 
 
 def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
@@ -240,20 +244,14 @@ def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
 
 def _owned(structure: tree.TreeDef) -> list[bool]:
     """Per leaf, whether it belongs to an object with state, as a Module, and may be replaced."""
-    plain = (tuple, list, dict)
     owned: list[bool] = []
-    spans: list[list[int]] = []
-    for kind, _, arity in structure.nodes:
+    around = [False]  # of the nodes still to come: reversed postorder visits the last child first
+    for kind, _, arity in reversed(structure.nodes):
+        own = around.pop()
         if kind is tree.LEAF.kind:
-            owned.append(False)
-            spans.append([len(owned) - 1])
-            continue
-        inside = [k for span in spans[len(spans) - arity:] for k in span] if arity else []
-        del spans[len(spans) - arity:]
-        if not (isinstance(kind, type) and issubclass(kind, plain)):
-            for k in inside:
-                owned[k] = True
-        spans.append(inside)
+            owned.append(own)
+        around += [own or not issubclass(kind, (tuple, list, dict))] * arity
+    owned.reverse()
     return owned
 
 

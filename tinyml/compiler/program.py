@@ -88,8 +88,7 @@ class _Planner:
 
     def program(self, count: int) -> Program:
         """Steps, slots and the function that runs them; the first `count` inputs are given."""
-        grouping = Grouping(self.graph)
-        self._steps(grouping)
+        self._some(Grouping(self.graph), range(len(self.graph.lines)))
         slots, slot_of = self._slots()
         places = [self.places[var] for var in self.graph.outputs]
         run = _written(self, count, slots, slot_of, places)
@@ -97,16 +96,12 @@ class _Planner:
 
     # ---- steps
 
-    def _steps(self, grouping: Grouping) -> None:
-        starts = {group.root: group for group in grouping.groups}
-        self._some(grouping, range(len(self.graph.lines)), starts)
-
-    def _some(self, grouping: Grouping, members: Sequence[int], starts: dict[int, Group]) -> None:
+    def _some(self, grouping: Grouping, members: Sequence[int]) -> None:
         for k in members:
             if k in grouping.views:
                 self._view(k)
-            elif k in starts:
-                self._group(grouping, starts[k])
+            elif grouping.of[k].root == k:  # at the last line of a group all that it reads is there
+                self._group(grouping, grouping.of[k])
 
     def _view(self, k: int) -> None:
         line = self.graph.lines[k]
@@ -131,10 +126,8 @@ class _Planner:
             if len(group.members) == 1:
                 self._plan(group.root)
                 return
-            members = sorted(group.members)
             grouping.divide(group)
-            self._some(grouping, members,
-                       {g.root: g for g in (grouping.of.get(m) for m in members) if g is not None})
+            self._some(grouping, sorted(group.members))
 
     def _launch(self, group: Group) -> None:
         lines = [self.graph.lines[k] for k in sorted(group.members)]
