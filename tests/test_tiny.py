@@ -51,7 +51,8 @@ def test_views_movement_and_indexing(device: str) -> None:
     close(x.T.reshape(2, 6), A.T.reshape(2, 6))
     close(x[::-1, 1:3], A[::-1, 1:3])
     close(tinyml.concat([x, x], 1), np.concatenate([A, A], 1))
-    close(tinyml.pad(x, (1, 0), (0, 2), 9.0), np.pad(A, ((1, 0), (0, 2)), constant_values=9))
+    widths = (1, 0), (0, 2)
+    close(tinyml.pad(x, widths, constant_values=9.0), np.pad(A, widths, constant_values=9))
     close(x[tinyml.tensor([2, 0], device=device)], A[[2, 0]])
     assert x.at[0].add(1.0)[0, 0].item() == 0.0
     x[0, 0] = 5.0

@@ -33,6 +33,7 @@ _find_from_checkout()
 # First, since the module tinyml.tensor must not stand in the place of the function of that name.
 from tinyml.tensor import Tensor  # noqa: E402, I001
 
+import tinyml.ops.beyond as _beyond  # noqa: E402
 import tinyml.ops.bits  # noqa: E402
 import tinyml.ops.composite as _composite  # noqa: E402
 import tinyml.ops.contraction as _contraction  # noqa: E402
@@ -70,6 +71,7 @@ from tinyml.dtypes import (  # noqa: E402
 )
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
+from tinyml.ops.beyond import *  # noqa: E402, F403
 from tinyml.ops.composite import *  # noqa: E402, F403
 from tinyml.ops.contraction import *  # noqa: E402, F403
 from tinyml.ops.creation import *  # noqa: E402, F403
@@ -90,6 +92,7 @@ __all__ = ["DType", "Tensor", "TinyMLError", "__array_api_version__", "__version
            "bool", "complex128", "complex64", "float16", "float32", "float64", "float8_e4m3fn",
            "float8_e5m2", "get_num_threads", "int16", "int32", "int4", "int64", "int8",
            "set_num_threads", "uint16", "uint32", "uint4", "uint64", "uint8"]
+__all__ += _beyond.__all__
 __all__ += _composite.__all__
 __all__ += _contraction.__all__
 __all__ += _creation.__all__

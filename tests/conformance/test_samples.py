@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinyml import samples
+import tinyml.ops.samples as samples
 from tinyml.conformance.suite.backends import NumPy
 from tinyml.conformance.suite.run import all_ops
 from tinyml.ops.sampling import FLOATS, Sample, reversed_steps, special, spread

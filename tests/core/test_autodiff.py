@@ -227,7 +227,8 @@ SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
     "powers": lambda x: ((x * x + 1.0) ** (x * 0.5)).sum(),
     "indexing": lambda x: (x[1:] * x[:-1] * x[tinyml.tensor([0, 0, 1])]).sum(),
     "contraction": lambda x: (x.reshape(2, 2) @ x.reshape(2, 2).T @ x[:2]).square().sum(),
-    "movement": lambda x: (tinyml.concat([x, x * x]) * tinyml.pad(x, (1,), (3,), 2.0)).sum(),
+    "movement": lambda x: (
+        tinyml.concat([x, x * x]) * tinyml.pad(x, (1, 3), constant_values=2.0)).sum(),
     "erf": lambda x: (x.erf() * x.exp()).sum(),
     "choice": lambda x: tinyml.where(x > 0.5, x * x, x * x * x).sum(),
 }

@@ -429,9 +429,10 @@ def test_plans_are_kept_apart_by_type_and_bits(device: str) -> None:
 def test_pads_of_both_zeros(device: str) -> None:
     x = tinyml.ones(1, device=device)
     for value in (0.0, -0.0, 0.0, np.float32(-0.0), np.float32(0.0)):
-        padded = tinyml.pad(x, (1,), (0,), value).numpy()
+        padded = tinyml.pad(x, (1, 0), constant_values=value).numpy()
         assert np.signbit(padded[0]) == np.signbit(value)
-    assert np.isnan(tinyml.pad(x, (1,), (1,), math.nan).numpy()).tolist() == [True, False, True]
+    padded = tinyml.pad(x, 1, constant_values=math.nan).numpy()
+    assert np.isnan(padded).tolist() == [True, False, True]
 
 
 def test_scalars_share_a_plan_and_not_a_value(device: str) -> None:

@@ -50,7 +50,7 @@ SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
     "powers": lambda x: (x * x + 1.0) ** (x * 0.5),
     "indexing": lambda x: x[1:] * x[:-1] * x[tinyml.tensor([0, 0, 1])],
     "contraction": lambda x: x.reshape(2, 2) @ x.reshape(2, 2).T @ x[:2],
-    "movement": lambda x: tinyml.concat([x, x * x]) * tinyml.pad(x, (1,), (3,), 2.0),
+    "movement": lambda x: tinyml.concat([x, x * x]) * tinyml.pad(x, (1, 3), constant_values=2.0),
     "choice": lambda x: tinyml.where(x > 0.5, x * x, x * x * x),
     "update": lambda x: x.at[1].set(x[0] * x[2]) * x,
 }

@@ -116,7 +116,7 @@ def everything(x: Any, index: Any) -> Any:
     h = tinyml.cond(h.sum() > 0, lambda h: h * W, lambda h: h - 2.5, h)
     c, ys = tinyml.scan(lambda c, r: (c + r * 2.0, c.sum()), h[0], h)
     z = tinyml.while_loop(lambda z: z.sum() < 10.0, lambda z: z + 1.0, c, max_steps=40)
-    wide = tinyml.pad(h, (1, 1), (1, 0), value=-0.0)
+    wide = tinyml.pad(h, ((1, 1), (1, 0)), constant_values=-0.0)
     rows = x.op("nonzero").astype("float32") * 2.0
     picked = tinyml.gather(wide, index, 0).astype("float64")
     along = x.op("take_along", tinyml.argsort(x, axis=0), axis=0)

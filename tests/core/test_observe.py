@@ -341,7 +341,7 @@ def test_what_came_in_is_not_blamed_on_the_op(device: str) -> None:
     with debug(nans="raise"):
         y = (x * 2.0 + 1.0).sum()
         tinyml.ones((2,), device=device) * float("nan")
-        tinyml.pad(tinyml.ones((2,), device=device), (1,), (0,), float("nan"))
+        tinyml.pad(tinyml.ones((2,), device=device), (1, 0), constant_values=float("nan"))
         x.reshape(2, 1).T.astype("int32")
     assert np.isnan(y.item())
     with pytest.raises(NaNError, match="NaN in 2 of 2"), debug():

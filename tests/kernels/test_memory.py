@@ -176,7 +176,7 @@ HUGE: dict[str, Callable[[str], object]] = {
     "a matrix product": lambda d: tinyml.zeros((1 << 13, 1), device=d)
     @ tinyml.zeros((1, 1 << 13), device=d),
     "numbers in order": lambda d: tinyml.arange(LARGE, device=d),
-    "padding": lambda d: tinyml.pad(tinyml.ones(3, device=d), (LARGE,), (0,)),
+    "padding": lambda d: tinyml.pad(tinyml.ones(3, device=d), (LARGE, 0)),
     "random bits": lambda d: tinyml.random.bits(
         tinyml.random.key(0, device=d), (LARGE,)),
 }

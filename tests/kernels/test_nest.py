@@ -196,7 +196,7 @@ def _flipped(x: Tensor, axis: int) -> Tensor:
 def _padded(x: Tensor, axis: int) -> Tensor:
     before = [0] * x.ndim
     before[axis] = 1
-    return tinyml.pad(x, before, [0] * x.ndim, 0.5)
+    return tinyml.pad(x, [(width, 0) for width in before], constant_values=0.5)
 
 
 def _taken(x: Tensor, axis: int) -> Tensor:
@@ -351,7 +351,7 @@ ONE_LAUNCH: dict[str, tuple[Body, tuple[Any, ...]]] = {
     "concat of softmaxes": (
         lambda x, y: tinyml.concat([_softmax(x, 1), _softmax(y, 1)]), (X, Y)),
     "reduction of a concat": (lambda x, y: tinyml.concat([x, y]).sum(axis=0), (X, Y)),
-    "padded variances": (lambda x: tinyml.pad(x.var(axis=1), (2,), (1,), 9.0), (X,)),
+    "padded variances": (lambda x: tinyml.pad(x.var(axis=1), (2, 1), constant_values=9.0), (X,)),
     "slice of a softmax": (lambda x: _softmax(x, 1)[1:3, ::-2], (X,)),
     "gathered sums": (lambda x, i: tinyml.gather(x.sum(axis=1), i), (X, np.array([3, -4, 0]))),
     "sum of gathered rows": (

@@ -73,7 +73,7 @@ ONE_LAUNCH: dict[str, tuple[Body, tuple[Any, ...]]] = {
     "from a reduction": (
         lambda x: x.op("cumsum", x.max(axis=1, keepdims=True), axis=1), (X,)),
     "transposed": (lambda x: cumsum(x.T, 0), (X,)),
-    "of a pad": (lambda x: cumsum(tinyml.pad(x, (0, 2), (1, 1), 0.5), 1), (X,)),
+    "of a pad": (lambda x: cumsum(tinyml.pad(x, ((0, 1), (2, 1)), constant_values=0.5), 1), (X,)),
     "of a flip": (lambda x: cumsum(tinyml.flip(x, 1), 1), (X,)),
     "of a concat": (lambda x, y: cumsum(tinyml.concat([x, y]), 1), (X, Y)),
     "beside another": (lambda x, y: tinyml.concat([cumsum(x, 1), y]), (X, Y)),
@@ -91,7 +91,7 @@ SEVERAL_LAUNCHES: dict[str, tuple[Body, tuple[Any, ...]]] = {
     "flipped": (lambda x: tinyml.flip(cumsum(x, 1), 1), (X,)),
     "sliced": (lambda x: cumsum(x, 1)[:, 2:5], (X,)),
     "its beginning": (lambda x: cumsum(x, 1, reverse=True)[:, :5], (X,)),
-    "padded": (lambda x: tinyml.pad(cumsum(x, 1), (0, 1), (0, 2), 9.0), (X,)),
+    "padded": (lambda x: tinyml.pad(cumsum(x, 1), ((0, 0), (1, 2)), constant_values=9.0), (X,)),
     "a part replaced": (lambda x: cumsum(x, 1).at[:, 2:4].set(5.0), (X,)),
     "at two places": (lambda v: cumsum(v, 0).reshape(7, 1) * cumsum(v, 0).reshape(1, 7), (V,)),
 }

@@ -64,7 +64,7 @@ def _kept(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-def _split(x: Any, axis: int, length: int, fill: int) -> Any:
+def split_blocks(x: Any, axis: int, length: int, fill: int) -> Any:
     """The axis as two: blocks, and the places in one; filled up where the last is not full."""
     blocks = -(-x.shape[axis] // length)
     missing = blocks * length - x.shape[axis]
@@ -74,7 +74,7 @@ def _split(x: Any, axis: int, length: int, fill: int) -> Any:
     return reshape(x, (*x.shape[:axis], blocks, length, *x.shape[axis + 1 :]))
 
 
-def _join(x: Any, axis: int, size: int) -> Any:
+def join_blocks(x: Any, axis: int, size: int) -> Any:
     """Blocks as one axis again, without what filled the last one up."""
     x = reshape(x, (*x.shape[:axis], -1, *x.shape[axis + 2 :]))
     return x if x.shape[axis] == size else part(x, axis, 0, size)
@@ -123,7 +123,7 @@ def _check_start(x: Spec, start: tuple[Spec, ...], axis: int, dtype: DType) -> N
         expect(spec.dtype is dtype, f"a start of {dtype.name}", spec.dtype.name, DTypeError)
 
 
-def _nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: tuple[Any, ...],
+def scan_nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: tuple[Any, ...],
           dtype: DType, axis: int, reverse: bool, exclusive: bool) -> int:
     """One element of a scan; NotOneNest where its index does not walk the axis as it is."""
     along, size = index[axis], xs[0].shape[axis]
@@ -144,9 +144,9 @@ def _in_blocks(op: Op, xs: tuple[Any, ...], fills: tuple[int, ...], before: Any,
                **ways: bool) -> Any:
     """A scan block by block, each beginning with the state `before` it."""
     length = block_length(xs[0].shape[axis])
-    blocks = [_split(x, axis, length, fill) for x, fill in zip(xs, fills)]
+    blocks = [split_blocks(x, axis, length, fill) for x, fill in zip(xs, fills)]
     begin = reshape(before, (*before.shape[: axis + 1], 1, *before.shape[axis + 1 :]))
-    return _join(apply(op, *blocks, begin, axis=axis + 1, **ways), axis, xs[0].shape[axis])
+    return join_blocks(apply(op, *blocks, begin, axis=axis + 1, **ways), axis, xs[0].shape[axis])
 
 
 def _wide(x: Any) -> DType:
@@ -190,7 +190,8 @@ def _define(name: str, monoid: Monoid, **fields: Any) -> Op:
 
     def nest(n: Nest, index: Ids, x: Any, *start: Any, axis: int, reverse: bool,
              exclusive: bool) -> int:
-        return _nest(n, index, monoid, (x,), start, sum_dtype(x.dtype), axis, reverse, exclusive)
+        return scan_nest(n, index, monoid, (x,), start, sum_dtype(x.dtype), axis, reverse,
+                         exclusive)
 
     return define(name, infer, nest=nest, canon=_two_ways, dtypes=ALL, errors=_errors, **fields)
 
@@ -213,7 +214,7 @@ def _cumsum_body(x: Any, *start: Any, axis: int, reverse: bool, exclusive: bool)
     ways = {"reverse": reverse, "exclusive": exclusive}
     if not in_blocks(x.shape, axis):
         return apply(CUMSUM, x, *start, axis=axis, **ways)
-    blocks = _split(x, axis, block_length(x.shape[axis]), 0)
+    blocks = split_blocks(x, axis, block_length(x.shape[axis]), 0)
     totals = blocks.op("sum", axis=axis + 1, keepdims=False)
     before = apply(CUMSUM, totals, *start, axis=axis, reverse=reverse, exclusive=True)
     return _in_blocks(CUMSUM, (x,), (0,), before, axis, **ways)
@@ -242,7 +243,7 @@ def _cumprod_body(x: Any, *start: Any, axis: int, reverse: bool, exclusive: bool
     ways = {"reverse": reverse, "exclusive": exclusive}
     if not in_blocks(x.shape, axis):
         return apply(CUMPROD, x, *start, axis=axis, **ways)
-    blocks, dtype = _split(x, axis, block_length(x.shape[axis]), 1), _wide(x)
+    blocks, dtype = split_blocks(x, axis, block_length(x.shape[axis]), 1), _wide(x)
     totals = apply(PRODUCTS, blocks, axis=axis + 1, reverse=reverse, dtype=dtype)
     begin = [value.astype(dtype) for value in start]
     before = apply(CUMPROD, totals, *begin, axis=axis, reverse=reverse, exclusive=True)
@@ -285,14 +286,14 @@ def _linear_infer(a: Spec, b: Spec, *start: Spec, axis: int, reverse: bool) -> S
 
 def _linear_nest(n: Nest, index: Ids, a: Any, b: Any, *start: Any, axis: int,
                  reverse: bool) -> int:
-    return _nest(n, index, AFFINE, (a, b), start, a.dtype, axis, reverse, False)
+    return scan_nest(n, index, AFFINE, (a, b), start, a.dtype, axis, reverse, False)
 
 
 def _linear_body(a: Any, b: Any, *start: Any, axis: int, reverse: bool) -> Any:
     if not in_blocks(a.shape, axis):
         return apply(LINEAR_SCAN, a, b, *start, axis=axis, reverse=reverse)
     length, dtype = block_length(a.shape[axis]), _wide(a) if a.dtype.is_float else a.dtype
-    blocks = _split(a, axis, length, 1), _split(b, axis, length, 0)
+    blocks = split_blocks(a, axis, length, 1), split_blocks(b, axis, length, 0)
     factor, term = apply(MAPS, *blocks, axis=axis + 1, reverse=reverse, dtype=dtype)
     if dtype.is_float:  # an infinite factor would make NaN of a zero that it multiplies
         most = float(np.finfo(dtype.numpy).max)

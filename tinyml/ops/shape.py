@@ -42,7 +42,7 @@ from tinyml.spec import (
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-__all__ = ["broadcast_to", "concat", "pad", "permute_dims", "reshape"]
+__all__ = ["broadcast_to", "concat", "permute_dims", "reshape"]
 
 Ints = tuple[int, ...]
 

@@ -1,0 +1,31 @@
+"""The reference's operations beyond the standard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .rules import define
+
+Array = npt.NDArray[Any]
+
+
+@define("cummax")
+def cummax(x: Array, axis: int) -> Array:
+    """The greatest of the elements up to each."""
+    return np.maximum.accumulate(x, axis)
+
+
+@define("cummin")
+def cummin(x: Array, axis: int) -> Array:
+    """The least of the elements up to each."""
+    return np.minimum.accumulate(x, axis)
+
+
+@define("logsumexp", result="float")
+def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+    """The logarithm of the sum of exponentials."""
+    wide = x.astype(np.promote_types(x.dtype, np.float32))
+    return np.asarray(np.logaddexp.reduce(wide, axis, keepdims=keepdims))

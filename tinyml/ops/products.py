@@ -1,0 +1,233 @@
+"""Products of tensors in NumPy's names: outer, inner, kron, cross, einsum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyml.core import named, upload
+from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.arranging import diagonal
+from tinyml.ops.contraction import matmul
+from tinyml.ops.creation import asarray
+from tinyml.ops.indexing import gather
+from tinyml.ops.reduce import sum
+from tinyml.ops.shape import broadcast_to, permute_dims, reshape
+from tinyml.spec import as_axis, as_size
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+__all__ = ["cross", "einsum", "inner", "kron", "outer"]
+
+
+@named
+def outer(x: Any, y: Any) -> Tensor:
+    """Every element of x times every element of y, both flattened: (x.size, y.size).
+
+    >>> import tinyml
+    >>> tinyml.outer(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).tolist()
+    [[3, 4], [6, 8]]
+    """
+    x, y = asarray(x), asarray(y)
+    return reshape(x, (x.size, 1)) * reshape(y, (1, y.size))
+
+
+@named
+def inner(x: Any, y: Any) -> Tensor:
+    """Products of the last axes, summed: x.shape[:-1] + y.shape[:-1]; of numbers, their product.
+
+    >>> import tinyml
+    >>> tinyml.inner(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).item()
+    11
+    """
+    x, y = asarray(x), asarray(y)
+    if x.ndim == 0 or y.ndim == 0:
+        return x * y
+    expect(x.shape[-1] == y.shape[-1], "x.shape[-1] == y.shape[-1]",
+           f"{x.shape[-1]} != {y.shape[-1]}", ShapeError)
+    size = x.shape[-1]
+    left = reshape(x, (int(np.prod(x.shape[:-1])), size))
+    right = reshape(y, (int(np.prod(y.shape[:-1])), size))
+    found = matmul(left, permute_dims(right, (1, 0)))
+    return reshape(found, (*x.shape[:-1], *y.shape[:-1]))
+
+
+@named
+def kron(x: Any, y: Any) -> Tensor:
+    """The Kronecker product: a copy of y for each element of x, times that element.
+
+    >>> import tinyml
+    >>> tinyml.kron(tinyml.tensor([1, 10]), tinyml.tensor([1, 2])).tolist()
+    [1, 2, 10, 20]
+    """
+    x, y = asarray(x), asarray(y)
+    ndim = max(x.ndim, y.ndim)
+    left = (1,) * (ndim - x.ndim) + x.shape
+    right = (1,) * (ndim - y.ndim) + y.shape
+    spread = reshape(x, [n for size in left for n in (size, 1)])
+    product = spread * reshape(y, [n for size in right for n in (1, size)])
+    return reshape(product, [a * b for a, b in zip(left, right)])
+
+
+@named
+def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
+    """The cross product of vectors of 3 along `axis`; the other axes broadcast.
+
+    >>> import tinyml
+    >>> tinyml.cross(tinyml.tensor([1, 0, 0]), tinyml.tensor([0, 1, 0])).tolist()
+    [0, 0, 1]
+    """
+    x, y = asarray(x), asarray(y)
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    place = as_axis(axis, len(shape))
+    expect(shape[place] == 3, "3 elements along the axis", shape, ShapeError)
+    x, y = broadcast_to(x, shape), broadcast_to(y, shape)
+    after, before = (upload(np.array(order), x.device) for order in ([1, 2, 0], [2, 0, 1]))
+    return (gather(x, after, place) * gather(y, before, place)
+            - gather(x, before, place) * gather(y, after, place))
+
+
+# ---- einsum
+
+
+@named
+def einsum(subscripts: Any, *operands: Any) -> Tensor:
+    """Sums of products over named axes (numpy.einsum): `"ij,jk->ik"` is the matrix product.
+
+    A letter names an axis: letters that are not behind `->` are summed over, one that repeats in an
+    operand takes its diagonal, `...` stands for further axes, which broadcast. Without `->` the
+    result has the letters that occur once, in alphabetic order. Several operands are contracted in
+    pairs, each time the pair whose product is least. Operands may also alternate with lists of
+    integers: `einsum(x, [0, 1], y, [1, 2], [0, 2])`. Raises ArgumentError, ShapeError.
+
+    >>> import tinyml
+    >>> tinyml.einsum("ij,j->i", tinyml.tensor([[1, 2], [3, 4]]), tinyml.tensor([1, 1])).tolist()
+    [3, 7]
+    """
+    inputs, output, xs = _parsed(subscripts, operands)
+    sizes: dict[str, int] = {}
+    for k, (labels, x) in enumerate(zip(inputs, xs)):
+        expect(len(labels) == x.ndim, f"{len(labels)} axes of operand {k}", x.shape, ShapeError)
+        for label, size in zip(labels, x.shape):
+            known = sizes.setdefault(label, size)
+            expect(size == known or 1 in (size, known), f"axis {label!r} of size {known}", size,
+                   ShapeError)
+            sizes[label] = known if size == 1 else size
+    terms = [_single(x, labels) for x, labels in zip(xs, inputs)]
+    while len(terms) > 1:
+        k, j = _cheapest([labels for _, labels in terms], sizes)
+        second, first = terms.pop(j), terms.pop(k)
+        later = {*output, *(label for _, labels in terms for label in labels)}
+        terms.append(_pair(first, second, later, sizes))
+    x, labels = _summed(*terms[0], set(output))
+    x = permute_dims(x, [labels.index(label) for label in output if label in labels])
+    return broadcast_to(x, [sizes[label] for label in output]) if x.ndim == len(output) else x
+
+
+Term = tuple[Any, tuple[str, ...]]
+
+
+def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
+        list[tuple[str, ...]], tuple[str, ...], list[Any]]:
+    """The labels of each operand and of the result, `...` spelled out, and the operands."""
+    if not isinstance(subscripts, str):
+        items = [subscripts, *operands]
+        named_axes = [_letters(labels) for labels in items[1::2]]
+        end = "->" + _letters(items[-1]) if len(items) % 2 else ""
+        operands = tuple(items[: len(items) - len(items) % 2 : 2])
+        subscripts = ",".join(named_axes[: len(operands)]) + end
+    text, arrow, result = subscripts.replace(" ", "").partition("->")
+    parts = text.split(",")
+    xs = [asarray(x) for x in operands]
+    expect(len(parts) == len(xs), f"{len(parts)} operands of {subscripts!r}", len(xs),
+           ArgumentError)
+    for part in (*parts, result):
+        letters = part.replace("...", "")
+        expect(all(c.isalpha() for c in letters) and part.count("...") <= 1,
+               "letters and at most one '...'", part, ArgumentError)
+    more = [x.ndim - len(part.replace("...", "")) for part, x in zip(parts, xs) if "..." in part]
+    expect(min(more, default=0) >= 0, f"axes for {subscripts!r}", [x.shape for x in xs], ShapeError)
+    dots = tuple([f".{k}" for k in range(max(more, default=0))])
+
+    def labels(part: str, own: int) -> tuple[str, ...]:
+        left, ellipsis, right = part.partition("...")
+        return (*left, *(dots[len(dots) - own :] if ellipsis else ()), *right)
+
+    inputs = [labels(part, x.ndim - len(part.replace("...", ""))) for part, x in zip(parts, xs)]
+    if not arrow:
+        letters = "".join(parts).replace("...", "")
+        return inputs, (*dots, *sorted(c for c in set(letters) if letters.count(c) == 1)), xs
+    output = labels(result, len(dots))
+    expect(len(set(output)) == len(output), "each letter once in the result", result,
+           ArgumentError)
+    missing = [c for c in output if not any(c in part for part in inputs)]
+    expect(not missing, "letters of the operands in the result", missing, ArgumentError)
+    return inputs, output, xs
+
+
+def _letters(labels: Any) -> str:
+    """A list of integers, or ..., as letters."""
+    return "".join(["..." if k is Ellipsis else
+                    chr((ord("A") if k < 26 else ord("a") - 26) + as_size(k)) for k in labels])
+
+
+def _single(x: Any, labels: tuple[str, ...]) -> Term:
+    """An operand whose repeated letters have become diagonals."""
+    for label in dict.fromkeys(labels):
+        while labels.count(label) > 1:
+            first = labels.index(label)
+            second = labels.index(label, first + 1)
+            expect(x.shape[first] == x.shape[second], f"equal sizes on axes {label!r}", x.shape,
+                   ShapeError)
+            x = diagonal(x, 0, first, second)
+            labels = (*[c for d, c in enumerate(labels) if d not in (first, second)], label)
+    return x, labels
+
+
+def _summed(x: Any, labels: tuple[str, ...], kept: set[str]) -> Term:
+    """Summed over the letters that nobody asks for."""
+    axes = tuple([d for d, label in enumerate(labels) if label not in kept])
+    if not axes:
+        return x, labels
+    total = sum(x, axes)
+    return total.astype(x.dtype), tuple([label for label in labels if label in kept])
+
+
+def _cheapest(parts: list[tuple[str, ...]], sizes: dict[str, int]) -> tuple[int, int]:
+    """The pair of operands with the fewest products; of equal ones the least result."""
+
+    def cost(pair: tuple[int, int]) -> tuple[int, int]:
+        k, j = pair
+        both = {*parts[k], *parts[j]}
+        rest = {c for i, part in enumerate(parts) if i not in pair for c in part}
+        product = int(np.prod([sizes[c] for c in both], dtype=np.float64))
+        return product, int(np.prod([sizes[c] for c in both & rest], dtype=np.float64))
+
+    pairs = [(k, j) for j in range(len(parts)) for k in range(j)]
+    return min(pairs, key=cost)
+
+
+def _pair(first: Term, second: Term, later: set[str], sizes: dict[str, int]) -> Term:
+    """Two operands as one matrix product: batch, rows and columns, and what is summed over."""
+    shared = {label for label in first[1] if label in second[1]}
+    x, left = _summed(*first, later | shared)
+    y, right = _summed(*second, later | shared)
+    inside = [c for c in left if c in right and c not in later]
+    batch = [c for c in left if c in right and c in later]
+    rows = [c for c in left if c not in right]
+    columns = [c for c in right if c not in left]
+    # A shared axis of size 1 broadcasts to the longer one that it meets.
+    extent = {**dict(zip(left, x.shape)), **dict(zip(right, y.shape)),
+              **{c: sizes[c] for c in shared}}
+
+    def matrix(value: Any, labels: tuple[str, ...], *groups: list[str]) -> Any:
+        order = [c for group in groups for c in group]
+        value = permute_dims(value, [labels.index(c) for c in order])
+        value = broadcast_to(value, [extent[c] for c in order])
+        return reshape(value, [int(np.prod([extent[c] for c in group])) for group in groups])
+
+    product = matmul(matrix(x, left, batch, rows, inside), matrix(y, right, batch, inside, columns))
+    labels = (*batch, *rows, *columns)
+    return reshape(product, [extent[c] for c in labels]), labels
