@@ -212,7 +212,7 @@ def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
 def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     """A NumPy array of a number, a nested list or an array; ArgumentTypeError for others.
 
-    Without a `dtype` in view, Python floats become float32, tinyml's default.
+    Without a `dtype` in view, Python floats become float32 and complex numbers complex64.
     """
     if isinstance(value, (np.ndarray, np.generic)):
         return np.asarray(value)
@@ -221,8 +221,8 @@ def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
             array = np.asarray(value)
         except (ValueError, OverflowError) as error:
             raise ArgumentTypeError(f"no tensor from {value!r:.80}: {error}") from None
-        if array.dtype == np.float64 and dtype is None:
-            return array.astype(np.float32)
+        if array.dtype in (np.float64, np.complex128) and dtype is None:
+            return array.astype(np.float32 if array.dtype == np.float64 else np.complex64)
         return array
     raise ArgumentTypeError(
         f"an operand is a {type(value).__name__}",

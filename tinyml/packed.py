@@ -51,6 +51,7 @@ def unpack(data: Array, spec: Spec) -> Array:
     places = np.zeros(spec.shape, np.int64)
     for axis, (size, step) in enumerate(zip(spec.shape, spec.strides)):
         places += (np.arange(size) * step).reshape(-1, *[1] * (spec.ndim - axis - 1))
-    array = values[places].astype(dtype.numpy) if spec.size else np.empty(spec.shape, dtype.numpy)
+    values = values if spec.size else np.empty(1, np.int8)
+    array = np.asarray(values[places]).astype(dtype.numpy)
     array.flags.writeable = False
     return array

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyml.builder import Builder, building, symbolic
+from tinyml.dtypes import COMPLEX, STORED
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -21,6 +22,8 @@ from tinyml.registry import Call
 from tinyml.registry import find as find_kernels
 from tinyml.spec import Spec, make_spec
 from tinyml.values import STATE, make, paused
+
+_DECLARED = frozenset((*COMPLEX, *STORED))  # types that few ops know
 
 
 class Planned:
@@ -89,6 +92,7 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
                     remedy=f"move one with .to({str(device)!r})",
                 )
             device = spec.device
+    _refuse_undeclared(op, specs)
     try:
         if op.canon is not None:
             attrs = op.canon(*specs, **attrs)
@@ -103,6 +107,15 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
             raise DTypeError(f"device {spec.device.name} has no {spec.dtype.name}",
                              remedy="float32, or device='cpu'")
     return attrs, given
+
+
+def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
+    """DTypeError for a complex or only stored type that the record has no samples for."""
+    for spec in specs:
+        if (isinstance(spec, Spec) and spec.dtype.name in _DECLARED and op.samples is not None
+                and spec.dtype.name not in op.dtypes):
+            raise DTypeError(f"{spec.dtype.name} is not accepted",
+                             remedy=f"cast with .astype(...) to one of {', '.join(op.dtypes)}")
 
 
 def _tripped(op: Op, specs: Sequence[Any], error: Exception) -> TinyMLError:

@@ -105,6 +105,8 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 def cast(x: Array, dtype: str) -> Array:
     """x in another dtype: floats to integers truncate and saturate, NaN gives 0; integers wrap."""
     to = np.dtype(dtype)
+    if dtype == "float8_e4m3fn":  # it has no infinity: beyond 448, rounded, comes NaN
+        x = np.where(np.abs(x) > 464, np.nan, x)
     if kind(to) in "fc":
         return x.astype(np.longdouble if kind(to) == "f" else np.clongdouble)
     if to.kind == "b":

@@ -50,13 +50,15 @@ def epsilon(name: str, dtype: str) -> float:
 def units(op: Any, dtype: str) -> float:
     """The record's bound in units in the last place; at least half a unit, the rounding itself.
 
-    A narrow float is computed in a wider type, whose error counts little, and rounded once.
+    A narrow float is computed in a wider type, whose error counts little, and rounded once. A part
+    of a complex product is two rounded products and their rounded sum, each at most as great as
+    the product of the sizes, which is below 3 of the units that its greater part has.
     """
     kind = as_dtype(dtype)
     given = op.ulp.get(kind.compute, 0.0) if isinstance(op.ulp, dict) else op.ulp
     if kind.narrow:
         return 0.5 + max(float(given), 0.5) * 2.0 ** (kind.mantissa - 23)
-    return max(float(given), 0.5)
+    return max(float(given), 4.5 if kind.kind == "complex" else 0.5)
 
 
 def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:

@@ -36,6 +36,13 @@ def same(got: Array, want: Array) -> bool:
     return got.dtype == want.dtype and bool(equal.all())
 
 
+def finite(name: str) -> Array:
+    """The numbers of a narrow float in order, as float64."""
+    with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
+        x = np.unique(patterns(name).astype(np.float64))
+    return x[np.isfinite(x)]
+
+
 # ---- what the rows say
 
 
@@ -101,11 +108,10 @@ def test_what_is_moved_keeps_its_bits(name: str, device: str) -> None:
 @pytest.mark.parametrize("name", NARROW)
 def test_float32_is_rounded_to_nearest_even(name: str, device: str) -> None:
     """At every number of the format, halfway between neighbours, and next to those."""
-    x = np.unique(patterns(name).astype(np.float64))
-    x = x[np.isfinite(x)]
+    x = finite(name)
     middle = ((x[1:] + x[:-1]) / 2).astype(np.float32)
-    points = [x.astype(np.float32), middle, np.nextafter(middle, np.float32(np.inf)),
-              np.nextafter(middle, np.float32(-np.inf)),
+    beside = [np.nextafter(middle, np.float32(end)) for end in (np.inf, -np.inf)]
+    points = [x.astype(np.float32), middle, *beside,
               np.float32([0.0, -0.0, 1e-45, -1e-45, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan]),
               np.random.default_rng(0).integers(0, 1 << 32, 5000, np.uint32).view(np.float32)]
     whole = np.concatenate(points)
@@ -117,8 +123,7 @@ def test_float32_is_rounded_to_nearest_even(name: str, device: str) -> None:
 @pytest.mark.parametrize("name", NARROW)
 def test_float64_is_rounded_once(name: str, device: str) -> None:
     """Just beside the middle of two neighbours; by way of float32 it would be the middle."""
-    x = np.unique(patterns(name).astype(np.float64))
-    x = x[np.isfinite(x)][1:-1]
+    x = finite(name)[1:-1]
     low, high = x[:-1], x[1:]
     middle = (low + high) / 2
     for toward, want in ((-np.inf, low), (np.inf, high)):
@@ -213,7 +218,8 @@ def test_moves_of_packed_integers(name: str, device: str) -> None:
     x = np.arange(15).reshape(3, 5) % 8
     packed = tinyml.tensor(x, dtype=name, device=device)
     for ours, numpys in (
-        (packed.T, x.T), (packed[1:], x[1:]), (packed[:, ::-1], x[:, ::-1]), (packed[1, 2], x[1, 2]),
+        (packed.T, x.T), (packed[1:], x[1:]), (packed[:, ::-1], x[:, ::-1]),
+        (packed[1, 2], x[1, 2]),
         (tinyml.concat([packed, packed], axis=1), np.concatenate([x, x], 1)),
         (tinyml.broadcast_to(packed[0], (2, 5)), np.broadcast_to(x[0], (2, 5))),
         (tinyml.reshape(packed.T, (15,)), x.T.reshape(15)),

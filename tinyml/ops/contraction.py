@@ -13,7 +13,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply, named
-from tinyml.dtypes import bool_, int64
+from tinyml.dtypes import COMPLEX, bool_, int64
 from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import ARGMAX, ARGMAX_OF_SOME, DOT, ZERO, Ids, Nest
@@ -46,7 +46,7 @@ def _matmul_infer(x: Spec, y: Spec) -> Spec:
     expect(x.shape[-1] == y.shape[-2], "x.shape[-1] == y.shape[-2]",
            f"{x.shape[-1]} != {y.shape[-2]}", remedy="transpose one with .T or permute_dims")
     batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    return with_shape(x, (*batch, x.shape[-2], y.shape[-1]), operand_dtype("number", (x, y)))
+    return with_shape(x, (*batch, x.shape[-2], y.shape[-1]), operand_dtype("field", (x, y)))
 
 
 def _matmul_nest(n: Nest, index: Ids, x: Any, y: Any) -> int:
@@ -77,7 +77,7 @@ MATMUL: Op = define(
     "matmul", _matmul_infer, nest=_matmul_nest,
     grad=(lambda g, _y, _a, b: _unbatched(apply(MATMUL, g, _transposed(b)), _a),
           lambda g, _y, a, _b: _unbatched(apply(MATMUL, _transposed(a), g), _b)),
-    samples=samples.matmul(), dtypes=NUMBERS,
+    samples=samples.matmul(), dtypes=(*NUMBERS, *COMPLEX),
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((4, 5), np.float32)), {},
                               ShapeError, "3 != 4")],
     doc="The matrix product over the last two axes; the axes before broadcast.",
@@ -114,7 +114,7 @@ def _vecdot_infer(x: Spec, y: Spec) -> Spec:
     expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
     expect(x.shape[-1] == y.shape[-1], "vectors of one size", f"{x.shape[-1]} != {y.shape[-1]}")
     batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    return with_shape(x, batch, operand_dtype("number", (x, y)))
+    return with_shape(x, batch, operand_dtype("field", (x, y)))
 
 
 def _vecdot_body(x: Any, y: Any) -> Any:
@@ -123,7 +123,8 @@ def _vecdot_body(x: Any, y: Any) -> Any:
 
 
 VECDOT: Op = define(
-    "vecdot", _vecdot_infer, body=_vecdot_body, samples=samples.vecdot(), dtypes=NUMBERS,
+    "vecdot", _vecdot_infer, body=_vecdot_body, samples=samples.vecdot(),
+    dtypes=(*NUMBERS, *COMPLEX),
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)), {},
                               ShapeError, "3 != 4")],
     doc="The sums of products along the last axis, x conjugated; the axes before broadcast.",

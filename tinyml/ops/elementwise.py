@@ -270,7 +270,7 @@ bitwise_right_shift = word2(
 # ---- choice and conversion
 
 WHERE: Op = elementwise(
-    "where", "any", 3, skip=1, samples=samples.ternary(), dtypes=ALL,
+    "where", "any", 3, skip=1, samples=samples.ternary(), dtypes=EVERY,
     grad=(None, lambda g, _y, c, _a, _b: where(c, g, 0.0),
           lambda g, _y, c, _a, _b: where(c, 0.0, g)),
     doc="x where the condition holds, else y; all three broadcast.",
@@ -289,6 +289,8 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
 
 
 def _cast_infer(x: Spec, *, dtype: DType) -> Spec:
+    expect(x.dtype.kind != "complex" or dtype.kind in ("complex", "bool"), "a complex type or bool",
+           dtype.name, DTypeError, remedy="real(x) or imag(x) first")
     return make_spec(x.shape, dtype, x.device, None, x.symbolic)
 
 
@@ -297,7 +299,7 @@ CAST: Op = define(
     canon=lambda x, dtype: {"dtype": as_dtype(dtype)},
     nest=lambda n, index, x, dtype: n.cast(x(index), dtype),
     grad=(lambda g, _y, _x, dtype: astype(g, _x.dtype),),
-    samples=samples.cast(), dtypes=ALL,
+    samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
     doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; integers "
         "wrap around; to bool is x != 0.",
@@ -321,5 +323,5 @@ def astype(x: Any, dtype: Any) -> Tensor:
 COPY: Op = define(
     "copy", lambda x: make_spec(x.shape, x.dtype, x.device, None, x.symbolic),
     nest=lambda n, index, x: x(index), grad=(lambda g, _y, _x: g,),
-    samples=samples.unary(), dtypes=ALL, doc="The same values in new, dense memory.",
+    samples=samples.unary(), dtypes=EVERY, doc="The same values in new, dense memory.",
 )

@@ -14,13 +14,13 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply, full, named, op_array, upload
-from tinyml.dtypes import bool_, int64, integer_range, uint64
+from tinyml.dtypes import EVERY, bool_, int64, integer_range, uint64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype, isnan, maximum, minimum, where
+from tinyml.ops.elementwise import FLOATS, NUMBERS, astype, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import broadcast_to, reshape, zeros_of
 from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
@@ -88,7 +88,7 @@ GATHER: Op = define(
     "gather", _gather_infer, canon=_canon, nest=_gather_nest,
     grad=(lambda g, _y, _x, *tables, axis: apply(
         SCATTER_ADD, zeros_of(_x), g, *tables, axis=axis),),
-    samples=samples.gather(), dtypes=ALL,
+    samples=samples.gather(), dtypes=EVERY,
     errors=lambda: [
         ErrorCase((_X, _FAR), {"axis": 0}, OutOfRangeError, "index 4 is out of range"),
         ErrorCase((_X, _TABLE, _FAR), {"axis": 0}, ShapeError, "do not broadcast"),
@@ -203,7 +203,7 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
         errors=_SCATTER_ERRORS, ulp=ulp, doc=f"x with {what}; indices as in gather.",
     )
     for name, word, dtypes, ulp, grad, what in (
-        ("scatter", "set", ALL, 0,
+        ("scatter", "set", EVERY, 0,
          (lambda g, _y, _x, _u, *tables, axis: apply(SCATTER, g, zeros_of(_u), *tables, axis=axis),
           _set_update),
          "the elements at indices along axes replaced by updates; the last one wins"),
@@ -274,7 +274,7 @@ TAKE_ALONG: Op = define(
     "take_along", _take_infer, canon=_canon, nest=_take_nest,
     grad=(lambda g, _y, _x, indices, axis: apply(
         PUT_ALONG, zeros_of(_x), indices, g, axis=axis), None),
-    samples=_along, dtypes=ALL,
+    samples=_along, dtypes=EVERY,
     errors=lambda: [ErrorCase((_X, np.array([[3], [0], [0], [0]])), {"axis": 1}, OutOfRangeError,
                               "index 3 is out of range")],
     doc="x at one index per place along an axis (numpy.take_along_axis).",

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyml.core import apply, named, op_array, upload
-from tinyml.dtypes import int64
+from tinyml.dtypes import EVERY, int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
 from tinyml.ops.creation import arange
-from tinyml.ops.elementwise import ALL
 from tinyml.ops.indexing import GATHER, IOTA
 from tinyml.ops.reduce import min
 from tinyml.ops.sampling import ErrorCase, Sample, layouts
@@ -251,7 +250,7 @@ def _triangle(name: str, word: str, doc: str) -> Op:
 
     return define(
         name, infer, body=body, canon=lambda x, k=0: {"k": as_size(k, "k")}, samples=cases,
-        grad=(lambda g, _y, _x, k: g.op(name, k=k),), dtypes=ALL, doc=doc,
+        grad=(lambda g, _y, _x, k: g.op(name, k=k),), dtypes=EVERY, doc=doc,
         errors=lambda: [ErrorCase((np.ones(3, np.float32),), {"k": 0}, ShapeError,
                                   "at least 2 axes")],
     )

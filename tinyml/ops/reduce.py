@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply
-from tinyml.dtypes import DType, as_dtype, bool_, float32, int64, uint64
+from tinyml.dtypes import COMPUTABLE, DType, as_dtype, bool_, float32, int64, uint64
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
 from tinyml.nest import (
     ALL_OF,
@@ -106,7 +106,7 @@ def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: 
 SUM_OP: Op = _define(
     "sum", SUM, sum_dtype,
     grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
-    samples=samples.reduction(), dtypes=ALL,
+    samples=samples.reduction(), dtypes=COMPUTABLE,
     doc="The sum over axes: over a long one partial sums, 64 on the CPU and 8 elsewhere, "
         "then merged pairwise.",
 )
@@ -128,7 +128,7 @@ def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -
 
 
 PROD_OP: Op = _define(
-    "prod", PRODUCT, sum_dtype, grad=(_prod_grad,), samples=samples.reduction(), dtypes=ALL,
+    "prod", PRODUCT, sum_dtype, grad=(_prod_grad,), samples=samples.reduction(), dtypes=COMPUTABLE,
     doc="The product over axes; integers multiply in 64 bits.",
 )
 _test: dict[str, Any] = {"through": bool_, "differentiable": False,

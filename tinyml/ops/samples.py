@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.dtypes import COMPLEX, REAL, STORED
 from tinyml.ops.samples_shaped import (
     concat,
     conv2d,
@@ -307,13 +308,15 @@ def cast() -> Samples:
         x = spread(dtype, (7,), -3.0, 3.0)
         targets = ["float32", "int32"]
         if dtype in RICH:
-            targets = ["bool", "int8", "int32", "int64", "uint8", "uint32", *FLOATS]
+            targets = [*REAL, *STORED]
+        if dtype in COMPLEX:
+            targets = [*COMPLEX, "bool"]
         cases = [
             Sample((x,), {"dtype": to}, f"to {to}", dtype in FLOATS and to in FLOATS)
             for to in targets
         ]
         cases += [Sample((special(dtype),), {"dtype": to}, f"special to {to}") for to in targets]
-        cases.append(Sample((spread(dtype, (0, 3), 0, 1),), {"dtype": "float32"}, "empty"))
+        cases.append(Sample((spread(dtype, (0, 3), 0, 1),), {"dtype": targets[0]}, "empty"))
         if dtype in RICH:
             flipped = transposed(spread(dtype, (3, 4), -3.0, 3.0))
             cases.append(Sample((flipped,), {"dtype": "float32"}, "transposed"))

@@ -12,7 +12,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply, full, named
-from tinyml.dtypes import bool_, integer_range
+from tinyml.dtypes import EVERY, bool_, integer_range
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -23,7 +23,7 @@ from tinyml.errors import (
 )
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import ALL, meet
+from tinyml.ops.elementwise import meet
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.spec import (
     Spec,
@@ -126,7 +126,7 @@ _ROW = np.arange(12, dtype=np.float32).reshape(3, 4)
 RESHAPE: Op = define(
     "reshape", _reshape_infer, canon=_reshape_canon, view=_reshape_view, nest=_reshape_nest,
     grad=(lambda g, _y, _x, shape: apply(RESHAPE, g, shape=_x.shape),),
-    samples=samples.reshape(), dtypes=ALL,
+    samples=samples.reshape(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"shape": (5,)}, ShapeError, "12 elements"),
                     ErrorCase((_ROW,), {"shape": (-1, -1)}, ShapeError, "one size of -1")],
     doc="The same elements in row-major order under another shape.",
@@ -151,7 +151,7 @@ PERMUTE: Op = define(
     view=lambda x, axes: (tuple([x.strides[a] for a in axes]), 0),
     nest=lambda n, index, x, axes: x(tuple([index[d] for d in _inverse(axes)])),
     grad=(lambda g, _y, _x, axes: apply(PERMUTE, g, axes=_inverse(axes)),),
-    samples=samples.permute_dims(), dtypes=ALL,
+    samples=samples.permute_dims(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"axes": (0, 0)}, AxisError, "each of 2 axes once")],
     doc="Axes in another order: result.shape[d] is x.shape[axes[d]].",
 )
@@ -181,7 +181,7 @@ def _expand_grad(g: Any, _y: Any, _x: Any, shape: Ints) -> Any:
 EXPAND: Op = define(
     "expand", _expand_infer, canon=lambda x, shape: {"shape": as_shape(shape)},
     view=lambda x, shape: (expanded_strides(x, shape), 0), nest=_expand_nest,
-    grad=(_expand_grad,), samples=samples.expand(), dtypes=ALL,
+    grad=(_expand_grad,), samples=samples.expand(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"shape": (3, 5)}, ShapeError, "do not broadcast")],
     doc="x repeated along new axes and axes of size 1, without copying.",
 )
@@ -226,7 +226,7 @@ SLICE: Op = define(
     "slice", _slice_infer, canon=_slice_canon, view=_slice_view, nest=_slice_nest,
     grad=(lambda g, _y, _x, start, stop, step: apply(
         UNSLICE, g, shape=_x.shape, start=start, stop=stop, step=step),),
-    samples=samples.slices(), dtypes=ALL,
+    samples=samples.slices(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"start": (0, 0), "stop": (4, 4), "step": (1, 1)},
                               ArgumentError, "a slice inside")],
     doc="Elements start, start + step, ... before stop, along each axis, without copying.",
@@ -307,7 +307,7 @@ SLICE_SET: Op = define(
               SLICE_SET, g, zeros_of(_v), start=start, stop=stop, step=step),
           lambda g, _y, _x, _v, start, stop, step: apply(
               SLICE, g, start=start, stop=stop, step=step)),
-    samples=samples.slice_set(), dtypes=ALL,
+    samples=samples.slice_set(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW, _ROW), {"start": (0, 0), "stop": (1, 4), "step": (1, 1)},
                               ShapeError, r"values of shape \(1, 4\)")],
     doc="x with the elements of a slice replaced by v.",
@@ -368,7 +368,7 @@ def _concat_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
 
 CONCAT: Op = define(
     "concat", _concat_infer, canon=_concat_canon, nest=_concat_nest, grad=_concat_grad,
-    samples=samples.concat(), dtypes=ALL,
+    samples=samples.concat(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW, _ROW[:, :2]), {"axis": 0}, ShapeError, "outside axis 0")],
     doc="Tensors one behind the other along an axis; dtypes promote.",
 )
@@ -402,7 +402,7 @@ PAD: Op = define(
     grad=(lambda g, _y, _x, before, after, value: apply(
         SLICE, g, start=before, stop=tuple([b + n for b, n in zip(before, _x.shape)]),
         step=(1,) * g.ndim),),
-    samples=samples.pad(), dtypes=ALL,
+    samples=samples.pad(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"before": (1, -1), "after": (0, 0), "value": 0.0},
                               ShapeError, "not negative"),
                     ErrorCase((_ROW,), {"before": (1, 1), "after": (0, 0), "value": "x"},
