@@ -12,7 +12,6 @@ from tinyml.builder import refuse_leaked
 from tinyml.dtypes import as_dtype
 from tinyml.errors import ArgumentTypeError, DTypeError, TinyMLError
 from tinyml.op import LIVING, Op, attribute_key, find
-from tinyml.packed import pack
 from tinyml.planning import Planned, line_plan, make_plan
 from tinyml.registry import device as find_device
 from tinyml.spec import Spec, make_spec
@@ -238,7 +237,7 @@ def upload(array: np.ndarray[Any, Any], device: Any = None, dtype: Any = None) -
         raise DTypeError(f"device {target.name} has no {wanted.name}", remedy="float32")
     spec = make_spec(array.shape, wanted, target)
     dense = np.ascontiguousarray(array, wanted.numpy).reshape(array.shape)
-    return make(target.upload(pack(dense, wanted) if wanted.packed else dense), spec)
+    return make(target.upload(dense, wanted), spec)
 
 
 # ---- recording

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from tinyml.dtypes import DType
 from tinyml.errors import ArgumentError, DeviceError
 from tinyml.nest import Nest
 from tinyml.op import Op
@@ -44,8 +45,8 @@ class Device(Protocol):
     def empty(self, nbytes: int) -> Any:
         """New memory."""
 
-    def upload(self, array: Any) -> Any:
-        """New memory with the content of a dense NumPy array."""
+    def upload(self, array: Any, dtype: DType | None = None) -> Any:
+        """New memory with the content of a dense NumPy array, packed where `dtype` is."""
 
     def download(self, buffer: Any, spec: Spec) -> Any:
         """A NumPy array of a tensor's content; waits for it."""

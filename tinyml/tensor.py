@@ -29,7 +29,6 @@ from tinyml.errors import (
     expect,
 )
 from tinyml.op import find
-from tinyml.packed import memory, unpack
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
 from tinyml.reverse import Handle, backward, register_hook
@@ -220,11 +219,7 @@ class Tensor(Data):
             raise ConcretizationError(f"{self.spec} is a value of a graph under construction: it "
                                       "has no content yet")
         device: Any = self.spec.device
-        array: np.ndarray[Any, Any]
-        if self.spec.dtype.packed:
-            array = unpack(device.download(self.buf, memory(self.spec)), self.spec)
-        else:
-            array = device.download(self.buf, self.spec)
+        array: np.ndarray[Any, Any] = device.download(self.buf, self.spec)
         return array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

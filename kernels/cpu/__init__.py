@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyml.dtypes import DType, integer_range, rounded
 from tinyml.errors import ArgumentError, OutOfRangeError
+from tinyml.kernels.common.packed import memory, pack, unpack
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
 from tinyml.kernels.cpu.emit import Kernel, emit
@@ -74,8 +75,9 @@ class CPU(Pooled):
         """New memory, its content undefined."""
         return self.pool.empty(nbytes)
 
-    def upload(self, array: np.ndarray[Any, Any]) -> Buffer:
-        """New memory with the content of a dense array."""
+    def upload(self, array: np.ndarray[Any, Any], dtype: DType | None = None) -> Buffer:
+        """New memory with the content of a dense array, packed where `dtype` is."""
+        array = pack(array, dtype)
         buffer = self.pool.empty(array.nbytes)
         ctypes.memmove(buffer.ptr, array.ctypes.data, array.nbytes)
         return buffer
@@ -86,6 +88,8 @@ class CPU(Pooled):
 
     def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
         """The tensor's own memory as a read-only array, which keeps it alive."""
+        if spec.dtype.packed:
+            return unpack(self.download(buffer, memory(spec)), spec)
         itemsize = spec.dtype.itemsize
         low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
         high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
@@ -153,8 +157,8 @@ class CPU(Pooled):
         }
         for k, (spec, free) in enumerate(zip(outs, frees)):
             space[f"free{k}"], space[f"size{k}"] = free, spec.nbytes
-        for k, (_, pack) in enumerate(packing):
-            space[f"pack{k}"] = pack
+        for k, (_, copy) in enumerate(packing):
+            space[f"pack{k}"] = copy
         source = _binding(kernel, ins, outs, [arg for arg, _ in packing], len(metas) > 1,
                           numbers, into)
         exec(_compiled(source), space)

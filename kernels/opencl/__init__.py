@@ -24,6 +24,7 @@ from tinyml.errors import (
     OutOfRangeError,
 )
 from tinyml.kernels.common.cache import folder, get, key, problem, put
+from tinyml.kernels.common.packed import memory, pack, unpack
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, run_in_lanes
 from tinyml.kernels.opencl.emit import Kernel, emit
@@ -161,13 +162,15 @@ class OpenCL(Pooled):
             self.cl.enqueue_copy(self._queue, buffer.ptr, array, is_blocking=True)
         return buffer
 
-    def upload(self, array: np.ndarray[Any, Any]) -> Buffer:
-        """New memory with the content of a dense array."""
+    def upload(self, array: np.ndarray[Any, Any], dtype: DType | None = None) -> Buffer:
+        """New memory with the content of a dense array, packed where `dtype` is."""
         self._here()
-        return self._upload(array)
+        return self._upload(pack(array, dtype))
 
     def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
         """A read-only copy of a tensor's content; raises what went wrong before it."""
+        if spec.dtype.packed:
+            return unpack(self.download(buffer, memory(spec)), spec)
         self._here()
         self.reads += 1
         low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
@@ -250,8 +253,8 @@ class OpenCL(Pooled):
 
         def packed(*values: Any) -> Any:
             buffers = list(values)
-            for place, pack in packers:
-                buffers[place] = pack(buffers[place])
+            for place, copy in packers:
+                buffers[place] = copy(buffers[place])
             return run(*buffers)
 
         return packed

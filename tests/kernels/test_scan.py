@@ -16,8 +16,9 @@ from tinyml.core import apply
 from tinyml.dtypes import float32, int64
 from tinyml.forward import jvp
 from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
-from tinyml.nest import AFFINE, SUM, Nest
+from tinyml.nest import Nest
 from tinyml.op import Op
+from tinyml.ops.monoids import AFFINE, SUM
 from tinyml.ops.scan import cumprod, cumsum, linear_scan
 from tinyml.ops.sorting import nonzero, sort
 from tinyml.spec import dense_strides, make_spec

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 # A room is a module or a package with all that it holds; `tinyml` itself is the front door.
 FLOORS: dict[int, str] = {
-    1: "errors dtypes dims spec packed tree op complexes nest lower registry",
+    1: "errors dtypes dims spec tree op complexes nest lower registry",
     2: "kernels.common kernels.cpu kernels.opencl",
     3: "values builder planning core reverse",
     4: "ops",

@@ -16,9 +16,10 @@ from tinyml.core import apply, named
 from tinyml.dtypes import COMPLEX, bool_, int64
 from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
-from tinyml.nest import ARGMAX, ARGMAX_OF_SOME, DOT, ZERO, Ids, Nest
+from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
+from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.shape import Ints, ravel
 from tinyml.spec import (

@@ -12,23 +12,10 @@ import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import COMPUTABLE, DType, as_dtype, bool_, float32, int64, uint64
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
-from tinyml.nest import (
-    ALL_OF,
-    ANY_OF,
-    ARGMAX,
-    ARGMIN,
-    MAX,
-    MIN,
-    PRODUCT,
-    SUM,
-    WELFORD,
-    ZERO,
-    Ids,
-    Monoid,
-    Nest,
-)
+from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
+from tinyml.ops.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM, WELFORD
 from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.spec import Spec, as_axes, as_axis, as_number, with_shape
 

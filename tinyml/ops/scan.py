@@ -18,10 +18,11 @@ from tinyml.core import apply, full, named
 from tinyml.dtypes import DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.lower import NotOneNest
-from tinyml.nest import AFFINE, PRODUCT, SUM, ZERO, Ids, Monoid, Nest
+from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import ALL, FLOATS, astype
+from tinyml.ops.monoids import AFFINE, PRODUCT, SUM
 from tinyml.ops.reduce import sum_dtype
 from tinyml.ops.sampling import ErrorCase
 from tinyml.ops.shape import broadcast_to, concat, pad, reshape

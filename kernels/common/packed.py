@@ -12,13 +12,17 @@ from tinyml.spec import Spec, make_spec
 Array = np.ndarray[Any, Any]
 
 
-def pack(array: Array, dtype: DType) -> Array:
+def pack(array: Array, dtype: DType | None) -> Array:
     """The bytes of the elements in row-major order, the first of each byte in its low bits.
+
+    An array of another type, or of none that is named, is as it is.
 
     >>> from tinyml.dtypes import uint4
     >>> pack(np.array([1, 2, 3]), uint4).tolist()
     [33, 3]
     """
+    if dtype is None or not dtype.packed:
+        return array
     per = 8 // dtype.bits
     values = array.astype(np.int8).ravel() & ((1 << dtype.bits) - 1)
     whole = np.zeros(-(-values.size // per) * per, np.uint8)
