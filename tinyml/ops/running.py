@@ -12,7 +12,7 @@ import tinyml.ops.samples_beyond as samples_beyond
 from tinyml.core import apply, named
 from tinyml.dtypes import float32
 from tinyml.errors import AxisError
-from tinyml.nest import MAX, MIN, Ids, Monoid
+from tinyml.nest import Ids, Monoid
 from tinyml.op import Op, define
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import (
@@ -27,6 +27,7 @@ from tinyml.ops.elementwise import (
     where,
 )
 from tinyml.ops.indexing import IOTA, PUT_ALONG
+from tinyml.ops.monoids import MAX, MIN
 from tinyml.ops.reduce import reduced_shape, restore
 from tinyml.ops.sampling import ErrorCase
 from tinyml.ops.scan import (
