@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyml.dtypes import as_dtype
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -32,13 +33,13 @@ HEADER_LIMIT = 100_000_000  # bytes, as in the format's own reader
 LENGTH_BYTES = 8  # the file begins with the header's length, little-endian
 RESERVED = "__metadata__"
 
-# Types of the format that NumPy has; the others are refused by name.
-_NUMPY_NAMES = {
-    "BOOL": "bool", "I8": "i1", "I16": "i2", "I32": "i4", "I64": "i8",
-    "U8": "u1", "U16": "u2", "U32": "u4", "U64": "u8",
-    "F16": "f2", "F32": "f4", "F64": "f8", "C64": "c8",
+# Types of the format by their names there; the others (complex128, int4) are refused by name.
+_NAMES = {
+    "BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
+    "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64",
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64", "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
-_NUMPY_DTYPES = {np.dtype(name) for name in _NUMPY_NAMES.values()}
 
 
 def save(path: Path, tensors: Mapping[str, Tensor | Array],
@@ -172,7 +173,7 @@ def _little_endian(name: str, value: Any) -> Array:
         raise ArgumentTypeError(
             f"{name!r} is a {type(value).__name__}", remedy="a tensor or a NumPy array"
         )
-    if value.dtype.newbyteorder("=") not in _NUMPY_DTYPES:
+    if value.dtype.name not in _NAMES.values():
         raise DTypeError(f"{name!r} has the dtype {value.dtype}, which files do not hold")
     return np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
 
@@ -221,12 +222,12 @@ def _header(path: Path, content: bytes) -> dict[str, Any]:
 
 def _array(path: Path, name: str, item: Any) -> Array:
     word = item["dtype"]
-    if word not in _NUMPY_NAMES:
+    if word not in _NAMES:
         raise DTypeError(f"{os.fspath(path)}: tensor {name!r} has the unknown dtype {word}")
     if word == "BOOL":  # a byte other than 0 and 1 would be a bool that is neither
         flat: Array = np.frombuffer(item["data"], np.uint8) != 0
     else:
-        flat = np.frombuffer(item["data"], "<" + _NUMPY_NAMES[word])
+        flat = np.frombuffer(item["data"], as_dtype(_NAMES[word]).numpy.newbyteorder("<"))
     try:
         result: Array = flat.reshape(item["shape"])
         return result
