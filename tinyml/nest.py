@@ -208,16 +208,19 @@ class Nest:
     def prim(self, word: str, *values: int, dtype: DType | None = None) -> int:
         """One word of the vocabulary over values of one type.
 
-        Over a complex type it is several words over the parts; over a narrow float it is computed
-        in the wider type, and the result rounded at once.
+        Over a complex type it is several words over the parts; over narrow floats it is computed in
+        the wider type, and the result rounded at once. Beside a value that is wide already (a state
+        of a reduction) it stays so.
         """
         own = self.code[values[-1]].dtype
-        if own.kind == "complex" and word != "where":
+        if word == "where" and self.code[values[1]].dtype is own:
+            return self.put("prim", values, word, own, self.join(values))
+        if own.kind == "complex":
             return self._on_parts(word, values, own)
-        if own.narrow and word != "where":
-            wide = [self.widened(v) for v in values]
-            result = self.prim(word, *wide, dtype=bool_ if dtype is bool_ else None)
-            return result if dtype is bool_ else self.cast(result, dtype or own)
+        if any(self.code[v].dtype.narrow for v in values):
+            result = self.prim(word, *map(self.widened, values),
+                               dtype=bool_ if dtype is bool_ else None)
+            return self.cast(result, dtype or own) if own.narrow else result
         return self.put("prim", values, word, dtype or own, self.join(values))
 
     def _on_parts(self, word: str, values: Ids, dtype: DType) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from inspect import CO_VARARGS
 from typing import Any
 
+from tinyml.dtypes import FLOATS
 from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound
 from tinyml.spec import Spec
 
@@ -59,7 +60,7 @@ class Op:
     samples: Callable[[str], Iterable[Any]] | None = None
     errors: Callable[[], Iterable[Any]] | None = None
     ulp: float | dict[str, float] = 0.0
-    dtypes: tuple[str, ...] = ("float32", "float64")
+    dtypes: tuple[str, ...] = FLOATS
     outputs: int = 1
     differentiable: bool = True
     cost: Callable[..., tuple[float, float]] | None = None

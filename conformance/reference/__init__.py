@@ -100,7 +100,8 @@ def _widen(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Floats in long double, complex numbers of such parts, packed integers in bytes."""
     letter = kind(x.dtype)
     if letter in "fc":
-        return x.astype(np.longdouble if letter == "f" else np.clongdouble)
+        with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
+            return x.astype(np.longdouble if letter == "f" else np.clongdouble)
     return x.astype(f"{letter}1") if x.dtype.name in ("int4", "uint4") else x
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import tinyml
 from tinyml import io
+from tinyml.dtypes import as_dtype
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -41,10 +42,11 @@ def packed(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(), (0, 3), (5,), (2, 3, 4)])
 def test_a_round_trip_keeps_every_bit(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
-    values = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    values = np.random.default_rng(0).integers(0, 100, shape).astype(as_dtype(dtype).numpy)
     path = tmp_path / "x.safetensors"
     tinyml.save(path, {"a": tinyml.tensor(values), "b": values}, {"k": "\u00e4"})
-    for loaded in (io.load_numpy(path), load_file(path)):
+    readers = [io.load_numpy, *([load_file] if hasattr(np, dtype) else [])]
+    for loaded in [read(path) for read in readers]:
         for name in "ab":
             assert loaded[name].dtype == values.dtype and loaded[name].shape == shape
             assert np.array_equal(loaded[name], values)
