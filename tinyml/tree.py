@@ -91,7 +91,7 @@ class TreeDef:
     def __repr__(self) -> str:
         if len(self.nodes) > SHOWN_NODES:
             return f"TreeDef({len(self.nodes)} nodes, {self.leaf_count} leaves)"
-        shown: list[str] = []
+        shown: list[_Shown] = []
         for entry in self.nodes:
             start = len(shown) - entry.arity
             children = shown[start:]
@@ -236,9 +236,7 @@ def register(
         return tuple(children), fixed
 
     def steps(fixed: Any, arity: int) -> Sequence[str]:
-        if names is None:
-            return _numbered(fixed, arity)
-        return [f".{name}" for name in names(fixed)]
+        return _numbered(fixed, arity) if names is None else [f".{name}" for name in names(fixed)]
 
     _KINDS[cls] = Kind(split, unflatten, steps)
     _LEAF_TYPES.discard(cls)
@@ -286,17 +284,14 @@ def _kind(value: Any) -> Kind | None:
     """The kind of a value whose type is met for the first time; None for a leaf."""
     cls = type(value)
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
-        _KINDS[cls] = _named_tuple_kind(cls)
+        names = [f".{name}" for name in cls._fields]
+        _KINDS[cls] = Kind(lambda x: (x, None), lambda fixed, xs: cls._make(xs),
+                           lambda fixed, n: names)
     elif "__dataclass_fields__" in cls.__dict__:
         _KINDS[cls] = _dataclass_kind(cls)
     else:
         _LEAF_TYPES.add(cls)
     return _KINDS.get(cls)
-
-
-def _named_tuple_kind(cls: Any) -> Kind:
-    names = [f".{name}" for name in cls._fields]
-    return Kind(lambda x: (x, None), lambda fixed, xs: cls._make(xs), lambda fixed, n: names)
 
 
 def _dataclass_kind(cls: Any) -> Kind:
@@ -366,28 +361,25 @@ def _contrast(one: Entry, two: Entry) -> str:
 
 
 def _describe(entry: Entry) -> str:
-    if entry is LEAF:
-        return "a leaf"
-    if entry.kind is type(None):
-        return "None"
-    return f"{entry.kind.__name__} of {entry.arity}"
+    plain = {LEAF.kind: "a leaf", type(None): "None"}
+    return plain.get(entry.kind) or f"{entry.kind.__name__} of {entry.arity}"
 
 
-def _show(entry: Entry, children: list[str]) -> str:
+class _Shown(str):
+    """The text of a subtree, which prints as it is."""
+
+    __repr__ = str.__str__
+
+
+def _show(entry: Entry, children: list[_Shown]) -> _Shown:
     if entry is LEAF:
-        return "*"
-    if entry.kind is type(None):
-        return "None"
-    if entry.kind is list:
-        return f"[{', '.join(children)}]"
-    if entry.kind is tuple:
-        return f"({', '.join(children)}{',' if len(children) == 1 else ''})"
-    steps = _KINDS[entry.kind].steps(entry.fixed, entry.arity)
-    if entry.kind is dict:
-        named = [f"{key!r}: {child}" for key, child in zip(entry.fixed, children, strict=True)]
-        return f"{{{', '.join(named)}}}"
-    named = [f"{step.lstrip('.')}={child}" for step, child in zip(steps, children, strict=True)]
-    return f"{entry.kind.__name__}({', '.join(named)})"
+        return _Shown("*")
+    kind = _KINDS[entry.kind]
+    if entry.kind in (type(None), list, tuple, dict):
+        return _Shown(repr(kind.join(entry.fixed, children)))
+    named = [f"{step.lstrip('.')}={child}"
+             for step, child in zip(kind.steps(entry.fixed, entry.arity), children, strict=True)]
+    return _Shown(f"{entry.kind.__name__}({', '.join(named)})")
 
 
 _ONE_LEAF = TreeDef((LEAF,))
