@@ -138,7 +138,7 @@ __all__ += [
 # Rooms above the core load when they are first named: a graph runs without them.
 _ROOMS = ("nn", "optim", "random", "data", "io", "tree", "train")
 _NAMES = {
-    "autodiff": ("grad", "no_grad", "value_and_grad", "vjp"),
+    "autodiff": ("grad", "value_and_grad", "vjp"),
     "compiler": ("jit",),
     "control": ("cond", "scan", "while_loop"),
     "custom": ("checkpoint", "custom_gradient"),
@@ -151,11 +151,12 @@ _NAMES = {
     "nans": ("debug",),
     "observe": ("profile",),
     "tape": ("GradientTape",),
+    "values": ("no_grad",),
 }
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
 
 if _TYPE_CHECKING:
-    from tinyml.autodiff import grad, no_grad, value_and_grad, vjp
+    from tinyml.autodiff import grad, value_and_grad, vjp
     from tinyml.compiler import jit
     from tinyml.control import cond, scan, while_loop
     from tinyml.custom import checkpoint, custom_gradient
@@ -168,6 +169,7 @@ if _TYPE_CHECKING:
     from tinyml.nans import debug
     from tinyml.observe import profile
     from tinyml.tape import GradientTape
+    from tinyml.values import no_grad
 
 
 def __getattr__(name: str) -> object:

@@ -16,22 +16,7 @@ from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, 
 from tinyml.ops.creation import ones_like, zeros_like
 from tinyml.reverse import backward
 from tinyml.tensor import Tensor
-from tinyml.values import STATE, Leaf, make, new_era, paused
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Operations inside are not recorded, in this thread.
-
-    >>> import tinyml
-    >>> x = tinyml.ones(1, requires_grad=True)
-    >>> with tinyml.no_grad():
-    ...     y = x * 2
-    >>> y.requires_grad
-    False
-    """
-    with paused():
-        yield
+from tinyml.values import STATE, Leaf, make, new_era
 
 
 @contextmanager

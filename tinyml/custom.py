@@ -28,7 +28,7 @@ from tinyml.values import (
     Node,
     make,
     new_era,
-    paused,
+    no_grad,
     read_cell,
     write_cell,
 )
@@ -59,7 +59,7 @@ def joined(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[T
     parents = tuple([x.node for x in xs] + list(more))
     specs = tuple([x.spec for x in xs] + [None] * len(more))
     outs = tuple([y.spec for y in ys])
-    plan = Planned(_never, specs, outs, {}, "rule", len(ys) == 1)
+    plan = Planned(_never, specs, outs, {}, "rule")
     op = Op(name, lambda *_: outs if len(outs) > 1 else outs[0], grad=rule, outputs=len(outs))
     low = min(node.low for node in parents if node is not None)
     node = Node(op, plan, (None,) * len(parents), parents, None, low)
@@ -328,7 +328,7 @@ class _Custom:
                 _, again = self.run(tree.unflatten(definition, primals()), kwargs)
                 found = self.cotangents(again(cotangent(gs)), arguments)
                 return [found[k] for k in places]
-            with paused():
+            with no_grad():
                 bare_gs = cotangent([plain(x) for x in gs])
                 found = self.cotangents(pullback(bare_gs), arguments)
             if STATE.recording:

@@ -151,7 +151,7 @@ def _wrap(op: Op, plan: Planned) -> Callable[..., Any]:
     if any(isinstance(spec, Spec) and spec.symbolic for spec in (*plan.ins, *plan.outs)):
         return run  # a line of a graph: nothing is executed
     # A plan of its own, for one that held itself would be a cycle, left to the collector.
-    inner = Planned(run, plan.ins, plan.outs, plan.attrs, plan.how, plan.single)
+    inner = Planned(run, plan.ins, plan.outs, plan.attrs, plan.how)
 
     def observed(*values: Any) -> Any:
         me = threading.get_ident()

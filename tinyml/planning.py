@@ -18,10 +18,10 @@ from tinyml.errors import (
 from tinyml.lower import NotOneNest, Scalar, lower
 from tinyml.nest import Nest
 from tinyml.op import Application, Op, Var, find
-from tinyml.registry import Call
+from tinyml.registry import Call, Plan
 from tinyml.registry import find as find_kernels
 from tinyml.spec import Spec, make_spec
-from tinyml.values import STATE, make, paused
+from tinyml.values import STATE, make, no_grad
 
 _DECLARED = frozenset((*COMPLEX, *STORED))  # types that few ops know
 
@@ -37,14 +37,14 @@ class Planned:
     __slots__ = ("run", "ins", "outs", "out", "attrs", "how", "single", "fast", "kept", "expands")
 
     def __init__(self, run: Callable[..., Any], ins: tuple[Any, ...], outs: tuple[Spec, ...],
-                 attrs: dict[str, Any], how: str, single: bool) -> None:
+                 attrs: dict[str, Any], how: str) -> None:
         self.run = run
         self.ins = ins
         self.outs = outs
         self.out: Any = outs[0] if outs else None
         self.attrs = attrs
         self.how = how
-        self.single = single
+        self.single = len(outs) == 1
         self.fast = False
         self.kept = ins
         self.expands: tuple[Planned | None, ...] = ()
@@ -56,24 +56,33 @@ class Planned:
 def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
     """How an op runs on these layouts: kernel, else view, else nest, else body."""
     attrs, given = checked(op, specs, attrs)
-    device = given[0].device
+    ins = tuple(specs)
     if any(spec.unknown for spec in given):
-        return Planned(_run_dynamic(op, specs, attrs), tuple(specs), (), attrs, "dynamic", False)
+        return Planned(_by_itself(op, ins, attrs), ins, (), attrs, "dynamic")
     outs = tuple([make_spec(spec.shape, spec.dtype, spec.device) for spec in given])  # dense
-    single = len(outs) == 1
-    call = Call(op, tuple(specs), attrs, outs, device)
+    plan = _plan(Call(op, ins, attrs, outs, given[0].device))
+    return Planned(plan.run, ins, plan.outs, attrs, plan.how)
+
+
+def _plan(call: Call) -> Plan:
+    op, device = call.op, call.device
     for candidate in find_kernels(op.name, device.name):
         plan = candidate(call)
         if plan is not None:
-            return Planned(plan.run, tuple(specs), plan.outs, attrs, plan.how, single)
+            return plan
     if op.view is not None:
-        layout = op.view(specs[0], **attrs)
-        if layout is not None and not (layout[1] and specs[0].dtype.packed):  # no address in a byte
-            return _plan_view(call, layout)
+        layout = op.view(call.ins[0], **call.attrs)
+        if layout is not None and not (layout[1] and call.ins[0].dtype.packed):
+            return _plan_view(call, layout)  # but no address is within a byte
     if op.nest is not None or op.push is not None or op.body is not None:
-        return _plan_nest(call, single)
-    if op.dynamic is not None:
-        return Planned(run_body(call), call.ins, call.outs, attrs, "body", single)
+        device.afford(sum(spec.nbytes for spec in call.outs))
+        try:
+            nest, ins = nest_of(call)
+            return Plan(device.prepare(nest, ins, call.outs, op.name), call.outs, "nest")
+        except NotOneNest:
+            pass
+    if op.body is not None or op.dynamic is not None:
+        return Plan(run_body(call), call.outs, "body")
     raise KernelNotFound(
         f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
         remedy=f"register one with @kernel({op.name!r}, {device.name.partition(':')[0]!r})",
@@ -134,27 +143,26 @@ def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
     """The plan of an op on variables: to run it is to write a line of the graph being built."""
     attrs, given = checked(op, specs, attrs)
     outs = tuple([symbolic(spec) for spec in given])
-    single = len(outs) == 1
 
     def run(*values: Any) -> Any:
         written = STATE.building.append(op, values, attrs, outs)
-        return written[0] if single else written
+        return written[0] if len(written) == 1 else written
 
-    return Planned(run, tuple(specs), outs, attrs, "line", single)
+    return Planned(run, tuple(specs), outs, attrs, "line")
 
 
-def _run_dynamic(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
-    function: Any = op.dynamic or op.body
+def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
+    """What runs an op by other ops, or as it stands: from buffers to tensors."""
 
     def run(*values: Any) -> Any:
-        with paused():
-            return function(*[make(v, spec) if isinstance(spec, Spec) else v
-                              for v, spec in zip(values, specs)], **attrs)
+        xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, specs)]
+        with no_grad():
+            return op.run_body(xs, attrs) if op.dynamic is None else op.dynamic(*xs, **attrs)
 
     return run
 
 
-def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
+def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Plan:
     strides, offset = layout
     out = call.outs[0]
     spec = make_spec(out.shape, out.dtype, out.device, strides)
@@ -163,19 +171,7 @@ def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Planned:
     def run(buf: Any) -> Any:
         return device.view(buf, offset, spec) if offset else buf
 
-    return Planned(run, call.ins, (spec,), call.attrs, "view", True)
-
-
-def _plan_nest(call: Call, single: bool) -> Planned:
-    """One launch where op or body are one nest, else the body's ops one by one."""
-    op = call.op
-    call.device.afford(sum(spec.nbytes for spec in call.outs))
-    try:
-        nest, ins = nest_of(call)
-        run = call.device.prepare(nest, ins, call.outs, op.name)
-    except NotOneNest:
-        return Planned(run_body(call), call.ins, call.outs, call.attrs, "body", single)
-    return Planned(run, call.ins, call.outs, call.attrs, "nest", single)
+    return Plan(run, (spec,), "view")
 
 
 def nest_of(call: Call) -> tuple[Nest, list[Any]]:
@@ -209,7 +205,7 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
         value.scope = builder.scope
         values.append(make(value, value.spec))
     body: Any = op.body
-    with building(builder), paused():
+    with building(builder), no_grad():
         try:
             result = op.run_body(values, call.attrs)
         except TypeError as error:
@@ -237,19 +233,13 @@ def _misfit(body: Callable[..., Any], values: list[Any], attrs: dict[str, Any],
 
 def run_body(call: Call) -> Callable[..., Any]:
     """What runs an op by other ops, and gives dense buffers."""
-    op: Any = call.op
-    if op.body is None and op.dynamic is None:
-        raise KernelNotFound(f"op {call.op.name!r} cannot run on {call.device.name}")
+    function = _by_itself(call.op, call.ins, call.attrs)
 
     def run(*values: Any) -> Any:
-        xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, call.ins)]
-        with paused():
-            result = op.run_body(xs, call.attrs) if op.body else op.dynamic(*xs, **call.attrs)
-            results = result if isinstance(result, tuple) else (result,)
-            bufs = tuple([
-                tensor.buf if tensor.spec is spec else _dense(tensor)
-                for tensor, spec in zip(results, call.outs)
-            ])
+        result = function(*values)
+        results = result if isinstance(result, tuple) else (result,)
+        bufs = tuple([tensor.buf if tensor.spec is spec else _dense(tensor)
+                      for tensor, spec in zip(results, call.outs)])
         return bufs if len(bufs) > 1 else bufs[0]
 
     return run

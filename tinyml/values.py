@@ -36,8 +36,16 @@ STATE = State()
 
 
 @contextmanager
-def paused() -> Iterator[None]:
-    """Nothing is recorded inside, in this thread."""
+def no_grad() -> Iterator[None]:
+    """Operations inside are not recorded, in this thread.
+
+    >>> import tinyml
+    >>> x = tinyml.ones(1, requires_grad=True)
+    >>> with tinyml.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
     before = STATE.recording
     STATE.recording = False
     try:

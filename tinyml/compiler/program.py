@@ -17,7 +17,7 @@ from tinyml.lower import NotOneNest, Numbers, lower
 from tinyml.op import Var, attribute_key
 from tinyml.planning import make_plan
 from tinyml.spec import Spec, make_spec
-from tinyml.values import paused
+from tinyml.values import no_grad
 
 
 class Place(NamedTuple):
@@ -60,7 +60,7 @@ def flattened(graph: Graph) -> tuple[Graph, list[Any]]:
     last inputs; their tensors come with it.
     """
     builder = Builder(inline=True)
-    with building(builder), paused():
+    with building(builder), no_grad():
         xs = [builder.input(var.spec) for var in graph.inputs]
         outputs = [builder.lift(y).buf for y in replay(graph, xs)]
     captures = list(builder.captures.values())

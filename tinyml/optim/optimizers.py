@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.autodiff import no_grad
 from tinyml.core import apply
 from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError
 from tinyml.nn.module import conform
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.optim import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
 from tinyml.tensor import Tensor
-from tinyml.values import Leaf
+from tinyml.values import Leaf, no_grad
 
 
 class Optimizer:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml import __version__, nn, optim, random
-from tinyml.autodiff import no_grad, value_and_grad
+from tinyml.autodiff import value_and_grad
 from tinyml.compiler import jit
 from tinyml.data import digits
 from tinyml.data.augment import distort
@@ -37,6 +37,7 @@ from tinyml.registry import device as find_device
 from tinyml.tensor import Tensor
 from tinyml.train import picture
 from tinyml.train.progress import progress
+from tinyml.values import no_grad
 
 Array = npt.NDArray[Any]
 PathLike = str | os.PathLike[str]
