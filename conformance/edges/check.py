@@ -177,7 +177,7 @@ class _Given:
         """Not asked."""
         raise NotImplementedError
 
-    tangent = pullback
+    tangent = second = pullback
 
 
 def _unlike(op: Any, case: Case, first: Array, second: Array) -> str | None:

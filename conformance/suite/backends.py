@@ -45,6 +45,11 @@ class Backend(Protocol):
         """From tangents of the arguments number `wrt`, that of the op's first output."""
         ...
 
+    def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+               g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
+        """The gradient of <directions, pullback of g>, with respect to arguments number `wrt`."""
+        ...
+
 
 class NumPy:
     """The reference's own functions, run in the dtype of their arguments instead of the widest.
@@ -76,6 +81,11 @@ class NumPy:
                 tangents: Sequence[Array]) -> Array:
         """NumPy has no gradients."""
         raise NotImplementedError(f"numpy has no jvp of {op}")
+
+    def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+               g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
+        """NumPy has no gradients."""
+        raise NotImplementedError(f"numpy has no gradient of {op}")
 
 
 class TinyML:
@@ -129,6 +139,23 @@ class TinyML:
         only_these, entered = self._only(op, args, attrs, wrt)
         _, tangent = jvp(only_these, entered, [self._enter(v) for v in tangents])
         return np.asarray(tangent.numpy())
+
+    def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+               g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
+        """The vector-Jacobian product of the one that tinyml records for this op."""
+        from tinyml.autodiff import vjp
+
+        only_these, entered = self._only(op, args, attrs, wrt)
+        cotangent = self._enter(g)
+
+        def pulled(*variables: Any) -> Any:
+            result = vjp(only_these, *variables)[1](cotangent)
+            return result if isinstance(result, tuple) else (result,)
+
+        _, pull = vjp(pulled, *entered)
+        result = pull(tuple(self._enter(v) for v in directions))
+        results = result if isinstance(result, tuple) else (result,)
+        return tuple(np.asarray(x.numpy()) for x in results)
 
     def _only(self, op: str, args: Sequence[Any], attrs: dict[str, Any],
               wrt: Sequence[int]) -> tuple[Callable[..., Any], list[Any]]:

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.conformance.suite import errors, forward, gradients, ops
+from tinyml.conformance.suite import errors, forward, gradients, ops, second
 from tinyml.conformance.suite.backends import Backend, open_backend
 from tinyml.conformance.suite.cases import Case, chosen, describe, op_cases
 from tinyml.conformance.suite.ops import Judgement
 
-SUITES = ("ops", "gradients", "forward")
+SUITES = ("ops", "gradients", "second", "forward")
 DETAIL_LINES = 4
 STATUSES = ("passed", "failed", "unsupported", "skipped")
 
@@ -126,7 +126,7 @@ def run(
     backend: Backend | None = None,
     records: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Run the suite 'ops', 'gradients' or 'forward' on tinyml's device, or on another backend.
+    """Run a suite (see SUITES) on tinyml's device, or on another backend.
 
     `only` chooses cases by the beginning of their name or a shell pattern; `json_path` is where
     the report is written; `records` are the ops, by default all of tinyml's. Raises ValueError for
@@ -173,16 +173,19 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
         return [*_run_ops(op, backend, only), *_run_errors(op, backend, only)]
     if not gradients.differentiable(op):
         return []
-    forwards = suite == "forward"
-    cases = list((forward.forward_cases if forwards else gradients.gradient_cases)(op, dtypes))
-    judge = forward.judge if forwards else gradients.judge
-    if not cases and not forwards:
+    few = suite != "gradients"  # the first and the last sample in the widest float
+    cases = list((forward.forward_cases if few else gradients.gradient_cases)(op, dtypes))
+    judge = _JUDGES[suite]
+    if not cases and not few:
         return _missing(suite, op, only, "no sample is smooth, so no gradient is checked")
     return [
         _verdict(suite, backend, case, partial(judge, backend, case))
         for case in cases
         if chosen(case.name, only)
     ]
+
+
+_JUDGES = {"gradients": gradients.judge, "second": second.judge, "forward": forward.judge}
 
 
 def _run_ops(op: Any, backend: Backend, only: str | None) -> Iterator[Verdict]:

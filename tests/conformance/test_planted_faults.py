@@ -1,4 +1,4 @@
-"""Eight planted faults: each makes its suite fail, and the suite names the op."""
+"""Nine planted faults: each makes its suite fail, and the suite names the op."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ class Faulty:
         pull = self.true.pullback(op, args, attrs, wrt)
         return lambda g: tuple(self.back(x) for x in pull(self.cotangent(g)))
 
+    def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
+               g: np.ndarray, directions: Sequence[np.ndarray]) -> Outputs:
+        """The second gradient, spoilt."""
+        return tuple(map(self.out, self.true.second(op, args, attrs, wrt, g, directions)))
+
 
 def _last_left_out(y: np.ndarray) -> np.ndarray:
     """As a loop whose bound is one too low leaves it."""
@@ -86,6 +91,7 @@ FAULTS = {
     "wrong dtype": ("ops", "exp", Faulty, {"out": _wider}),
     "8-ULP error": ("ops", "exp", Faulty, {"out": _eight_units_up}),
     "dropped broadcast sum": ("gradients", "expand", Faulty, {"cotangent": _first_row_only}),
+    "second order": ("second", "tanh", Faulty, {"out": np.negative}),
     "narrow cotangent": ("gradients", "mul", Faulty, {"back": lambda x: x.astype(np.float32)}),
 }
 

@@ -38,6 +38,14 @@ def test_gradients(name: str, device: str) -> None:
     _check("gradients", name, device)
 
 
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_second_gradients(name: str, device: str) -> None:
+    backend = open_backend(f"tinyml:{device}")
+    verdicts = run_op("second", OPS[name], backend)
+    report = Report("second", backend.name, verdicts)
+    assert report.totals["failed"] == report.totals["unsupported"] == 0, "\n" + report.text()
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_results_are_the_same_bits_on_every_device(name: str, device: str) -> None:
     # The suite lets a zero have either sign where operands tie; the devices must choose alike.
