@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinyml.dtypes import as_dtype
+from tinyml.dtypes import as_dtype, integer_range, part
+from tinyml.ops.sampling import finfo
 
 Array = npt.NDArray[Any]
 
@@ -157,41 +158,16 @@ def applies(row: Row, dtype: str) -> bool:
 
 
 def _constants(dtype: str) -> dict[str, Any]:
-    kind = as_dtype(dtype).kind
-    if kind in ("float", "complex"):
-        info = finfo(dtype)
-        return {"nan": np.nan, "inf": np.inf, "max": info.max, "min": -info.max, "eps": info.eps,
-                "normal": info.tiny, "tiny": info.smallest_subnormal}
-    if kind == "bool":
+    kind = as_dtype(dtype)
+    if kind.is_inexact:
+        info = finfo(part(kind))
+        names = {"max": "max", "min": "min", "eps": "eps", "normal": "tiny",
+                 "tiny": "smallest_subnormal"}
+        return {name: float(getattr(info, of)) for name, of in names.items()}
+    if kind.kind == "bool":
         return {"max": True, "min": False}
-    limits = np.iinfo(as_dtype(dtype).numpy)
-    return {"max": limits.max, "min": limits.min, "bits": limits.bits}
-
-
-class Limits(NamedTuple):
-    """The numbers that a float type ends at, as Python floats."""
-
-    max: float
-    tiny: float
-    smallest_subnormal: float
-    eps: float
-
-
-def finfo(dtype: str) -> Limits:
-    """The limits of a float type, NumPy's or ml_dtypes', or of a complex type's parts.
-
-    >>> finfo("float32").eps == 2.0**-23
-    True
-    """
-    number = as_dtype(dtype).numpy
-    try:
-        info: Any = np.finfo(number)
-    except ValueError:
-        import ml_dtypes
-
-        info = ml_dtypes.finfo(number)
-    names = ("max", "tiny", "smallest_subnormal", "eps")
-    return Limits(*[float(getattr(info, name)) for name in names])
+    low, high = integer_range(kind)
+    return {"max": high, "min": low, "bits": kind.bits}
 
 
 def value(expression: ast.expr, dtype: str) -> Any:
