@@ -152,6 +152,8 @@ def applies(row: Row, dtype: str) -> bool:
     >>> applies(parse("rule r bits x\\na  r\\n  int  1 -> 1").entries["a"].rows[0], "uint8")
     True
     """
+    if dtype.endswith("fn") and any("inf" in ast.unparse(each) for each in row.args):
+        return False  # it has no infinity
     if row.kind not in KINDS:
         return dtype in row.kind.split(",")
     return as_dtype(dtype).kind in KINDS[row.kind]
