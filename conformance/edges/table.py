@@ -119,10 +119,10 @@ def _rows(line: str) -> Iterator[Row]:
     head, _, body = line.partition("  ")
     kind, _, given = head.partition(" ")
     attrs = _attrs(given) or {}
-    for part in body.split(" | "):
-        args, arrow, results = part.partition("->")
+    for each in body.split(" | "):
+        args, arrow, results = each.partition("->")
         if not arrow:
-            raise ValueError(f"no '->' in {part!r}")
+            raise ValueError(f"no '->' in {each!r}")
         text = f"{args.strip()} -> {results.strip()}"
         yield Row(kind, attrs, text, _values(args), _values(results))
 
