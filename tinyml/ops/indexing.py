@@ -14,13 +14,22 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply, full, named, op_array, upload
-from tinyml.dtypes import EVERY, bool_, int64, integer_range, uint64
+from tinyml.dtypes import (
+    COMPLEX,
+    DTYPES,
+    EVERY,
+    FLOATS,
+    INTEGERS,
+    int64,
+    integer_range,
+    uint64,
+)
 from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import FLOATS, NUMBERS, astype, isnan, maximum, minimum, where
+from tinyml.ops.elementwise import astype, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import broadcast_to, reshape, zeros_of
 from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
@@ -30,6 +39,9 @@ if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
 __all__ = ["gather", "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis"]
+
+NUMBERS = (*FLOATS, *INTEGERS, *COMPLEX)
+UNPACKED = tuple([name for name in EVERY if not DTYPES[name].packed])
 
 _X = np.arange(12, dtype=np.float32).reshape(4, 3)
 _TABLE = np.array([0, 3, 3, 1])
@@ -105,15 +117,20 @@ GATHER: Op = define(
 
 
 def _scatter_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
+    expect(not x.dtype.packed, "elements of whole bytes", x.dtype.name, DTypeError)
     wanted = _indexed_shape(x, tables, axis)
     expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
     expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
     return with_shape(x, x.shape)
 
 
-def _number_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
-    expect(x.dtype is not bool_, "numbers", x.dtype.name, DTypeError)
-    return _scatter_infer(x, updates, *tables, axis=axis)
+def _joining_infer(dtypes: tuple[str, ...]) -> Callable[..., Spec]:
+    def infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
+        expect(x.dtype.name in dtypes, "numbers", x.dtype.name, DTypeError,
+               remedy=f"cast with .astype(...) to one of {', '.join(dtypes)}")
+        return _scatter_infer(x, updates, *tables, axis=axis)
+
+    return infer
 
 
 def _scatter_push(mode: str) -> Callable[..., None]:
@@ -198,12 +215,12 @@ _SCATTER_ERRORS = samples.error_cases(
 # name, word, dtypes, rules of x and of the updates, what it does
 SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
     define(
-        name, _scatter_infer if word == "set" else _number_infer, canon=_canon, grad=grad,
+        name, _scatter_infer if word == "set" else _joining_infer(dtypes), canon=_canon, grad=grad,
         push=_scatter_push(word), samples=samples.scatter(word), dtypes=dtypes,
         errors=_SCATTER_ERRORS, ulp=ulp, doc=f"x with {what}; indices as in gather.",
     )
     for name, word, dtypes, ulp, grad, what in (
-        ("scatter", "set", EVERY, 0,
+        ("scatter", "set", UNPACKED, 0,
          (lambda g, _y, _x, _u, *tables, axis: apply(SCATTER, g, zeros_of(_u), *tables, axis=axis),
           _set_update),
          "the elements at indices along axes replaced by updates; the last one wins"),
@@ -213,9 +230,9 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
          "updates added at indices along axes, in the order of the indices"),
         ("scatter_mul", "mul", NUMBERS, 0, (_mul_x, _mul_update),
          "the elements at indices multiplied by updates, in the order of the indices"),
-        ("scatter_min", "minimum", NUMBERS, 0, _EXTREME,
+        ("scatter_min", "minimum", (*FLOATS, *INTEGERS), 0, _EXTREME,
          "the least of each element and the updates at its place; NaN where one is NaN"),
-        ("scatter_max", "maximum", NUMBERS, 0, _EXTREME,
+        ("scatter_max", "maximum", (*FLOATS, *INTEGERS), 0, _EXTREME,
          "the greatest of each element and the updates at its place; NaN where one is NaN"),
     )
 )
@@ -238,6 +255,7 @@ def _take_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
 
 
 def _put_infer(x: Spec, indices: Spec, updates: Spec, *, axis: int) -> Spec:
+    expect(x.dtype.name in NUMBERS, "numbers", x.dtype.name, DTypeError)
     wanted = _take_infer(x, indices, axis=axis).shape
     expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
     expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
@@ -283,7 +301,7 @@ PUT_ALONG: Op = define(
     "put_along", _put_infer, canon=_canon, push=_put_push,
     grad=(lambda g, _y, _x, _i, _u, axis: g, None,
           lambda g, _y, _x, indices, _u, axis: apply(TAKE_ALONG, g, indices, axis=axis)),
-    samples=_put_along, dtypes=FLOATS,
+    samples=_put_along, dtypes=NUMBERS,
     errors=lambda: [
         ErrorCase((_X, _TABLE[:, None], _X), {"axis": 1}, ShapeError, r"updates of shape \(4, 1\)"),
         ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, ShapeError, "indices with 2 axes"),

@@ -27,7 +27,7 @@ from tinyml.errors import (
 )
 from tinyml.op import find
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import add, divide, maximum, minimum, multiply, where
+from tinyml.ops.elementwise import add, astype, divide, maximum, minimum, multiply, where
 from tinyml.ops.indexing import GATHER, like, update_op
 from tinyml.ops.shape import SLICE, SLICE_SET, Ints, broadcast_to, permute_dims, reshape
 from tinyml.spec import broadcast_shapes
@@ -254,6 +254,9 @@ def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
     row-major order of the broadcast indices, one after the other: of 'set' the last one stays.
     """
     op = update_op(mode)
+    if x.dtype.packed and mode == "set":  # places of less than a byte are not written one by one
+        whole = astype(x, "int8" if x.dtype.kind == "int" else "uint8")
+        return astype(setitem(whole, key, like(value, x), mode), x.dtype)
     chosen = select(x, key)
     value = like(value, x)
     part = chosen.arranged(chosen.cut(x))
