@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from tinyml.builder import refuse_leaked
-from tinyml.dtypes import as_dtype
-from tinyml.errors import ArgumentTypeError, DTypeError, TinyMLError
+from tinyml.dtypes import DType, as_dtype, integer_range
+from tinyml.errors import ArgumentError, DTypeError, TinyMLError, expect
+from tinyml.interchange import as_array, weak
 from tinyml.op import LIVING, Op, attribute_key, find
 from tinyml.planning import Planned, line_plan, make_plan
 from tinyml.registry import device as find_device
@@ -211,33 +212,50 @@ def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
 def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     """A NumPy array of a number, a nested list or an array; ArgumentTypeError for others.
 
-    Without a `dtype` in view, Python floats become float32 and complex numbers complex64.
+    Without a `dtype` in view, Python's floats become float32 and complex numbers complex64,
+    tinyml's defaults. ArgumentError where Python's integers do not fit the dtype in view.
     """
-    if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
-    if type(value) in SCALARS or isinstance(value, (list, tuple)):
-        try:
-            array = np.asarray(value)
-        except (ValueError, OverflowError) as error:
-            raise ArgumentTypeError(f"no tensor from {value!r:.80}: {error}") from None
-        if array.dtype in (np.float64, np.complex128) and dtype is None:
-            return array.astype(np.float32 if array.dtype == np.float64 else np.complex64)
+    array = as_array(value)
+    if isinstance(value, np.ndarray) or not weak(value):
         return array
-    raise ArgumentTypeError(
-        f"an operand is a {type(value).__name__}",
-        remedy="a tensor, a number, a NumPy array or a list",
-    )
+    if dtype is None:
+        return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
+    wanted = as_dtype(dtype)
+    if wanted.is_integer and array.dtype.kind in "iu" and array.size:
+        low, high = integer_range(wanted)
+        expect(low <= int(array.min()) and int(array.max()) <= high,
+               f"numbers that {wanted.name} holds, {low} to {high}", value, ArgumentError)
+    return array
+
+
+_DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}
 
 
 def upload(array: np.ndarray[Any, Any], device: Any = None, dtype: Any = None) -> Tensor:
     """A tensor with the content of an array; DTypeError where its type has no counterpart."""
-    wanted = as_dtype(array.dtype if dtype is None else dtype)
+    own = as_dtype(array.dtype)
+    wanted = own if dtype is None else as_dtype(dtype)
     target = find_device(device)
     if not target.supports(wanted):
         raise DTypeError(f"device {target.name} has no {wanted.name}", remedy="float32")
     spec = make_spec(array.shape, wanted, target)
+    if own is not wanted:
+        array = _converted(array, own, wanted)
     dense = np.ascontiguousarray(array, wanted.numpy).reshape(array.shape)
     return make(target.upload(dense, wanted), spec)
+
+
+def _converted(array: np.ndarray[Any, Any], own: DType, wanted: DType) -> np.ndarray[Any, Any]:
+    """An array in another type: by NumPy where that is exact or rounds once, else by `cast`."""
+    if own.kind == "complex" and wanted.kind != "complex":
+        raise DTypeError(f"{own.name} values as {wanted.name} would lose their imaginary parts",
+                         remedy="take the real parts first")
+    if own.is_inexact and (wanted.is_integer or wanted.narrow) and array.size:
+        source = upload(array, "cpu")
+        plan = make_plan(find("cast"), (source.spec,), {"dtype": wanted})
+        return make(plan.run(source.buf), plan.out).numpy()
+    with np.errstate(over="ignore"):
+        return array.astype(wanted.numpy)
 
 
 # ---- recording

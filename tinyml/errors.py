@@ -188,6 +188,12 @@ class SerializationError(TinyMLError, TypeError, remedy="tinyml.save"):
     """An object refuses to be serialised in this way."""
 
 
+class ExportError(TinyMLError, BufferError):
+    """A tensor cannot be handed to another library in this way."""
+
+    usual_remedy = "x.copy() first, or x.to('cpu')"
+
+
 class ReadOnlyError(TinyMLError, TypeError, remedy=".copy() first"):
     """Something that does not change was asked to."""
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 import tinyml.core as core
+import tinyml.interchange as interchange
 import tinyml.ops.composite as composite
 import tinyml.ops.contraction as contraction
 import tinyml.ops.creation as creation
@@ -223,22 +224,31 @@ class Tensor(Data):
         return array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        array = self.numpy()
-        if dtype is not None and np.dtype(dtype) != array.dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
+        return interchange.array(self, dtype, copy)
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None,
-                   copy: bool | None = None) -> Any:
-        array = self.numpy()
-        if any(s < 0 for s in array.strides):
-            raise BufferError("DLPack consumers do not accept negative strides; copy() first")
-        if max_version is not None and max_version[0] >= 1:
-            return array.__dlpack__(max_version=max_version, copy=copy)
-        return array.copy().__dlpack__()
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return interchange.interface(self)
+
+    def __buffer__(self, flags: int) -> memoryview:
+        return interchange.buffer(self)
+
+    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+        """A DLPack capsule for another library (Array API standard 2024.12).
+
+        On the CPU it is this tensor's own memory, which lives as long as its last holder; from
+        other devices a copy on the CPU. The versioned form is marked read-only, which NumPy keeps
+        to. torch does not look, and the old form, which jax asks for, cannot say it: those share
+        the memory too, as with jax's own arrays, and must not write to it; `copy=True` gives them
+        memory of their own. Raises ExportError (a BufferError) for negative strides, packed types,
+        another device than the CPU, and where `copy` is False but a copy is needed; GradientError
+        where a gradient flows through it.
+        """
+        return interchange.dlpack(self, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return interchange.CPU
 
     @named
     def item(self) -> Any:

@@ -12,6 +12,7 @@ import tinyml.core as core
 from tinyml.core import apply, named, op_array, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
+from tinyml.interchange import as_array, imported, shareable
 from tinyml.op import Op, define, find
 from tinyml.registry import device as find_device
 from tinyml.spec import as_shape, as_size, element_count, make_spec
@@ -87,24 +88,18 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
                f"{kept.spec}", ArgumentError, remedy="copy=None")
         same: Tensor = kept if device is None else kept.to(device)
         return same if dtype is None else same.astype(dtype)
-    if not isinstance(data, np.ndarray) and hasattr(data, "__dlpack__"):
-        data = _from_dlpack(data)
+    if not isinstance(data, (list, tuple, *core.SCALARS)):
+        data = as_array(data)
     target = find_device(device)
-    if isinstance(data, np.ndarray) and not copy and target.name == "cpu" and _shareable(data):
+    if isinstance(data, np.ndarray) and not copy and target.name == "cpu":
         wanted = as_dtype(data.dtype)
-        if dtype is None or as_dtype(dtype) is wanted:
+        if shareable(data, wanted) and (dtype is None or as_dtype(dtype) is wanted):
             strides = tuple([s // data.itemsize for s in data.strides])
             shared: Any = target
             return make(shared.share(data), make_spec(data.shape, wanted, target, strides))
     expect(copy is not False, "data that can be shared", type(data).__name__, ArgumentError,
            remedy="copy=None")
     return tensor(data, dtype, device)
-
-
-def _shareable(array: np.ndarray[Any, Any]) -> bool:
-    """Native byte order, aligned, and strides of whole elements."""
-    return bool(array.dtype.isnative and array.flags.aligned and array.dtype.kind in "biuf"
-                and all(s % array.itemsize == 0 for s in array.strides))
 
 
 @named
@@ -115,20 +110,19 @@ def from_numpy(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
     return upload(array, device)
 
 
-def _from_dlpack(data: Any) -> np.ndarray[Any, Any]:
-    try:
-        return np.from_dlpack(data)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise ArgumentTypeError(f"DLPack import refused: {error}",
-                                remedy="move the data to the CPU first") from None
-
-
 @named
-def from_dlpack(data: Any, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor that shares memory with a DLPack object on the CPU, or a copy on other devices."""
-    if not hasattr(data, "__dlpack__"):
-        raise ArgumentTypeError(f"a {type(data).__name__} has no __dlpack__")
-    return asarray(_from_dlpack(data), None, device, copy)
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor of an object with `__dlpack__`: its own memory on the CPU (Array API, from_dlpack).
+
+    What lies elsewhere is copied, unless `copy` is False; True always copies. Whoever holds the
+    memory keeps it alive; changes by its other owners are seen. Raises ArgumentTypeError where the
+    object refuses, ArgumentError where sharing is asked for and not possible.
+    """
+    if isinstance(x, Data):
+        return asarray(x, None, device, copy)
+    if not hasattr(x, "__dlpack__"):
+        raise ArgumentTypeError(f"a {type(x).__name__} has no __dlpack__", remedy="asarray(...)")
+    return asarray(imported(x, copy), None, device, copy)
 
 
 @named
