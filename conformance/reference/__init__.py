@@ -58,7 +58,7 @@ def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
     rule = TABLE[name]
     prepared = _prepare(rule, args)
     dtypes = result_dtypes(rule, args, prepared, attrs)
-    values = wide(name, *[_widen(x) for x in prepared], **attrs)
+    values = wide(name, *[_widen(x) if rule.wide else x for x in prepared], **attrs)
     return tuple(
         Result(_fit(value, dtype), dtype) for value, dtype in zip(values, dtypes, strict=True)
     )

@@ -22,63 +22,69 @@ _SQRT_HALF = np.longdouble("0.7071067811865475244008443621048490392848")
 # -- elementwise -------------------------------------------------------------------------------
 
 
-def _unary() -> None:
-    floats = {
-        "exp": np.exp,
-        "log": np.log,
-        "sqrt": np.sqrt,
-        "sin": np.sin,
-        "cos": np.cos,
-        "tanh": np.tanh,
-    }
-    for name, function in floats.items():
-        define(name, result="float")(function)
-    for name, function in {"neg": np.negative, "abs": np.abs, "square": np.square}.items():
-        define(name)(function)
-    define("isnan", result="bool")(lambda x: x != x)
-    define("logical_not", result="bool")(np.logical_not)
+# NumPy's functions of one name, by the kind of their result.
+_FLOAT = ("exp exp2 expm1 log log1p log2 log10 sqrt sin cos tan sinh cosh tanh deg2rad rad2deg "
+          "hypot atan2=arctan2 copysign logaddexp logaddexp2 heaviside div=true_divide "
+          "asin=arcsin acos=arccos atan=arctan asinh=arcsinh acosh=arccosh atanh=arctanh")
+_SAME = ("add sub=subtract mul=multiply neg=negative abs square bitwise_and bitwise_or bitwise_xor "
+         "bitwise_left_shift=left_shift bitwise_right_shift=right_shift bitwise_invert=invert "
+         "remainder fmod fmax fmin gcd lcm clip sign")
+_BOOL = ("equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor "
+         "logical_not signbit isnan isfinite isinf isposinf isneginf")
+for _names, _result in ((_FLOAT, "float"), (_SAME, "common"), (_BOOL, "bool")):
+    for _name in _names.split():
+        _op, _, _numpy = _name.partition("=")
+        define(_op, result=_result)(getattr(np, _numpy or _op))
+for _op, _numpy in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
+                    "round": np.rint}.items():
+    define(_op)(lambda x, f=_numpy: f(x) if x.dtype.kind == "f" else x)
+define("nextafter", result="float", wide=False)(np.nextafter)
 
 
-def _binary() -> None:
-    same = {
-        "add": np.add,
-        "sub": np.subtract,
-        "mul": np.multiply,
-        "pow": np.power,
-        "bitwise_and": np.bitwise_and,
-        "bitwise_or": np.bitwise_or,
-        "bitwise_xor": np.bitwise_xor,
-        "bitwise_left_shift": np.left_shift,
-        "bitwise_right_shift": np.right_shift,
-    }
-    for name, function in same.items():
-        define(name)(function)
-    to_bool = "equal not_equal less less_equal greater greater_equal logical_and logical_or"
-    for name in to_bool.split():
-        define(name, result="bool")(getattr(np, name))
-    define("div", result="float")(np.true_divide)
+@define("pow")
+def power(x: Array, y: Array) -> Array:
+    """x to the power y; integers modulo 2^64, negative powers of them cut off toward 0."""
+    if x.dtype.kind == "f":
+        return np.asarray(np.power(x, y))
+
+    def exact(a: int, b: int) -> int:
+        if b >= 0:
+            return pow(int(a), int(b), 1 << 64)
+        return {1: 1, -1: -1 if b % 2 else 1}.get(int(a), 0) % (1 << 64)
+
+    values = np.asarray(np.frompyfunc(exact, 2, 1)(x, y), object)
+    return values.astype(np.uint64).astype(x.dtype)
 
 
-_unary()
-_binary()
+@define("floor_divide")
+def floor_divide(x: Array, y: Array) -> Array:
+    """Rounded down; an infinity over a number stays infinite, as the Array API has it."""
+    result = np.floor_divide(x, y)
+    return np.where(np.isinf(x), x / y, result) if x.dtype.kind == "f" else result
 
 
-@define("floor")
-def floor(x: Array) -> Array:
-    """The greatest integer that is not above x; integers stay as they are."""
-    return np.floor(x) if x.dtype.kind == "f" else x
+@define("frac", result="float")
+def frac(x: Array) -> Array:
+    """x less its whole part."""
+    return np.asarray(x - np.trunc(x))
+
+
+@define("rsqrt", result="float")
+def rsqrt(x: Array) -> Array:
+    """1 / sqrt(x)."""
+    return np.asarray(1 / np.sqrt(x))
+
+
+@define("xlogy", result="float")
+def xlogy(x: Array, y: Array) -> Array:
+    """x log(y), 0 where x is 0."""
+    return np.where((x == 0) & (y == y), 0, x * np.log(y))
 
 
 @define("reciprocal", result="float")
 def reciprocal(x: Array) -> Array:
     """1 / x."""
     return np.asarray(np.divide(x.dtype.type(1), x))
-
-
-@define("sign")
-def sign(x: Array) -> Array:
-    """-1, 0 or 1; NaN stays."""
-    return np.sign(x)
 
 
 @define("maximum")

@@ -30,12 +30,14 @@ class Rule(NamedTuple):
 
     `result`: 'common' (the dtype in which the data meet), 'float' (that, or float32 for integers),
     'as is' (no promotion: `result` of the first argument), or the name of a dtype, or 'sum'.
-    `data`: which arguments meet in a common dtype; None means all.
+    `data`: which arguments meet in a common dtype; None means all. `wide`: whether floats come in
+    long double; where the dtype itself decides, they come as they are.
     """
 
     compute: Compute
     result: str
     data: tuple[int, ...] | None
+    wide: bool = True
 
 
 TABLE: dict[str, Rule] = {}
@@ -45,13 +47,13 @@ _SEVERAL = {"two of the first": 2, "three of the first": 3}
 
 
 def define(
-    *names: str, result: str = "common", data: tuple[int, ...] | None = None
+    *names: str, result: str = "common", data: tuple[int, ...] | None = None, wide: bool = True
 ) -> Callable[[Compute], Compute]:
     """Enter a function into the table under the names of its op."""
 
     def enter(compute: Compute) -> Compute:
         for name in names:
-            TABLE[name] = Rule(compute, result, data)
+            TABLE[name] = Rule(compute, result, data, wide)
         return compute
 
     return enter

@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 # Ops whose results are exact or correctly rounded keep the sign of a zero; of these others a zero
 # may have either: the order of a sum, or of equal operands, decides it.
 ZERO_HAS_NO_SIGN = frozenset(
-    "maximum minimum max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
+    "maximum minimum fmax fmin max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
     "gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
     "scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along "
     "unslice cumsum cumprod linear_scan".split()
@@ -194,6 +194,9 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
     "cross_entropy": _cross_entropy,
     "layer_norm": _layer_norm,
+    # Where the sum is near 1, its logarithm is the rest of a difference.
+    "logaddexp": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),
+    "logaddexp2": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),
     # In the lower tail 1 + erf cancels, and x times an epsilon remains.
     "gelu": lambda args, attrs: np.abs(args[0]),
     # Phi(x) + x phi(x) cancels where gelu is flat.

@@ -26,7 +26,8 @@ from numpy import inf, nan
 from numpy import int32 as i32
 from numpy import int64 as i64
 
-from tinyml.kernels.cpu.doubles import erf_f64, erfc_f64, exp_f64, log_f64, tanh_f64
+from tinyml.kernels.cpu.division import DIVISION
+from tinyml.kernels.cpu.doubles import erf_f64, erfc_f64, exp_f64, log_f64, signed_f64, tanh_f64
 from tinyml.kernels.cpu.vocabulary import bits, fma, inlined, libm, select
 
 # ---- float32: exp and what is made of it
@@ -328,8 +329,15 @@ def pow_f32(x: Any, y: Any) -> Any:
     return select((y == f32(0)) | (x == f32(1)), f32(1), f32(result))
 
 
+# What is left to the C library: one number at a time, right to an ulp or two.
+LIBM = ("acos asin atan sinh cosh tan acosh asinh atanh log1p expm1 log2 log10 exp2 logb").split()
+LIBM2 = ("atan2", "hypot", "nextafter", "fmod")
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{f"{name}_f64": libm(name) for name in ("sin", "cos", "pow")},
+    **{f"{name}_{t}": libm(name) for name in LIBM for t in ("f32", "f64")},
+    **{f"{name}_{t}": libm(name, 2) for name in LIBM2 for t in ("f32", "f64")},
+    **DIVISION,
+    "sin_f64": libm("sin"), "cos_f64": libm("cos"), "pow_f64": libm("pow", 2),
     "exp_f32": exp_f32, "exp_f64": exp_f64,
     "log_f32": log_f32, "log_f64": log_f64,
     "tanh_f32": tanh_f32, "tanh_f64": tanh_f64,
@@ -337,4 +345,5 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erf_f32": erf_f32, "erf_f64": erf_f64,
     "erfc_f32": erfc_f32, "erfc_f64": erfc_f64,
     "pow_f32": pow_f32,
+    "signed_f32": signed_f32, "signed_f64": signed_f64,
 }

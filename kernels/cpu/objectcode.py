@@ -18,12 +18,14 @@ from tinyml.kernels.common.cache import folder, get, key, put
 ALLOWED = frozenset(
     name + suffix
     for name in ("exp", "log", "sin", "cos", "tan", "tanh", "erf", "erfc", "pow", "fmod",
-                 "floor", "ceil", "trunc", "rint", "fma", "sqrt")
+                 "floor", "ceil", "trunc", "rint", "fma", "sqrt", "acos", "asin", "atan", "atan2",
+                 "sinh", "cosh", "acosh", "asinh", "atanh", "log1p", "expm1", "log2", "log10",
+                 "exp2", "hypot", "ldexp", "logb", "nextafter")
     for suffix in ("", "f")
 ) | {"memcpy", "memset", "memmove"}
 
 # The modules that say what a source's names mean and how it is compiled.
-MODULES = ("doubles", "functions", "narrow", "objectcode", "vocabulary")
+MODULES = ("division", "doubles", "functions", "narrow", "objectcode", "vocabulary")
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -91,7 +93,7 @@ def load(source: str, types: tuple[str, ...]) -> int:
 
 
 def _load(source: str, types: tuple[str, ...]) -> int:
-    name = key("cpu-3", source, *types, _salt()) + ".o"
+    name = key("cpu-4", source, *types, _salt()) + ".o"
     kept = get(name)
     if kept is None:
         symbol, code = build(source, types)

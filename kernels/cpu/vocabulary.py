@@ -123,7 +123,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-ARGUMENTS = {"f32": "float32", "f64": "float64", "u8": "uint8", "u16": "uint16"}
+ARGUMENTS = {"f32": "float32", "f64": "float64", "u8": "uint8", "u16": "uint16", "u64": "uint64"}
 
 
 def compile_called(source: str, functions: dict[str, Any]) -> None:
@@ -137,10 +137,30 @@ def compile_called(source: str, functions: dict[str, Any]) -> None:
         function.compile((dtype,) * function.py_func.__code__.co_argcount)
 
 
-def libm(name: str) -> Callable[..., Any]:
-    """A function of the C library, one element at a time."""
-    function = getattr(math, name)
-    return inlined((lambda x, y: function(x, y)) if name == "pow" else lambda x: function(x))
+def libm(name: str, arity: int = 1) -> Callable[..., Any]:
+    """A function of the C library, one element at a time; `name` with an f for float32."""
+    from llvmlite import ir
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    declare: Any = cgutils.get_or_insert_function
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        symbol = name if isinstance(kind, ir.DoubleType) else f"{name}f"
+        shape = ir.FunctionType(kind, [kind] * len(args))
+        return builder.call(declare(builder.module, shape, symbol), args)
+
+    @intrinsic
+    def one(context: Any, x: Any) -> Any:
+        return x(x), generate
+
+    @intrinsic
+    def two(context: Any, x: Any, y: Any) -> Any:
+        return x(x, x), generate
+
+    call: Any = one if arity == 1 else two
+    return inlined((lambda x: call(x)) if arity == 1 else lambda x, y: call(x, y))
 
 
 fma: Any = _fma()
@@ -169,6 +189,7 @@ NAMES: dict[str, Any] = {
     "nan": math.nan,
     "fma": fma,
     "select": select,
+    "bits": bits,
     "array": _array(),
     "sqrt": _sqrt(),
     "b1": np.bool_,

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from tinyml.kernels.common.emitter import Words
 
+# Functions of one operand and of two that are called by the word's own name.
+CALLED = ("exp log sin cos tanh erf erfc acos asin atan sinh cosh tan acosh asinh atanh log1p "
+          "expm1 log2 log10 exp2 logb").split()
+CALLED2 = ("atan2", "hypot", "nextafter", "ldexp")
+
 # One text a word; {t} is the result's type, {n} its number of bits. Where kinds differ, a dict.
 WORDS: Words = {
+    **{name: f"{name}_{{t}}({{0}})" for name in CALLED},
+    **{name: f"{name}_{{t}}({{0}}, {{1}})" for name in CALLED2},
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",
@@ -22,16 +29,41 @@ WORDS: Words = {
         "uint": "{t}(1) if {0} > 0 else {t}(0)",
         "int": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {t}(0)",
     },
-    "exp": "exp_{t}({0})",
-    "log": "log_{t}({0})",
     "sqrt": "sqrt({0})",
-    "sin": "sin_{t}({0})",
-    "cos": "cos_{t}({0})",
-    "tanh": "tanh_{t}({0})",
-    "erf": "erf_{t}({0})",
-    "erfc": "erfc_{t}({0})",
     "floor": {"float": "np.floor({0})", "int": "{0}"},
-    "pow": "pow_{t}({0}, {1})",
+    "ceil": {"float": "np.ceil({0})", "int": "{0}"},
+    "trunc": {"float": "np.trunc({0})", "int": "{0}"},
+    "round": {"float": "np.rint({0})", "int": "{0}"},
+    "copysign": "signed_{t}({0}, {1})",
+    "signbit": "bits({0}) < 0",
+    "pow": {
+        "float": "pow_{t}({0}, {1})",
+        "uint": "power_u64(u64({0}), u64({1}))",
+        "int": "{t}(power_u64(u64({0}), u64({1}))) if {1} >= {t}(0) else {t}(1) if {0} == {t}(1) "
+               "else {t}(1) - ({1} & {t}(1)) * {t}(2) if {0} == {t}(-1) else {t}(0)",
+    },
+    "gcd": {
+        "uint": "gcd_u64(u64({0}), u64({1}))",
+        "int": "gcd_u64(u64(i64({0}) if {0} >= 0 else -i64({0})), "
+               "u64(i64({1}) if {1} >= 0 else -i64({1})))",
+    },
+    "floor_divide": {
+        "float": "floor_divide_{t}({0}, {1})",
+        "uint": "{t}(0) if {1} == {t}(0) else {0} // {1}",
+        "int": "{t}(0) if {1} == {t}(0) else "
+               "({t}(0) - {0}) if {1} == {t}(-1) else {0} // {1}",
+    },
+    "remainder": {
+        "float": "remainder_{t}({0}, {1})",
+        "uint": "{t}(0) if {1} == {t}(0) else {0} % {1}",
+        "int": "{t}(0) if ({1} == {t}(0)) | ({1} == {t}(-1)) else {0} % {1}",
+    },
+    "fmod": {
+        "float": "fmod_{t}({0}, {1})",
+        "uint": "{t}(0) if {1} == {t}(0) else {0} % {1}",
+        "int": "{t}(0) if ({1} == {t}(0)) | ({1} == {t}(-1)) else {0} % {1} - "
+               "({1} if ({0} % {1} != {t}(0)) & (({0} < {t}(0)) != ({1} < {t}(0))) else {t}(0))",
+    },
     "maximum": {
         "float": "{0} if ({0} >= {1}) | ({0} != {0}) else {1}",
         "int": "{0} if {0} >= {1} else {1}",
@@ -52,6 +84,7 @@ WORDS: Words = {
     "logical_and": "{0} & {1}",
     "logical_or": "{0} | {1}",
     "logical_not": "not {0}",
+    "bitwise_invert": {"bool": "not {0}", "int": "~{0}"},
     "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}",
     "bitwise_xor": "{0} ^ {1}",

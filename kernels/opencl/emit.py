@@ -14,7 +14,7 @@ from tinyml.dtypes import DType, integer_range
 from tinyml.kernels.common.emitter import Emitter
 from tinyml.kernels.common.narrow import INFINITY, layout
 from tinyml.kernels.common.schedule import Program
-from tinyml.kernels.opencl.words import WORDS
+from tinyml.kernels.opencl.words import HELPERS, WORDS
 
 TYPES = {
     "bool": "bool", "int8": "char", "int16": "short", "int32": "int", "int64": "long",
@@ -206,8 +206,11 @@ class OpenCLC(Emitter):
             pragma = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
         signature = f"__kernel void k({', '.join(params)})"
         top = f"{pragma}#pragma OPENCL FP_CONTRACT OFF"
-        functions = sorted(self.helpers)
-        return "\n".join([top, *functions, f"{signature} {{", *head, *self.lines, "}", ""])
+        kernel = "\n".join([f"{signature} {{", *head, *self.lines, "}", ""])
+        functions = sorted(self.helpers) + [
+            text.format(t=kind) for name, text in HELPERS.items()
+            for kind in ("float", "double", "ulong") if f"{name}_{kind}(" in kernel]
+        return "\n".join([top, *functions, kernel])
 
 
 def _helper(text: str, dtype: DType) -> str:

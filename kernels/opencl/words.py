@@ -4,8 +4,47 @@ from __future__ import annotations
 
 from tinyml.kernels.common.emitter import Words
 
+# Functions of the language of one operand and of two, called by the word's own name.
+CALLED = ("exp log sqrt sin cos erf erfc acos asin atan sinh cosh tan acosh asinh atanh log1p "
+          "expm1 log2 log10 exp2 logb").split()
+CALLED2 = ("atan2", "hypot", "nextafter", "copysign")
+
+# Functions that a kernel's source brings along where it calls them.
+HELPERS = {
+    "remainder": """\
+{t} remainder_{t}({t} x, {t} y) {{
+    {t} rest = fmod(x, y);
+    if (rest == 0) return copysign(rest, y);
+    return (rest < 0) != (y < 0) ? rest + y : rest;
+}}
+""",
+    "floor_divide": """\
+{t} floor_divide_{t}({t} x, {t} y) {{
+    {t} rest = fmod(x, y), quotient = x / y;
+    if (y == 0 || isinf(x)) return quotient;
+    {t} whole = rint((x - rest) / y - (rest != 0 && (rest < 0) != (y < 0) ? 1 : 0));
+    return whole == 0 ? quotient * 0 : whole;
+}}
+""",
+    "power": """\
+{t} power_{t}({t} x, {t} n) {{
+    {t} y = 1;
+    for (; n != 0; n >>= 1, x *= x) if (n & 1) y *= x;
+    return y;
+}}
+""",
+    "gcd": """\
+{t} gcd_{t}({t} x, {t} y) {{
+    while (y != 0) {{ {t} rest = x % y; x = y; y = rest; }}
+    return x;
+}}
+""",
+}
+
 # One text a word; {t} is the result's type, {n} its number of bits. Where kinds differ, a dict.
 WORDS: Words = {
+    **{name: f"{name}({{0}})" for name in CALLED},
+    **{name: f"{name}({{0}}, {{1}})" for name in CALLED2},
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",
@@ -22,17 +61,42 @@ WORDS: Words = {
         "uint": "{0} > 0 ? ({t})1 : ({t})0",
         "int": "{0} > 0 ? ({t})1 : {0} < 0 ? ({t})-1 : ({t})0",
     },
-    "exp": "exp({0})",
-    "log": "log({0})",
-    "sqrt": "sqrt({0})",
-    "sin": "sin({0})",
-    "cos": "cos({0})",
     # PoCL's own falls one unit short of 1 at infinity.
     "tanh": "fabs({0}) > 20 ? copysign(({t})1, {0}) : tanh({0})",
-    "erf": "erf({0})",
-    "erfc": "erfc({0})",
     "floor": {"float": "floor({0})", "int": "{0}"},
-    "pow": "pow({0}, {1})",
+    "ceil": {"float": "ceil({0})", "int": "{0}"},
+    "trunc": {"float": "trunc({0})", "int": "{0}"},
+    "round": {"float": "rint({0})", "int": "{0}"},
+    "signbit": "signbit({0}) != 0",
+    "ldexp": "ldexp({0}, (int){1})",
+    "pow": {
+        "float": "pow({0}, {1})",
+        "uint": "power_ulong((ulong){0}, (ulong){1})",
+        "int": "{1} >= 0 ? ({t})power_ulong((ulong){0}, (ulong){1}) : {0} == 1 ? ({t})1 : "
+               "{0} == -1 ? ({t})(1 - ({1} & 1) * 2) : ({t})0",
+    },
+    "gcd": {
+        "uint": "gcd_ulong((ulong){0}, (ulong){1})",
+        "int": "gcd_ulong((ulong)({0} < 0 ? -(long){0} : (long){0}), "
+               "(ulong)({1} < 0 ? -(long){1} : (long){1}))",
+    },
+    "floor_divide": {
+        "float": "floor_divide_{t}({0}, {1})",
+        "uint": "{1} == 0 ? ({t})0 : ({t})({0} / {1})",
+        "int": "{1} == 0 ? ({t})0 : {1} == -1 ? ({t})-{0} : "
+               "({t})({0} / {1} - (({0} % {1} != 0 && ({0} < 0) != ({1} < 0)) ? 1 : 0))",
+    },
+    "remainder": {
+        "float": "remainder_{t}({0}, {1})",
+        "uint": "{1} == 0 ? ({t})0 : ({t})({0} % {1})",
+        "int": "{1} == 0 || {1} == -1 ? ({t})0 : "
+               "({t})({0} % {1} + (({0} % {1} != 0 && ({0} < 0) != ({1} < 0)) ? {1} : 0))",
+    },
+    "fmod": {
+        "float": "fmod({0}, {1})",
+        "uint": "{1} == 0 ? ({t})0 : ({t})({0} % {1})",
+        "int": "{1} == 0 || {1} == -1 ? ({t})0 : ({t})({0} % {1})",
+    },
     "maximum": {
         "float": "({0} >= {1} || isnan({0})) ? {0} : {1}",
         "int": "{0} >= {1} ? {0} : {1}",
@@ -52,6 +116,7 @@ WORDS: Words = {
     "logical_and": "{0} && {1}",
     "logical_or": "{0} || {1}",
     "logical_not": "!{0}",
+    "bitwise_invert": {"bool": "!{0}", "int": "~{0}"},
     "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}",
     "bitwise_xor": "{0} ^ {1}",

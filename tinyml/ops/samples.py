@@ -77,6 +77,7 @@ __all__ = [
     "conv2d_dw",
     "conv2d_dx",
     "cross_entropy",
+    "division",
     "error_cases",
     "expand",
     "gather",
@@ -86,6 +87,7 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_dx",
     "max_pool2d_take",
+    "operands",
     "pad",
     "permute_dims",
     "power",
@@ -104,6 +106,7 @@ __all__ = [
     "unslice",
     "variance",
     "vecdot",
+    "with_numbers",
 ]
 
 # -- elementwise -------------------------------------------------------------------------------
@@ -250,6 +253,46 @@ def shifts() -> Samples:
     return samples
 
 
+def division() -> Samples:
+    """x1 over x2: the divisor of either sign and away from 0; every hard pair."""
+
+    def samples(dtype: str) -> list[Sample]:
+        cases = binary(-9.0, 9.0, second=(0.6, 2.9))(dtype)
+        if dtype in UNSIGNED:
+            return cases
+        x, y = spread(dtype, (9,), -9.0, 9.0), spread(dtype, (9,), -2.9, -0.6, seed="y")
+        return [*cases, Sample((x, y), {}, "negative divisor", True)]
+
+    return samples
+
+
+def operands(arity: int) -> Samples:
+    """`unary`, `binary`, or three and more tensors that broadcast."""
+    if arity < 3:
+        return unary() if arity == 1 else binary()
+
+    def samples(dtype: str) -> list[Sample]:
+        def several(*shapes: tuple[int, ...]) -> tuple[Array, ...]:
+            return tuple([spread(dtype, shape, -3.0, 3.0, seed=f"x{k}")
+                          for k, shape in enumerate(shapes)])
+
+        hard = special(dtype)
+        return [
+            Sample(several(*[(7,)] * arity), {}, "same", True),
+            Sample(several(*[()] * arity), {}, "0-d"),
+            Sample(several((0, 3), *[(3,)] * (arity - 1)), {}, "empty"),
+            Sample(several((3, 1), *[(4,)] * (arity - 1)), {}, "outer", True),
+            Sample(tuple([np.roll(hard, 3 * k) for k in range(arity)]), {}, "special"),
+        ]
+
+    return samples
+
+
+def with_numbers(base: Samples, numbers: tuple[Any, ...]) -> Samples:
+    """The cases of a generator with Python numbers as further operands."""
+    return lambda dtype: [case._replace(args=(*case.args, *numbers)) for case in base(dtype)]
+
+
 def power() -> Samples:
     """x ** y: positive bases are smooth; integers take exponents 0 to 5 and wrap around."""
 
@@ -261,8 +304,7 @@ def power() -> Samples:
             return [*cases, roots, squares]
         low = 0 if dtype in UNSIGNED else -4
         cases = binary(low, 4, second=(0, 5), hard=False)(dtype)
-        exponents = np.arange(6, dtype=dtype)
-        return [*cases, Sample(pairs(special(dtype), exponents), {}, "special")]
+        return [*cases, Sample(pairs(special(dtype), special(dtype)), {}, "special")]
 
     return samples
 

@@ -1,0 +1,140 @@
+"""Arithmetic: sums, products, quotients, signs, roundings and choices of the greater or lesser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tinyml.ops.samples as samples
+from tinyml.core import apply
+from tinyml.ops.conversion import COPY, where
+from tinyml.ops.rows import Operand, conj, listed, row
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+# ---- sums, products, quotients
+
+add = row("add(x1, x2)", "number", "x1 + x2; integers wrap around.",
+          lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: g)
+subtract = row("subtract(x1, x2)", "number", "x1 - x2; integers wrap around.",
+               lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g, op="sub")
+multiply = row("multiply(x1, x2)", "number", "x1 * x2; integers wrap around.",
+               lambda g, _y, _a, b: g * conj(b), lambda g, _y, a, _b: g * conj(a), op="mul")
+divide = row("divide(x1, x2)", "inexact", "x1 / x2; x / 0 is inf or NaN.",
+             lambda g, _y, _a, b: g / conj(b), lambda g, y, _a, b: -(g * conj(y)) / conj(b),
+             op="div", ulp=2.5)
+reciprocal = row("reciprocal(x)", "inexact", "1 / x; 1 / 0 is inf.",
+                 lambda g, y, _x: -(g * conj(y * y)), ulp=2.5)
+square = row("square(x)", "number", "x * x; integers wrap around.",
+             lambda g, _y, x: g * conj(x) * 2)
+negative = row("negative(x)", "number", "-x; integers wrap around.", lambda g, _y, _x: -g, op="neg")
+
+
+@listed
+def positive(x: Operand, /) -> Tensor:
+    """x in new memory."""
+    result: Tensor = apply(COPY, x)
+    return result
+
+
+floor_divide = row(
+    "floor_divide(x1, x2)", "real",
+    "The greatest whole number not above x1 / x2; of integers 0 where x2 is 0.",
+    ulp=1, samples=samples.division())
+remainder = row(
+    "remainder(x1, x2)", "real",
+    "x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0.",
+    lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * floor_divide(a, b)),
+    samples=samples.division())
+fmod = row("fmod(x1, x2)", "real", "x1 - x2 * trunc(x1 / x2), with the sign of x1.",
+           lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * trunc(a / b)),
+           samples=samples.division())
+
+# ---- signs
+
+sign = row("sign(x)", "number", "-1, 0 or 1 by the sign of x; NaN stays NaN.")
+abs = row("abs(x)", "number", "|x|; the least integer stays itself.",
+          lambda g, _y, x: g * sign(x))
+copysign = row("copysign(x1, x2)", "float", "|x1| with the sign of x2, that of -0.0 and NaN too.",
+               lambda g, _y, a, b: g * sign(a) * copysign(1.0, b), None)
+signbit = row("signbit(x)", "test", "Whether the sign is minus, that of -0.0 and of NaN too.",
+              samples=samples.predicate())
+heaviside = row("heaviside(x1, x2)", "float", "0 below 0, 1 above it, x2 at 0; NaN stays NaN.",
+                body=lambda x1, x2: where(x1 == 0, x2, where(x1 < 0, 0.0, where(x1 > 0, 1.0, x1))),
+                differentiable=False)
+
+# ---- roundings
+
+floor = row("floor(x)", "real", "The greatest whole number not above x, in x's type.")
+ceil = row("ceil(x)", "real", "The least whole number not below x, in x's type.")
+trunc = row("trunc(x)", "real", "x without its fraction, in x's type.")
+rint = row("rint(x)", "real", "The nearest whole number, the even one of two, in x's type.",
+           op="round")
+frac = row("frac(x)", "float", "x - trunc(x), the fraction with x's sign.",
+           lambda g, _y, _x: g, body=lambda x: x - trunc(x))
+nextafter = row("nextafter(x1, x2)", "wide", "The number next to x1 in the direction of x2.")
+
+
+@listed
+def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
+    """The nearest multiple of 10^-decimals, the even one of two; integers stay as they are.
+
+    >>> import tinyml
+    >>> tinyml.round(tinyml.tensor([0.5, 1.5, -2.5])).tolist()
+    [0.0, 2.0, -2.0]
+    """
+    if not decimals:
+        return rint(x)
+    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
+    if decimals > 0:
+        return rint(multiply(x, scale)) / scale
+    return rint(divide(x, scale)) * scale
+
+
+# ---- the greater and the lesser
+
+
+def _share(g: Any, won: Any, tied: Any) -> Any:
+    return where(won, g, where(tied, g * 0.5, 0.0))
+
+
+maximum = row("maximum(x1, x2)", "real",
+              "The greater; NaN where one is. At a tie each side gets half the gradient.",
+              lambda g, _y, a, b: _share(g, a > b, a == b),
+              lambda g, _y, a, b: _share(g, b > a, a == b))
+minimum = row("minimum(x1, x2)", "real",
+              "The lesser; NaN where one is. At a tie each side gets half the gradient.",
+              lambda g, _y, a, b: _share(g, a < b, a == b),
+              lambda g, _y, a, b: _share(g, b < a, a == b))
+fmax = row("fmax(x1, x2)", "real", "The greater; the other where one is NaN.",
+           body=lambda x1, x2: where(x1 != x1, x2, where(x2 != x2, x1, maximum(x1, x2))))
+fmin = row("fmin(x1, x2)", "real", "The lesser; the other where one is NaN.",
+           body=lambda x1, x2: where(x1 != x1, x2, where(x2 != x2, x1, minimum(x1, x2))))
+
+
+_CLIP = row(
+    "clip(x, low, high)", "real", "x, but not below `low` and not above `high`.",
+    lambda g, _y, x, low, high: where((x >= low) & (x <= high), g, 0.0),
+    lambda g, _y, x, low, high: where((x < low) & (low < high), g, 0.0),
+    lambda g, _y, x, low, high: where((x > high) | (low > high), g, 0.0),
+    body=lambda x, low, high: minimum(maximum(x, low), high))
+
+
+@listed
+def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """x, but not below `min` and not above `max`; `max` where min is above it.
+
+    >>> import tinyml
+    >>> tinyml.clip(tinyml.tensor([-1.0, 0.5, 9.0]), 0.0, 1.0).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    if min is None:
+        return positive(x) if max is None else minimum(x, max)
+    return maximum(x, min) if max is None else _CLIP(x, min, max)
+
+
+# ---- whole numbers
+
+gcd = row("gcd(x1, x2)", "integer", "The greatest common divisor, not negative; gcd(0, 0) is 0.")
+lcm = row("lcm(x1, x2)", "integer", "The least common multiple, not negative; 0 where one is 0.",
+          body=lambda x1, x2: abs(floor_divide(x1, gcd(x1, x2))) * abs(x2))

@@ -1,0 +1,58 @@
+"""Comparisons, tests, logic and bits: nothing here has a gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tinyml.ops.samples as samples
+from tinyml.ops.rows import row
+
+_COMPARE: dict[str, Any] = {"samples": samples.comparison()}
+_TEST: dict[str, Any] = {"samples": samples.predicate()}
+_LOGIC: dict[str, Any] = {"samples": samples.logical()}
+_BITS: dict[str, Any] = {"samples": samples.bits()}
+
+# ---- comparisons
+
+equal = row("equal(x1, x2)", "equality", "x1 == x2; NaN equals nothing.", **_COMPARE)
+not_equal = row("not_equal(x1, x2)", "equality", "x1 != x2; NaN differs from all.", **_COMPARE)
+less = row("less(x1, x2)", "compare", "x1 < x2; false where one is NaN.", **_COMPARE)
+less_equal = row("less_equal(x1, x2)", "compare", "x1 <= x2; false where one is NaN.", **_COMPARE)
+greater = row("greater(x1, x2)", "compare", "x1 > x2; false where one is NaN.", **_COMPARE)
+greater_equal = row("greater_equal(x1, x2)", "compare", "x1 >= x2; false where one is NaN.",
+                    **_COMPARE)
+
+# ---- tests
+
+isnan = row("isnan(x)", "test", "Whether x is NaN.", **_TEST)
+isfinite = row("isfinite(x)", "test", "Whether x is neither infinite nor NaN.",
+               body=lambda x: abs(x) < float("inf"), **_TEST)
+isinf = row("isinf(x)", "test", "Whether x is an infinity.",
+            body=lambda x: abs(x) == float("inf"), **_TEST)
+isposinf = row("isposinf(x)", "test", "Whether x is the positive infinity.",
+               body=lambda x: x == float("inf"), **_TEST)
+isneginf = row("isneginf(x)", "test", "Whether x is the negative infinity.",
+               body=lambda x: x == float("-inf"), **_TEST)
+
+# ---- logic
+
+logical_not = row("logical_not(x)", "logical", "Whether x is false or 0.", **_TEST)
+logical_and = row("logical_and(x1, x2)", "logical", "Whether both are true.", **_LOGIC)
+logical_or = row("logical_or(x1, x2)", "logical", "Whether one or both are true.", **_LOGIC)
+logical_xor = row("logical_xor(x1, x2)", "logical", "Whether exactly one is true.",
+                  word="not_equal", **_LOGIC)
+
+# ---- bits
+
+bitwise_invert = row("bitwise_invert(x)", "bits", "Every bit of x the other way.", **_TEST)
+bitwise_and = row("bitwise_and(x1, x2)", "bits", "The bits set in both.", **_BITS)
+bitwise_or = row("bitwise_or(x1, x2)", "bits", "The bits set in one or both.", **_BITS)
+bitwise_xor = row("bitwise_xor(x1, x2)", "bits", "The bits set in exactly one.", **_BITS)
+bitwise_left_shift = row(
+    "bitwise_left_shift(x1, x2)", "integer",
+    "x1 shifted left by x2 bits; 0 where x2 is negative or not below the width.",
+    samples=samples.shifts())
+bitwise_right_shift = row(
+    "bitwise_right_shift(x1, x2)", "integer",
+    "x1 shifted right by x2 bits, filled with the sign; all fill where x2 is not in the width.",
+    samples=samples.shifts())

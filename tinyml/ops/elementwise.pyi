@@ -1,0 +1,358 @@
+"""Elementwise functions, with types: written by `python -m tinyml.ops.stub`, not by hand."""
+
+from typing import Any
+
+from tinyml.ops.conversion import CAST as CAST
+from tinyml.ops.conversion import COPY as COPY
+from tinyml.ops.conversion import WHERE as WHERE
+from tinyml.ops.conversion import astype as astype
+from tinyml.ops.rows import ALL as ALL
+from tinyml.ops.rows import FLOATS as FLOATS
+from tinyml.ops.rows import INTEGERS as INTEGERS
+from tinyml.ops.rows import KINDS as KINDS
+from tinyml.ops.rows import NUMBERS as NUMBERS
+from tinyml.ops.rows import SIGNED as SIGNED
+from tinyml.ops.rows import conj as conj
+from tinyml.ops.rows import device_of as device_of
+from tinyml.ops.rows import elementwise as elementwise
+from tinyml.ops.rows import meet as meet
+from tinyml.ops.rows import operand_dtype as operand_dtype
+from tinyml.ops.rows import row as row
+from tinyml.ops.rows import shape_of as shape_of
+from tinyml.ops.rows import Operand
+from tinyml.tensor import Tensor
+
+__all__ = [
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "ceil",
+    "clip",
+    "copysign",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "divide",
+    "equal",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "frac",
+    "gcd",
+    "greater",
+    "greater_equal",
+    "heaviside",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isneginf",
+    "isposinf",
+    "lcm",
+    "less",
+    "less_equal",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "logaddexp2",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "nextafter",
+    "not_equal",
+    "positive",
+    "pow",
+    "rad2deg",
+    "reciprocal",
+    "remainder",
+    "rint",
+    "round",
+    "rsqrt",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "trunc",
+    "where",
+    "xlogy",
+]
+
+def abs(x: Operand, /) -> Tensor:
+    """|x|; the least integer stays itself."""
+
+def acos(x: Operand, /) -> Tensor:
+    """The angle whose cosine is x; NaN beyond 1."""
+
+def acosh(x: Operand, /) -> Tensor:
+    """The inverse of cosh; NaN below 1."""
+
+def add(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 + x2; integers wrap around."""
+
+def asin(x: Operand, /) -> Tensor:
+    """The angle whose sine is x; NaN beyond 1."""
+
+def asinh(x: Operand, /) -> Tensor:
+    """The inverse of sinh."""
+
+def atan(x: Operand, /) -> Tensor:
+    """The angle whose tangent is x."""
+
+def atan2(x1: Operand, x2: Operand, /) -> Tensor:
+    """The angle of the point (x2, x1), from -pi to pi."""
+
+def atanh(x: Operand, /) -> Tensor:
+    """The inverse of tanh; NaN beyond 1."""
+
+def bitwise_and(x1: Operand, x2: Operand, /) -> Tensor:
+    """The bits set in both."""
+
+def bitwise_invert(x: Operand, /) -> Tensor:
+    """Every bit of x the other way."""
+
+def bitwise_left_shift(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 shifted left by x2 bits; 0 where x2 is negative or not below the width."""
+
+def bitwise_or(x1: Operand, x2: Operand, /) -> Tensor:
+    """The bits set in one or both."""
+
+def bitwise_right_shift(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 shifted right by x2 bits, filled with the sign; all fill where x2 is not in the width."""
+
+def bitwise_xor(x1: Operand, x2: Operand, /) -> Tensor:
+    """The bits set in exactly one."""
+
+def ceil(x: Operand, /) -> Tensor:
+    """The least whole number not below x, in x's type."""
+
+def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+    """x, but not below `min` and not above `max`; `max` where min is above it."""
+
+def copysign(x1: Operand, x2: Operand, /) -> Tensor:
+    """|x1| with the sign of x2, that of -0.0 and NaN too."""
+
+def cos(x: Operand, /) -> Tensor:
+    """The cosine of x radians."""
+
+def cosh(x: Operand, /) -> Tensor:
+    """The hyperbolic cosine."""
+
+def deg2rad(x: Operand, /) -> Tensor:
+    """x degrees in radians."""
+
+def divide(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 / x2; x / 0 is inf or NaN."""
+
+def equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 == x2; NaN equals nothing."""
+
+def erf(x: Operand, /) -> Tensor:
+    """The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x."""
+
+def erfc(x: Operand, /) -> Tensor:
+    """The complementary error function, 1 - erf(x) without cancellation."""
+
+def exp(x: Operand, /) -> Tensor:
+    """e to the power x."""
+
+def exp2(x: Operand, /) -> Tensor:
+    """2 to the power x."""
+
+def expm1(x: Operand, /) -> Tensor:
+    """exp(x) - 1 without cancellation."""
+
+def floor(x: Operand, /) -> Tensor:
+    """The greatest whole number not above x, in x's type."""
+
+def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
+    """The greatest whole number not above x1 / x2; of integers 0 where x2 is 0."""
+
+def fmax(x1: Operand, x2: Operand, /) -> Tensor:
+    """The greater; the other where one is NaN."""
+
+def fmin(x1: Operand, x2: Operand, /) -> Tensor:
+    """The lesser; the other where one is NaN."""
+
+def fmod(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 - x2 * trunc(x1 / x2), with the sign of x1."""
+
+def frac(x: Operand, /) -> Tensor:
+    """x - trunc(x), the fraction with x's sign."""
+
+def gcd(x1: Operand, x2: Operand, /) -> Tensor:
+    """The greatest common divisor, not negative; gcd(0, 0) is 0."""
+
+def greater(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 > x2; false where one is NaN."""
+
+def greater_equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 >= x2; false where one is NaN."""
+
+def heaviside(x1: Operand, x2: Operand, /) -> Tensor:
+    """0 below 0, 1 above it, x2 at 0; NaN stays NaN."""
+
+def hypot(x1: Operand, x2: Operand, /) -> Tensor:
+    """sqrt(x1^2 + x2^2) without overflow; inf beside NaN too."""
+
+def isfinite(x: Operand, /) -> Tensor:
+    """Whether x is neither infinite nor NaN."""
+
+def isinf(x: Operand, /) -> Tensor:
+    """Whether x is an infinity."""
+
+def isnan(x: Operand, /) -> Tensor:
+    """Whether x is NaN."""
+
+def isneginf(x: Operand, /) -> Tensor:
+    """Whether x is the negative infinity."""
+
+def isposinf(x: Operand, /) -> Tensor:
+    """Whether x is the positive infinity."""
+
+def lcm(x1: Operand, x2: Operand, /) -> Tensor:
+    """The least common multiple, not negative; 0 where one is 0."""
+
+def less(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 < x2; false where one is NaN."""
+
+def less_equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 <= x2; false where one is NaN."""
+
+def log(x: Operand, /) -> Tensor:
+    """The natural logarithm; -inf at 0, NaN below."""
+
+def log10(x: Operand, /) -> Tensor:
+    """The logarithm to base 10; -inf at 0, NaN below."""
+
+def log1p(x: Operand, /) -> Tensor:
+    """log(1 + x) without cancellation."""
+
+def log2(x: Operand, /) -> Tensor:
+    """The logarithm to base 2; -inf at 0, NaN below."""
+
+def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
+    """log(exp(x1) + exp(x2)) without overflow."""
+
+def logaddexp2(x1: Operand, x2: Operand, /) -> Tensor:
+    """log2(2^x1 + 2^x2) without overflow."""
+
+def logical_and(x1: Operand, x2: Operand, /) -> Tensor:
+    """Whether both are true."""
+
+def logical_not(x: Operand, /) -> Tensor:
+    """Whether x is false or 0."""
+
+def logical_or(x1: Operand, x2: Operand, /) -> Tensor:
+    """Whether one or both are true."""
+
+def logical_xor(x1: Operand, x2: Operand, /) -> Tensor:
+    """Whether exactly one is true."""
+
+def maximum(x1: Operand, x2: Operand, /) -> Tensor:
+    """The greater; NaN where one is. At a tie each side gets half the gradient."""
+
+def minimum(x1: Operand, x2: Operand, /) -> Tensor:
+    """The lesser; NaN where one is. At a tie each side gets half the gradient."""
+
+def multiply(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 * x2; integers wrap around."""
+
+def negative(x: Operand, /) -> Tensor:
+    """-x; integers wrap around."""
+
+def nextafter(x1: Operand, x2: Operand, /) -> Tensor:
+    """The number next to x1 in the direction of x2."""
+
+def not_equal(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 != x2; NaN differs from all."""
+
+def positive(x: Operand, /) -> Tensor:
+    """x in new memory."""
+
+def pow(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 to the power x2 (IEEE 754 pow); integers wrap around, and with a negative x2 are cut off toward 0, which of 0 is 0."""
+
+def rad2deg(x: Operand, /) -> Tensor:
+    """x radians in degrees."""
+
+def reciprocal(x: Operand, /) -> Tensor:
+    """1 / x; 1 / 0 is inf."""
+
+def remainder(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0."""
+
+def rint(x: Operand, /) -> Tensor:
+    """The nearest whole number, the even one of two, in x's type."""
+
+def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
+    """The nearest multiple of 10^-decimals, the even one of two; integers stay as they are."""
+
+def rsqrt(x: Operand, /) -> Tensor:
+    """1 / sqrt(x); inf at 0, NaN below."""
+
+def sign(x: Operand, /) -> Tensor:
+    """-1, 0 or 1 by the sign of x; NaN stays NaN."""
+
+def signbit(x: Operand, /) -> Tensor:
+    """Whether the sign is minus, that of -0.0 and of NaN too."""
+
+def sin(x: Operand, /) -> Tensor:
+    """The sine of x radians."""
+
+def sinh(x: Operand, /) -> Tensor:
+    """The hyperbolic sine."""
+
+def sqrt(x: Operand, /) -> Tensor:
+    """The square root; NaN below 0."""
+
+def square(x: Operand, /) -> Tensor:
+    """x * x; integers wrap around."""
+
+def subtract(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 - x2; integers wrap around."""
+
+def tan(x: Operand, /) -> Tensor:
+    """The tangent of x radians."""
+
+def tanh(x: Operand, /) -> Tensor:
+    """The hyperbolic tangent."""
+
+def trunc(x: Operand, /) -> Tensor:
+    """x without its fraction, in x's type."""
+
+def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:
+    """Elements of x1 where the condition holds, else of x2; all three broadcast."""
+
+def xlogy(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 log(x2), 0 where x1 is 0; NaN where x2 is."""

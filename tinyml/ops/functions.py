@@ -1,0 +1,125 @@
+"""Functions of analysis: powers, logarithms, circle and hyperbola.
+
+Error bounds of inexact functions are those of the OpenCL C specification 3.0, section 7.4
+(relative error as ULPs).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tinyml.ops.samples as samples
+from tinyml.core import SCALARS
+from tinyml.ops.arithmetic import abs, maximum
+from tinyml.ops.conversion import where
+from tinyml.ops.rows import conj, row
+
+_LN2, _LN10 = math.log(2.0), math.log(10.0)
+_POSITIVE: Any = samples.unary(0.1, 3.0, (1e-30, 1e30))
+_INSIDE: Any = samples.unary(-0.95, 0.95, (-1.0, 1.0))
+_CIRCLE: Any = samples.unary(-3.0, 3.0, (-100.0, 100.0))
+
+# ---- powers and logarithms
+
+
+def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
+    if isinstance(b, SCALARS):
+        return g * 0.0 if b == 0 else g * conj(a ** (b - 1) * b)
+    # At 0^0 the slope is 0, where 0 times an infinity would say NaN.
+    return g * conj(b * a ** where((a == 0) & (b == 0), 1.0, b - 1))
+
+
+def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if isinstance(a, SCALARS):
+        return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
+    return where((a == 0) & (b >= 0), 0.0, g * conj(y * log(a)))
+
+
+pow = row("pow(x1, x2)", "number", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
+          "with a negative x2 are cut off toward 0, which of 0 is 0.",
+          _power_base, _power_exponent, ulp=16, samples=samples.power())
+exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), ulp=3,
+          samples=samples.unary(-3.0, 3.0, (-80.0, 80.0)))
+exp2 = row("exp2(x)", "float", "2 to the power x.", lambda g, y, _x: g * y * _LN2, ulp=3,
+           samples=samples.unary(-3.0, 3.0, (-120.0, 120.0)))
+expm1 = row("expm1(x)", "inexact", "exp(x) - 1 without cancellation.",
+            lambda g, y, _x: g * conj(y + 1.0), ulp=3,
+            samples=samples.unary(-3.0, 3.0, (-1e-3, 1e-3)))
+log = row("log(x)", "inexact", "The natural logarithm; -inf at 0, NaN below.",
+          lambda g, _y, x: g / conj(x), ulp=3, samples=_POSITIVE)
+log1p = row("log1p(x)", "inexact", "log(1 + x) without cancellation.",
+            lambda g, _y, x: g / conj(x + 1.0), ulp=2,
+            samples=samples.unary(-0.9, 3.0, (-1e-3, 1e-3)))
+log2 = row("log2(x)", "inexact", "The logarithm to base 2; -inf at 0, NaN below.",
+           lambda g, _y, x: g / conj(x * _LN2), ulp=3, samples=_POSITIVE)
+log10 = row("log10(x)", "inexact", "The logarithm to base 10; -inf at 0, NaN below.",
+            lambda g, _y, x: g / conj(x * _LN10), ulp=3, samples=_POSITIVE)
+sqrt = row("sqrt(x)", "inexact", "The square root; NaN below 0.",
+           lambda g, y, _x: g / conj(y * 2), ulp=3, samples=_POSITIVE)
+rsqrt = row("rsqrt(x)", "inexact", "1 / sqrt(x); inf at 0, NaN below.",
+            lambda g, y, _x: g * conj(y * y * y) * -0.5, body=lambda x: 1.0 / sqrt(x), ulp=5,
+            samples=_POSITIVE)
+hypot = row("hypot(x1, x2)", "float", "sqrt(x1^2 + x2^2) without overflow; inf beside NaN too.",
+            lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y), ulp=4)
+logaddexp = row(
+    "logaddexp(x1, x2)", "float", "log(exp(x1) + exp(x2)) without overflow.",
+    lambda g, _y, a, b: g / (exp(b - a) + 1.0), lambda g, _y, a, b: g / (exp(a - b) + 1.0),
+    body=lambda x1, x2: where(x1 == x2, x1 + _LN2, maximum(x1, x2) + log1p(exp(-abs(x1 - x2)))),
+    ulp=8)
+logaddexp2 = row(
+    "logaddexp2(x1, x2)", "float", "log2(2^x1 + 2^x2) without overflow.",
+    lambda g, _y, a, b: g / (exp2(b - a) + 1.0), lambda g, _y, a, b: g / (exp2(a - b) + 1.0),
+    body=lambda x1, x2: where(x1 == x2, x1 + 1.0, maximum(x1, x2)
+                              + log1p(exp2(-abs(x1 - x2))) * (1 / _LN2)), ulp=8)
+xlogy = row("xlogy(x1, x2)", "float", "x1 log(x2), 0 where x1 is 0; NaN where x2 is.",
+            lambda g, _y, _a, b: xlogy(g, b), lambda g, _y, a, b: g * (a / b),
+            body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0, x1 * log(x2)), ulp=4,
+            samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)))
+
+# ---- the circle
+
+sin = row("sin(x)", "inexact", "The sine of x radians.",
+          lambda g, _y, x: g * conj(cos(x)), ulp=4, samples=_CIRCLE)
+cos = row("cos(x)", "inexact", "The cosine of x radians.",
+          lambda g, _y, x: -(g * conj(sin(x))), ulp=4, samples=_CIRCLE)
+tan = row("tan(x)", "inexact", "The tangent of x radians.",
+          lambda g, y, _x: g * conj(y * y + 1.0), ulp=5, samples=samples.unary(-1.3, 1.3, (-9, 9)))
+asin = row("asin(x)", "inexact", "The angle whose sine is x; NaN beyond 1.",
+           lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))), ulp=4, samples=_INSIDE)
+acos = row("acos(x)", "inexact", "The angle whose cosine is x; NaN beyond 1.",
+           lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))), ulp=4, samples=_INSIDE)
+atan = row("atan(x)", "inexact", "The angle whose tangent is x.",
+           lambda g, _y, x: g / conj(x * x + 1.0), ulp=5, samples=_CIRCLE)
+atan2 = row("atan2(x1, x2)", "float", "The angle of the point (x2, x1), from -pi to pi.",
+            lambda g, _y, a, b: g * (b / (a * a + b * b)),
+            lambda g, _y, a, b: g * (-a / (a * a + b * b)), ulp=6)
+deg2rad = row("deg2rad(x)", "float", "x degrees in radians.",
+              lambda g, _y, _x: g * (math.pi / 180), body=lambda x: x * (math.pi / 180), ulp=1)
+rad2deg = row("rad2deg(x)", "float", "x radians in degrees.",
+              lambda g, _y, _x: g * (180 / math.pi), body=lambda x: x * (180 / math.pi), ulp=1)
+
+# ---- the hyperbola
+
+sinh = row("sinh(x)", "inexact", "The hyperbolic sine.",
+           lambda g, _y, x: g * conj(cosh(x)), ulp=4)
+cosh = row("cosh(x)", "inexact", "The hyperbolic cosine.",
+           lambda g, _y, x: g * conj(sinh(x)), ulp=4)
+tanh = row("tanh(x)", "inexact", "The hyperbolic tangent.",
+           lambda g, y, _x: g - g * conj(y * y), ulp=5,
+           samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)))
+asinh = row("asinh(x)", "inexact", "The inverse of sinh.",
+            lambda g, _y, x: g / conj(sqrt(x * x + 1.0)), ulp=4)
+acosh = row("acosh(x)", "inexact", "The inverse of cosh; NaN below 1.",
+            lambda g, _y, x: g / conj(sqrt(x - 1.0) * sqrt(x + 1.0)), ulp=4,
+            samples=samples.unary(1.1, 9.0, (1.0, 1e30)))
+atanh = row("atanh(x)", "inexact", "The inverse of tanh; NaN beyond 1.",
+            lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)), ulp=5, samples=_INSIDE)
+
+# ---- the error function
+
+erf = row("erf(x)", "float",
+          "The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.",
+          lambda g, _y, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)), ulp=16)
+erfc = row("erfc(x)", "float", "The complementary error function, 1 - erf(x) without cancellation.",
+           lambda g, _y, x: g * exp(-(x * x)) * (-2 / math.sqrt(math.pi)), ulp=16)
