@@ -25,8 +25,8 @@ Array = npt.NDArray[Any]
 # Ops whose results are exact or correctly rounded keep the sign of a zero; of these others a zero
 # may have either: the order of a sum, or of equal operands, decides it.
 ZERO_HAS_NO_SIGN = frozenset(
-    "maximum minimum fmax fmin max min relu sign sum mean var softmax log_softmax cross_entropy layer_norm "
-    "gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
+    "maximum minimum fmax fmin max min relu sign sum mean var softmax log_softmax cross_entropy "
+    "layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
     "scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along "
     "unslice cumsum cumprod linear_scan".split()
 )

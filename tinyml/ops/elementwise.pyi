@@ -1,6 +1,4 @@
-"""Elementwise functions, with types: written by `python -m tinyml.ops.stub`, not by hand."""
-
-from typing import Any
+"""Types of the elementwise functions: written by `python -m tinyml.ops.stub`."""
 
 from tinyml.ops.conversion import CAST as CAST
 from tinyml.ops.conversion import COPY as COPY
@@ -12,6 +10,7 @@ from tinyml.ops.rows import INTEGERS as INTEGERS
 from tinyml.ops.rows import KINDS as KINDS
 from tinyml.ops.rows import NUMBERS as NUMBERS
 from tinyml.ops.rows import SIGNED as SIGNED
+from tinyml.ops.rows import Operand as Operand
 from tinyml.ops.rows import conj as conj
 from tinyml.ops.rows import device_of as device_of
 from tinyml.ops.rows import elementwise as elementwise
@@ -19,7 +18,6 @@ from tinyml.ops.rows import meet as meet
 from tinyml.ops.rows import operand_dtype as operand_dtype
 from tinyml.ops.rows import row as row
 from tinyml.ops.rows import shape_of as shape_of
-from tinyml.ops.rows import Operand
 from tinyml.tensor import Tensor
 
 __all__ = [
@@ -301,7 +299,8 @@ def positive(x: Operand, /) -> Tensor:
     """x in new memory."""
 
 def pow(x1: Operand, x2: Operand, /) -> Tensor:
-    """x1 to the power x2 (IEEE 754 pow); integers wrap around, and with a negative x2 are cut off toward 0, which of 0 is 0."""
+    """x1 to the power x2 (IEEE 754 pow); integers wrap around, and with a negative x2 are cut off
+    toward 0, which of 0 is 0."""
 
 def rad2deg(x: Operand, /) -> Tensor:
     """x radians in degrees."""

@@ -6,28 +6,28 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from pathlib import Path
 
 import tinyml.ops.elementwise as front
 from tinyml.ops.rows import FUNCTIONS
 
-HEAD = '''"""Elementwise functions, with types: written by `python -m tinyml.ops.stub`, not by hand."""
-
-from typing import Any
-'''
+HEAD = '"""Types of the elementwise functions: written by `python -m tinyml.ops.stub`."""\n'
 
 
 def stub() -> str:
     """Imports that the front passes on, then every public function with its first sentence."""
-    passed = sorted((home.__name__, name) for name, home in front.PASSED_ON.items())
+    passed = sorted(  # constants, classes, functions: as linters want imports
+        ((home.__name__, name) for name, home in front.PASSED_ON.items()),
+        key=lambda pair: (pair[0], not pair[1].isupper(), pair[1].islower(), pair[1]))
     lines = [HEAD, *[f"from {home} import {name} as {name}" for home, name in passed]]
-    lines += ["from tinyml.ops.rows import Operand", "from tinyml.tensor import Tensor", "",
-              "__all__ = ["]
+    lines += ["from tinyml.tensor import Tensor", "", "__all__ = ["]
     lines += [*[f'    "{name}",' for name in sorted(FUNCTIONS)], "]", ""]
     for name, function in sorted(FUNCTIONS.items()):
         signature = str(inspect.signature(function)).replace("'", "")
         sentence = " ".join((function.__doc__ or "").split("\n\n")[0].split())
-        lines += [f"def {name}{signature}:", f'    """{sentence}"""', ""]
+        text = textwrap.fill(f'"""{sentence}"""', 96)
+        lines += [f"def {name}{signature}:", textwrap.indent(text, "    "), ""]
     return "\n".join(lines)
 
 
