@@ -72,7 +72,8 @@ rint = row("rint(x)", "real", "The nearest whole number, the even one of two, in
            op="round")
 frac = row("frac(x)", "float", "x - trunc(x), the fraction with x's sign.",
            lambda g, _y, _x: g, body=lambda x: x - trunc(x))
-nextafter = row("nextafter(x1, x2)", "wide", "The number next to x1 in the direction of x2.")
+nextafter = row("nextafter(x1, x2)", "wide", "The number next to x1 in the direction of x2.",
+                samples=samples.binary(mixed=False))
 
 
 @listed

@@ -162,7 +162,7 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
                if isinstance(x, Data) and x.spec.dtype is not dtype else x for x in xs]
         return body(*met)  # type: ignore[misc]
 
-    accepts = FLOATS if kind in ("float", "inexact", "test") else KINDS[kind].accepts
+    accepts = FLOATS if kind in ("float", "inexact") else KINDS[kind].accepts
     fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in ALL]))
     if body is not None:
         return define(name, infer, body=composed, lift=lift, **fields)
