@@ -9,7 +9,6 @@ from tinyml.ops.rows import FLOATS as FLOATS
 from tinyml.ops.rows import INTEGERS as INTEGERS
 from tinyml.ops.rows import KINDS as KINDS
 from tinyml.ops.rows import NUMBERS as NUMBERS
-from tinyml.ops.rows import SIGNED as SIGNED
 from tinyml.ops.rows import Operand as Operand
 from tinyml.ops.rows import conj as conj
 from tinyml.ops.rows import device_of as device_of

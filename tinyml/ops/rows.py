@@ -26,7 +26,6 @@ from tinyml.dtypes import (
     EVERY,
     FLOATS,
     INTEGERS,
-    SIGNED,
     DType,
     as_dtype,
     bool_,
