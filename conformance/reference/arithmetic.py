@@ -41,6 +41,19 @@ for _op, _numpy in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
 define("nextafter", result="float", wide=False)(np.nextafter)
 
 
+define("conj")(np.conj)
+define("real", result="part")(np.real)
+define("imag", result="part")(np.imag)
+
+
+@define("complex", result="pair")
+def joined(x: Array, y: Array) -> Array:
+    """x + iy, without arithmetic."""
+    result = np.empty(np.broadcast(x, y).shape, np.result_type(x, y, np.complex64))
+    result.real, result.imag = x, y
+    return result
+
+
 @define("pow")
 def power(x: Array, y: Array) -> Array:
     """x to the power y; integers modulo 2^64, negative powers of them cut off toward 0."""

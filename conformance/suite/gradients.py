@@ -39,13 +39,14 @@ def differentiable(op: Any) -> bool:
 def wrt(op: Any, args: Sequence[Any]) -> tuple[int, ...]:
     """The arguments that get a cotangent: float tensors with a rule (all of them with a body)."""
     floats = (k for k, x in enumerate(args) if isinstance(x, np.ndarray)
-              and reference.kind(x.dtype) == "f")
+              and reference.kind(x.dtype) in "fc")
     return tuple(k for k in floats if op.grad is None or op.rule(k) is not None)
 
 
 def gradient_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
-    """The smooth samples in the widest float of `dtypes`, the first also in the other floats."""
-    floats = [dtype for dtype in ("float64", "float32", "bfloat16", "float16") if dtype in dtypes]
+    """The smooth samples in the widest of `dtypes`, the first also in the other inexact ones."""
+    floats = [dtype for dtype in ("float64", "complex128", "float32", "bfloat16", "float16")
+              if dtype in dtypes]
     for number, dtype in enumerate(floats):
         smooth = [
             case
@@ -89,25 +90,31 @@ def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
 
     wide: the arguments with floats in long double; the result has the shape of argument k.
     """
-    weights = g.astype(np.longdouble)
+    weights = np.conj(_widest(g))
 
     def weighted(x: Array) -> Any:
         args = [*wide[:k], x, *wide[k + 1 :]]
-        return np.sum(reference.wide(case.of, *args, **case.sample.attrs)[0] * weights)
+        return np.sum((reference.wide(case.of, *args, **case.sample.attrs)[0] * weights).real)
 
     x = np.array(wide[k])
-    result = np.zeros(x.shape, np.longdouble)
+    result = np.zeros(x.shape, x.dtype)
+    ways = (1, 1j) if x.dtype.kind == "c" else (1,)  # a complex cotangent is the slopes of both
     for place in np.ndindex(*x.shape):
         middle = x[place]
-        step = np.longdouble(STEP * max(1.0, abs(float(middle))))
-        slope = np.longdouble(0)
-        # f' = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h + O(h^4).
-        for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
-            x[place] = middle + steps * step
-            slope += weight * weighted(x)
+        step = np.longdouble(STEP * max(1.0, float(abs(middle))))
+        for way in ways:
+            slope = np.longdouble(0)
+            # f' = (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h + O(h^4).
+            for steps, weight in ((1, 8), (-1, -8), (2, -1), (-2, 1)):
+                x[place] = middle + steps * step * way
+                slope += weight * weighted(x)
+            result[place] += way * (slope / (12 * step))
         x[place] = middle
-        result[place] = slope / (12 * step)
     return result
+
+
+def _widest(x: Array) -> Array:
+    return x.astype(np.clongdouble if x.dtype.kind == "c" else np.longdouble)
 
 
 def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | None, float, float]:
@@ -116,7 +123,7 @@ def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | Non
         return None, 0.0, 0.0
     allowed = DIFFERENCES + ROUNDINGS * max(float(ml_dtypes.finfo(dtype).eps) for dtype in dtypes)
     scale = 1.0 + float(np.max(np.abs(want)))
-    off = np.abs(got.astype(np.longdouble) - want) / scale
+    off = np.abs(_widest(got) - want) / scale
     # NaN is the greatest error there is.
     off = np.where(np.isnan(off), np.inf, off)
     place = np.unravel_index(int(np.argmax(off)), off.shape)
@@ -135,7 +142,7 @@ def _linear(
     two, half = g.dtype.type(2), g.dtype.type(0.5)
     together, second = pull(np.asarray(two * g - half * other)), pull(other)
     for k, joint, a, b in zip(places, together, first, second, strict=True):
-        want = 2 * a.astype(np.longdouble) - b.astype(np.longdouble) / 2
+        want = 2 * _widest(a) - _widest(b) / 2
         complaint, *_ = _differs(joint, want, joint.dtype, g.dtype)
         if complaint:
             return f"argument {k} is not linear in g {complaint}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply
+from tinyml.dtypes import COMPLEX, FLOATS
 from tinyml.ops.conversion import COPY, where
 from tinyml.ops.rows import Operand, conj, listed, row
 
@@ -22,9 +23,10 @@ multiply = row("multiply(x1, x2)", "number", "x1 * x2; integers wrap around.",
                lambda g, _y, _a, b: g * conj(b), lambda g, _y, a, _b: g * conj(a), op="mul")
 divide = row("divide(x1, x2)", "inexact", "x1 / x2; x / 0 is inf or NaN.",
              lambda g, _y, _a, b: g / conj(b), lambda g, y, _a, b: -(g * conj(y)) / conj(b),
-             op="div", ulp=2.5)
+             op="div", ulp=2.5, dtypes=(*FLOATS, *COMPLEX))
 reciprocal = row("reciprocal(x)", "inexact", "1 / x; 1 / 0 is inf.",
-                 lambda g, y, _x: -(g * conj(y * y)), ulp=2.5)
+                 lambda g, y, _x: -(g * conj(y * y)), ulp=2.5,
+                 dtypes=(*FLOATS, *COMPLEX))
 square = row("square(x)", "number", "x * x; integers wrap around.",
              lambda g, _y, x: g * conj(x) * 2)
 negative = row("negative(x)", "number", "-x; integers wrap around.", lambda g, _y, _x: -g, op="neg")
@@ -52,8 +54,8 @@ fmod = row("fmod(x1, x2)", "real", "x1 - x2 * trunc(x1 / x2), with the sign of x
 
 # ---- signs
 
-sign = row("sign(x)", "number", "-1, 0 or 1 by the sign of x; NaN stays NaN.")
-abs = row("abs(x)", "number", "|x|; the least integer stays itself.",
+sign = row("sign(x)", "real", "-1, 0 or 1 by the sign of x; NaN stays NaN.")
+abs = row("abs(x)", "real", "|x|; the least integer stays itself.",
           lambda g, _y, x: g * sign(x))
 copysign = row("copysign(x1, x2)", "float", "|x1| with the sign of x2, that of -0.0 and NaN too.",
                lambda g, _y, a, b: g * sign(a) * copysign(1.0, b), None)

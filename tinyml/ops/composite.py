@@ -26,7 +26,7 @@ __all__ = ["cross_entropy", "gelu", "layer_norm", "log_softmax", "relu", "sigmoi
 
 
 def _number(x: Spec) -> Spec:
-    return with_shape(x, x.shape, operand_dtype("number", (x,)))
+    return with_shape(x, x.shape, operand_dtype("real", (x,)))
 
 
 def _float(x: Spec) -> Spec:

@@ -47,7 +47,7 @@ def _matmul_infer(x: Spec, y: Spec) -> Spec:
     expect(x.shape[-1] == y.shape[-2], "x.shape[-1] == y.shape[-2]",
            f"{x.shape[-1]} != {y.shape[-2]}", remedy="transpose one with .T or permute_dims")
     batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    return with_shape(x, (*batch, x.shape[-2], y.shape[-1]), operand_dtype("field", (x, y)))
+    return with_shape(x, (*batch, x.shape[-2], y.shape[-1]), operand_dtype("number", (x, y)))
 
 
 def _matmul_nest(n: Nest, index: Ids, x: Any, y: Any) -> int:
@@ -115,7 +115,7 @@ def _vecdot_infer(x: Spec, y: Spec) -> Spec:
     expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
     expect(x.shape[-1] == y.shape[-1], "vectors of one size", f"{x.shape[-1]} != {y.shape[-1]}")
     batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    return with_shape(x, batch, operand_dtype("field", (x, y)))
+    return with_shape(x, batch, operand_dtype("number", (x, y)))
 
 
 def _vecdot_body(x: Any, y: Any) -> Any:
@@ -246,7 +246,7 @@ def _places(n: Nest, out: tuple[int, int], window: tuple[int, int], stride: Ints
 
 
 def _conv_infer(x: Spec, w: Spec, *, stride: Ints, padding: Ints, dilation: Ints) -> Spec:
-    dtype = operand_dtype("number", (x, w))
+    dtype = operand_dtype("real", (x, w))
     return with_shape(x, conv_shape(x.shape, w.shape, stride, padding, dilation), dtype)
 
 
@@ -267,7 +267,7 @@ def _conv_dx_infer(g: Spec, w: Spec, *, shape: Ints, stride: Ints, padding: Ints
                    dilation: Ints) -> Spec:
     wanted = conv_shape(shape, w.shape, stride, padding, dilation)
     expect(g.shape == wanted, f"g of shape {wanted}", g.shape)
-    return with_shape(g, shape, operand_dtype("number", (g, w)))
+    return with_shape(g, shape, operand_dtype("real", (g, w)))
 
 
 def _conv_dx_nest(n: Nest, index: Ids, g: Any, w: Any, *, shape: Ints, stride: Ints,
@@ -296,7 +296,7 @@ def _conv_dw_infer(g: Spec, x: Spec, *, shape: Ints, stride: Ints, padding: Ints
                    dilation: Ints) -> Spec:
     wanted = conv_shape(x.shape, shape, stride, padding, dilation)
     expect(g.shape == wanted, f"g of shape {wanted}", g.shape)
-    return with_shape(g, shape, operand_dtype("number", (g, x)))
+    return with_shape(g, shape, operand_dtype("real", (g, x)))
 
 
 def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: Ints,

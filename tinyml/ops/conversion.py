@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply
-from tinyml.dtypes import DType, as_dtype
-from tinyml.errors import DTypeError
-from tinyml.op import Op, define
-from tinyml.ops.rows import ALL, Operand, elementwise, listed
+from tinyml.dtypes import EVERY, DType, as_dtype
+from tinyml.errors import DTypeError, expect
+from tinyml.op import Op, define, find
+from tinyml.ops.rows import Operand, elementwise, listed, row
+from tinyml.ops.rows import conj as conjugate
 from tinyml.ops.samples import ErrorCase
 from tinyml.spec import Spec, make_spec
+from tinyml.values import Data
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
 WHERE: Op = elementwise(
-    "where", "any", 3, skip=1, samples=samples.ternary(), dtypes=ALL,
+    "where", "any", 3, skip=1, samples=samples.ternary(), dtypes=EVERY,
     grad=(None, lambda g, _y, c, _a, _b: where(c, g, 0.0),
           lambda g, _y, c, _a, _b: where(c, 0.0, g)),
     doc="x1 where the condition holds, else x2; all three broadcast.",
@@ -37,6 +39,8 @@ def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:
 
 
 def _cast_infer(x: Spec, *, dtype: DType) -> Spec:
+    expect(x.dtype.kind != "complex" or dtype.kind in ("complex", "bool"), "a complex type or bool",
+           dtype.name, DTypeError, remedy="real(x) or imag(x) first")
     return make_spec(x.shape, dtype, x.device, None, x.symbolic)
 
 
@@ -44,8 +48,8 @@ CAST: Op = define(
     "cast", _cast_infer,
     canon=lambda x, dtype: {"dtype": as_dtype(dtype)},
     nest=lambda n, index, x, dtype: n.cast(x(index), dtype),
-    grad=(lambda g, _y, _x, dtype: astype(g, _x.dtype),),
-    samples=samples.cast(), dtypes=ALL,
+    grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
+    samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
     doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; integers "
         "wrap around; to bool is x != 0.",
@@ -69,5 +73,51 @@ def astype(x: Any, dtype: Any) -> Tensor:
 COPY: Op = define(
     "copy", lambda x: make_spec(x.shape, x.dtype, x.device, None, x.symbolic),
     nest=lambda n, index, x: x(index), grad=(lambda g, _y, _x: g,),
-    samples=samples.unary(), dtypes=ALL, doc="The same values in new, dense memory.",
+    samples=samples.unary(), dtypes=EVERY, doc="The same values in new, dense memory.",
 )
+
+# ---- complex numbers
+
+_REAL = row("real(x)", "part", "The real part.", lambda g, _y, _x: astype(g, _x.dtype))
+_IMAG = row("imag(x)", "part", "The imaginary part.", lambda g, _y, _x: astype(g, _x.dtype) * 1j)
+_CONJ = row("conj(x)", "complex", "The complex conjugate.", lambda g, _y, _x: conjugate(g))
+complex = row("complex(x1, x2)", "pair", "The complex number of a real and an imaginary part.",
+              lambda g, _y, _a, _b: real(g), lambda g, _y, _a, _b: imag(g),
+              samples=samples.binary(mixed=False))
+
+
+def _is_real(x: Any) -> bool:
+    return isinstance(x, Data) and x.spec.dtype.kind != "complex"
+
+
+@listed
+def real(x: Operand, /) -> Tensor:
+    """The real part of x; of real numbers, x itself.
+
+    >>> import tinyml
+    >>> tinyml.real(tinyml.tensor([1 + 2j])).tolist()
+    [1.0]
+    """
+    return x if _is_real(x) else _REAL(x)  # type: ignore[return-value]
+
+
+@listed
+def imag(x: Operand, /) -> Tensor:
+    """The imaginary part of x; of real numbers, zeros.
+
+    >>> import tinyml
+    >>> tinyml.imag(tinyml.tensor([1 + 2j])).tolist()
+    [2.0]
+    """
+    return apply(find("mul"), x, 0) if _is_real(x) else _IMAG(x)
+
+
+@listed
+def conj(x: Operand, /) -> Tensor:
+    """The complex conjugate of x; of real numbers, x itself.
+
+    >>> import tinyml
+    >>> tinyml.conj(tinyml.tensor([1 + 2j])).tolist()
+    [(1-2j)]
+    """
+    return x if _is_real(x) else _CONJ(x)  # type: ignore[return-value]

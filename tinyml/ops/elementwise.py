@@ -17,7 +17,7 @@ TABLES = (conversion, arithmetic, functions, comparisons, activations)
 # What other rooms take from here beside the functions, and where it stands.
 PASSED_ON = {
     **dict.fromkeys(("ALL", "FLOATS", "INTEGERS", "KINDS", "NUMBERS", "Operand",
-                     "conj", "device_of", "elementwise", "meet", "operand_dtype", "row",
+                     "device_of", "elementwise", "meet", "operand_dtype", "row",
                      "shape_of"), rows),
     **dict.fromkeys(("CAST", "COPY", "WHERE", "astype"), conversion),
 }

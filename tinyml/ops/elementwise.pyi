@@ -10,7 +10,6 @@ from tinyml.ops.rows import INTEGERS as INTEGERS
 from tinyml.ops.rows import KINDS as KINDS
 from tinyml.ops.rows import NUMBERS as NUMBERS
 from tinyml.ops.rows import Operand as Operand
-from tinyml.ops.rows import conj as conj
 from tinyml.ops.rows import device_of as device_of
 from tinyml.ops.rows import elementwise as elementwise
 from tinyml.ops.rows import meet as meet
@@ -37,6 +36,8 @@ __all__ = [
     "bitwise_xor",
     "ceil",
     "clip",
+    "complex",
+    "conj",
     "copysign",
     "cos",
     "cosh",
@@ -59,6 +60,7 @@ __all__ = [
     "greater_equal",
     "heaviside",
     "hypot",
+    "imag",
     "isfinite",
     "isinf",
     "isnan",
@@ -86,6 +88,7 @@ __all__ = [
     "positive",
     "pow",
     "rad2deg",
+    "real",
     "reciprocal",
     "remainder",
     "rint",
@@ -156,6 +159,12 @@ def ceil(x: Operand, /) -> Tensor:
 def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """x, but not below `min` and not above `max`; `max` where min is above it."""
 
+def complex(x1: Operand, x2: Operand, /) -> Tensor:
+    """The complex number of a real and an imaginary part."""
+
+def conj(x: Operand, /) -> Tensor:
+    """The complex conjugate of x; of real numbers, x itself."""
+
 def copysign(x1: Operand, x2: Operand, /) -> Tensor:
     """|x1| with the sign of x2, that of -0.0 and NaN too."""
 
@@ -221,6 +230,9 @@ def heaviside(x1: Operand, x2: Operand, /) -> Tensor:
 
 def hypot(x1: Operand, x2: Operand, /) -> Tensor:
     """sqrt(x1^2 + x2^2) without overflow; inf beside NaN too."""
+
+def imag(x: Operand, /) -> Tensor:
+    """The imaginary part of x; of real numbers, zeros."""
 
 def isfinite(x: Operand, /) -> Tensor:
     """Whether x is neither infinite nor NaN."""
@@ -303,6 +315,9 @@ def pow(x1: Operand, x2: Operand, /) -> Tensor:
 
 def rad2deg(x: Operand, /) -> Tensor:
     """x radians in degrees."""
+
+def real(x: Operand, /) -> Tensor:
+    """The real part of x; of real numbers, x itself."""
 
 def reciprocal(x: Operand, /) -> Tensor:
     """1 / x; 1 / 0 is inf."""

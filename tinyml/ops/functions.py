@@ -36,7 +36,7 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     return where((a == 0) & (b >= 0), 0.0, g * conj(y * log(a)))
 
 
-pow = row("pow(x1, x2)", "number", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
+pow = row("pow(x1, x2)", "real", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
           "with a negative x2 are cut off toward 0, which of 0 is 0.",
           _power_base, _power_exponent, ulp=16, samples=samples.power())
 exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), ulp=3,

@@ -29,7 +29,10 @@ from tinyml.dtypes import (
     DType,
     as_dtype,
     bool_,
+    complex64,
+    complex128,
     float32,
+    float64,
     part,
     promote,
     promote_scalar,
@@ -73,6 +76,10 @@ def _bool(_: DType) -> DType:
     return bool_
 
 
+def _joined(dtype: DType) -> DType:
+    return complex128 if dtype is float64 else complex64
+
+
 _WIDENS = "Floats keep their type, integers and bools become float32."
 KINDS: dict[str, Kind] = {
     "number": Kind((*NUMBERS, *COMPLEX), _same, _same, "Numbers keep the type in which they meet."),
@@ -80,6 +87,9 @@ KINDS: dict[str, Kind] = {
     "float": Kind(ALL, _float, _float, _WIDENS),
     "inexact": Kind((*ALL, *COMPLEX), _float, _float, _WIDENS),
     "size": Kind((*NUMBERS, *COMPLEX), _same, part, "The result has the type of the parts."),
+    "complex": Kind(COMPLEX, _same, _same, "Complex numbers keep their type."),
+    "part": Kind(COMPLEX, _same, part, "The result has the type of the parts."),
+    "pair": Kind(("float32", "float64"), _same, _joined, "Two floats give the complex type."),
     "wide": Kind(("float32", "float64"), _same, _same, "float32 and float64 keep their type."),
     "test": Kind((*ALL, *COMPLEX), _float, _bool, "The result is bool."),
     "compare": Kind(ALL, _same, _bool, "The result is bool."),
@@ -162,7 +172,8 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
         return body(*met)  # type: ignore[misc]
 
     accepts = FLOATS if kind in ("float", "inexact") else KINDS[kind].accepts
-    fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in ALL]))
+    known = (*ALL, *COMPLEX) if kind in ("number", "equality", "complex", "part") else ALL
+    fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in known]))
     if body is not None:
         return define(name, infer, body=composed, lift=lift, **fields)
     return define(name, infer, nest=nest, lift=lift, **fields)
@@ -270,4 +281,4 @@ def conj(x: Any) -> Any:
     """The complex conjugate of an operand in a rule; what is real, itself, without a node."""
     if isinstance(x, SCALARS):
         return x.conjugate()
-    return x
+    return apply(find("conj"), x) if x.spec.dtype.kind == "complex" else x

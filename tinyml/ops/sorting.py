@@ -201,7 +201,7 @@ NONZERO: Op = define(
 
 def _search_infer(table: Spec, values: Spec, *, side: str) -> Spec:
     expect(table.ndim == 1, "a sorted vector", table.shape, ShapeError)
-    operand_dtype("number", (table, values))
+    operand_dtype("real", (table, values))
     return with_shape(values, values.shape, int64)
 
 
