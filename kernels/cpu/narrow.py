@@ -1,7 +1,8 @@
 """Narrow floats as bits: to float32 and back, rounded to nearest even, in integer arithmetic.
 
 A format is a sign, an exponent field and a mantissa field, read off its row in `tinyml.dtypes`. No
-branch and no call, so LLVM makes vectors of them; the OpenCL emitter has the same steps in C.
+branch and no call, so LLVM makes vectors of them; the OpenCL emitter has the same steps in C. Where
+the processor converts float16 itself, it does: the bits are the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy import uint16 as u16
 
 from tinyml.dtypes import DTYPES, DType
 from tinyml.kernels.common.narrow import INFINITY, layout
-from tinyml.kernels.cpu.vocabulary import bits, inlined, select
+from tinyml.kernels.cpu.vocabulary import bits, half, inlined, select
 
 
 def widening(dtype: DType) -> Callable[..., Any]:
@@ -85,3 +86,7 @@ for _dtype in DTYPES.values():
     if _dtype.narrow:
         FUNCTIONS[f"{_dtype.name}_f32"] = inlined(narrowing(_dtype))
         FUNCTIONS[f"{_dtype.name}_u{_dtype.bits}"] = inlined(widening(_dtype))
+if half is not None:
+    _narrow, _widen = half
+    FUNCTIONS["float16_f32"] = inlined(lambda x: _narrow(x))
+    FUNCTIONS["float16_u16"] = inlined(lambda x: _widen(x))

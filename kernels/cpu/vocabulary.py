@@ -60,6 +60,34 @@ def _bits() -> Any:
     return bits
 
 
+def _half() -> tuple[Any, Any] | None:
+    """float32 to the bits of a float16 and back where the processor has the instructions."""
+    import llvmlite.binding as llvm
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    if not llvm.get_host_cpu_features().get("f16c") and (
+            "aarch64" not in llvm.get_default_triple()):
+        return None
+
+    @intrinsic
+    def narrow(context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+        return types.uint16(types.float32), generate
+
+    @intrinsic
+    def widen(context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+        return types.float32(types.uint16), generate
+
+    return narrow, widen
+
+
 def _select() -> Any:
     """x where the condition holds, else y, both computed: a conditional expression may branch."""
     from numba.extending import intrinsic
@@ -166,6 +194,7 @@ def libm(name: str, arity: int = 1) -> Callable[..., Any]:
 fma: Any = _fma()
 bits: Any = _bits()
 select: Any = _select()
+half: Any = _half()
 
 
 @contextlib.contextmanager
