@@ -12,7 +12,7 @@ from tinyml.builder import refuse_leaked
 from tinyml.dtypes import DType, as_dtype, integer_range
 from tinyml.errors import ArgumentError, DTypeError, TinyMLError, expect
 from tinyml.interchange import as_array, weak
-from tinyml.op import LIVING, Op, attribute_key, find
+from tinyml.op import Op, attribute_key, find
 from tinyml.planning import Planned, line_plan, make_plan
 from tinyml.registry import device as find_device
 from tinyml.spec import Spec, make_spec
@@ -34,37 +34,15 @@ def adopt(cls: type) -> None:
     _Tensor = Class.tensor = cls
 
 
-# ---- watching: plans are made anew with their runs wrapped, so nothing is paid when nobody looks
+class Watching:
+    """What wraps what runs, while observers look (tinyml.observe); None while nobody does."""
 
-Watch = Callable[[Op, Planned], Callable[..., Any]]
-_watch: Watch | None = None
+    wrap: Callable[[Op, Planned], Callable[..., Any]] | None = None
 
 
 def watched() -> bool:
     """Whether somebody observes what runs."""
-    return _watch is not None
-
-
-def watch(wrap: Watch | None) -> Callable[[], None]:
-    """Let `wrap(op, plan)` give what runs in the place of `plan.run`, for every op in all threads.
-
-    Returns the function that ends it. A later call stands in the place of an earlier one until it
-    is ended; observers that share one `wrap` are the business of tinyml.observe.
-    """
-    global _watch
-    before, kept = _watch, {op: dict(op.memo) for op in list(LIVING)}
-    for op in kept:
-        op.memo.clear()
-    _watch = wrap
-
-    def end() -> None:
-        global _watch
-        _watch = before
-        for op in list(LIVING):
-            op.memo.clear()
-            op.memo.update(kept.get(op, {}))
-
-    return end
+    return Watching.wrap is not None
 
 
 # ---- the one path
@@ -122,14 +100,14 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         key = (specs, attribute_key(attrs)) if attrs else specs
         plan = op.memo.get(key)
         if plan is None:
-            watching = _watch
+            watching = Watching.wrap
             plan = make_plan(op, specs, attrs)
             _prepare_record(op, plan)
             if watching is not None:
                 plan.run = watching(op, plan)
             if len(op.memo) >= MEMO_LIMIT:
                 op.memo.clear()
-            if watching is _watch:  # else it belongs to the memo of another time
+            if watching is Watching.wrap:  # else it belongs to the memo of another time
                 op.memo[key] = plan
     except TinyMLError as error:
         raise error.during(op.name, describe(xs)) from error.__cause__
@@ -204,8 +182,7 @@ def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
     ):
         device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
         tensors = any(isinstance(x, Data) for x in xs)
-        return [x if isinstance(x, Data) or (tensors and type(x) in SCALARS)
-                else upload(op_array(x), device) for x in xs]
+        return [x if tensors and type(x) in SCALARS else as_tensor(x, device) for x in xs]
     return list(xs)
 
 
@@ -229,6 +206,11 @@ def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
 
 
 _DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}
+
+
+def as_tensor(value: Any, device: Any = None) -> Any:
+    """A tensor as it is; a number, a list or an array as a tensor."""
+    return value if isinstance(value, Data) else upload(op_array(value), device)
 
 
 def upload(array: np.ndarray[Any, Any], device: Any = None, dtype: Any = None) -> Tensor:

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from tinyml import __version__
 from tinyml.errors import TinyMLError
 from tinyml.kernels.common import cache
+from tinyml.kernels.opencl import probe
 from tinyml.ops.creation import arange
 from tinyml.registry import device as find_device
-from tinyml.registry import get_num_threads, probe
+from tinyml.registry import get_num_threads
 
 REQUIRED = ("numpy", "numba", "llvmlite", "pyopencl", "ml_dtypes", "safetensors")
 EXTRAS = {
@@ -194,7 +195,7 @@ def _cpu(report: Report) -> None:
 
 def _opencl(report: Report) -> None:
     try:
-        entries = probe("opencl")
+        entries = probe()
     except Exception as error:  # a broken driver may raise anything
         report.add("opencl", f"fails: {_say(error)}")
         report.trouble(f"OpenCL cannot be asked for its devices: {_say(error)}",

@@ -188,10 +188,8 @@ class SerializationError(TinyMLError, TypeError, remedy="tinyml.save"):
     """An object refuses to be serialised in this way."""
 
 
-class ExportError(TinyMLError, BufferError):
+class ExportError(TinyMLError, BufferError, remedy="x.copy() first, or x.to('cpu')"):
     """A tensor cannot be handed to another library in this way."""
-
-    usual_remedy = "x.copy() first, or x.to('cpu')"
 
 
 class ReadOnlyError(TinyMLError, TypeError, remedy=".copy() first"):

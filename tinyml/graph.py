@@ -17,7 +17,7 @@ import numpy as np
 import tinyml.graphtext as graphtext
 import tinyml.tree as tree
 from tinyml.builder import Builder, Capture, Line, building, refuse_leaked, symbolic
-from tinyml.core import apply, full, op_array, run, upload, watched
+from tinyml.core import apply, as_tensor, full, run, watched
 from tinyml.dims import Dim
 from tinyml.dtypes import as_dtype, float32
 from tinyml.errors import (
@@ -429,11 +429,6 @@ def finished(builder: Builder, xs: Sequence[Any], ys: Sequence[Any]) -> Graph:
     held = [Held(cell, var, now.buf) for cell, var, now in builder.cells.values()]
     return Graph([x.buf for x in xs], builder.lines, [y.buf for y in ys], cells=held,
                  captures=list(builder.captures.values()))
-
-
-def as_tensor(value: Any, device: Any = None) -> Any:
-    """A tensor as it is; a number or an array as a tensor."""
-    return value if isinstance(value, Data) else upload(op_array(value), device)
 
 
 def tensors(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:

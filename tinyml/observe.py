@@ -1,7 +1,7 @@
 """Observers: who wants to see each op that runs, with its time, operands and results.
 
 One mechanism: while an observer is open, plans are made anew with their runs wrapped
-(`core.watch`), and every op that runs becomes an `Event`. While none is open the plans, and the
+(`core.Watching`), and every op that runs becomes an `Event`. While none is open the plans, and the
 way to them, are the very same objects as before, so nothing is paid. `profile` stands on it here,
 `debug` in nans.py and `track_memory` in memory.py.
 """
@@ -20,7 +20,7 @@ import tinyml.core as core
 import tinyml.reverse as reverse
 from tinyml.errors import ArgumentTypeError, Place, line_text, user_frame
 from tinyml.graph import replay
-from tinyml.op import Op
+from tinyml.op import LIVING, Op
 from tinyml.planning import Planned
 from tinyml.spec import Spec
 from tinyml.values import make
@@ -142,7 +142,7 @@ class _Here(threading.local):
 _here = _Here()
 _observers: tuple[_Observer, ...] = ()
 _lock = threading.RLock()
-_end: Callable[[], None] | None = None
+_plans: dict[Op, dict[Any, Planned]] = {}  # of the time when nobody looks
 
 
 def _wrap(op: Op, plan: Planned) -> Callable[..., Any]:
@@ -207,14 +207,20 @@ def _nothing() -> None:
 
 def _renew(observers: tuple[_Observer, ...]) -> None:
     """Let exactly these look; plans are made anew, for those at hand may not tell enough."""
-    global _observers, _end
+    global _observers, _plans
     with _lock:
-        if _end is not None:
-            _end()
-            _end = None
+        if _observers:
+            core.Watching.wrap = None
+            for op in list(LIVING):
+                op.memo.clear()
+                op.memo.update(_plans.get(op, {}))
+            _plans = {}
         _observers = observers
         if observers:
-            _end = core.watch(_wrap)
+            _plans = {op: dict(op.memo) for op in list(LIVING)}
+            for op in _plans:
+                op.memo.clear()
+            core.Watching.wrap = _wrap
 
 
 @contextmanager

@@ -112,17 +112,6 @@ def device(name: str | Device | None = None) -> Device:
         return _devices[name]
 
 
-def probe(room: str) -> list[dict[str, Any]]:
-    """What was found out about the devices of 'opencl', usable or not, the preferred first.
-
-    Each has 'name', 'driver', 'basic' (whether it is usable), and what else was tried. 'cpu' has
-    nothing to try. Raises ImportError where the room's package is missing.
-    """
-    module = importlib.import_module(_ROOMS[room])
-    found: list[dict[str, Any]] = module.probe() if hasattr(module, "probe") else []
-    return found
-
-
 def kernel(op: str, room: str, rank: int = 0) -> Callable[[Kernel], Kernel]:
     """Register a kernel of an op for 'cpu' or 'opencl'; a higher rank is asked first.
 

@@ -480,7 +480,7 @@ PAIRS: dict[type[tinyml.TinyMLError], tuple[type[Exception], ...]] = {
     errors.SerializationError: (TypeError,), errors.ReadOnlyError: (TypeError,),
     errors.NaNError: (FloatingPointError,), errors.GraphError: (ValueError,),
     errors.ConcretizationError: (TypeError,), errors.DynamicShapeError: (TypeError,),
-    errors.LeakedTracerError: (RuntimeError,),
+    errors.LeakedTracerError: (RuntimeError,), errors.ExportError: (BufferError,),
 }
 
 

@@ -32,7 +32,7 @@ HERE = "test_observe.py"
 def nothing_stays() -> Iterator[None]:
     """After every test nobody looks, and no plan is one that was made for somebody who did."""
     yield
-    assert observing._observers == () and observing._end is None and core._watch is None
+    assert observing._observers == () and not observing._plans and not core.watched()
     for op in OPS.values():
         for plan in op.memo.values():
             assert "observed" not in getattr(plan.run, "__qualname__", ""), op

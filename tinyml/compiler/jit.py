@@ -13,8 +13,9 @@ import numpy as np
 
 import tinyml.tree as tree
 from tinyml.builder import Builder, building
+from tinyml.core import as_tensor
 from tinyml.errors import ArgumentTypeError, ReadOnlyError, TinyMLError
-from tinyml.graph import Graph, as_tensor, finished
+from tinyml.graph import Graph, finished
 from tinyml.op import attribute_key
 from tinyml.spec import Spec
 from tinyml.values import Data
