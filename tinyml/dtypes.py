@@ -127,7 +127,9 @@ def as_dtype(dtype: Any) -> DType:
     except (KeyError, TypeError):
         pass
     try:
-        return _ALIASES[np.dtype(dtype).name]
+        known = np.dtype(dtype)
+        found = _ALIASES[known] = _ALIASES[known.name]  # its name takes NumPy a microsecond
+        return found
     except (KeyError, TypeError):
         raise DTypeError(
             f"no data type {dtype!r}", remedy=f"one of {', '.join(DTYPES)}"

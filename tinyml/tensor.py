@@ -172,7 +172,7 @@ class Tensor(Data):
         if gradient is None:
             expect(self.size == 1, "one element, or a gradient of its shape", self.shape,
                    GradientError)
-            gradient = creation.ones_like(self)
+            gradient = core.full(self.shape, 1, self.dtype, self.device)
         expect(gradient.shape == self.shape, f"a gradient of shape {self.shape}", gradient.shape)
         leaves = _leaves(self.node)
         for leaf, g in zip(leaves, backward([self.node], [gradient], leaves, False)):

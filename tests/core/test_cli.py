@@ -132,7 +132,7 @@ def test_doctor_names_a_remedy_for_each_problem(tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("TINYML_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    monkeypatch.setattr(doctor, "probe", lambda: [])
+    monkeypatch.setattr(doctor, "probe", list)
     monkeypatch.setattr(doctor, "REQUIRED", ("numpy", "no-such-package"))
     report = doctor.examine()
     assert report.cpu_works
