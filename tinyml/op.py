@@ -29,7 +29,8 @@ class Op:
     lift      (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
     body      the op by other ops: (*tensors, **attrs) -> tensor or tuple
     nest      the op at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids;
-              where there is a body, too, that one is for complex operands
+              where there is a body, too, that one is for complex operands, or, with
+              `complex_nest`, for what turns out to be no one nest
     push      the op as a nest that stores by itself: (n, outs, *sources, **attrs)
     dynamic   (*tensors, **attrs) -> tensor or tuple, run as it stands, where a size of the result
               depends on values
@@ -52,6 +53,7 @@ class Op:
     lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None
     body: Callable[..., Any] | None = None
     nest: Callable[..., Any] | None = None
+    complex_nest: bool = False
     push: Callable[..., Any] | None = None
     dynamic: Callable[..., Any] | None = None
     view: Callable[..., Any] | None = None
@@ -82,9 +84,10 @@ class Op:
     def in_nest(self, specs: Iterable[Any]) -> bool:
         """Whether it says itself as statements of a nest, for these operands.
 
-        With a nest and a body it does so for real numbers; for complex ones it is its body.
+        With a nest and a body it does so for real numbers; for complex ones it is its body, unless
+        the nest is for them too.
         """
-        if self.push is not None or self.nest is None or self.body is None:
+        if self.push is not None or self.nest is None or self.body is None or self.complex_nest:
             return self.push is not None or self.nest is not None
         return not any(isinstance(s, Spec) and s.dtype.kind == "complex" for s in specs)
 

@@ -58,6 +58,20 @@ def _reflected(function: Any) -> Binary:
     return method
 
 
+def _product(x: Any, y: Any) -> Any:
+    """The method for `x @ y`: numbers are no matrices."""
+    if not isinstance(y, (Data, np.ndarray)):
+        return NotImplemented
+    return contraction.matmul(x, creation.asarray(y, device=x.device))
+
+
+def _product_reflected(x: Any, y: Any) -> Any:
+    """The method for `array @ tensor`."""
+    if not isinstance(y, np.ndarray):
+        return NotImplemented
+    return contraction.matmul(creation.asarray(y, device=x.device), x)
+
+
 def _inplace(function: Any, word: str) -> Binary:
     """The method for `x op= y`: this object's content replaced, its shape and type kept."""
 
@@ -362,35 +376,41 @@ class Tensor(Data):
     __sub__ = _operator(words.subtract)
     __mul__ = _operator(words.multiply)
     __truediv__ = _operator(words.divide)
+    __floordiv__ = _operator(words.floor_divide)
+    __mod__ = _operator(words.remainder)
     __pow__ = _operator(words.pow)
     __and__ = _operator(words.bitwise_and)
     __or__ = _operator(words.bitwise_or)
     __xor__ = _operator(words.bitwise_xor)
     __lshift__ = _operator(words.bitwise_left_shift)
     __rshift__ = _operator(words.bitwise_right_shift)
-    __matmul__ = contraction.matmul
+    __matmul__ = _product
     __radd__ = _reflected(words.add)
     __rsub__ = _reflected(words.subtract)
     __rmul__ = _reflected(words.multiply)
     __rtruediv__ = _reflected(words.divide)
+    __rfloordiv__ = _reflected(words.floor_divide)
+    __rmod__ = _reflected(words.remainder)
     __rpow__ = _reflected(words.pow)
     __rand__ = _reflected(words.bitwise_and)
     __ror__ = _reflected(words.bitwise_or)
     __rxor__ = _reflected(words.bitwise_xor)
     __rlshift__ = _reflected(words.bitwise_left_shift)
     __rrshift__ = _reflected(words.bitwise_right_shift)
-    __rmatmul__ = _reflected(contraction.matmul)
+    __rmatmul__ = _product_reflected
     __iadd__ = _inplace(words.add, "+")
     __isub__ = _inplace(words.subtract, "-")
     __imul__ = _inplace(words.multiply, "*")
     __itruediv__ = _inplace(words.divide, "/")
+    __ifloordiv__ = _inplace(words.floor_divide, "//")
+    __imod__ = _inplace(words.remainder, "%")
     __ipow__ = _inplace(words.pow, "**")
     __iand__ = _inplace(words.bitwise_and, "&")
     __ior__ = _inplace(words.bitwise_or, "|")
     __ixor__ = _inplace(words.bitwise_xor, "^")
     __ilshift__ = _inplace(words.bitwise_left_shift, "<<")
     __irshift__ = _inplace(words.bitwise_right_shift, ">>")
-    __imatmul__ = _inplace(contraction.matmul, "@")
+    __imatmul__ = _inplace(_product, "@")
     __eq__ = _operator(words.equal)  # type: ignore[assignment]
     __ne__ = _operator(words.not_equal)  # type: ignore[assignment]
     __lt__ = _operator(words.less)
@@ -398,20 +418,10 @@ class Tensor(Data):
     __gt__ = _operator(words.greater)
     __ge__ = _operator(words.greater_equal)
 
-    def __neg__(self) -> Tensor:
-        return words.negative(self)
-
-    def __pos__(self) -> Tensor:
-        return self
-
-    def __abs__(self) -> Tensor:
-        return words.abs(self)
-
-    def __invert__(self) -> Tensor:
-        if self.dtype.kind == "bool":
-            return words.logical_not(self)
-        ones = -1 if self.dtype.kind == "int" else (1 << self.dtype.bits) - 1
-        return words.bitwise_xor(self, ones)
+    __neg__ = words.negative
+    __pos__ = words.positive
+    __abs__ = words.abs
+    __invert__ = words.bitwise_invert
 
     # ---- methods that are functions of the same name
 

@@ -18,7 +18,7 @@ from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, ex
 from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import FLOATS, NUMBERS, meet, operand_dtype
+from tinyml.ops.elementwise import FLOATS, NUMBERS, conj, meet, operand_dtype
 from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.shape import Ints, ravel
@@ -76,8 +76,8 @@ def _unbatched(g: Any, x: Any) -> Any:
 
 MATMUL: Op = define(
     "matmul", _matmul_infer, nest=_matmul_nest,
-    grad=(lambda g, _y, _a, b: _unbatched(apply(MATMUL, g, _transposed(b)), _a),
-          lambda g, _y, a, _b: _unbatched(apply(MATMUL, _transposed(a), g), _b)),
+    grad=(lambda g, _y, _a, b: _unbatched(apply(MATMUL, g, _transposed(conj(b))), _a),
+          lambda g, _y, a, _b: _unbatched(apply(MATMUL, _transposed(conj(a)), g), _b)),
     samples=samples.matmul(), dtypes=(*NUMBERS, *COMPLEX),
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((4, 5), np.float32)), {},
                               ShapeError, "3 != 4")],
@@ -107,10 +107,6 @@ def matmul(x: Any, y: Any) -> Tensor:
     return result
 
 
-def _conj(x: Any) -> Any:
-    return x.op("conj") if x.dtype.kind == "complex" else x
-
-
 def _vecdot_infer(x: Spec, y: Spec) -> Spec:
     expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
     expect(x.shape[-1] == y.shape[-1], "vectors of one size", f"{x.shape[-1]} != {y.shape[-1]}")
@@ -119,7 +115,7 @@ def _vecdot_infer(x: Spec, y: Spec) -> Spec:
 
 
 def _vecdot_body(x: Any, y: Any) -> Any:
-    products = _conj(x) * y
+    products = conj(x) * y
     return products.op("sum", axis=(products.ndim - 1,), keepdims=False).astype(products.dtype)
 
 

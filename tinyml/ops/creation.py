@@ -224,4 +224,5 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
-    return _from_host(lambda: np.eye(*shape, as_size(k, "k"), bool), shape, dtype, float32, device)
+    return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape, dtype,
+                      float32, device)

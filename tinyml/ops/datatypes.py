@@ -120,15 +120,14 @@ def finfo(type: Any) -> FloatInfo:
     if dtype.kind == "complex":
         dtype = DTYPES[f"float{dtype.bits // 2}"]
     expect(dtype.kind == "float", "a float type", dtype.name, DTypeError)
-    found: Any
-    if dtype.numpy.kind == "f":
-        found = np.finfo(dtype.numpy)
-    else:  # NumPy has no such type of its own
+    describe: Any = np.finfo
+    if dtype.numpy.kind != "f":  # NumPy has no such type of its own
         import ml_dtypes
 
-        found = ml_dtypes.finfo(dtype.numpy)
-    numbers = (found.eps, found.max, found.min, found.smallest_normal)
-    return FloatInfo(dtype.bits, *[float(number) for number in numbers], dtype)
+        describe = ml_dtypes.finfo
+    found = describe(dtype.numpy)
+    return FloatInfo(dtype.bits, float(found.eps), float(found.max), float(found.min),
+                     float(found.smallest_normal), dtype)
 
 
 @named

@@ -301,7 +301,7 @@ PUT_ALONG: Op = define(
     "put_along", _put_infer, canon=_canon, push=_put_push,
     grad=(lambda g, _y, _x, _i, _u, axis: g, None,
           lambda g, _y, _x, indices, _u, axis: apply(TAKE_ALONG, g, indices, axis=axis)),
-    samples=_put_along, dtypes=NUMBERS,
+    samples=_put_along, dtypes=(*NUMBERS, *COMPLEX),
     errors=lambda: [
         ErrorCase((_X, _TABLE[:, None], _X), {"axis": 1}, ShapeError, r"updates of shape \(4, 1\)"),
         ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, ShapeError, "indices with 2 axes"),
@@ -313,7 +313,7 @@ PUT_ALONG: Op = define(
 
 IOTA: Op = define(
     "iota", lambda x, axis: with_shape(x, x.shape, int64), canon=_canon,
-    nest=lambda n, index, x, axis: index[axis], differentiable=False,
+    nest=lambda n, index, x, axis: index[axis], differentiable=False, dtypes=EVERY,
     samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)
                            for axis, name in ((0, "rows"), (1, "columns"))],
     doc="The int64 index along an axis, in the shape of x.",

@@ -118,7 +118,8 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     [[1, 3], [2, 4]]
     """
     place = as_axis(axis, x.ndim)
-    return tuple([x[(*[slice(None)] * place, k)] for k in range(x.shape[place])])
+    before = (slice(None),) * place
+    return tuple([x[before + (k,)] for k in range(x.shape[place])])
 
 
 # ---- copies
@@ -213,14 +214,18 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
     """The n-th differences of neighbours along an axis, of x between `prepend` and `append`.
 
+    With n=0 it is x alone, as NumPy has it.
+
     >>> import tinyml
     >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()
     [3, 5, 7]
     """
     place, times = as_axis(axis, x.ndim), as_size(n, "n")
     expect(times >= 0, "n is not negative", times, ArgumentError)
+    if times == 0:
+        return reshape(x, x.shape)
     ends = [part_of for part_of in (prepend, x, append) if part_of is not None]
-    result: Any = concat(ends, place) if len(ends) > 1 else reshape(x, x.shape)
+    result: Any = concat(ends, place) if len(ends) > 1 else x
     for _ in range(times):
         size = result.shape[place]
         result = part(result, place, 1, size) - part(result, place, 0, max(size - 1, 0))

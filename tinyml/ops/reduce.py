@@ -10,11 +10,21 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply
-from tinyml.dtypes import COMPUTABLE, DType, as_dtype, bool_, float32, int64, uint64
+from tinyml.dtypes import (
+    COMPLEX,
+    COMPUTABLE,
+    FLOATS,
+    DType,
+    as_dtype,
+    bool_,
+    float32,
+    int64,
+    uint64,
+)
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import ALL, FLOATS, NUMBERS, astype
+from tinyml.ops.elementwise import NUMBERS, astype, conj
 from tinyml.ops.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM, WELFORD
 from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.spec import Spec, as_axes, as_axis, as_number, with_shape
@@ -109,7 +119,7 @@ def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -
     rows = moved.op("reshape", shape=(*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
     before, after = [rows.op("cumprod", axis=-1, reverse=back, exclusive=True)
                      for back in (False, True)]
-    others = (before * after).op("reshape", shape=moved.shape)
+    others = conj(before * after).op("reshape", shape=moved.shape)
     back = tuple(sorted(range(x.ndim), key=lambda d: order[d]))
     return restore(g, x, axis) * others.op("permute_dims", axes=back)
 
@@ -119,7 +129,7 @@ PROD_OP: Op = _define(
     doc="The product over axes; integers multiply in 64 bits.",
 )
 _test: dict[str, Any] = {"through": bool_, "differentiable": False,
-                         "samples": samples.reduction(), "dtypes": ALL}
+                         "samples": samples.reduction(), "dtypes": COMPUTABLE}
 ALL_OP: Op = _define("all", ALL_OF, lambda d: bool_, **_test,
                      doc="Whether all elements over axes are true or not 0; NaN is not 0.")
 ANY_OP: Op = _define("any", ANY_OF, lambda d: bool_, **_test,
@@ -204,17 +214,18 @@ VAR_OP: Op = define(
 
 def _mean_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
     return with_shape(x, reduced_shape(x.shape, axis, keepdims),
-                      x.dtype if x.dtype.is_float else float32)
+                      x.dtype if x.dtype.is_inexact else float32)
 
 
 def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-    values = x if x.dtype.is_float else x.astype(float32)
+    values = x if x.dtype.is_inexact else x.astype(float32)
     count = _count(x.shape, axis)
     return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
 
 
 MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=_bad_axis(),
-                 samples=samples.reduction(identity=False), dtypes=(*FLOATS, "int32", "bool"),
+                 samples=samples.reduction(identity=False),
+                 dtypes=(*FLOATS, *COMPLEX, "int32", "bool"),
                  doc="The sum over axes divided by the count; of integers, in float32.")
 
 
@@ -230,7 +241,10 @@ STD_OP: Op = define(
 # ---- public functions
 
 
-def _public(op: Op) -> Callable[..., Tensor]:
+Reduction = Callable[..., "Tensor"]
+
+
+def _public(op: Op) -> Reduction:
     """The function of a reduction over `axis`: an int, a tuple of them, or None for all."""
 
     def function(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -240,7 +254,7 @@ def _public(op: Op) -> Callable[..., Tensor]:
     return _described(function, op)
 
 
-def _accumulating(op: Op) -> Callable[..., Tensor]:
+def _accumulating(op: Op) -> Reduction:
     """As `_public`; x is cast to `dtype` first, and the result is of that type."""
 
     def function(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
@@ -253,7 +267,7 @@ def _accumulating(op: Op) -> Callable[..., Tensor]:
     return _described(function, op)
 
 
-def _spread(op: Op) -> Callable[..., Tensor]:
+def _spread(op: Op) -> Reduction:
     """As `_public`, with a correction: the squared deviations are divided by n - correction."""
 
     def function(x: Any, axis: Any = None, correction: float = 0.0,
@@ -264,22 +278,22 @@ def _spread(op: Op) -> Callable[..., Tensor]:
     return _described(function, op)
 
 
-def _described(function: Callable[..., Tensor], op: Op) -> Callable[..., Tensor]:
+def _described(function: Reduction, op: Op) -> Reduction:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.doc
     return function
 
 
-sum = _accumulating(SUM_OP)
-prod = _accumulating(PROD_OP)
-mean = _public(MEAN_OP)
-max = _public(MAX_OP)
-min = _public(MIN_OP)
-all = _public(ALL_OP)
-any = _public(ANY_OP)
-count_nonzero = _public(COUNT_OP)
-var = _spread(VAR_OP)
-std = _spread(STD_OP)
+sum: Reduction = _accumulating(SUM_OP)
+prod: Reduction = _accumulating(PROD_OP)
+mean: Reduction = _public(MEAN_OP)
+max: Reduction = _public(MAX_OP)
+min: Reduction = _public(MIN_OP)
+all: Reduction = _public(ALL_OP)
+any: Reduction = _public(ANY_OP)
+count_nonzero: Reduction = _public(COUNT_OP)
+var: Reduction = _spread(VAR_OP)
+std: Reduction = _spread(STD_OP)
 
 
 def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:

@@ -15,13 +15,13 @@ import numpy as np
 
 import tinyml.ops.samples_scan as samples
 from tinyml.core import apply, full, named
-from tinyml.dtypes import DType, as_dtype, float64, promote
+from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.lower import NotOneNest
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import ALL, FLOATS, astype
+from tinyml.ops.elementwise import astype, conj
 from tinyml.ops.monoids import AFFINE, PRODUCT, SUM
 from tinyml.ops.reduce import sum_dtype
 from tinyml.ops.sampling import ErrorCase
@@ -194,7 +194,8 @@ def _define(name: str, monoid: Monoid, **fields: Any) -> Op:
         return scan_nest(n, index, monoid, (x,), start, sum_dtype(x.dtype), axis, reverse,
                          exclusive)
 
-    return define(name, infer, nest=nest, canon=_two_ways, dtypes=ALL, errors=_errors, **fields)
+    return define(name, infer, nest=nest, complex_nest=True, canon=_two_ways, dtypes=COMPUTABLE,
+                  errors=_errors, **fields)
 
 
 _X = np.ones((2, 3), np.float32)
@@ -255,7 +256,7 @@ def _cumprod_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int
                   exclusive: bool) -> list[Any]:
     """dx_i = P_i R_i: the product before i, and R_i = g_i + x_(i+1) R_(i+1). Nothing is divided,
     so zeros do no harm."""
-    x, *start = xs
+    x, *start = [conj(each) for each in xs]
     back = not reverse
     arriving = shifted(g, axis, back) if exclusive else g
     rest = apply(LINEAR_SCAN, shifted(x, axis, back), arriving, axis=axis, reverse=back)
@@ -309,18 +310,19 @@ def _linear_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int,
                  reverse: bool) -> list[Any]:
     """db_i = g_i + a_(i+1) db_(i+1), the same recurrence backwards; da_i = db_i y_(i-1)."""
     a, _b, *start = xs
-    back = not reverse
+    a, back = conj(a), not reverse
     db = apply(LINEAR_SCAN, shifted(a, axis, back), g, axis=axis, reverse=back)
-    found = [db * shifted(y, axis, reverse, *start) if wanted[0] else None, db]
+    found = [db * conj(shifted(y, axis, reverse, *start)) if wanted[0] else None, db]
     if start:
         found.append(_last(a * db, axis, back) if wanted[2] else None)
     return found
 
 
 LINEAR_SCAN: Op = define(
-    "linear_scan", _linear_infer, nest=_linear_nest, body=_linear_body, grad=_linear_grad,
+    "linear_scan", _linear_infer, nest=_linear_nest, complex_nest=True, body=_linear_body,
+    grad=_linear_grad,
     canon=lambda a, *rest, axis, reverse=False: _canon(a, *rest, axis=axis, reverse=reverse),
-    samples=samples.recurrence(), dtypes=(*FLOATS, "int32", "int64"),
+    samples=samples.recurrence(), dtypes=(*FLOATS, *COMPLEX, "int32", "int64"),
     errors=lambda: [
         ErrorCase((_X, _X[:1]), {"axis": 0, "reverse": False}, ShapeError, r"b of shape \(2, 3\)"),
         ErrorCase((_X, _X), {"axis": 2, "reverse": False}, AxisError, "-2 <= axis < 2"),

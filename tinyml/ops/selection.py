@@ -241,8 +241,8 @@ def getitem(x: Any, key: Any) -> Tensor:
     """
     chosen = select(x, key)
     part = chosen.arranged(chosen.cut(x))
-    if not chosen.picks:
-        return part  # type: ignore[no-any-return]
+    if not chosen.picks:  # an object of its own, even where all of x is asked for
+        return reshape(x, x.shape) if part is x else part  # type: ignore[no-any-return]
     result: Tensor = apply(GATHER, part, *_tables(chosen.picks), axis=chosen.axis)
     return result
 

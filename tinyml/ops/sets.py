@@ -10,7 +10,7 @@ from tinyml.ops.creation import asarray, zeros
 from tinyml.ops.indexing import GATHER, SCATTER
 from tinyml.ops.scan import cumsum, part
 from tinyml.ops.shape import pad, reshape
-from tinyml.ops.sorting import SORT, nonzero, searchsorted
+from tinyml.ops.sorting import SORT, argsort, nonzero, searchsorted
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
@@ -51,7 +51,7 @@ class _Runs:
         self.x = asarray(x)
         self.size = self.x.size
         flat = reshape(self.x, (self.size,))
-        self.sorted, self.order = apply(SORT, flat, axis=0, descending=False)
+        self.sorted, self.order = _in_order(flat)
         earlier = part(self.sorted, 0, 0, max(self.size - 1, 0))
         differs = part(self.sorted, 0, 1, self.size) != earlier
         begins = part(pad(differs, 1, 0, True), 0, 0, self.size)
@@ -78,6 +78,19 @@ class _Runs:
         """The number of its run, for each element in its place."""
         nothing = zeros((self.size,), int64, self.x.device)
         return reshape(apply(SCATTER, nothing, self.ranks, self.order, axis=0), self.x.shape)
+
+
+def _in_order(x: Any) -> tuple[Any, Any]:
+    """A vector sorted, and where its elements were; complex numbers by real part, then imaginary.
+
+    A sort that is stable does both, the lesser key first.
+    """
+    if x.dtype.kind != "complex":
+        values, order = apply(SORT, x, axis=0, descending=False)
+        return values, order
+    lesser = argsort(x.op("imag"))
+    order = apply(GATHER, lesser, argsort(apply(GATHER, x.op("real"), lesser, axis=0)), axis=0)
+    return apply(GATHER, x, order, axis=0), order
 
 
 @named

@@ -14,7 +14,7 @@ import numpy as np
 import tinyml.ops.samples_scan as samples
 from tinyml.core import apply, full, named, upload
 from tinyml.dims import Dim
-from tinyml.dtypes import DTYPES, bool_, int64, uint8
+from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Monoid, Nest
@@ -188,7 +188,7 @@ def _nonzero(x: Any) -> Any:
 
 
 NONZERO: Op = define(
-    "nonzero", _nonzero_infer, dynamic=_nonzero, differentiable=False, dtypes=ALL,
+    "nonzero", _nonzero_infer, dynamic=_nonzero, differentiable=False, dtypes=COMPUTABLE,
     samples=samples.nonzero(),
     errors=lambda: [ErrorCase((np.ones((), np.float32),), {}, ShapeError, "at least 1 axis")],
     doc="The indices (int64) of the elements that are not zero, one row each, in row-major order; "
