@@ -84,7 +84,7 @@ from tinyml.ops.scan import *  # noqa: E402, F403
 from tinyml.ops.sets import *  # noqa: E402, F403
 from tinyml.ops.shape import *  # noqa: E402, F403
 from tinyml.ops.sorting import *  # noqa: E402, F403
-from tinyml.registry import get_num_threads, set_num_threads  # noqa: E402
+from tinyml.threads import get_num_threads, set_num_threads  # noqa: E402
 
 # The standard that this namespace keeps, and its names: those that the modules of ops give away.
 __array_api_version__ = "2024.12"

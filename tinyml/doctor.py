@@ -19,7 +19,7 @@ from tinyml.kernels.common import cache
 from tinyml.kernels.opencl import probe
 from tinyml.ops.creation import arange
 from tinyml.registry import device as find_device
-from tinyml.registry import get_num_threads
+from tinyml.threads import get_num_threads
 
 REQUIRED = ("numpy", "numba", "llvmlite", "pyopencl", "ml_dtypes", "safetensors")
 EXTRAS = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.dtypes import DType
-from tinyml.errors import ArgumentError, DeviceError
+from tinyml.errors import DeviceError
 from tinyml.nest import Nest
 from tinyml.op import Op
 from tinyml.spec import Spec
@@ -130,34 +129,3 @@ def kernel(op: str, room: str, rank: int = 0) -> Callable[[Kernel], Kernel]:
 def find(op: str, room: str) -> list[Kernel]:
     """The kernels of an op on a device's room, the highest rank first."""
     return [function for _, function in _kernels.get((op, room.partition(":")[0]), [])]
-
-
-def _default_threads() -> int:
-    chosen = os.environ.get("TINYML_NUM_THREADS")
-    if chosen and chosen.isdigit() and int(chosen) > 0:
-        return int(chosen)
-    if chosen:
-        warnings.warn(f"TINYML_NUM_THREADS is {chosen!r}, no count of threads; all are used",
-                      stacklevel=2)
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
-class _Threads:
-    count = _default_threads()
-
-
-def set_num_threads(count: int) -> None:
-    """How many threads a CPU kernel may use; results do not depend on it.
-
-    Raises ArgumentError unless `count` is at least 1.
-    """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ArgumentError(f"{count!r} threads", remedy="an integer of at least 1")
-    _Threads.count = count
-
-
-def get_num_threads() -> int:
-    """How many threads a CPU kernel may use."""
-    return _Threads.count

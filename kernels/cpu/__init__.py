@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ from tinyml.kernels.cpu.emit import Kernel, emit
 from tinyml.kernels.cpu.objectcode import function, load
 from tinyml.lower import Scalar
 from tinyml.nest import Nest
-from tinyml.registry import get_num_threads
 from tinyml.spec import Spec, flat, stored
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
@@ -57,6 +57,18 @@ def _physical_memory() -> int:
         return total
 
 
+def _default_threads() -> int:
+    chosen = os.environ.get("TINYML_NUM_THREADS")
+    if chosen and chosen.isdigit() and int(chosen) > 0:
+        return int(chosen)
+    if chosen:
+        warnings.warn(f"TINYML_NUM_THREADS is {chosen!r}, no count of threads; all are used",
+                      stacklevel=2)
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
 class CPU(Pooled):
     """The device 'cpu'."""
 
@@ -64,6 +76,7 @@ class CPU(Pooled):
 
     def __init__(self) -> None:
         self.pool = Pool("cpu", _raw, memory_budget(_physical_memory()))
+        self.threads = _default_threads()  # for a kernel; see tinyml.set_num_threads
         self._workers: Any = None
         self._workers_count = 0
         if hasattr(os, "register_at_fork"):
@@ -172,7 +185,7 @@ class CPU(Pooled):
 
     def _split(self, call: Callable[..., None], ranges: list[int], *args: Any) -> None:
         """Run a kernel over ranges given by shape alone, on as many threads as are allowed."""
-        count = min(get_num_threads(), len(ranges))
+        count = min(self.threads, len(ranges))
         if count == 1:
             for meta in ranges:
                 call(meta, *args)
