@@ -1,8 +1,330 @@
-"""Adapters of indexing."""
+"""Adapters of indexing, scattering, sorting, searching and counting."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-TABLE: dict[str, Callable[..., Any]] = {}
+import tinyml as tm
+from tinyml.conformance.opinfo.reductions import as_vector
+from tinyml.conformance.opinfo.shapes import stored
+
+REDUCTIONS = {"sum": "sum", "prod": "prod", "mean": "mean", "amax": "max", "amin": "min"}
+
+
+def vector(x: Any) -> Any:
+    """A number as a vector of one."""
+    return x.reshape((1,)) if x.ndim == 0 else x
+
+
+def put(x: Any, places: Any, values: Any, accumulate: bool = False) -> Any:
+    """x with values at places of its row-major elements."""
+    flat = tm.scatter(tm.ravel(x), tm.ravel(places), tm.ravel(values), 0,
+                      "add" if accumulate else "set")
+    return flat.reshape(x.shape)
+
+
+def places_of(x: Any) -> Any:
+    """The row-major number of each element."""
+    return tm.arange(x.size, device=x.device).reshape(x.shape)
+
+
+def put_into(x: Any, part: Callable[[Any], Any], values: Any) -> Any:
+    """x with values in a part of it, which a function of views names."""
+    return put(x, part(places_of(x)), values)
+
+
+def narrow(x: Any, dim: int, start: Any, length: int) -> Any:
+    """A part of an axis."""
+    dim, start = dim % x.ndim, int(start)
+    start = start % x.shape[dim] if start < 0 else start
+    return sliced(x, dim, start, start + length)
+
+
+def sliced(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    """A slice of one axis."""
+    dim = dim % x.ndim
+    return x[tuple([slice(start, end, step) if d == dim else slice(None) for d in range(x.ndim)])]
+
+
+def select(x: Any, dim: int, index: int) -> Any:
+    """One place of an axis."""
+    dim = dim % x.ndim
+    return x[tuple([index if d == dim else slice(None) for d in range(x.ndim)])]
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """x[key]."""
+    return x[tuple(key) if isinstance(key, list) and any(
+        isinstance(k, (list, slice, tm.Tensor)) for k in key) else key]
+
+
+def index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """x with values at x[indices]."""
+    there = x.at[tuple(indices)]
+    return there.add(values) if accumulate else there.set(values)
+
+
+def _fitting(x: Any, dim: int, index: Any) -> Any:
+    """The part of x that an index of other axes covers."""
+    return x[tuple([slice(None) if d == dim % x.ndim else slice(0, n)
+                    for d, n in enumerate(index.shape)])]
+
+
+def gather(x: Any, dim: int, index: Any, **_: Any) -> Any:
+    """One element per place along an axis; an index may cover less of the other axes."""
+    if x.ndim == 0 or not index.size:
+        whole = vector(x)
+        if not index.size:
+            return tm.zeros(index.shape, x.dtype)
+        return tm.gather(whole, vector(index), 0).reshape(index.shape)
+    return tm.take_along_axis(_fitting(x, dim, index), index.astype("int64"), axis=dim)
+
+
+def scatter(x: Any, dim: int, index: Any, src: Any, *, reduce: Any = None) -> Any:
+    """x with elements of src at one index per place along an axis."""
+    if x.ndim == 0:
+        src = vector(src) if isinstance(src, tm.Tensor) else src
+        return scatter(vector(x), 0, vector(index), src, reduce=reduce).reshape(())
+    if not index.size:
+        return x
+    places = gather(places_of(x), dim, index)
+    if isinstance(src, tm.Tensor):
+        src = src[tuple([slice(0, n) for n in index.shape])]
+    else:
+        src = tm.full(index.shape, float(src), x.dtype, x.device)
+    mode = {None: "set", "add": "add", "multiply": "mul"}[reduce]
+    flat = tm.scatter(tm.ravel(x), tm.ravel(places), tm.ravel(src), 0, mode)
+    return flat.reshape(x.shape)
+
+
+def scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
+                   include_self: bool = True) -> Any:
+    """x with src reduced into it."""
+    if x.ndim == 0:
+        return scatter_reduce(vector(x), 0, vector(index), vector(src), reduce,
+                              include_self).reshape(())
+    src = src[tuple([slice(0, n) for n in index.shape])]
+    return tm.scatter_reduce(x, index, src, dim, REDUCTIONS[reduce], include_self)
+
+
+def index_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
+                 include_self: bool = True) -> Any:
+    """Slices of src reduced into those of x that an index names."""
+    if x.ndim == 0:
+        return index_reduce(vector(x), 0, vector(index), vector(src), reduce,
+                            include_self).reshape(())
+    shape = [index.size if d == dim % x.ndim else 1 for d in range(x.ndim)]
+    wide = tm.broadcast_to(index.reshape(shape), src.shape)
+    return tm.scatter_reduce(x, wide, src, dim, REDUCTIONS[reduce], include_self)
+
+
+def indexed(mode: str) -> Callable[..., Any]:
+    """index_add, index_copy and index_fill: slices of x at an index."""
+
+    def call(x: Any, dim: int, index: Any, src: Any, *, alpha: Any = 1) -> Any:
+        if x.ndim == 0:
+            src = vector(src) if isinstance(src, tm.Tensor) else src
+            return call(vector(x), 0, vector(index), src, alpha=alpha).reshape(())
+        dim = dim % x.ndim
+        shape = (*x.shape[:dim], index.size, *x.shape[dim + 1 :])
+        if not isinstance(src, tm.Tensor):
+            src = tm.full((), float(src), x.dtype, x.device)
+        values = tm.broadcast_to(src if alpha == 1 else src * alpha, shape)
+        return tm.scatter(x, vector(index), values, dim, mode)
+
+    return call
+
+
+def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
+    """x with the first elements of source, one after the other, where a mask holds."""
+    x, mask = tm.broadcast_arrays(x, mask)
+    places = tm.nonzero(tm.ravel(mask))[0]
+    flat = tm.scatter(tm.ravel(x), places, tm.ravel(source)[: places.size], 0)
+    return flat.reshape(x.shape)
+
+
+def masked_select(x: Any, mask: Any) -> Any:
+    """The elements where a mask holds."""
+    x, mask = tm.broadcast_arrays(x, mask)
+    return tm.gather(tm.ravel(x), tm.nonzero(tm.ravel(mask))[0], 0)
+
+
+def masked_index(x: Any, mask: Any, indices: Any, fill: Any) -> Any:
+    """x[indices] where a mask holds, else a value."""
+    safe = tuple([i if i is None else tm.where(tm.logical_and(i >= 0, i < n), i, 0)
+                  for i, n in zip(indices, x.shape)])
+    return tm.where(mask, x[safe], fill)
+
+
+def masked_index_put(x: Any, mask: Any, indices: Any, values: Any) -> Any:
+    """x with values added at x[indices] where a mask holds."""
+    safe = tuple([tm.where(tm.logical_and(i >= -n, i < n), i, 0)
+                  for i, n in zip(indices, x.shape)])
+    return x.at[safe].add(tm.where(mask, values, 0.0))
+
+
+def take_along(x: Any, index: Any, dim: Any = None) -> Any:
+    """One element per place along an axis, or of the flattened x."""
+    if dim is None:
+        return tm.gather(tm.ravel(x), tm.ravel(index), 0)
+    return tm.take_along_axis(x, index, axis=dim)
+
+
+def nonzero(x: Any, *, as_tuple: bool = False) -> Any:
+    """Where x is not zero: rows, or a vector for each axis."""
+    if as_tuple:
+        return tm.nonzero(vector(x))
+    if x.ndim == 0:
+        return tm.zeros((int(bool(x != 0)), 0), "int64")
+    return tm.stack(tm.nonzero(x), 1)
+
+
+def nonzero_static(x: Any, *, size: int, fill_value: int = -1) -> Any:
+    """As nonzero, cut or filled up to a number of rows."""
+    rows = nonzero(x)[:size]
+    return tm.pad(rows, [(0, size - rows.shape[0]), (0, 0)], constant_values=fill_value)
+
+
+# ---- sorting and searching
+
+
+def sort(x: Any, dim: int = -1, descending: bool = False, *, stable: Any = None) -> Any:
+    """The elements in order, and where they were."""
+    if x.ndim == 0:
+        return x, tm.zeros((), "int64")
+    order = tm.argsort(x, axis=dim, descending=descending)
+    return tm.sort(x, axis=dim, descending=descending), order
+
+
+def topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """The k first in order."""
+    return as_vector(lambda v: tm.topk(v, k, 0 if v.ndim == 1 else dim, largest))(x)
+
+
+def unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
+           dim: Any = None) -> Any:
+    """Distinct elements or slices, in order."""
+    return tm.unique(vector(x) if dim is not None else x, dim, return_inverse=return_inverse,
+                     return_counts=return_counts)
+
+
+def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool = False,
+                       dim: Any = None) -> Any:
+    """Neighbours that are equal, once."""
+    return tm.unique(vector(x) if dim is not None else x, dim, return_inverse=return_inverse,
+                     return_counts=return_counts, consecutive=True)
+
+
+def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: bool = False,
+                 side: Any = None, sorter: Any = None) -> Any:
+    """Where values would be put in; rows of a table each for themselves."""
+    side = side or ("right" if right else "left")
+    number = not isinstance(values, tm.Tensor)
+    values = tm.full((), float(values), table.dtype) if number else values
+    if table.ndim == 1:
+        found = tm.searchsorted(table, tm.ravel(values), side=side, sorter=sorter)
+        found = found.reshape(values.shape)
+    else:
+        rows = math.prod(table.shape[:-1])
+        flat = table.reshape((rows, table.shape[-1]))
+        wanted = values.reshape((rows, values.shape[-1]))
+        order = None if sorter is None else sorter.reshape(flat.shape)
+        parts = [tm.searchsorted(flat[k], wanted[k], side=side,
+                                 sorter=None if order is None else order[k]) for k in range(rows)]
+        found = tm.stack(parts).reshape(values.shape) if parts else \
+            tm.zeros(values.shape, "int64")
+    return found.astype("int32") if out_int32 else found
+
+
+def bucketize(x: Any, edges: Any, *, out_int32: bool = False, right: bool = False) -> Any:
+    """The number of the bucket of each element."""
+    return searchsorted(edges, x, out_int32=out_int32, right=right)
+
+
+def histogram(x: Any, bins: Any, *, range: Any = None, weight: Any = None,
+              density: bool = False) -> Any:
+    """Counts as floats, and the edges."""
+    counts, edges = tm.histogram(x, bins, range, density, weight)
+    return counts.astype(x.dtype), edges
+
+
+def histogramdd(x: Any, bins: Any, *, range: Any = None, weight: Any = None,
+                density: bool = False) -> Any:
+    """Counts as floats, and the edges of each axis; the last axis of x holds the points."""
+    points = x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
+    weight = None if weight is None else tm.ravel(weight)
+    pairs = None if range is None else list(zip(range[::2], range[1::2]))
+    counts, edges = tm.histogramdd(points, bins, pairs, density, weight)
+    return counts.astype(x.dtype), list(edges)
+
+
+def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
+    """Counts as floats; equal limits mean those of the data."""
+    return tm.histogram(x, bins, None if min == max else (min, max))[0].astype(x.dtype)
+
+
+def segment_reduce(data: Any, reduce: str, *, lengths: Any = None, offsets: Any = None,
+                   axis: int = 0, unsafe: bool = False, initial: Any = None) -> Any:
+    """Reductions of neighbouring elements along an axis, of each length; `initial` is taken in."""
+    if lengths is None:
+        lengths = tm.diff(offsets, axis=axis)
+    *batch, count = lengths.shape
+    ids = tm.repeat(tm.arange(lengths.size, device=data.device), tm.ravel(lengths))
+    size = math.prod(data.shape[: axis + 1])
+    rows = data.reshape((size, *data.shape[axis + 1 :]))[: ids.size]  # lengths may end before
+    name = {"sum": "segment_sum", "mean": "segment_sum", "prod": "segment_prod",
+            "max": "segment_max", "min": "segment_min"}[reduce]
+    found = getattr(tm, name)(rows, ids, lengths.size)
+    found = found.reshape((*batch, count, *found.shape[1:]))
+    if initial is not None:
+        join = {"sum": tm.add, "mean": tm.add, "prod": tm.multiply, "max": tm.maximum,
+                "min": tm.minimum}[reduce]
+        found = join(found, float(initial))
+    if reduce != "mean":
+        return found
+    many = lengths.reshape((*lengths.shape, *[1] * (found.ndim - lengths.ndim)))
+    return tm.where(many > 0, found / tm.maximum(many, 1).astype(data.dtype), found)
+
+
+TABLE: dict[str, Callable[..., Any]] = {
+    "item": lambda x: x.item(),
+    "equal": lambda x, y: x.shape == y.shape and bool(tm.all(x == y)),
+    "allclose": lambda x, y, rtol=1e-5, atol=1e-8, equal_nan=False: bool(
+        tm.all(tm.abs(x - y) <= tm.abs(y) * rtol + atol)),
+    "isin": lambda x, y, **_: tm.isin(x, y),
+    "where": lambda x, condition, y: tm.where(condition, x, y),
+    "masked_fill": lambda x, mask, value: tm.where(mask, value, x),
+    "masked_scatter": masked_scatter, "masked_select": masked_select,
+    "nonzero": nonzero, "nonzero_static": nonzero_static, "argwhere": nonzero,
+    "narrow": narrow, "narrow_copy": narrow, "slice": sliced, "select": select,
+    "select_scatter": lambda x, src, dim, index: put_into(
+        x, lambda places: select(places, dim, index), src),
+    "slice_scatter": lambda x, src, dim=0, start=None, end=None, step=1: put_into(
+        x, lambda places: sliced(places, dim, start, end, step), src),
+    "diagonal_scatter": lambda x, src, offset=0, dim1=0, dim2=1: put_into(
+        x, lambda places: tm.diagonal(places, offset, dim1, dim2), src),
+    "as_strided_scatter": lambda x, src, size, stride, storage_offset=0: put(
+        x, stored(x, size, stride, storage_offset), src),
+    "__getitem__": getitem, "index_put": index_put,
+    "_unsafe_masked_index": masked_index,
+    "_unsafe_masked_index_put_accumulate": masked_index_put,
+    "gather": gather, "take_along_dim": take_along,
+    "take": lambda x, index: tm.gather(tm.ravel(x), index, 0),
+    "put": put,
+    "scatter": scatter, "scatter_add": lambda x, dim, index, src: scatter(
+        x, dim, index, src, reduce="add"),
+    **{f"scatter_reduce_{name}": scatter_reduce for name in REDUCTIONS},
+    **{f"index_reduce_{name}": index_reduce for name in REDUCTIONS if name != "sum"},
+    "index_select": lambda x, dim, index: tm.gather(
+        vector(x), vector(index), dim) if x.ndim else tm.gather(vector(x), index, 0).reshape(()),
+    "index_add": indexed("add"), "index_copy": indexed("set"), "index_fill": indexed("set"),
+    "sort": sort, "argsort": lambda *args, **kwargs: sort(*args, **kwargs)[1],
+    "msort": lambda x: tm.sort(x, axis=0),
+    "topk": topk,
+    "unique": unique, "unique_consecutive": unique_consecutive,
+    "searchsorted": searchsorted, "bucketize": bucketize,
+    "histogram": histogram, "histogramdd": histogramdd, "histc": histc,
+    "_segment_reduce_lengths": segment_reduce, "_segment_reduce_offsets": segment_reduce,
+}

@@ -164,7 +164,7 @@ def _judged(info: Any, name: str, device: str, seed: int, limit: int | None) -> 
             compare(info, sample, adapter, device, label, seed)
             passed += 1
         except Exception as error:
-            reason = differences.reason(name, sample)
+            reason = differences.reason(name, sample, str(error))
             if reason and adapter:
                 explained += 1
             else:

@@ -324,7 +324,8 @@ def points(program: Program) -> int:
     return most
 
 
-def lane_axis(program: Program) -> tuple[str, list[tuple[int, int]]] | None:
+def lane_axis(program: Program,
+              specs: Sequence[Spec]) -> tuple[str, list[tuple[int, int]]] | None:
     """A parallel axis along which a reduction may run in lanes, and the dimensions to pack for it.
 
     Along it every read inside the reduction is either the same for all lanes, or a plain index,
@@ -338,7 +339,7 @@ def lane_axis(program: Program) -> tuple[str, list[tuple[int, int]]] | None:
         size = program.sizes[axis]
         if size < UNROLL[-1]:
             continue
-        pack = _packing(program, axis, work)
+        pack = _packing(program, specs, axis, work)
         if pack is None:
             continue
         score = -len(pack) * 2 + (1 if size >= UNROLL[1] else 0)
@@ -360,7 +361,7 @@ def run_in_lanes(program: Program, specs: Sequence[Spec]) -> list[Packing]:
     Sets the program's `lane` and `lanes` and the strides of arguments that are packed for it, and
     gives the copies to be made before. `specs` are those of the arguments.
     """
-    chosen = lane_axis(program)
+    chosen = lane_axis(program, specs)
     if chosen is None:
         return []
     program.lane, pack = chosen
@@ -402,7 +403,8 @@ def _copy(spec: Spec, strides: list[int]) -> Program:
     return program.build()
 
 
-def _packing(program: Program, axis: str, work: int) -> list[tuple[int, int]] | None:
+def _packing(program: Program, specs: Sequence[Spec], axis: str,
+             work: int) -> list[tuple[int, int]] | None:
     axis_id = program.ids[axis]
     pack: list[tuple[int, int]] = []
     vector = False
@@ -426,6 +428,8 @@ def _packing(program: Program, axis: str, work: int) -> list[tuple[int, int]] | 
                     elements *= program.sizes[name]
             if work < INTENSITY * elements:
                 return None
+            if program.sizes[axis] > specs[arg].shape[dims[0]]:
+                return None  # several dimensions as one: another order would take them apart
             if (arg, dims[0]) not in pack:
                 pack.append((arg, dims[0]))
         vector = vector or stride != 0

@@ -149,3 +149,11 @@ def test_convolutions_of_odd_sizes(image: Any, weight: Any, stride: int, padding
     for cotangent, value in ((dx, a), (dw, b)):  # linear in each: <g, conv> = <dx, x> = <dw, w>
         paired = float((cotangent.numpy().astype(np.float64) * value).sum())
         assert paired == pytest.approx(inner, rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("rows", [4, 5])
+def test_batches_times_a_transposed_matrix(rows: int, device: str) -> None:
+    # Batches and rows are one axis of 20 or 25 in memory; no copy may take them apart.
+    x, y = np.random.default_rng(0).random((5, rows, 5)), np.random.default_rng(1).random((10, 5))
+    right = tinyml.tensor(y, device=device).T
+    np.testing.assert_allclose((tinyml.tensor(x, device=device) @ right).numpy(), x @ y.T, 1e-12)

@@ -95,7 +95,6 @@ def _axis(x: Spec, *_: Spec, axis: Any = -1) -> dict[str, Any]:
 
 
 def _softmax_infer(x: Spec, *, axis: int) -> Spec:
-    expect(x.shape[axis] > 0, "at least one element along the axis", x.shape)
     return _float(x)
 
 
@@ -105,12 +104,16 @@ def _softmax_dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
 
 def _softmax(x: Any, *, axis: int) -> Any:
     x = _as_float(x)
+    if not x.shape[axis]:
+        return x.op("copy")
     e = (x - x.op("max", axis=axis, keepdims=True)).op("exp")
     return e / e.op("sum", axis=axis, keepdims=True)
 
 
 def _log_softmax(x: Any, *, axis: int) -> Any:
     x = _as_float(x)
+    if not x.shape[axis]:
+        return x.op("copy")
     z = x - x.op("max", axis=axis, keepdims=True)
     return z - z.op("exp").op("sum", axis=axis, keepdims=True).op("log")
 

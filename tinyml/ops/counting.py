@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyml.core import full, named, upload
-from tinyml.dtypes import as_dtype, float32, int64, integer_range
+from tinyml.dtypes import as_dtype, bool_, float32, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.ops.arranging import ravel
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
-from tinyml.ops.indexing import scatter
+from tinyml.ops.indexing import gather, scatter
 from tinyml.ops.manipulation import expand_dims, stack
 from tinyml.ops.reduce import max, min, sum
 from tinyml.ops.scan import part
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
 __all__ = ["bincount", "digitize", "histogram", "histogram2d", "histogramdd", "one_hot",
-           "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum"]
+           "scatter_reduce", "segment_max", "segment_mean", "segment_min", "segment_prod",
+           "segment_sum"]
 
 
 @named
@@ -297,3 +298,74 @@ def _dense(counts: Any, edges: list[Any]) -> Any:
     return values
 
 
+
+
+# ---- reductions into places
+
+
+@named
+def scatter_reduce(x: Any, indices: Any, updates: Any, axis: int = 0, reduce: str = "sum",
+                   include_self: bool = True) -> Tensor:
+    """x with `updates` reduced into it at one index per place along `axis`.
+
+    `reduce` is 'sum', 'prod', 'mean', 'min' or 'max'. indices and updates have one shape, of which
+    the first elements along other axes fall on those of x. Without `include_self` an element that
+    is updated is not itself among what is reduced. Raises ShapeError, OutOfRangeError.
+
+    >>> import tinyml
+    >>> x, i = tinyml.ones(2), tinyml.tensor([0, 0])
+    >>> tinyml.scatter_reduce(x, i, tinyml.tensor([3.0, 5.0]), reduce="mean").tolist()
+    [3.0, 1.0]
+    """
+    x = asarray(x)
+    indices = asarray(indices, device=x.device)
+    expect(reduce in _REDUCTIONS, f"one of {', '.join(_REDUCTIONS)}", reduce, ArgumentError)
+    expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape, ShapeError)
+    axis = as_axis(axis, x.ndim)
+    updates = astype(asarray(updates, device=x.device), x.dtype)
+    expect(updates.shape == indices.shape, f"updates of shape {indices.shape}", updates.shape,
+           ShapeError)
+    places = ravel(_flat_places(x.shape, indices, axis))
+    values, flat = ravel(updates), ravel(x)
+    mode, start = _REDUCTIONS[reduce]
+    if not include_self:
+        hit = scatter(full(flat.shape, False, bool_, x.device), places,
+                      full(places.shape, True, bool_, x.device))
+        flat = where(hit, _start(x.dtype, start), flat)
+    result = scatter(flat, places, values, 0, mode)
+    if reduce == "mean":
+        counts = full(flat.shape, 1 if include_self else 0, x.dtype, x.device)
+        counts = scatter(counts, places, full(places.shape, 1, x.dtype, x.device), 0, "add")
+        result = result / where(counts > 0, counts, 1)
+    return reshape(result, x.shape)
+
+
+_REDUCTIONS = {"sum": ("add", 0.0), "mean": ("add", 0.0), "prod": ("mul", 1.0),
+               "min": ("min", float("inf")), "max": ("max", -float("inf"))}
+
+
+def _start(dtype: Any, value: float) -> Any:
+    """What changes no reduction, in a type."""
+    if dtype.is_float:
+        return value
+    low, high = integer_range(dtype)
+    return builtins.int(builtins.max(low, builtins.min(high, value)))
+
+
+def _flat_places(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
+    """Where in the flattened tensor each index along an axis points."""
+    place: Any = full(indices.shape, 0, int64, indices.device)
+    for d, size in enumerate(shape):
+        if d == axis:
+            own = astype(indices, int64)
+            own = _checked(own, size)
+        else:
+            wide = [indices.shape[d] if k == d else 1 for k in builtins.range(len(shape))]
+            own = reshape(upload(np.arange(indices.shape[d]), indices.device), wide)
+        place = place * size + own
+    return place
+
+
+def _checked(indices: Any, size: int) -> Any:
+    """Indices counted from the front; those out of range raise, as they would in a gather."""
+    return gather(upload(np.arange(size), indices.device), indices) if size else indices

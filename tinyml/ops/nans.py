@@ -127,8 +127,9 @@ def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = F
     x = asarray(x)
     x = x if x.dtype.is_float else astype(x, float32)
     count = _count(x, axis, True)
-    centred = x - sum(_filled(x, 0.0), axis, True) / count
-    squares = sum(_filled(centred * centred, 0.0), axis, True)
+    there = _filled(x, 0.0)
+    centred = where(isnan(x), 0.0, there - sum(there, axis, True) / count)
+    squares = sum(centred * centred, axis, True)
     divisor = count - correction
     found = where(divisor > 0.0, squares / where(divisor > 0.0, divisor, 1.0), float("nan"))
     if keepdims:

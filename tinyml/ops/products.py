@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import named, upload
+from tinyml.core import full, named, upload
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arranging import diagonal
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
 from tinyml.ops.indexing import gather
+from tinyml.ops.manipulation import flip
 from tinyml.ops.reduce import sum
-from tinyml.ops.shape import broadcast_to, permute_dims, reshape
+from tinyml.ops.scan import cumprod
+from tinyml.ops.shape import broadcast_to, concat, permute_dims, reshape
 from tinyml.spec import as_axis, as_size
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-__all__ = ["cross", "einsum", "inner", "kron", "outer"]
+__all__ = ["cross", "einsum", "inner", "kron", "outer", "vander"]
 
 
 @named
@@ -87,6 +89,23 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     after, before = (upload(np.array(order), x.device) for order in ([1, 2, 0], [2, 0, 1]))
     return (gather(x, after, place) * gather(y, before, place)
             - gather(x, before, place) * gather(y, after, place))
+
+
+@named
+def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
+    """Powers of x along a new last axis, from n - 1 down to 0, or rising; n is x.shape[-1] unless
+    given.
+
+    >>> import tinyml
+    >>> tinyml.vander(tinyml.tensor([2.0, 3.0]), 3).tolist()
+    [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
+    """
+    x = asarray(x)
+    count = x.shape[-1] if n is None else as_size(n, "n")
+    columns = broadcast_to(reshape(x, (*x.shape, 1)), (*x.shape, max(count - 1, 0)))
+    one = full((*x.shape, min(count, 1)), 1, x.dtype, x.device)
+    rising = concat([one, cumprod(columns, x.ndim)], x.ndim) if count > 1 else one
+    return rising if increasing else flip(rising, x.ndim)
 
 
 # ---- einsum

@@ -96,6 +96,8 @@ def _last(x: Any, axis: int, reverse: bool) -> Any:
 def shifted(x: Any, axis: int, reverse: bool, first: Any = None) -> Any:
     """Each element's predecessor in the order of a scan; `first`, or 0, where there is none."""
     size = x.shape[axis]
+    if not size:
+        return x
     rest = part(x, axis, 1, size) if reverse else part(x, axis, 0, size - 1)
     if first is not None:
         return concat([rest, first] if reverse else [first, rest], axis)

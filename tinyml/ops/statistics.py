@@ -309,9 +309,9 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
     ddof = (0 if bias else 1) if ddof is None else ddof
     w: Any = None
     if fweights is not None:
-        w = astype(asarray(fweights, device=x.device), x.dtype)
+        w = asarray(fweights, device=x.device)
     if aweights is not None:
-        a = astype(asarray(aweights, device=x.device), x.dtype)
+        a = asarray(aweights, device=x.device)
         w = a if w is None else w * a
     if w is None:
         centred = x - mean(x, 1, True)
@@ -326,8 +326,8 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
         elif ddof == 0:
             scale = total
         else:
-            scale = total - sum(w * a) * ddof / total
-        scale = where(scale > 0.0, scale, 0.0)
+            scale = total - sum(w * a) / total * ddof
+        scale = where(scale > 0, scale, 0)
     result = product / scale
     return reshape(result, ()) if result.shape == (1, 1) else result
 
