@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 from tinyml.builder import Builder, building, symbolic
@@ -109,7 +110,7 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
     except TinyMLError:
         raise
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        raise _tripped(op, specs, error) from error
+        raise _tripped(op, specs, attrs, error) from error
     given: tuple[Spec, ...] = result if isinstance(result, tuple) else (result,)
     for spec in given:
         if not spec.device.supports(spec.dtype):
@@ -127,8 +128,19 @@ def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
                              remedy=f"cast with .astype(...) to one of {', '.join(op.dtypes)}")
 
 
-def _tripped(op: Op, specs: Sequence[Any], error: Exception) -> TinyMLError:
+def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
+             error: Exception) -> TinyMLError:
     """What a rule that fell over its operands or attributes says: typed, whatever it fell over."""
+    rule = op.canon or op.infer
+    names = [name.lstrip("_") or "..." for name, p in signature(rule).parameters.items()
+             if p.kind is not p.VAR_KEYWORD]
+    try:
+        signature(rule).bind(*specs, **attrs)
+    except TypeError:
+        given = [*(["an operand"] * len(specs)), *attrs]
+        return ArgumentTypeError(
+            f"Expect: {', '.join(names)}. Actual: {', '.join(given) or 'nothing'}",
+            remedy=op.doc or "see the op's record")
     number = next((k for k, spec in enumerate(specs) if not isinstance(spec, Spec)), None)
     if isinstance(error, AttributeError) and number is not None:
         return ArgumentTypeError(

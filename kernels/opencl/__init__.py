@@ -36,6 +36,7 @@ GROUP = 64  # work-items of a group; one size keeps drivers from specialising ke
 PROBE_SECONDS = 120
 LIMIT = 1 << 1000  # integers from here on are beyond every float
 TAGS = 4096  # plans with checks that are told apart in a late report
+STATUS = 5  # a late report: its tag, then index and size in two halves each
 
 
 class View:
@@ -124,7 +125,7 @@ class OpenCL(Pooled):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._kernels: dict[str, Any] = {}
-        self._status = self._upload(np.zeros(3, np.int32))
+        self._status = self._upload(np.zeros(STATUS, np.int32))
         self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
         self._next_tag = 0
         self._unread = False
@@ -206,17 +207,18 @@ class OpenCL(Pooled):
         """An index out of range is reported on the device and raised at the next wait."""
         if not self._unread:
             return
-        status = np.zeros(3, np.int32)
+        status = np.zeros(STATUS, np.int32)
         with self._lock:
             self._unread = False
             self.cl.enqueue_copy(self._queue, status, self._status.ptr, is_blocking=True)
             if status[0]:
-                zero = np.zeros(3, np.int32)
+                zero = np.zeros(STATUS, np.int32)
                 self.cl.enqueue_copy(self._queue, self._status.ptr, zero, is_blocking=True)
         if status[0]:
-            size = int(status[2])
+            index, size = [(int(high) << 32) | (int(low) & 0xFFFFFFFF)
+                           for low, high in (status[1:3], status[3:5])]
             error = OutOfRangeError(
-                f"index {int(status[1])} is out of range for an axis of size {size}",
+                f"index {index} is out of range for an axis of size {size}",
                 remedy=f"indices from {-size} to {size - 1}",
             )
             raise error.during(*self._tags[int(status[0])])

@@ -56,7 +56,8 @@ ODD = """float odd_double(double x) {
 # The checked index before it was wrapped, and the size; the first to come is kept.
 REPORT = (
     "if (atomic_cmpxchg(status, 0, tag) == 0) "
-    "{{ status[1] = (int)({0}); status[2] = (int)({1}); }}"
+    "{{ status[1] = (int)({0}); status[2] = (int)((long)({0}) >> 32); "
+    "status[3] = (int)({1}); status[4] = (int)((long)({1}) >> 32); }}"
 )
 
 

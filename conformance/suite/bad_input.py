@@ -1,0 +1,253 @@
+"""Bad input: calls of every op that are wrong in one thing, derived from its samples.
+
+Operands of other ranks, sizes, types and kinds, too many and too few; attributes left out, of other
+types, off by one and at the ends of 32 and 64 bits; indices there, too. Whatever the op answers
+must be a result or a TinyMLError that says op, operands and a remedy, the same on every device.
+`tests/conformance/bad_input/` holds what they say; `python -m
+tinyml.conformance.suite.bad_input FOLDER` writes it anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyml.conformance import reference
+from tinyml.core import apply, describe, upload
+from tinyml.dtypes import EVERY, as_dtype
+from tinyml.errors import TinyMLError
+from tinyml.op import find
+from tinyml.ops.sampling import Sample
+from tinyml.planning import checked
+from tinyml.registry import device as find_device
+from tinyml.spec import Spec, make_spec
+
+ENDS = (2**31 - 1, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63), 2**64)
+HUGE = 1 << 40  # bytes that no machine affords: refused before anything is allocated, or a view
+SHOWN = 3  # of the calls that a message answers
+ODD: dict[str, Any] = {
+    "None": None, "a string": "x", "a half": 1.5, "NaN": float("nan"), "True": True,
+    "an object": object(), "an empty list": [], "a set": {1}, "a list of lists": [[1]],
+}
+
+
+class Call(NamedTuple):
+    """One call: what is wrong with it, its operands and attributes.
+
+    `value` says that only the values of an operand are wrong, so that it must run to be refused.
+    """
+
+    wrong: str
+    args: tuple[Any, ...]
+    attrs: dict[str, Any]
+    value: bool = False
+
+
+class Answer(NamedTuple):
+    """What a call gave: the class of an error and its message, or None and the result's specs.
+
+    `size` is the bytes of the greatest result that the rules allow.
+    """
+
+    error: type[BaseException] | None
+    text: str
+    remedy: str | None = None
+    inputs: str | None = None
+    size: int = 0
+
+
+# -- calls -------------------------------------------------------------------------------------
+
+
+def calls(op: Any) -> Iterator[Call]:
+    """The wrong calls of a record, in a fixed order.
+
+    >>> from tinyml.conformance.suite.run import all_ops
+    >>> [call.wrong for call in calls(all_ops()["neg"])][:3]
+    ['no operand', 'an operand more', 'operand 0: None']
+    """
+    args, attrs = base(op)
+    yield Call("no operand", (), attrs)
+    yield Call("an operand more", (*args, args[-1]), attrs)
+    if len(args) > 1:
+        yield Call("an operand less", args[:-1], attrs)
+    for k, x in enumerate(args):
+        for wrong, y, value in _operands(x):
+            changed = (*args[:k], y, *args[k + 1 :])
+            yield Call(f"operand {k}: {wrong}", changed, attrs, value)
+    for name, v in attrs.items():
+        rest = {other: w for other, w in attrs.items() if other != name}
+        yield Call(f"{name} left out", args, rest)
+        for wrong, w in _attributes(v):
+            yield Call(f"{name}: {wrong}", args, {**attrs, name: w})
+    yield Call("an attribute more", args, {**attrs, "colour": 1})
+
+
+def base(op: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The call that the wrong ones are made of: a right one with several elements."""
+    dtypes = sorted(op.dtypes, key=lambda dtype: dtype != "float32")
+    samples: list[Sample] = [s for dtype in dtypes[:4] for s in op.samples(dtype)]
+    whole = [s for s in samples if all(getattr(x, "ndim", 1) and np.size(x) for x in s.args)]
+    first = (whole or samples)[0]
+    return first.args, first.attrs
+
+
+def _operands(x: Any) -> Iterator[tuple[str, Any, bool]]:
+    for wrong in ("None", "a string", "an object", "a set"):
+        yield wrong, ODD[wrong], False
+    if not isinstance(x, np.ndarray):
+        return
+    yield "0-d", np.array(x.reshape(-1)[0]) if x.size else np.zeros((), x.dtype), False
+    yield "an axis more", x[None], False
+    yield "eleven axes more", x[(None,) * 11], False
+    if x.ndim:
+        yield "a size more", np.resize(x, (*x.shape[:-1], x.shape[-1] + 1)), False
+        yield "no elements", x[..., :0], False
+    for dtype in EVERY:
+        if dtype != x.dtype.name:
+            with np.errstate(all="ignore"):
+                yield dtype, np.zeros_like(x, as_dtype(dtype).numpy), False
+    if reference.kind(x.dtype) in "iu" and x.size:
+        limits = np.iinfo(x.dtype)
+        for end in (-1, *(max(x.shape) + d for d in (0, 1)), *ENDS):
+            if limits.min <= end <= limits.max:
+                y = x.copy()
+                y.reshape(-1)[0] = end
+                yield f"{end} among them", y, True
+
+
+def _attributes(v: Any) -> Iterator[tuple[str, Any]]:
+    yield from ODD.items()
+    if isinstance(v, bool) or not isinstance(v, (int, tuple, float)):
+        return
+    if not isinstance(v, tuple):
+        for w in (v - 1, v + 1, -v - 1, *ENDS):
+            yield repr(w), w
+        return
+    yield "an element more", (*v, 0)
+    if v and all(isinstance(n, int) for n in v):
+        yield "an element less", v[:-1]
+        yield "twice the first", (v[0], *v)
+        for n in (v[0] - 1, v[0] + 1, -1, -2, *ENDS):
+            yield f"{n} first", (n, *v[1:])
+        yield "a half first", (0.5, *v[1:])
+        yield "None first", (None, *v[1:])
+
+
+# -- answers -----------------------------------------------------------------------------------
+
+
+def planned(op: Any, call: Call, device: str) -> Answer | None:
+    """What the op's own rules say, without running it; None where operands are no tensors."""
+    target = find_device(device)
+    specs: list[Any] = []
+    for x in call.args:
+        if isinstance(x, np.ndarray):
+            specs.append(make_spec(x.shape, as_dtype(x.dtype), target))
+        elif type(x) in (bool, int, float, complex):
+            specs.append(type(x))
+        else:
+            return None
+    if not any(isinstance(spec, Spec) for spec in specs):
+        return None
+    try:
+        _, outs = checked(op, tuple(specs), call.attrs)
+    except Exception as error:
+        return _refused(error)
+    size = max((spec.nbytes for spec in outs if not spec.unknown), default=0)
+    return Answer(None, ", ".join(map(repr, outs)), size=size)
+
+
+def answer(op: Any, call: Call, device: str) -> Answer:
+    """What a device gives: of a call that the rules refuse, or that only values can make wrong."""
+    told = planned(op, call, device)
+    target = find_device(device)
+    held = [as_dtype(x.dtype) for x in call.args if isinstance(x, np.ndarray)]
+    if not all(map(target.supports, held)):
+        return Answer(None, "the device makes no such tensor")
+    huge = told is not None and told.size >= HUGE
+    if told is not None and told.error is None and not call.value and not huge:
+        return told
+    try:
+        xs = [upload(x, target) if isinstance(x, np.ndarray) else x for x in call.args]
+        result = apply(op, *xs, **call.attrs)
+        for y in () if huge else result if isinstance(result, tuple) else (result,):
+            y.numpy()  # what OpenCL found out of range is said when a result is read
+    except Exception as error:
+        return _refused(error)
+    return Answer(None, describe(result if isinstance(result, tuple) else (result,)))
+
+
+def _refused(error: Exception) -> Answer:
+    message = getattr(error, "message", str(error))
+    told = _plain(f"{error.op}: {message}" if getattr(error, "op", None) else message)
+    return Answer(type(error), told, getattr(error, "remedy", None), getattr(error, "inputs", None))
+
+
+def _plain(text: str) -> str:
+    """A message without what differs between machines: devices' names, addresses, budgets."""
+    text = re.sub(r"\b(cpu|opencl(:\d+)?)\b", "DEVICE", text)
+    return re.sub(r"0x[0-9a-f]+", "0x", text)
+
+
+def complaint(op: Any, call: Call, told: Answer) -> str | None:
+    """What is wrong with an answer: no TinyMLError, or one that does not say enough."""
+    if told.error is None:
+        return None
+    if not issubclass(told.error, TinyMLError):
+        return f"{told.error.__name__}: {told.text}"
+    if not told.text.startswith(f"{op.name}: "):
+        return f"does not begin with the op: {told.text}"
+    if not told.remedy:
+        return f"no remedy: {told.text}"
+    if told.inputs is None and call.args:
+        return f"no operands: {told.text}"
+    return None
+
+
+# -- snapshots ---------------------------------------------------------------------------------
+
+
+def family(op: Any) -> str:
+    """The room that an op is defined in: its snapshots are one file."""
+    return str(op.infer.__module__).rpartition(".")[2]
+
+
+def families() -> dict[str, list[str]]:
+    """The ops of every family, by name."""
+    from tinyml.conformance.suite.run import all_ops
+
+    found: dict[str, list[str]] = {}
+    for name, op in all_ops().items():
+        found.setdefault(family(op), []).append(name)
+    return found
+
+
+def written(names: list[str]) -> str:
+    """The text of a family's file: each message once, with ops and calls that it answers."""
+    said: dict[str, tuple[list[str], list[str]]] = {}
+    for name in names:
+        op = find(name)
+        for call in calls(op):
+            told = answer(op, call, "cpu")
+            if told.error is not None:
+                message = told.text.replace(name, "OP")
+                text = f"{told.error.__name__}: {message}\n  remedy: {told.remedy}"
+                ops, wrongs = said.setdefault(text.replace(f"{op.doc}", "DOC"), ([], []))
+                ops += [name] * (name not in ops)
+                wrongs += [call.wrong] * (call.wrong not in wrongs)
+    return "".join(
+        f"{text}\n  to: {', '.join(wrongs[:SHOWN])}{', ...' * (len(wrongs) > SHOWN)}\n"
+        f"  of: {'all' if len(ops) == len(names) else ', '.join(sorted(ops))}\n"
+        for text, (ops, wrongs) in sorted(said.items()))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    for room, ops in families().items():
+        (folder / f"{room}.txt").write_text(written(ops), encoding="utf-8")
