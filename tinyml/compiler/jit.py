@@ -177,11 +177,15 @@ class _Arguments:
             return attribute_key(value)
         except TypeError:
             raise ArgumentTypeError(
-                f"{'static ' if leaf is not value else ''}{_where(self.structure, k)} is a "
+                f"{'static ' if leaf is not value else ''}{self.where(k)} is a "
                 f"{type(value).__name__}, neither a tensor nor hashable",
                 remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
                        "__eq__",
             ) from None
+
+    def where(self, leaf: int) -> str:
+        """A leaf as people say it: argument 0 at ['a']."""
+        return _spoken(tree.paths(self.structure)[leaf])
 
     def difference(self, last: Any) -> str:
         """How these arguments differ from those of another key, in words."""
@@ -203,10 +207,6 @@ def _say(key: Any, other: Any) -> str:
     if isinstance(key, Spec):
         return f"{key} of strides {key.strides}" if str(key) == str(other) else str(key)
     return f"{key[1]!r}" if isinstance(key, tuple) and len(key) == 2 else str(key)
-
-
-def _where(structure: tree.TreeDef, leaf: int) -> str:
-    return _spoken(tree.paths(structure)[leaf])
 
 
 def _spoken(path: str) -> str:
@@ -276,12 +276,12 @@ def _changed(arguments: _Arguments, held: Any, before: Sequence[Any],
             continue
         if not own or old is None:
             raise ReadOnlyError(
-                f"the function replaced {_where(structure, k)}, which its caller would not see",
+                f"the function replaced {arguments.where(k)}, which its caller would not see",
                 remedy="return the new value",
             )
         like = arguments.leaves[k].spec
         if leaf.spec.shape != like.shape or leaf.spec.dtype is not like.dtype:
-            raise ReadOnlyError(f"the state {_where(structure, k)} was {like} and became "
+            raise ReadOnlyError(f"the state {arguments.where(k)} was {like} and became "
                                 f"{leaf.spec}", remedy="keep shape and dtype")
         changed.append((k, leaf))
     return changed

@@ -92,7 +92,8 @@ class _Planner:
         slots, slot_of = self._slots()
         places = [self.places[var] for var in self.graph.outputs]
         run = _written(self, count, slots, slot_of, places)
-        return Program(run, tuple([p.spec for p in places]), tuple(self.steps), tuple(slots))
+        return Program(run, tuple([p.spec for p in places]), tuple(self.steps),
+                       tuple([nbytes for nbytes, _ in slots]))
 
     # ---- steps
 
@@ -177,30 +178,31 @@ class _Planner:
             last[self.places[var].base] = len(self.steps)
         return last
 
-    def _slots(self) -> tuple[list[int], dict[Var, int]]:
-        """The bytes of each slot, and the slots of values that live only inside."""
+    def _slots(self) -> tuple[list[tuple[int, Any]], dict[Var, int]]:
+        """The bytes and device of each slot, and the slots of values that live only inside."""
         last = self.last_read()
         kept = {self.places[var].base for var in self.graph.outputs}
         dying: dict[int, list[Var]] = {}
         for var, k in last.items():
             dying.setdefault(k, []).append(var)
-        slots: list[int] = []
+        slots: list[tuple[int, Any]] = []
         free: dict[Any, list[int]] = {}
         slot_of: dict[Var, int] = {}
+
+        def kind(var: Var) -> tuple[int, Any]:
+            return var.spec.device.block_size(var.spec.nbytes), var.spec.device
+
         for k, step in enumerate(self.steps):
             for var in () if step.allocates else step.outs:
                 if var not in kept:
-                    key = var.spec.device.block_size(var.spec.nbytes), var.spec.device
-                    known = free.get(key)
-                    if known:
-                        slot_of[var] = known.pop()
-                    else:
-                        slot_of[var] = len(slots)
-                        slots.append(key[0])
+                    known = free.setdefault(kind(var), [])
+                    if not known:
+                        known.append(len(slots))
+                        slots.append(kind(var))
+                    slot_of[var] = known.pop()
             for var in dying.get(k, ()):
                 if var in slot_of:
-                    key = var.spec.device.block_size(var.spec.nbytes), var.spec.device
-                    free.setdefault(key, []).append(slot_of[var])
+                    free[kind(var)].append(slot_of[var])
         return slots, slot_of
 
 
@@ -219,76 +221,55 @@ def _structure(lines: Sequence[Any], args: Sequence[Var], places: Sequence[Place
 # ---- the function that runs it
 
 
-def _written(planner: _Planner, count: int, slots: Sequence[int], slot_of: dict[Var, int],
-             results: Sequence[Place]) -> Callable[..., Any]:
+def _written(planner: _Planner, count: int, slots: Sequence[tuple[int, Any]],
+             slot_of: dict[Var, int], results: Sequence[Place]) -> Callable[..., Any]:
     """The program as a Python function, one line a call."""
-    names: dict[Var, str] = {}
-    space: dict[str, Any] = {"arenas": [], "new_arena": _arena(planner, slots, slot_of)}
-    for k, var in enumerate(planner.graph.inputs):
-        names[var] = f"x{k}" if k < count else f"c{k}"
-        if k >= count:
-            space[f"c{k}"] = planner.constants[k - count]
-    inputs = [names[var] for var in planner.graph.inputs[:count]]
-    lines = [f"def run({', '.join(inputs)}):"]
+    space: dict[str, Any] = {"arenas": []}
+
+    def named(value: Any) -> str:
+        """The name by which the text knows a value."""
+        name = f"v{len(space)}"
+        space[name] = value
+        return name
+
+    given, constants = planner.graph.inputs[:count], planner.graph.inputs[count:]
+    names = {var: f"x{k}" for k, var in enumerate(given)}
+    names.update(zip(constants, map(named, planner.constants)))
+    lines = [f"def run({', '.join(names[var] for var in given)}):"]
     if slots:
+        new = ", ".join(f"{named(device.empty)}({nbytes})" for nbytes, device in slots)
         lines += ["    try:", "        arena = arenas.pop()", "    except IndexError:",
-                  "        arena = new_arena()", "    (" + "".join(
-                      f"s{k}, " for k in range(len(slots))) + ") = arena"]
+                  f"        arena = ({new},)",
+                  f"    ({', '.join(f's{k}' for k in range(len(slots)))},) = arena"]
     last = planner.last_read()
     views: dict[Place, str] = {}
 
     def said(place: Place) -> str:
-        name = names[place.base]
-        if not place.offset:
-            return name
-        if place not in views:
+        if place.offset and place not in views:
             views[place] = f"w{len(views)}"
-            space[f"d{views[place]}"] = place.spec
-            space["view" + views[place]] = place.spec.device.view
-            lines.append(f"    {views[place]} = view{views[place]}"
-                         f"({name}, {place.offset}, d{views[place]})")
-        return views[place]
+            lines.append(f"    {views[place]} = {named(place.spec.device.view)}"
+                         f"({names[place.base]}, {place.offset}, {named(place.spec)})")
+        return views[place] if place.offset else names[place.base]
 
     dropped: dict[int, list[str]] = {}
     for k, step in enumerate(planner.steps):
-        values = []
-        for j, value in enumerate(step.ins):
-            if isinstance(value, Place):
-                values.append(said(value))
-            else:
-                space[f"n{k}_{j}"] = value
-                values.append(f"n{k}_{j}")
-        space[f"k{k}"] = step.run
+        values = [said(v) if isinstance(v, Place) else named(v) for v in step.ins]
         for j, var in enumerate(step.outs):
             names[var] = f"s{slot_of[var]}" if var in slot_of else f"o{k}_{j}"
         outs = [names[var] for var in step.outs]
         if step.allocates:
-            lines.append(f"    {', '.join(outs)} = k{k}({', '.join(values)})")
+            lines.append(f"    {', '.join(outs)} = {named(step.run)}({', '.join(values)})")
             for var, name in zip(step.outs, outs):
                 dropped.setdefault(last[var], []).append(name)
         else:
-            for var, name in zip(step.outs, outs):
-                if var not in slot_of:
-                    space[f"e{name}"] = var.spec.device.empty
-                    lines.append(f"    {name} = e{name}({var.spec.nbytes})")
-            lines.append(f"    k{k}({', '.join([*values, *outs])})")
+            lines += [f"    {names[var]} = {named(var.spec.device.empty)}({var.spec.nbytes})"
+                      for var in step.outs if var not in slot_of]
+            lines.append(f"    {named(step.run)}({', '.join([*values, *outs])})")
         lines += [f"    {name} = None" for name in dropped.get(k, ())]
-    given = [said(place) for place in results]
+    found = [said(place) for place in results]
     if slots:
         lines.append("    arenas.append(arena)")
-    lines.append(f"    return {', '.join(given)}")
+    lines.append(f"    return {', '.join(found)}")
     exec(compile("\n".join(lines) + "\n", "<tinyml program>", "exec"), space)
     run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
     return run
-
-
-def _arena(planner: _Planner, slots: Sequence[int],
-           slot_of: dict[Var, int]) -> Callable[[], tuple[Any, ...]]:
-    """What makes a set of slots."""
-    devices: dict[int, Any] = {slot: var.spec.device for var, slot in slot_of.items()}
-    wanted = [(devices[k].empty, nbytes) for k, nbytes in enumerate(slots)]
-
-    def new() -> tuple[Any, ...]:
-        return tuple([empty(nbytes) for empty, nbytes in wanted])
-
-    return new
