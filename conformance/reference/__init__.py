@@ -67,15 +67,21 @@ def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
 def native(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
     """The outputs computed in the dtype of the arguments, as NumPy by itself would.
 
+    Narrow floats are computed in float32 and rounded once, which is what their arithmetic means.
+
     >>> native("sum", np.float32([1, 2]), axis=(0,))[0]
     array(3., dtype=float32)
     """
     rule = TABLE[name]
     prepared = _prepare(rule, args)
     dtypes = result_dtypes(rule, args, prepared, attrs)
-    values = wide(name, *prepared, **attrs)
+    values = wide(name, *[_computed(x) for x in prepared], **attrs)
     with np.errstate(all="ignore"):
         return tuple(value.astype(dtype) for value, dtype in zip(values, dtypes, strict=True))
+
+
+def _computed(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return x.astype(np.float32) if kind(x.dtype) == "f" and x.dtype.itemsize < 4 else x
 
 
 def widened(name: str, *args: Any) -> tuple[npt.NDArray[Any], ...]:

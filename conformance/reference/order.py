@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .rules import define
+from .rules import define, kind
 
 Array = npt.NDArray[Any]
 
 
 def _widened(x: Array) -> Array:
     """Integers in 64 bits, in which they add up and multiply."""
-    if x.dtype.kind == "f":
-        return x
-    return x.astype(np.uint64 if x.dtype.kind == "u" else np.int64)
+    letter = kind(x.dtype)
+    return x if letter in "fc" else x.astype(np.uint64 if letter == "u" else np.int64)
 
 
 def _scanned(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.dtypes import COMPLEX
 from tinyml.ops.sampling import (
     FLOATS,
     RICH,
@@ -23,7 +24,7 @@ LONG = 4099  # beyond the length from which few rows are cut into blocks, and no
 
 def _widened(dtype: str) -> str:
     """The type in which a running sum or product of a dtype begins."""
-    if dtype in FLOATS:
+    if dtype in (*FLOATS, *COMPLEX):
         return dtype
     return "uint64" if dtype.startswith("u") else "int64"
 
