@@ -79,7 +79,7 @@ def parse(text: str) -> Table:
     """
     rules: dict[str, Rule] = {}
     entries: dict[str, Entry] = {}
-    current: Entry | None = None
+    current: list[str] = []  # whose rows follow
     for number, line in enumerate(text.splitlines(), 1):
         try:
             if not line.strip() or line.startswith("#"):
@@ -90,17 +90,18 @@ def parse(text: str) -> Table:
                     raise ValueError(f"compared by {how!r}")
                 rules[name] = Rule(name, how, words)
             elif line.startswith(" "):
-                if current is None:
+                if not current:
                     raise ValueError("a row before any op")
-                rows = (*current.rows, *_rows(line.strip()))
-                current = entries[current.op] = current._replace(rows=rows)
+                for name in current:
+                    rows = (*entries[name].rows, *_rows(line.strip()))
+                    entries[name] = entries[name]._replace(rows=rows)
             else:
                 names, rule, along = [*line.split("  ", 2), ""][:3]
-                for name in names.split():
+                current = names.split()
+                for name in current:
                     if name in entries:
                         raise ValueError(f"{name} has an entry already")
-                    current = Entry(name, rules[rule.split()[0]], _attrs(along), ())
-                    entries[name] = current
+                    entries[name] = Entry(name, rules[rule.split()[0]], _attrs(along), ())
         except (ValueError, KeyError, SyntaxError) as error:
             raise ValueError(f"edge table, line {number}: {error}: {line.strip()}") from None
     return Table(rules, entries)
@@ -111,7 +112,8 @@ def _attrs(text: str) -> dict[str, Any] | None:
     if not text.strip():
         return None
     call = ast.parse(f"f({text.strip()})", mode="eval").body
-    assert isinstance(call, ast.Call)
+    if not isinstance(call, ast.Call) or call.args:
+        raise ValueError("dtypes are joined by ',' alone, attributes are written name=value")
     return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
 
 
@@ -183,7 +185,8 @@ def value(expression: ast.expr, dtype: str) -> Any:
     if isinstance(expression, ast.Constant):
         return expression.value
     if isinstance(expression, ast.Name):
-        known = {"true": True, "false": False, "nan": np.nan, "inf": np.inf, **_constants(dtype)}
+        known = {"true": True, "false": False, "nan": np.nan, "inf": np.inf, "pi": np.pi,
+                 **_constants(dtype)}
         if expression.id not in known:
             raise ValueError(f"no {expression.id!r} in {dtype}")
         return known[expression.id]
