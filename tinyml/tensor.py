@@ -17,6 +17,7 @@ import tinyml.ops.elementwise as words
 import tinyml.ops.reduce as reduce
 import tinyml.ops.selection as selection
 import tinyml.ops.shape as shapes
+import tinyml.reverse as reverse
 from tinyml.builder import entered, refuse_leaked
 from tinyml.core import apply, named
 from tinyml.dtypes import DType
@@ -32,7 +33,7 @@ from tinyml.errors import (
 from tinyml.op import find
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
-from tinyml.reverse import Handle, backward, register_hook
+from tinyml.reverse import backward
 from tinyml.values import STATE, Data, Leaf, Node, make
 
 Binary = Callable[[Any, Any], "Tensor"]
@@ -193,20 +194,7 @@ class Tensor(Data):
             if g is not None:
                 leaf.grad = g if leaf.grad is None else leaf.grad + g
 
-    def register_hook(self, f: Callable[[Tensor], Tensor | None]) -> Handle:
-        """Call `f` with the gradient of this tensor whenever a backward pass finds it.
-
-        What f returns, unless None, takes the gradient's place. `handle.remove()` ends it. Raises
-        GradientError where nothing was recorded for this tensor.
-
-        >>> import tinyml
-        >>> x = tinyml.tensor([1.0], requires_grad=True)
-        >>> handle = x.register_hook(lambda g: g * 10.0)
-        >>> x.sum().backward()
-        >>> x.grad.tolist()
-        [10.0]
-        """
-        return register_hook(self, f)
+    register_hook = reverse.register_hook
 
     def _may_change(self, how: str, instead: str) -> None:
         """GradientError where a change of this object's content would lose its gradient."""
@@ -355,10 +343,6 @@ class Tensor(Data):
                api_version, ArgumentError)
         return namespace
 
-    def astype(self, dtype: Any) -> Tensor:
-        """This tensor in another data type; itself where it has it."""
-        return words.astype(self, dtype)
-
     # ---- ops by name
 
     def op(self, name: str, *others: Any, **attrs: Any) -> Any:
@@ -425,6 +409,7 @@ class Tensor(Data):
 
     # ---- methods that are functions of the same name
 
+    astype = words.astype
     exp = words.exp
     log = words.log
     sqrt = words.sqrt
