@@ -22,6 +22,7 @@ from tinyml.ops.manipulation import flip, stack
 from tinyml.ops.scan import part
 from tinyml.ops.shape import SLICE, UNSLICE, broadcast_to, concat, permute_dims, reshape
 from tinyml.spec import as_axis, as_size
+from tinyml.values import Data
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
@@ -31,6 +32,13 @@ __all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag"
            "fliplr", "flipud", "hsplit", "hstack", "ravel", "rot90", "select",
            "sliding_window_view", "split", "swapaxes", "tril_indices", "triu_indices",
            "vsplit", "vstack"]
+
+
+def beside(*values: Any) -> list[Any]:
+    """Tensors as they are; numbers and arrays as tensors on the device of the first tensor."""
+    device = next((x.spec.device for x in values if isinstance(x, Data)), None)
+    return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]
+
 
 # ---- splits
 

@@ -11,7 +11,7 @@ import numpy as np
 from tinyml.core import full, named, upload
 from tinyml.dtypes import as_dtype, bool_, float32, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
-from tinyml.ops.arranging import ravel
+from tinyml.ops.arranging import beside, ravel
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
 from tinyml.ops.indexing import gather, scatter
@@ -233,8 +233,8 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
     ([2, 1], [0.0, 1.0, 2.0])
     """
     flat = ravel(x)
-    counts, edges = histogramdd(reshape(flat, (flat.size, 1)), [bins], [range], density,
-                                None if weights is None else ravel(weights))
+    counts, edges = _counted(reshape(flat, (flat.size, 1)), [bins], [range], density,
+                             None if weights is None else ravel(weights))
     return counts, edges[0]
 
 
@@ -242,7 +242,7 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
 def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, Tensor, Tensor]:
     """How many points (x, y) fall into each bin, and the edges along both axes."""
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     expect(x.ndim == y.ndim == 1 and x.size == y.size, "two vectors of one size",
            (x.shape, y.shape), ShapeError)
     if not isinstance(bins, (tuple, list)) or len(bins) != 2:
@@ -258,7 +258,19 @@ def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: bool = 
     """How many points, the rows of sample (N, D), fall into each bin, and the edges of each axis.
 
     `bins` is one number, or for each axis a number or the edges; `range` a pair for each axis.
+    Counts are floats, as numpy.histogramdd has them.
+
+    >>> import tinyml
+    >>> tinyml.histogramdd(tinyml.tensor([[0.0, 0.0], [1.0, 2.0]]), 2)[0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
+    counts, edges = _counted(sample, bins, range, density, weights)
+    return (counts if counts.dtype.is_float else astype(counts, edges[0].dtype)), edges
+
+
+def _counted(sample: Any, bins: Any, range: Any, density: bool,
+             weights: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Counts as int64, or sums of weights, and edges."""
     points = asarray(sample)
     points = points if points.dtype.is_float else astype(points, float32)
     expect(points.ndim == 2, "points (N, D)", points.shape, ShapeError)

@@ -9,7 +9,7 @@ import numpy as np
 from tinyml.core import full, named, upload
 from tinyml.dtypes import bool_, promote
 from tinyml.errors import ArgumentError, expect
-from tinyml.ops.arranging import ravel
+from tinyml.ops.arranging import beside, ravel
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, logical_not, not_equal
 from tinyml.ops.indexing import gather, scatter
@@ -95,8 +95,8 @@ def isin(x: Any, values: Any, *, invert: bool = False) -> Tensor:
     >>> tinyml.isin(tinyml.tensor([1, 2, 3]), [3, 1]).tolist()
     [True, False, True]
     """
-    x = asarray(x)
-    values = ravel(asarray(values, device=x.device))
+    x, values = beside(x, values)
+    values = ravel(values)
     dtype = promote(x.dtype, values.dtype)
     flat, table = astype(ravel(x), dtype), sort(astype(values, dtype))
     if not table.size or not flat.size:
@@ -111,8 +111,7 @@ def isin(x: Any, values: Any, *, invert: bool = False) -> Tensor:
 
 def _pair(x: Any, y: Any) -> tuple[Any, Any]:
     """Two vectors of distinct elements, of one type."""
-    x = asarray(x)
-    y = asarray(y, device=x.device)
+    x, y = beside(x, y)
     dtype = promote(x.dtype, y.dtype)
     return unique_values(astype(x, dtype)), unique_values(astype(y, dtype))
 

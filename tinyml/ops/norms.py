@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tinyml.core import named
 from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
+from tinyml.ops.arranging import beside
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import abs, astype, equal, not_equal, sqrt, square, where
 from tinyml.ops.manipulation import expand_dims
@@ -70,7 +71,7 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
     >>> tinyml.cdist(tinyml.tensor([[0.0, 0.0]]), tinyml.tensor([[3.0, 4.0]])).tolist()
     [[5.0]]
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     expect(x.ndim >= 2 and y.ndim >= 2 and x.shape[-1] == y.shape[-1],
            "rows of one size", (x.shape, y.shape), ShapeError)
     apart = expand_dims(x, -2) - expand_dims(y, -3)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyml.core import full, named, upload
 from tinyml.errors import ArgumentError, ShapeError, expect
-from tinyml.ops.arranging import diagonal
+from tinyml.ops.arranging import beside, diagonal
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
 from tinyml.ops.indexing import gather
@@ -32,7 +32,7 @@ def outer(x: Any, y: Any) -> Tensor:
     >>> tinyml.outer(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).tolist()
     [[3, 4], [6, 8]]
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     return reshape(x, (x.size, 1)) * reshape(y, (1, y.size))
 
 
@@ -44,7 +44,7 @@ def inner(x: Any, y: Any) -> Tensor:
     >>> tinyml.inner(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).item()
     11
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     if x.ndim == 0 or y.ndim == 0:
         return x * y
     expect(x.shape[-1] == y.shape[-1], "x.shape[-1] == y.shape[-1]",
@@ -64,7 +64,7 @@ def kron(x: Any, y: Any) -> Tensor:
     >>> tinyml.kron(tinyml.tensor([1, 10]), tinyml.tensor([1, 2])).tolist()
     [1, 2, 10, 20]
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     ndim = max(x.ndim, y.ndim)
     left = (1,) * (ndim - x.ndim) + x.shape
     right = (1,) * (ndim - y.ndim) + y.shape
@@ -81,7 +81,7 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     >>> tinyml.cross(tinyml.tensor([1, 0, 0]), tinyml.tensor([0, 1, 0])).tolist()
     [0, 0, 1]
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     shape = np.broadcast_shapes(x.shape, y.shape)
     place = as_axis(axis, len(shape))
     expect(shape[place] == 3, "3 elements along the axis", shape, ShapeError)
@@ -159,7 +159,7 @@ def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
         subscripts = ",".join(named_axes[: len(operands)]) + end
     text, arrow, result = subscripts.replace(" ", "").partition("->")
     parts = text.split(",")
-    xs = [asarray(x) for x in operands]
+    xs = beside(*operands)
     expect(len(parts) == len(xs), f"{len(parts)} operands of {subscripts!r}", len(xs),
            ArgumentError)
     for part in (*parts, result):

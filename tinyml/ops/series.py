@@ -10,7 +10,7 @@ import numpy as np
 from tinyml.core import named, upload
 from tinyml.dtypes import float32, promote
 from tinyml.errors import ArgumentError, ShapeError, expect
-from tinyml.ops.arranging import ravel, sliding_window_view
+from tinyml.ops.arranging import beside, ravel, sliding_window_view
 from tinyml.ops.borders import pad
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
@@ -34,7 +34,7 @@ __all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient
 
 def _slid(x: Any, y: Any, mode: str) -> Tensor:
     """Sums of products of y with x at each shift of it."""
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     expect(x.ndim == y.ndim == 1 and x.size > 0 and y.size > 0, "two vectors with elements",
            (x.shape, y.shape), ShapeError)
     expect(mode in ("full", "same", "valid"), "full, same or valid", mode, ArgumentError)
@@ -58,7 +58,7 @@ def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
     >>> tinyml.convolve(tinyml.tensor([1, 2, 3]), tinyml.tensor([1, 1])).tolist()
     [1, 3, 5, 3]
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     if x.ndim == y.ndim == 1 and y.size > x.size:
         x, y = y, x
     return _slid(x, flip(y), mode)
@@ -72,7 +72,7 @@ def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
     >>> tinyml.correlate(tinyml.tensor([1, 2, 3]), tinyml.tensor([0, 1]), "full").tolist()
     [1, 2, 3, 0]
     """
-    x, y = asarray(x), asarray(y)
+    x, y = beside(x, y)
     if x.ndim == y.ndim == 1 and y.size > x.size:
         return flip(_slid(y, x, mode))
     return _slid(x, y, mode)

@@ -75,7 +75,7 @@ _STEPPED: dict[str, tuple[float, Callable[[Any, Any], Any]]] = {
     "inverted_cdf": (0.0, lambda low, share: astype(share > 0.0, share.dtype)),
     "averaged_inverted_cdf": (0.0, lambda low, share: where(share > 0.0, 1.0, share + 0.5)),
     "closest_observation": (-0.5, lambda low, share: where(
-        share == 0.0, low - floor(low * 0.5) * 2.0, share * 0.0 + 1.0)),
+        share == 0.0, 1.0 - (low - floor(low * 0.5) * 2.0), share * 0.0 + 1.0)),
 }
 METHODS = (*_INTERPOLATED, *_CHOSEN, *_STEPPED)
 
