@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from tinyml.builder import Builder, building, symbolic
-from tinyml.dtypes import COMPLEX, STORED
+from tinyml.dtypes import COMPLEX, STORED, promote_scalar
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -212,7 +212,8 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
     values = []
     for value in inputs:
         if isinstance(value, Scalar):
-            value.var = Var(None, 0, make_spec((), weak.dtype, weak.device, None, True))
+            dtype = promote_scalar(weak.dtype, value.kind)
+            value.var = Var(None, 0, make_spec((), dtype, weak.device, None, True))
             value = value.var
         value.scope = builder.scope
         values.append(make(value, value.spec))

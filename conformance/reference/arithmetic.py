@@ -23,10 +23,10 @@ _SQRT_HALF = np.longdouble("0.7071067811865475244008443621048490392848")
 
 
 # NumPy's functions of one name, by the kind of their result.
-_FLOAT = ("exp exp2 expm1 log log1p log2 log10 sqrt sin cos tan sinh cosh tanh deg2rad rad2deg "
+_FLOAT = ("exp exp2 log log1p log2 log10 sqrt sin cos tan sinh cosh tanh deg2rad rad2deg "
           "hypot atan2=arctan2 copysign logaddexp logaddexp2 heaviside div=true_divide "
           "asin=arcsin acos=arccos atan=arctan asinh=arcsinh acosh=arccosh atanh=arctanh")
-_SAME = ("add sub=subtract mul=multiply neg=negative abs square bitwise_and bitwise_or bitwise_xor "
+_SAME = ("add sub=subtract mul=multiply neg=negative square bitwise_and bitwise_or bitwise_xor "
          "bitwise_left_shift=left_shift bitwise_right_shift=right_shift bitwise_invert=invert "
          "remainder fmod fmax fmin gcd lcm clip sign")
 _BOOL = ("equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor "
@@ -37,8 +37,17 @@ for _names, _result in ((_FLOAT, "float"), (_SAME, "common"), (_BOOL, "bool")):
         define(_op, result=_result)(getattr(np, _numpy or _op))
 for _op, _numpy in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
                     "round": np.rint}.items():
-    define(_op)(lambda x, f=_numpy: f(x) if x.dtype.kind == "f" else x)
+    define(_op)(lambda x, f=_numpy: f(x) if x.dtype.kind in "fc" else x)
+define("abs", result="part")(np.abs)
+define("isreal", result="bool")(np.isreal)
 define("nextafter", result="float", wide=False)(np.nextafter)
+
+
+@define("expm1", result="float")
+def expm1(x: Array) -> Array:
+    """exp(x) - 1; of a complex number on the real axis, that axis's."""
+    result = np.expm1(x)
+    return np.where(x.imag == 0, np.expm1(x.real), result) if x.dtype.kind == "c" else result
 
 
 define("conj")(np.conj)
@@ -57,7 +66,7 @@ def joined(x: Array, y: Array) -> Array:
 @define("pow")
 def power(x: Array, y: Array) -> Array:
     """x to the power y; integers modulo 2^64, negative powers of them cut off toward 0."""
-    if x.dtype.kind == "f":
+    if x.dtype.kind in "fc":
         return np.asarray(np.power(x, y))
 
     def exact(a: int, b: int) -> int:
@@ -86,6 +95,28 @@ def frac(x: Array) -> Array:
 def rsqrt(x: Array) -> Array:
     """1 / sqrt(x)."""
     return np.asarray(1 / np.sqrt(x))
+
+
+@define("scaled", "ldexp", result="float")
+def ldexp(x: Array, y: Array) -> Array:
+    """x 2^y."""
+    whole = np.trunc(y)
+    return np.asarray(np.ldexp(x, whole.astype(np.int32)) * np.exp2(y - whole))
+
+
+@define("logb", result="float")
+def logb(x: Array) -> Array:
+    """The exponent of x."""
+    exponent = (np.frexp(x)[1] - 1).astype(x.dtype)
+    return np.where(x == 0, -np.inf, np.where(np.isfinite(x), exponent, np.abs(x)))
+
+
+@define("sinc", result="float")
+def sinc(x: Array) -> Array:
+    """sin(pi x) / (pi x), of x less its whole part."""
+    whole = np.rint(x)
+    sine = np.sin(_PI * (x - whole)) * np.where(whole % 2 == 0, 1, -1)
+    return np.where(x == 0, 1, sine / np.where(x == 0, 1, _PI * x))
 
 
 @define("xlogy", result="float")
@@ -199,6 +230,43 @@ def sigmoid(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """x times the normal distribution function (Hendrycks and Gimpel 2016), exact in the tail."""
     return np.asarray(x * _erfc(-x * _SQRT_HALF) / 2)
+
+
+# -- activations -------------------------------------------------------------------------------
+
+
+def _pieces(name: str, compute: Any, result: str = "float") -> None:
+    define(name, result=result)(lambda *xs: np.asarray(compute(*xs)))
+
+
+def _soft(x: Array) -> Array:
+    return np.logaddexp(x, np.zeros_like(x))
+
+
+_SELU = np.longdouble("1.05070098735548049342"), np.longdouble("1.67326324235437728482")
+_pieces("elu", lambda x, a: np.where(x > 0, x, a * np.expm1(x)))
+_pieces("celu", lambda x, a: np.where(x > 0, x, a * np.expm1(x / a)))
+_pieces("selu", lambda x: _SELU[0] * np.where(x > 0, x, _SELU[1] * np.expm1(x)))
+_pieces("silu", lambda x: x / (1 + np.exp(-x)))
+_pieces("softplus", lambda x, b, t: np.where(x * b > t, x, _soft(x * b) / b))
+_pieces("logsigmoid", lambda x: -_soft(-x))
+_pieces("mish", lambda x: x * np.tanh(_soft(x)))
+_pieces("tanhshrink", lambda x: x - np.tanh(x))
+_pieces("logit", lambda x: np.log(x / (1 - x)))
+_pieces("leaky_relu", lambda x, a: np.where(x > 0, x, a * x))
+_pieces("relu6", lambda x: np.clip(x, 0, 6).astype(x.dtype), "common")
+_pieces("hardtanh", np.clip)
+_pieces("hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6)
+_pieces("hardswish", lambda x: x * np.clip(x + 3, 0, 6) / 6)
+_pieces("hardshrink", lambda x, a: np.where(np.abs(x) <= a, 0, x))
+_pieces("softshrink", lambda x, a: np.where(np.abs(x) <= a, x * 0, x - np.sign(x) * a))
+_pieces("softsign", lambda x: x / (1 + np.abs(x)))
+_pieces("threshold", lambda x, t, v: np.where(x <= t, v, x), "common")
+_pieces("addcmul", lambda x, a, b, v: x + v * a * b, "common")
+_pieces("addcdiv", lambda x, a, b, v: x + v * a / b)
+_pieces("lerp", lambda x, y, w: np.where(w < 0.5, x + w * (y - x), y - (1 - w) * (y - x)))
+_pieces("nan_to_num", lambda x, n, p, m: np.where(
+    np.isnan(x), n, np.where(np.isposinf(x), p, np.where(np.isneginf(x), m, x))))
 
 
 # -- reductions --------------------------------------------------------------------------------

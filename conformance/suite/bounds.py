@@ -25,9 +25,9 @@ Array = npt.NDArray[Any]
 # Ops whose results are exact or correctly rounded keep the sign of a zero; of these others a zero
 # may have either: the order of a sum, or of equal operands, decides it.
 ZERO_HAS_NO_SIGN = frozenset(
-    "maximum minimum fmax fmin max min relu sign sum mean var softmax log_softmax cross_entropy "
-    "layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add max_pool2d max_pool2d_dx "
-    "scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along "
+    "maximum minimum fmax fmin elu celu selu logsigmoid max min relu sign sum mean var softmax "
+    "log_softmax cross_entropy layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add "
+    "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along "
     "unslice cumsum cumprod linear_scan".split()
 )
 
@@ -194,6 +194,11 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
     "cross_entropy": _cross_entropy,
     "layer_norm": _layer_norm,
+    "addcmul": lambda args, attrs: abs(args[0]) + 2 * abs(args[1] * args[2] * args[3]),
+    "addcdiv": lambda args, attrs: abs(args[0]) + 4 * abs(args[1] / args[2] * args[3]),
+    "lerp": lambda args, attrs: 2 * (abs(args[0]) + abs(args[1])) * (1 + abs(args[2])),
+    "tanhshrink": lambda args, attrs: 4 * np.minimum(abs(args[0]), 1),
+    "logit": lambda args, attrs: 4,
     # Where the sum is near 1, its logarithm is the rest of a difference.
     "logaddexp": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),
     "logaddexp2": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),

@@ -76,6 +76,9 @@ def _of_parts(computed: Array, exact: Array) -> Array:
     What is not finite is one thing wherever it stands: NaN if a part is NaN, else infinite.
     """
     part = computed.real.dtype
+    beyond = np.ldexp(np.longdouble(1), np.finfo(part).maxexp)
+    with np.errstate(invalid="ignore"):  # what the type cannot hold is infinite
+        exact = np.where(np.maximum(abs(exact.real), abs(exact.imag)) >= beyond, np.inf, exact)
     size = np.maximum(np.abs(exact.real), np.abs(exact.imag))
     with np.errstate(all="ignore"):
         result = np.abs(computed.astype(np.clongdouble) - exact) / spacing(size, part)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import tinyml.ops.parts as parts
 import tinyml.ops.samples as samples
 from tinyml.core import apply
-from tinyml.dtypes import COMPLEX, FLOATS
-from tinyml.ops.conversion import COPY, where
+from tinyml.dtypes import float32
+from tinyml.ops.conversion import COPY, complex, imag, real, where
 from tinyml.ops.rows import Operand, conj, listed, row
+from tinyml.ops.sampling import finfo
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
@@ -23,10 +26,9 @@ multiply = row("multiply(x1, x2)", "number", "x1 * x2; integers wrap around.",
                lambda g, _y, _a, b: g * conj(b), lambda g, _y, a, _b: g * conj(a), op="mul")
 divide = row("divide(x1, x2)", "inexact", "x1 / x2; x / 0 is inf or NaN.",
              lambda g, _y, _a, b: g / conj(b), lambda g, y, _a, b: -(g * conj(y)) / conj(b),
-             op="div", ulp=2.5, dtypes=(*FLOATS, *COMPLEX))
+             op="div", ulp=2.5)
 reciprocal = row("reciprocal(x)", "inexact", "1 / x; 1 / 0 is inf.",
-                 lambda g, y, _x: -(g * conj(y * y)), ulp=2.5,
-                 dtypes=(*FLOATS, *COMPLEX))
+                 lambda g, y, _x: -(g * conj(y * y)), ulp=2.5)
 square = row("square(x)", "number", "x * x; integers wrap around.",
              lambda g, _y, x: g * conj(x) * 2)
 negative = row("negative(x)", "number", "-x; integers wrap around.", lambda g, _y, _x: -g, op="neg")
@@ -54,12 +56,21 @@ fmod = row("fmod(x1, x2)", "real", "x1 - x2 * trunc(x1 / x2), with the sign of x
 
 # ---- signs
 
-sign = row("sign(x)", "real", "-1, 0 or 1 by the sign of x; NaN stays NaN.")
-abs = row("abs(x)", "real", "|x|; the least integer stays itself.",
-          lambda g, _y, x: g * sign(x))
+
+def _sign_slope(g: Any, y: Any, x: Any) -> Any:
+    if x.dtype.kind != "complex":
+        return g * 0.0
+    return where(x == 0, 0.0, (g - y * real(conj(y) * g)) / abs(x))
+
+
+
+sign = row("sign(x)", "number", "-1, 0 or 1 by the sign of x, x / |x| if complex; NaN stays NaN.",
+           _sign_slope, parts=parts.sign, samples=samples.finite(samples.unary()))
+abs = row("abs(x)", "size", "|x|; the least integer stays itself.",
+          lambda g, _y, x: g * sign(x), parts=parts.size)
 copysign = row("copysign(x1, x2)", "float", "|x1| with the sign of x2, that of -0.0 and NaN too.",
                lambda g, _y, a, b: g * sign(a) * copysign(1.0, b), None)
-signbit = row("signbit(x)", "test", "Whether the sign is minus, that of -0.0 and of NaN too.",
+signbit = row("signbit(x)", "check", "Whether the sign is minus, that of -0.0 and of NaN too.",
               samples=samples.predicate())
 heaviside = row("heaviside(x1, x2)", "float", "0 below 0, 1 above it, x2 at 0; NaN stays NaN.",
                 body=lambda x1, x2: where(x1 == 0, x2, where(x1 < 0, 0.0, where(x1 > 0, 1.0, x1))),
@@ -70,8 +81,8 @@ heaviside = row("heaviside(x1, x2)", "float", "0 below 0, 1 above it, x2 at 0; N
 floor = row("floor(x)", "real", "The greatest whole number not above x, in x's type.")
 ceil = row("ceil(x)", "real", "The least whole number not below x, in x's type.")
 trunc = row("trunc(x)", "real", "x without its fraction, in x's type.")
-rint = row("rint(x)", "real", "The nearest whole number, the even one of two, in x's type.",
-           op="round")
+rint = row("rint(x)", "number", "The nearest whole number, the even one of two, in x's type.",
+           op="round", parts=lambda z: complex(rint(real(z)), rint(imag(z))))
 frac = row("frac(x)", "float", "x - trunc(x), the fraction with x's sign.",
            lambda g, _y, _x: g, body=lambda x: x - trunc(x))
 nextafter = row("nextafter(x1, x2)", "wide", "The number next to x1 in the direction of x2.",
@@ -141,3 +152,34 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
 gcd = row("gcd(x1, x2)", "integer", "The greatest common divisor, not negative; gcd(0, 0) is 0.")
 lcm = row("lcm(x1, x2)", "integer", "The least common multiple, not negative; 0 where one is 0.",
           body=lambda x1, x2: abs(floor_divide(x1, gcd(x1, x2))) * abs(x2))
+
+# ---- several at once
+
+addcmul = row("addcmul(x, x1, x2, value=1)", "number", "x + value x1 x2.",
+              body=lambda x, x1, x2, value: x + x1 * x2 * value, ulp=1)
+addcdiv = row("addcdiv(x, x1, x2, value=1)", "float", "x + value x1 / x2.",
+              body=lambda x, x1, x2, value: x + x1 / x2 * value, ulp=1)
+lerp = row("lerp(x1, x2, weight)", "float", "x1 + weight (x2 - x1): at 0 it is x1, at 1 x2.",
+           body=lambda x1, x2, weight: where(weight < 0.5, x1 + weight * (x2 - x1),
+                                             x2 - (x2 - x1) * (1.0 - weight)), ulp=2)
+_NAN_TO_NUM = row(
+    "nan_to_num(x, nan, posinf, neginf)", "float", "x with other numbers for NaN and infinities.",
+    body=lambda x, nan, posinf, neginf: where(
+        x != x, nan, where(x == math.inf, posinf, where(x == -math.inf, neginf, x))))
+
+
+@listed
+def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None,
+               neginf: float | None = None) -> Tensor:
+    """x with NaN replaced by `nan`, infinities by `posinf` and `neginf`: the extremes by default.
+
+    >>> import tinyml
+    >>> tinyml.nan_to_num(tinyml.tensor([float("nan"), 1.0]), nan=7.0).tolist()
+    [7.0, 1.0]
+    """
+    dtype = getattr(x, "dtype", float32)
+    if not getattr(dtype, "is_float", True):
+        return positive(x)
+    top = float(finfo(dtype).max)
+    return _NAN_TO_NUM(x, nan, top if posinf is None else posinf,
+                       -top if neginf is None else neginf)

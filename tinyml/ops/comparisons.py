@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import tinyml.ops.samples as samples
+from tinyml.ops.arithmetic import abs, maximum
+from tinyml.ops.conversion import imag, real, where
 from tinyml.ops.rows import row
 
 _COMPARE: dict[str, Any] = {"samples": samples.comparison()}
@@ -26,13 +28,26 @@ greater_equal = row("greater_equal(x1, x2)", "compare", "x1 >= x2; false where o
 
 isnan = row("isnan(x)", "test", "Whether x is NaN.", **_TEST)
 isfinite = row("isfinite(x)", "test", "Whether x is neither infinite nor NaN.",
-               body=lambda x: abs(x) < float("inf"), **_TEST)
-isinf = row("isinf(x)", "test", "Whether x is an infinity.",
-            body=lambda x: abs(x) == float("inf"), **_TEST)
-isposinf = row("isposinf(x)", "test", "Whether x is the positive infinity.",
+               body=lambda x: _size(x) < float("inf"), **_TEST)
+isinf = row("isinf(x)", "test", "Whether x, or a part of it, is an infinity.",
+            body=lambda x: _size(x) == float("inf"), **_TEST)
+isposinf = row("isposinf(x)", "check", "Whether x is the positive infinity.",
                body=lambda x: x == float("inf"), **_TEST)
-isneginf = row("isneginf(x)", "test", "Whether x is the negative infinity.",
+isneginf = row("isneginf(x)", "check", "Whether x is the negative infinity.",
                body=lambda x: x == float("-inf"), **_TEST)
+
+isreal = row("isreal(x)", "equality", "Whether x has no imaginary part, or 0 there.",
+             body=lambda x: imag(x) == 0 if x.dtype.kind == "complex" else (x == x) | (x != x),
+             **_TEST)
+
+
+def _size(x: Any) -> Any:
+    """|x|, or the greater part: infinite where one is, else NaN where one is."""
+    if x.dtype.kind != "complex":
+        return abs(x)
+    a, b = abs(real(x)), abs(imag(x))
+    return where(a == float("inf"), a, where(b == float("inf"), b, maximum(a, b)))
+
 
 # ---- logic
 

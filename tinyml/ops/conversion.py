@@ -109,7 +109,10 @@ def imag(x: Operand, /) -> Tensor:
     >>> tinyml.imag(tinyml.tensor([1 + 2j])).tolist()
     [2.0]
     """
-    return apply(find("mul"), x, 0) if _is_real(x) else _IMAG(x)
+    if not _is_real(x):
+        return _IMAG(x)
+    none: Tensor = apply(find("logical_and"), x, False)
+    return astype(none, x.dtype)  # type: ignore[union-attr]
 
 
 @listed

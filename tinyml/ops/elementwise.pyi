@@ -23,6 +23,8 @@ __all__ = [
     "acos",
     "acosh",
     "add",
+    "addcdiv",
+    "addcmul",
     "asin",
     "asinh",
     "atan",
@@ -35,6 +37,7 @@ __all__ = [
     "bitwise_right_shift",
     "bitwise_xor",
     "ceil",
+    "celu",
     "clip",
     "complex",
     "conj",
@@ -43,6 +46,7 @@ __all__ = [
     "cosh",
     "deg2rad",
     "divide",
+    "elu",
     "equal",
     "erf",
     "erfc",
@@ -55,9 +59,15 @@ __all__ = [
     "fmin",
     "fmod",
     "frac",
+    "frexp",
     "gcd",
+    "glu",
     "greater",
     "greater_equal",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "heaviside",
     "hypot",
     "imag",
@@ -66,7 +76,11 @@ __all__ = [
     "isnan",
     "isneginf",
     "isposinf",
+    "isreal",
     "lcm",
+    "ldexp",
+    "leaky_relu",
+    "lerp",
     "less",
     "less_equal",
     "log",
@@ -75,13 +89,18 @@ __all__ = [
     "log2",
     "logaddexp",
     "logaddexp2",
+    "logb",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logit",
+    "logsigmoid",
     "maximum",
     "minimum",
+    "mish",
     "multiply",
+    "nan_to_num",
     "negative",
     "nextafter",
     "not_equal",
@@ -90,19 +109,29 @@ __all__ = [
     "rad2deg",
     "real",
     "reciprocal",
+    "relu6",
     "remainder",
     "rint",
     "round",
     "rsqrt",
+    "scaled",
+    "selu",
     "sign",
     "signbit",
+    "silu",
     "sin",
+    "sinc",
     "sinh",
+    "softplus",
+    "softshrink",
+    "softsign",
     "sqrt",
     "square",
     "subtract",
     "tan",
     "tanh",
+    "tanhshrink",
+    "threshold",
     "trunc",
     "where",
     "xlogy",
@@ -119,6 +148,12 @@ def acosh(x: Operand, /) -> Tensor:
 
 def add(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 + x2; integers wrap around."""
+
+def addcdiv(x: Operand, x1: Operand, x2: Operand, /, value: Operand = 1) -> Tensor:
+    """x + value x1 / x2."""
+
+def addcmul(x: Operand, x1: Operand, x2: Operand, /, value: Operand = 1) -> Tensor:
+    """x + value x1 x2."""
 
 def asin(x: Operand, /) -> Tensor:
     """The angle whose sine is x; NaN beyond 1."""
@@ -156,6 +191,9 @@ def bitwise_xor(x1: Operand, x2: Operand, /) -> Tensor:
 def ceil(x: Operand, /) -> Tensor:
     """The least whole number not below x, in x's type."""
 
+def celu(x: Operand, /, alpha: Operand = 1.0) -> Tensor:
+    """x above 0, else alpha (exp(x / alpha) - 1)."""
+
 def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """x, but not below `min` and not above `max`; `max` where min is above it."""
 
@@ -179,6 +217,9 @@ def deg2rad(x: Operand, /) -> Tensor:
 
 def divide(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 / x2; x / 0 is inf or NaN."""
+
+def elu(x: Operand, /, alpha: Operand = 1.0) -> Tensor:
+    """x above 0, else alpha (exp(x) - 1) (Clevert 2015)."""
 
 def equal(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 == x2; NaN equals nothing."""
@@ -216,14 +257,32 @@ def fmod(x1: Operand, x2: Operand, /) -> Tensor:
 def frac(x: Operand, /) -> Tensor:
     """x - trunc(x), the fraction with x's sign."""
 
+def frexp(x: Operand, /) -> tuple[Tensor, Tensor]:
+    """(m, e) with x = m 2^e and 0.5 <= |m| < 1, e int32; 0, infinities and NaN have e = 0."""
+
 def gcd(x1: Operand, x2: Operand, /) -> Tensor:
     """The greatest common divisor, not negative; gcd(0, 0) is 0."""
+
+def glu(x: Operand, /, axis: int = -1) -> Tensor:
+    """One half of x times the sigmoid of the other, along an axis (Dauphin 2016)."""
 
 def greater(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 > x2; false where one is NaN."""
 
 def greater_equal(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 >= x2; false where one is NaN."""
+
+def hardshrink(x: Operand, /, lambd: Operand = 0.5) -> Tensor:
+    """0 from -lambd to lambd, else x."""
+
+def hardsigmoid(x: Operand, /) -> Tensor:
+    """(x + 3) / 6, but not below 0 and not above 1."""
+
+def hardswish(x: Operand, /) -> Tensor:
+    """x hardsigmoid(x) (Howard 2019)."""
+
+def hardtanh(x: Operand, /, min_val: Operand = -1.0, max_val: Operand = 1.0) -> Tensor:
+    """x, but not below min_val and not above max_val."""
 
 def heaviside(x1: Operand, x2: Operand, /) -> Tensor:
     """0 below 0, 1 above it, x2 at 0; NaN stays NaN."""
@@ -238,7 +297,7 @@ def isfinite(x: Operand, /) -> Tensor:
     """Whether x is neither infinite nor NaN."""
 
 def isinf(x: Operand, /) -> Tensor:
-    """Whether x is an infinity."""
+    """Whether x, or a part of it, is an infinity."""
 
 def isnan(x: Operand, /) -> Tensor:
     """Whether x is NaN."""
@@ -249,8 +308,20 @@ def isneginf(x: Operand, /) -> Tensor:
 def isposinf(x: Operand, /) -> Tensor:
     """Whether x is the positive infinity."""
 
+def isreal(x: Operand, /) -> Tensor:
+    """Whether x has no imaginary part, or 0 there."""
+
 def lcm(x1: Operand, x2: Operand, /) -> Tensor:
     """The least common multiple, not negative; 0 where one is 0."""
+
+def ldexp(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 times 2 to the power x2; of a whole x2 exactly."""
+
+def leaky_relu(x: Operand, /, negative_slope: Operand = 0.01) -> Tensor:
+    """x above 0, else negative_slope x; a tensor of slopes is PReLU (He 2015)."""
+
+def lerp(x1: Operand, x2: Operand, weight: Operand, /) -> Tensor:
+    """x1 + weight (x2 - x1): at 0 it is x1, at 1 x2."""
 
 def less(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 < x2; false where one is NaN."""
@@ -276,6 +347,9 @@ def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
 def logaddexp2(x1: Operand, x2: Operand, /) -> Tensor:
     """log2(2^x1 + 2^x2) without overflow."""
 
+def logb(x: Operand, /) -> Tensor:
+    """The exponent of x as a number: floor(log2(|x|)), exactly."""
+
 def logical_and(x1: Operand, x2: Operand, /) -> Tensor:
     """Whether both are true."""
 
@@ -288,14 +362,27 @@ def logical_or(x1: Operand, x2: Operand, /) -> Tensor:
 def logical_xor(x1: Operand, x2: Operand, /) -> Tensor:
     """Whether exactly one is true."""
 
+def logit(x: Operand, /) -> Tensor:
+    """log(x / (1 - x)), the inverse of sigmoid; NaN outside 0 to 1."""
+
+def logsigmoid(x: Operand, /) -> Tensor:
+    """log(sigmoid(x)) without overflow."""
+
 def maximum(x1: Operand, x2: Operand, /) -> Tensor:
     """The greater; NaN where one is. At a tie each side gets half the gradient."""
 
 def minimum(x1: Operand, x2: Operand, /) -> Tensor:
     """The lesser; NaN where one is. At a tie each side gets half the gradient."""
 
+def mish(x: Operand, /) -> Tensor:
+    """x tanh(softplus(x)) (Misra 2019)."""
+
 def multiply(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 * x2; integers wrap around."""
+
+def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with NaN replaced by `nan`, infinities by `posinf` and `neginf`: the extremes by
+    default."""
 
 def negative(x: Operand, /) -> Tensor:
     """-x; integers wrap around."""
@@ -322,6 +409,9 @@ def real(x: Operand, /) -> Tensor:
 def reciprocal(x: Operand, /) -> Tensor:
     """1 / x; 1 / 0 is inf."""
 
+def relu6(x: Operand, /) -> Tensor:
+    """x, but not below 0 and not above 6."""
+
 def remainder(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0."""
 
@@ -334,17 +424,38 @@ def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
 def rsqrt(x: Operand, /) -> Tensor:
     """1 / sqrt(x); inf at 0, NaN below."""
 
+def scaled(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 times 2 to the power x2, a whole number."""
+
+def selu(x: Operand, /) -> Tensor:
+    """A scaled elu that keeps mean and variance (Klambauer 2017)."""
+
 def sign(x: Operand, /) -> Tensor:
-    """-1, 0 or 1 by the sign of x; NaN stays NaN."""
+    """-1, 0 or 1 by the sign of x, x / |x| if complex; NaN stays NaN."""
 
 def signbit(x: Operand, /) -> Tensor:
     """Whether the sign is minus, that of -0.0 and of NaN too."""
 
+def silu(x: Operand, /) -> Tensor:
+    """x sigmoid(x) (Elfwing 2017)."""
+
 def sin(x: Operand, /) -> Tensor:
     """The sine of x radians."""
 
+def sinc(x: Operand, /) -> Tensor:
+    """sin(pi x) / (pi x), 1 at 0."""
+
 def sinh(x: Operand, /) -> Tensor:
     """The hyperbolic sine."""
+
+def softplus(x: Operand, /, beta: Operand = 1.0, threshold: Operand = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+
+def softshrink(x: Operand, /, lambd: Operand = 0.5) -> Tensor:
+    """x brought lambd nearer to 0, at most to 0."""
+
+def softsign(x: Operand, /) -> Tensor:
+    """x / (1 + |x|)."""
 
 def sqrt(x: Operand, /) -> Tensor:
     """The square root; NaN below 0."""
@@ -360,6 +471,12 @@ def tan(x: Operand, /) -> Tensor:
 
 def tanh(x: Operand, /) -> Tensor:
     """The hyperbolic tangent."""
+
+def tanhshrink(x: Operand, /) -> Tensor:
+    """x - tanh(x)."""
+
+def threshold(x: Operand, limit: Operand, value: Operand, /) -> Tensor:
+    """x where it is above the limit, else value."""
 
 def trunc(x: Operand, /) -> Tensor:
     """x without its fraction, in x's type."""

@@ -7,17 +7,22 @@ Error bounds of inexact functions are those of the OpenCL C specification 3.0, s
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import tinyml.ops.parts as parts
 import tinyml.ops.samples as samples
 from tinyml.core import SCALARS
-from tinyml.ops.arithmetic import abs, maximum
-from tinyml.ops.conversion import where
-from tinyml.ops.rows import conj, row
+from tinyml.ops.arithmetic import abs, maximum, remainder, rint, trunc
+from tinyml.ops.conversion import real, where
+from tinyml.ops.rows import Operand, conj, listed, row
+from tinyml.values import Data
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 _POSITIVE: Any = samples.unary(0.1, 3.0, (1e-30, 1e30))
-_INSIDE: Any = samples.unary(-0.95, 0.95, (-1.0, 1.0))
+_INSIDE: Any = samples.finite(samples.unary(-0.95, 0.95, (-1.0, 1.0)))
 _CIRCLE: Any = samples.unary(-3.0, 3.0, (-100.0, 100.0))
 
 # ---- powers and logarithms
@@ -33,30 +38,31 @@ def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(a, SCALARS):
         return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
-    return where((a == 0) & (b >= 0), 0.0, g * conj(y * log(a)))
+    right = real(b) if isinstance(b, Data) else b.real
+    return where((a == 0) & (right >= 0), 0.0, g * conj(y * log(a)))
 
 
-pow = row("pow(x1, x2)", "real", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
+pow = row("pow(x1, x2)", "number", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
           "with a negative x2 are cut off toward 0, which of 0 is 0.",
-          _power_base, _power_exponent, ulp=16, samples=samples.power())
-exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), ulp=3,
+          _power_base, _power_exponent, parts=parts.power, ulp=16, samples=samples.finite(samples.power()))
+exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), parts=parts.exp, ulp=3,
           samples=samples.unary(-3.0, 3.0, (-80.0, 80.0)))
 exp2 = row("exp2(x)", "float", "2 to the power x.", lambda g, y, _x: g * y * _LN2, ulp=3,
            samples=samples.unary(-3.0, 3.0, (-120.0, 120.0)))
 expm1 = row("expm1(x)", "inexact", "exp(x) - 1 without cancellation.",
-            lambda g, y, _x: g * conj(y + 1.0), ulp=3,
+            lambda g, y, _x: g * conj(y + 1.0), parts=parts.expm1, ulp=3,
             samples=samples.unary(-3.0, 3.0, (-1e-3, 1e-3)))
 log = row("log(x)", "inexact", "The natural logarithm; -inf at 0, NaN below.",
-          lambda g, _y, x: g / conj(x), ulp=3, samples=_POSITIVE)
+          lambda g, _y, x: g / conj(x), parts=parts.log, ulp=3, samples=_POSITIVE)
 log1p = row("log1p(x)", "inexact", "log(1 + x) without cancellation.",
-            lambda g, _y, x: g / conj(x + 1.0), ulp=2,
+            lambda g, _y, x: g / conj(x + 1.0), parts=parts.log1p, ulp=2,
             samples=samples.unary(-0.9, 3.0, (-1e-3, 1e-3)))
 log2 = row("log2(x)", "inexact", "The logarithm to base 2; -inf at 0, NaN below.",
-           lambda g, _y, x: g / conj(x * _LN2), ulp=3, samples=_POSITIVE)
+           lambda g, _y, x: g / conj(x * _LN2), parts=parts.log_to(2.0), ulp=3, samples=_POSITIVE)
 log10 = row("log10(x)", "inexact", "The logarithm to base 10; -inf at 0, NaN below.",
-            lambda g, _y, x: g / conj(x * _LN10), ulp=3, samples=_POSITIVE)
+            lambda g, _y, x: g / conj(x * _LN10), parts=parts.log_to(10.0), ulp=3, samples=_POSITIVE)
 sqrt = row("sqrt(x)", "inexact", "The square root; NaN below 0.",
-           lambda g, y, _x: g / conj(y * 2), ulp=3, samples=_POSITIVE)
+           lambda g, y, _x: g / conj(y * 2), parts=parts.sqrt, ulp=3, samples=_POSITIVE)
 rsqrt = row("rsqrt(x)", "inexact", "1 / sqrt(x); inf at 0, NaN below.",
             lambda g, y, _x: g * conj(y * y * y) * -0.5, body=lambda x: 1.0 / sqrt(x), ulp=5,
             samples=_POSITIVE)
@@ -77,20 +83,44 @@ xlogy = row("xlogy(x1, x2)", "float", "x1 log(x2), 0 where x1 is 0; NaN where x2
             body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0, x1 * log(x2)), ulp=4,
             samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)))
 
+_LOGB = row("logb(x)", "float", "The exponent of x as a number: floor(log2(|x|)), exactly.")
+_SCALED = row("scaled(x1, x2)", "float", "x1 times 2 to the power x2, a whole number.",
+              lambda g, _y, _a, b: _SCALED(g, b), None, word="ldexp", ulp=1,
+              samples=samples.scaling())
+ldexp = row("ldexp(x1, x2)", "float", "x1 times 2 to the power x2; of a whole x2 exactly.",
+            lambda g, _y, _a, b: ldexp(g, b), lambda g, y, _a, _b: g * y * _LN2, ulp=4,
+            body=lambda x1, x2: _SCALED(x1, trunc(x2))
+            * exp2(where(x2 == trunc(x2), 0.0, x2 - trunc(x2))),
+            samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False))
+
+
+@listed
+def frexp(x: Operand, /) -> tuple[Tensor, Tensor]:
+    """(m, e) with x = m 2^e and 0.5 <= |m| < 1, e int32; 0, infinities and NaN have e = 0.
+
+    >>> import tinyml
+    >>> [part.tolist() for part in tinyml.frexp(tinyml.tensor([12.0]))]
+    [[0.75], [4]]
+    """
+    size = abs(x)
+    power = where((size > 0) & (size < math.inf), _LOGB(x) + 1.0, 0.0)
+    return ldexp(x, -power), power.astype("int32")
+
+
 # ---- the circle
 
 sin = row("sin(x)", "inexact", "The sine of x radians.",
-          lambda g, _y, x: g * conj(cos(x)), ulp=4, samples=_CIRCLE)
+          lambda g, _y, x: g * conj(cos(x)), parts=parts.sin, ulp=4, samples=_CIRCLE)
 cos = row("cos(x)", "inexact", "The cosine of x radians.",
-          lambda g, _y, x: -(g * conj(sin(x))), ulp=4, samples=_CIRCLE)
+          lambda g, _y, x: -(g * conj(sin(x))), parts=parts.cos, ulp=4, samples=_CIRCLE)
 tan = row("tan(x)", "inexact", "The tangent of x radians.",
-          lambda g, y, _x: g * conj(y * y + 1.0), ulp=5, samples=samples.unary(-1.3, 1.3, (-9, 9)))
+          lambda g, y, _x: g * conj(y * y + 1.0), parts=parts.tan, ulp=5, samples=samples.unary(-1.3, 1.3, (-9, 9)))
 asin = row("asin(x)", "inexact", "The angle whose sine is x; NaN beyond 1.",
-           lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))), ulp=4, samples=_INSIDE)
+           lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.asin, ulp=4, samples=_INSIDE)
 acos = row("acos(x)", "inexact", "The angle whose cosine is x; NaN beyond 1.",
-           lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))), ulp=4, samples=_INSIDE)
+           lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.acos, ulp=4, samples=_INSIDE)
 atan = row("atan(x)", "inexact", "The angle whose tangent is x.",
-           lambda g, _y, x: g / conj(x * x + 1.0), ulp=5, samples=_CIRCLE)
+           lambda g, _y, x: g / conj(x * x + 1.0), parts=parts.atan, ulp=5, samples=samples.finite(_CIRCLE))
 atan2 = row("atan2(x1, x2)", "float", "The angle of the point (x2, x1), from -pi to pi.",
             lambda g, _y, a, b: g * (b / (a * a + b * b)),
             lambda g, _y, a, b: g * (-a / (a * a + b * b)), ulp=6)
@@ -102,19 +132,32 @@ rad2deg = row("rad2deg(x)", "float", "x radians in degrees.",
 # ---- the hyperbola
 
 sinh = row("sinh(x)", "inexact", "The hyperbolic sine.",
-           lambda g, _y, x: g * conj(cosh(x)), ulp=4)
+           lambda g, _y, x: g * conj(cosh(x)), parts=parts.sinh, ulp=4)
 cosh = row("cosh(x)", "inexact", "The hyperbolic cosine.",
-           lambda g, _y, x: g * conj(sinh(x)), ulp=4)
+           lambda g, _y, x: g * conj(sinh(x)), parts=parts.cosh, ulp=4)
 tanh = row("tanh(x)", "inexact", "The hyperbolic tangent.",
-           lambda g, y, _x: g - g * conj(y * y), ulp=5,
+           lambda g, y, _x: g - g * conj(y * y), parts=parts.tanh, ulp=5,
            samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)))
 asinh = row("asinh(x)", "inexact", "The inverse of sinh.",
-            lambda g, _y, x: g / conj(sqrt(x * x + 1.0)), ulp=4)
+            lambda g, _y, x: g / conj(sqrt(x * x + 1.0)), parts=parts.asinh, ulp=4,
+            samples=samples.finite(samples.unary()))
 acosh = row("acosh(x)", "inexact", "The inverse of cosh; NaN below 1.",
-            lambda g, _y, x: g / conj(sqrt(x - 1.0) * sqrt(x + 1.0)), ulp=4,
-            samples=samples.unary(1.1, 9.0, (1.0, 1e30)))
+            lambda g, _y, x: g / conj(sqrt(x - 1.0) * sqrt(x + 1.0)), parts=parts.acosh, ulp=4,
+            samples=samples.finite(samples.unary(1.1, 9.0, (1.0, 1e30))))
 atanh = row("atanh(x)", "inexact", "The inverse of tanh; NaN beyond 1.",
-            lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)), ulp=5, samples=_INSIDE)
+            lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)), parts=parts.atanh, ulp=5, samples=_INSIDE)
+
+sinc = row("sinc(x)", "float", "sin(pi x) / (pi x), 1 at 0.", body=lambda x: _sinc(x), ulp=8)
+
+
+def _sinc(x: Any) -> Any:
+    """The sine of a whole number of half turns is 0, so it is taken of what is left of x."""
+    whole = rint(x)
+    sine = sin((x - whole) * math.pi)
+    around = where(x == 0, 1.0, x) * math.pi
+    near = 1.0 - x * x * (math.pi**2 / 6)  # of the derivatives at 0, the first two
+    return where(x == 0, near, where(remainder(whole, 2.0) == 0, sine, -sine) / around)
+
 
 # ---- the error function
 

@@ -55,6 +55,9 @@ NUMBERS = (*FLOATS, *INTEGERS)
 ALL = ("bool", *NUMBERS)
 
 
+COMPLEX_ULP = 16.0  # of a function of the parts: of the greater part, in the plane
+
+
 class Kind(NamedTuple):
     """What a kind of op accepts, what it computes in and gives, and the words for it."""
 
@@ -92,6 +95,7 @@ KINDS: dict[str, Kind] = {
     "pair": Kind(("float32", "float64"), _same, _joined, "Two floats give the complex type."),
     "wide": Kind(("float32", "float64"), _same, _same, "float32 and float64 keep their type."),
     "test": Kind((*ALL, *COMPLEX), _float, _bool, "The result is bool."),
+    "check": Kind(ALL, _float, _bool, "The result is bool."),
     "compare": Kind(ALL, _same, _bool, "The result is bool."),
     "equality": Kind((*ALL, *COMPLEX), _same, _bool, "The result is bool."),
     "logical": Kind((*ALL, *COMPLEX), _bool, _bool, "The result is bool."),
@@ -141,11 +145,12 @@ def device_of(specs: tuple[Any, ...]) -> Spec:
 
 
 def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, skip: int = 0,
-                body: Callable[..., Any] | None = None, **fields: Any) -> Op:
+                body: Callable[..., Any] | None = None,
+                parts: Callable[..., Any] | None = None, **fields: Any) -> Op:
     """A record of `arity` operands that broadcast, the first `skip` of them being conditions.
 
     It computes one word of the vocabulary, or a body, whose tensors come in the type of the
-    arithmetic.
+    arithmetic; of complex operands `parts`, where that is given.
     """
     gives = KINDS[kind].gives
     text = word or name
@@ -169,14 +174,20 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
         dtype = operand_dtype(kind, tuple([x.spec if isinstance(x, Data) else x for x in xs]))
         met = [apply(find("cast"), x, dtype=dtype)
                if isinstance(x, Data) and x.spec.dtype is not dtype else x for x in xs]
-        return body(*met)  # type: ignore[misc]
+        chosen = parts if dtype.kind == "complex" and parts else body
+        return chosen(*met)  # type: ignore[misc]
 
-    accepts = FLOATS if kind in ("float", "inexact") else KINDS[kind].accepts
-    known = (*ALL, *COMPLEX) if kind in ("number", "equality", "complex", "part") else ALL
-    fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in known]))
-    if body is not None:
-        return define(name, infer, body=composed, lift=lift, **fields)
-    return define(name, infer, nest=nest, lift=lift, **fields)
+    accepts = FLOATS if kind == "float" else KINDS[kind].accepts
+    accepts = (*FLOATS, *COMPLEX) if kind == "inexact" else accepts
+    fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in (*ALL, *COMPLEX)]))
+    if body is None:
+        fields["nest"] = nest
+    if body is not None or parts is not None:
+        fields["body"] = composed
+    if parts is not None:
+        fields["ulp"] = {**dict.fromkeys(FLOATS, fields.get("ulp", 0.0)),
+                         **dict.fromkeys(COMPLEX, COMPLEX_ULP)}
+    return define(name, infer, lift=lift, **fields)
 
 
 def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
@@ -212,14 +223,15 @@ def row(call: str, kind: str, doc: str, *grads: Any, op: str | None = None,
     kind    a key of KINDS
     grads   one rule per operand, see Op; none where the result is constant almost everywhere
     op      the record's name, where it is not the function's
-    fields  of the record: `body`, `ulp`, `samples`, `dtypes`; `word`, where it is not the name
+    fields  of the record: `body`, `parts` (a body for complex operands), `ulp`, `samples`,
+            `dtypes`; `word`, where it is not the name
     """
     name, _, inside = call.rstrip(")").partition("(")
     operands = [part.partition("=") for part in inside.split(", ")]
     defaults = tuple([float(value) if "." in value else int(value)
                       for _, _, value in operands if value])
     arity = len(operands)
-    constant = not grads and "body" not in fields
+    constant = not grads and not fields.get("body")
     if KINDS[kind].gives is _bool or kind in ("bits", "integer"):
         fields.setdefault("differentiable", False)
     elif grads or constant:

@@ -80,6 +80,7 @@ __all__ = [
     "division",
     "error_cases",
     "expand",
+    "finite",
     "gather",
     "layer_norm",
     "logical",
@@ -95,6 +96,7 @@ __all__ = [
     "random_bits",
     "reduction",
     "reshape",
+    "scaling",
     "scatter",
     "shifts",
     "slice_set",
@@ -264,6 +266,33 @@ def division() -> Samples:
         return [*cases, Sample((x, y), {}, "negative divisor", True)]
 
     return samples
+
+
+def finite(base: Samples) -> Samples:
+    """The cases of a generator, complex ones without infinities and NaN."""
+
+    def tame(x: Any) -> Any:
+        return np.where(np.isfinite(x), x, 0) if isinstance(x, np.ndarray) else x
+
+    def samples(dtype: str) -> list[Sample]:
+        cases = base(dtype)
+        if not dtype.startswith("complex"):
+            return cases
+        return [c._replace(args=tuple(map(tame, c.args))) if c.name == "special" else c
+                for c in cases]
+
+    return samples
+
+
+def scaling() -> Samples:
+    """x1 beside whole numbers x2."""
+    base = binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False)
+
+    def whole(x: Any) -> Any:
+        return np.trunc(x.astype("float64")).astype(x.dtype) if isinstance(x, np.ndarray) else 2.0
+
+    return lambda dtype: [case._replace(args=(case.args[0], whole(case.args[1])))
+                          for case in base(dtype)]
 
 
 def operands(arity: int) -> Samples:
