@@ -97,11 +97,17 @@ def rsqrt(x: Array) -> Array:
     return np.asarray(1 / np.sqrt(x))
 
 
-@define("scaled", "ldexp", result="float")
+@define("scaled", result="float")
+def scaled(x: Array, y: Array) -> Array:
+    """x 2^y with the fraction of y cut off."""
+    whole = np.clip(np.where(y == y, y, 0), -20000, 20000).astype(np.int32)
+    return np.where(y == y, np.ldexp(x, whole), y)
+
+
+@define("ldexp", result="float")
 def ldexp(x: Array, y: Array) -> Array:
     """x 2^y."""
-    whole = np.trunc(y)
-    return np.asarray(np.ldexp(x, whole.astype(np.int32)) * np.exp2(y - whole))
+    return np.asarray(scaled(x, y) * np.exp2(np.where(np.isinf(y), 0, y - np.trunc(y))))
 
 
 @define("logb", result="float")

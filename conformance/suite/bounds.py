@@ -27,8 +27,8 @@ Array = npt.NDArray[Any]
 ZERO_HAS_NO_SIGN = frozenset(
     "maximum minimum fmax fmin elu celu selu logsigmoid max min relu sign sum mean var softmax "
     "log_softmax cross_entropy layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add "
-    "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx cross_entropy_dx put_along "
-    "unslice cumsum cumprod linear_scan".split()
+    "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx "
+    "cross_entropy_dx put_along unslice cumsum cumprod linear_scan".split()
 )
 
 
@@ -194,6 +194,9 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
     "cross_entropy": _cross_entropy,
     "layer_norm": _layer_norm,
+    # Of complex numbers exp(y log x): the exponent's rounding grows with it.
+    "pow": lambda args, attrs: 0 if args[0].dtype.kind != "c" else np.nan_to_num(
+        4 * abs(np.power(*args)) * abs(args[1] * np.log(args[0])), posinf=0.0),
     "addcmul": lambda args, attrs: abs(args[0]) + 2 * abs(args[1] * args[2] * args[3]),
     "addcdiv": lambda args, attrs: abs(args[0]) + 4 * abs(args[1] / args[2] * args[3]),
     "lerp": lambda args, attrs: 2 * (abs(args[0]) + abs(args[1])) * (1 + abs(args[2])),

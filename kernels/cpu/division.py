@@ -43,7 +43,8 @@ def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, A
         part = whole_type(k >> whole_type(2))
         step = bits(whole_type(whole_type(part + whole_type(bias)) << places))
         last = whole_type(k - whole_type(3) * part) + whole_type(bias)
-        return x * step * step * step * bits(whole_type(whole_type(last) << places))
+        y = x * step * step * step * bits(whole_type(whole_type(last) << places))
+        return select(n != n, n, y)
 
     short = "f32" if t is np.float32 else "f64"
     return {f"remainder_{short}": remainder, f"floor_divide_{short}": floor_divide,

@@ -68,7 +68,7 @@ WORDS: Words = {
     "trunc": {"float": "trunc({0})", "int": "{0}"},
     "round": {"float": "rint({0})", "int": "{0}"},
     "signbit": "signbit({0}) != 0",
-    "ldexp": "ldexp({0}, (int){1})",
+    "ldexp": "isnan({1}) ? {1} : ldexp({0}, (int)clamp({1}, ({t})-5000, ({t})5000))",
     "pow": {
         "float": "pow({0}, {1})",
         "uint": "power_ulong((ulong){0}, (ulong){1})",

@@ -380,7 +380,8 @@ def mish(x: Operand, /) -> Tensor:
 def multiply(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 * x2; integers wrap around."""
 
-def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None, neginf: float | None =
+        None) -> Tensor:
     """x with NaN replaced by `nan`, infinities by `posinf` and `neginf`: the extremes by
     default."""
 

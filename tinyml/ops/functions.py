@@ -44,8 +44,10 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 pow = row("pow(x1, x2)", "number", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
           "with a negative x2 are cut off toward 0, which of 0 is 0.",
-          _power_base, _power_exponent, parts=parts.power, ulp=16, samples=samples.finite(samples.power()))
-exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), parts=parts.exp, ulp=3,
+          _power_base, _power_exponent, parts=parts.power, ulp=16,
+          samples=samples.finite(samples.power()))
+exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), parts=parts.exp,
+          ulp=3,
           samples=samples.unary(-3.0, 3.0, (-80.0, 80.0)))
 exp2 = row("exp2(x)", "float", "2 to the power x.", lambda g, y, _x: g * y * _LN2, ulp=3,
            samples=samples.unary(-3.0, 3.0, (-120.0, 120.0)))
@@ -60,7 +62,8 @@ log1p = row("log1p(x)", "inexact", "log(1 + x) without cancellation.",
 log2 = row("log2(x)", "inexact", "The logarithm to base 2; -inf at 0, NaN below.",
            lambda g, _y, x: g / conj(x * _LN2), parts=parts.log_to(2.0), ulp=3, samples=_POSITIVE)
 log10 = row("log10(x)", "inexact", "The logarithm to base 10; -inf at 0, NaN below.",
-            lambda g, _y, x: g / conj(x * _LN10), parts=parts.log_to(10.0), ulp=3, samples=_POSITIVE)
+            lambda g, _y, x: g / conj(x * _LN10), parts=parts.log_to(10.0), ulp=3,
+            samples=_POSITIVE)
 sqrt = row("sqrt(x)", "inexact", "The square root; NaN below 0.",
            lambda g, y, _x: g / conj(y * 2), parts=parts.sqrt, ulp=3, samples=_POSITIVE)
 rsqrt = row("rsqrt(x)", "inexact", "1 / sqrt(x); inf at 0, NaN below.",
@@ -114,13 +117,17 @@ sin = row("sin(x)", "inexact", "The sine of x radians.",
 cos = row("cos(x)", "inexact", "The cosine of x radians.",
           lambda g, _y, x: -(g * conj(sin(x))), parts=parts.cos, ulp=4, samples=_CIRCLE)
 tan = row("tan(x)", "inexact", "The tangent of x radians.",
-          lambda g, y, _x: g * conj(y * y + 1.0), parts=parts.tan, ulp=5, samples=samples.unary(-1.3, 1.3, (-9, 9)))
+          lambda g, y, _x: g * conj(y * y + 1.0), parts=parts.tan, ulp=5,
+          samples=samples.unary(-1.3, 1.3, (-9, 9)))
 asin = row("asin(x)", "inexact", "The angle whose sine is x; NaN beyond 1.",
-           lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.asin, ulp=4, samples=_INSIDE)
+           lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.asin, ulp=4,
+           samples=_INSIDE)
 acos = row("acos(x)", "inexact", "The angle whose cosine is x; NaN beyond 1.",
-           lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.acos, ulp=4, samples=_INSIDE)
+           lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.acos, ulp=4,
+           samples=_INSIDE)
 atan = row("atan(x)", "inexact", "The angle whose tangent is x.",
-           lambda g, _y, x: g / conj(x * x + 1.0), parts=parts.atan, ulp=5, samples=samples.finite(_CIRCLE))
+           lambda g, _y, x: g / conj(x * x + 1.0), parts=parts.atan, ulp=5,
+           samples=samples.finite(_CIRCLE))
 atan2 = row("atan2(x1, x2)", "float", "The angle of the point (x2, x1), from -pi to pi.",
             lambda g, _y, a, b: g * (b / (a * a + b * b)),
             lambda g, _y, a, b: g * (-a / (a * a + b * b)), ulp=6)
@@ -145,7 +152,8 @@ acosh = row("acosh(x)", "inexact", "The inverse of cosh; NaN below 1.",
             lambda g, _y, x: g / conj(sqrt(x - 1.0) * sqrt(x + 1.0)), parts=parts.acosh, ulp=4,
             samples=samples.finite(samples.unary(1.1, 9.0, (1.0, 1e30))))
 atanh = row("atanh(x)", "inexact", "The inverse of tanh; NaN beyond 1.",
-            lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)), parts=parts.atanh, ulp=5, samples=_INSIDE)
+            lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)), parts=parts.atanh, ulp=5,
+            samples=_INSIDE)
 
 sinc = row("sinc(x)", "float", "sin(pi x) / (pi x), 1 at 0.", body=lambda x: _sinc(x), ulp=8)
 

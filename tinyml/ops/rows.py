@@ -55,9 +55,6 @@ NUMBERS = (*FLOATS, *INTEGERS)
 ALL = ("bool", *NUMBERS)
 
 
-COMPLEX_ULP = 16.0  # of a function of the parts: of the greater part, in the plane
-
-
 class Kind(NamedTuple):
     """What a kind of op accepts, what it computes in and gives, and the words for it."""
 
@@ -184,9 +181,6 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
         fields["nest"] = nest
     if body is not None or parts is not None:
         fields["body"] = composed
-    if parts is not None:
-        fields["ulp"] = {**dict.fromkeys(FLOATS, fields.get("ulp", 0.0)),
-                         **dict.fromkeys(COMPLEX, COMPLEX_ULP)}
     return define(name, infer, lift=lift, **fields)
 
 

@@ -27,7 +27,8 @@ def stub() -> str:
         signature = str(inspect.signature(function)).replace("'", "")
         sentence = " ".join((function.__doc__ or "").split("\n\n")[0].split())
         text = textwrap.fill(f'"""{sentence}"""', 96)
-        lines += [f"def {name}{signature}:", textwrap.indent(text, "    "), ""]
+        head = textwrap.fill(f"def {name}{signature}:", 100, subsequent_indent=" " * 8)
+        lines += [head, textwrap.indent(text, "    "), ""]
     return "\n".join(lines)
 
 
