@@ -16,7 +16,7 @@ from tinyml.registry import device as find_device
 from tinyml.spec import Spec
 
 if TYPE_CHECKING:
-    from tinyml.kernels.common.pool import Block, Buffer, Pool
+    from tinyml.kernels.common.pool import Block, Buffer, Pool, Usage
 
 
 class Made(NamedTuple):
@@ -65,7 +65,7 @@ class Tracking:
         """An op ran: its new results are its own."""
         place = None
         for buf, spec in zip(event.buffers, event.outs):
-            free = getattr(buf, "free", None)  # of a block; a view has none
+            free: Any = getattr(buf, "free", None)  # of a block; a view has none
             if self not in getattr(free, "watchers", ()) or any(buf is v for v in event.values):
                 continue  # made before this began, or not by this op
             key = id(buf.block)
@@ -197,7 +197,7 @@ def memory_stats(device: Any = None) -> MemoryStats:
     True
     """
     place: Any = find_device(device)
-    usage = place.pool.usage()
+    usage: Usage = place.pool.usage()
     trackings = _trackings
     if not trackings:
         return MemoryStats(place.name, *usage, None, {})

@@ -122,8 +122,8 @@ def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...]
         return (), False, False
     if not isinstance(grad, tuple):
         code = grad.__code__
-        rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # that of `*xs`
-        return (), not rest.startswith("_"), not code.co_varnames[1].startswith("_")
+        others = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # that of `*xs`
+        return (), not others.startswith("_"), not code.co_varnames[1].startswith("_")
     keeps = [False] * len(grad)
     keeps_y = rest = False
     for rule in grad:
