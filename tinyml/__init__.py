@@ -43,6 +43,9 @@ import tinyml.ops.elementwise as _elementwise  # noqa: E402
 import tinyml.ops.indexing as _indexing  # noqa: E402
 import tinyml.ops.manipulation as _manipulation  # noqa: E402
 import tinyml.ops.optim  # noqa: E402, F401
+import tinyml.ops.special_bessel  # noqa: E402
+import tinyml.ops.special_gamma  # noqa: E402
+import tinyml.ops.special_polynomials  # noqa: E402, F401
 import tinyml.ops.reduce as _reduce  # noqa: E402
 import tinyml.ops.scan as _scan  # noqa: E402
 import tinyml.ops.sets as _sets  # noqa: E402
@@ -136,7 +139,7 @@ __all__ += [
 ]
 
 # Rooms above the core load when they are first named: a graph runs without them.
-_ROOMS = ("nn", "optim", "random", "data", "io", "tree", "train")
+_ROOMS = ("nn", "optim", "random", "data", "io", "special", "tree", "train")
 _NAMES = {
     "autodiff": ("grad", "value_and_grad", "vjp"),
     "compiler": ("jit",),

@@ -28,7 +28,8 @@ ZERO_HAS_NO_SIGN = frozenset(
     "maximum minimum fmax fmin elu celu selu logsigmoid max min relu sign sum mean var softmax "
     "log_softmax cross_entropy layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add "
     "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx "
-    "cross_entropy_dx put_along unslice cumsum cumprod linear_scan".split()
+    "cross_entropy_dx put_along unslice cumsum cumprod linear_scan gammaln log_ndtr erfinv ndtri "
+    "xlogy xlog1py entr logit polynomial j0 j1 i1 i1e".split()
 )
 
 
@@ -179,7 +180,51 @@ def _updates(*args: Array, **_: Any) -> int:
     return sum(np.size(arg) for arg in args[1:])  # at least as many as meet at one place
 
 
+def _reflected(name: str) -> Callable[..., Any]:
+    """Below 0 two terms are subtracted: what they are, by the function at 1 - x and near a pole."""
+
+    def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        (x,) = args
+        mirrored = np.abs(reference.wide(name, 1 - x, **attrs)[0])
+        n = attrs.get("n", 0)
+        pole = np.longdouble(np.pi) ** (n + 2) * math.factorial(n + 1)
+        below = 8 * (np.where(np.isfinite(mirrored), mirrored, 0) + pole)
+        return np.where(x < 0, below, 4 * (n < 1))
+
+    return derive
+
+
+def _amplitude(args: tuple[Any, ...], _attrs: dict[str, Any]) -> Any:
+    # What oscillates is as good near its zeros as at its peaks.
+    return 8 / np.sqrt(1 + np.abs(args[0]))
+
+
+def _airy(args: tuple[Any, ...], _attrs: dict[str, Any]) -> Any:
+    # The exponent and the phase, 2/3 |x|^(3/2), carry a few roundings.
+    (x,) = args
+    phase = np.abs(x) ** 1.5
+    return 4 * (1 + phase) * (1 + np.sqrt(np.abs(x))) * np.exp(-np.maximum(x, 0) ** 1.5 * 2 / 3)
+
+
+def _polynomial(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    # The sum of all terms' magnitudes: at i |x|, or -|x| for Laguerre's; each step rounds thrice.
+    x, n = args
+    grown = (2 * np.abs(x) + 3) ** np.abs(n)
+    if attrs["family"] in ("hermite", "hermitenorm"):
+        grown = grown * (1 + np.abs(n)) ** (np.abs(n) / 2)
+    return (1 + np.abs(n)) * grown
+
+
 _DERIVED: dict[str, Callable[..., Any]] = {
+    "gammaln": _reflected("gammaln"),
+    "psi": _reflected("psi"),
+    "polygamma": _reflected("polygamma"),
+    **dict.fromkeys(("j0", "j1", "y0", "y1"), _amplitude),
+    **dict.fromkeys(("airy_ai", "airy_aip"), _airy),
+    "polynomial": _polynomial,
+    # erfc of an argument that is rounded: x^2 of its own units.
+    "ndtr": lambda args, attrs: 4 * (1 + args[0] ** 2) * reference.wide("ndtr", args[0])[0],
+    "log_ndtr": lambda args, attrs: 4 * (1 + args[0] ** 2) * reference.wide("ndtr", -args[0])[0],
     "sum": lambda args, attrs: (
         (_reduced(args[0], attrs["axis"]) - 1)
         / np.longdouble(2)

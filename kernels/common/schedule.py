@@ -15,6 +15,7 @@ from tinyml.nest import Monoid, Nest
 from tinyml.spec import Spec, dense_strides
 
 UNROLL = (32, 16, 8)  # lanes tried over a parallel axis: vectors of 8 or 16 floats
+MOST_WORDS = 24  # of a nest in such lanes: a text of thousands of lines is compiled for minutes
 INTENSITY = 8  # points of the nest per element of an argument before packing it pays
 NAMELESS = (*LOOPS, "item", "const", "axis")  # written where they are used, or as states
 LONG = 32  # a reduction shorter than this keeps one partial state
@@ -332,6 +333,8 @@ def lane_axis(program: Program,
     whose dimension then must have stride 1: (argument, dimension) pairs that do not are listed.
     """
     if not any(i.kind in LOOPS for i in program.code):
+        return None
+    if sum(i.kind == "prim" for i in program.code) > MOST_WORDS:
         return None
     work = points(program)
     best: tuple[int, str, list[tuple[int, int]]] | None = None

@@ -24,8 +24,8 @@ FLOORS: dict[int, str] = {
     5: "tensor",
     6: "autodiff forward graph graphtext",
     7: "control compiler",
-    8: "tape custom derivatives observe memory nans threads nn optim data random io graphfile "
-       "graphreader",
+    8: "tape custom derivatives observe memory nans threads nn optim data random io special "
+       "graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
     10: "conformance.reference conformance.suite conformance.opinfo conformance.edges",
 }
