@@ -42,7 +42,7 @@ import tinyml.ops.datatypes as _datatypes  # noqa: E402
 import tinyml.ops.elementwise as _elementwise  # noqa: E402
 import tinyml.ops.indexing as _indexing  # noqa: E402
 import tinyml.ops.manipulation as _manipulation  # noqa: E402
-import tinyml.ops.optim  # noqa: E402, F401
+import tinyml.ops.optim  # noqa: E402
 import tinyml.ops.special_bessel  # noqa: E402
 import tinyml.ops.special_gamma  # noqa: E402
 import tinyml.ops.special_polynomials  # noqa: E402, F401

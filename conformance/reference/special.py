@@ -158,13 +158,6 @@ def xlog1py(x: Array, y: Array) -> Array:
     return np.where((x == 0) & (y == y), 0, x * np.log1p(y))
 
 
-@_float("logit")
-@_wide
-def logit(x: Array) -> Array:
-    """log(x) - log(1 - x), near 1/2 by artanh."""
-    return np.where(np.abs(x - 0.5) < 0.3, 2 * np.arctanh(2 * x - 1), np.log(x) - np.log1p(-x))
-
-
 # ---- gamma
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import tinyml.ops.samples as samples
 from tinyml.core import full, named
 from tinyml.dtypes import DType, float32
-from tinyml.errors import ArgumentError, expect
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -32,9 +31,10 @@ from tinyml.ops.elementwise import (
     sqrt,
     where,
 )
+from tinyml.ops.elementwise import logit as log_odds
 from tinyml.ops.rows import FUNCTIONS, row
 from tinyml.ops.special_tables import ERFCX, NDTRI, NDTRI_FAR, NDTRI_TAIL, Fit
-from tinyml.spec import Spec, as_number, make_spec
+from tinyml.spec import Spec, make_spec
 from tinyml.values import Data
 
 ROOT_HALF = math.sqrt(0.5)
@@ -182,13 +182,6 @@ def _xlog1py_grad(g: Any, _y: Any, x: Any, y: Any) -> Any:
     return where(x == 0, where(y <= -1, 0.0, slope), slope)
 
 
-def _logit(x: Any) -> Any:
-    """Near 1/2, where x / (1 - x) is near 1, log1p of what it is more than 1."""
-    middle = abs(x - 0.5) < 0.25
-    odds = where(middle, 1.0, x / (1.0 - x))
-    return where(middle, log1p((x + x - 1.0) / (1.0 - x)), log(odds))
-
-
 entr = function(
     "entr(x)",
     lambda x: where(x > 0, -(x * log(x)), where(x == 0, 0.0, where(x < 0, -math.inf, x))),
@@ -197,10 +190,6 @@ entr = function(
 xlog1py = function(
     "xlog1py(x, y)", _xlog1py, "x log(1 + y), and 0 where x is 0, unless y is NaN.",
     _xlog1py_grad, lambda g, _y, x, y: g * x / (y + 1.0), samples=samples.binary(-0.7, 3.0), ulp=8)
-_LOGIT = function(
-    "logit(x)", _logit, "log(x / (1 - x)), the inverse of the sigmoid; NaN outside [0, 1].",
-    lambda g, _y, x: where((x < 0) | (x > 1), math.nan, g / (x * (1.0 - x))),
-    samples=samples.unary(0.05, 0.95, (0.0, 1.0)), ulp=8)
 
 
 @named
@@ -215,7 +204,7 @@ def logit(x: Any, eps: float | None = None) -> Any:
     [0.0, inf]
     """
     if eps is None:
-        return _LOGIT(x)
+        return log_odds(x)
     margin = float(as_number(eps, "eps"))
     expect(0 <= margin <= 0.5, "eps between 0 and 1/2", margin, ArgumentError)
-    return _LOGIT(where(x < margin, margin, where(x > 1.0 - margin, 1.0 - margin, x)))
+    return log_odds(where(x < margin, margin, where(x > 1.0 - margin, 1.0 - margin, x)))
