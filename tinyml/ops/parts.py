@@ -2,7 +2,8 @@
 
 Each takes complex tensors and gives one (`size` gives a real one). Branch cuts lie where the Array
 API puts them; the inverse functions are Kahan's ("Branch cuts for complex elementary functions",
-1987), made of sqrt, so that nothing cancels beside a cut.
+1987), made of sqrt, so that nothing cancels beside a cut. What infinities and NaN give is ISO C's,
+annex G, which the Array API took over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinyml.core import apply
+from tinyml.op import find
 from tinyml.ops.conversion import complex, imag, real, where
 
 
@@ -28,6 +31,26 @@ def _turned(f: Any, z: Any) -> Any:
     return complex(v, -u)
 
 
+def _nowhere(b: Any) -> Any:
+    """Whether an angle is infinite or NaN, so that it points nowhere."""
+    return _do("logical_not", _do("isfinite", b))
+
+
+def _infinite(z: Any) -> Any:
+    a, b = _split(z)
+    return _do("isinf", a) | _do("isinf", b)
+
+
+def _nan_above_zero(z: Any) -> Any:
+    a, b = _split(z)
+    return (a == 0) & _do("isnan", b)
+
+
+def _signed(number: float, x: Any) -> Any:
+    """A number with the sign of x."""
+    return apply(find("copysign"), number, x)
+
+
 def size(z: Any) -> Any:
     """|z|."""
     return _do("hypot", *_split(z))
@@ -36,24 +59,30 @@ def size(z: Any) -> Any:
 def sign(z: Any) -> Any:
     """z / |z|, 0 at 0."""
     r = size(z)
-    whole = where(r == 0, 1.0, r)
     a, b = _split(z)
-    return complex(a / whole, b / whole)
+    return complex(*[where(r == 0, 0.0, x / where(r == 0, 1.0, r)) for x in (a, b)])
 
 
 def exp(z: Any) -> Any:
     """e^a (cos b + i sin b)."""
     a, b = _split(z)
-    power = _do("exp", a)
-    return complex(power * _do("cos", b), where(b == 0, b, power * _do("sin", b)))
+    power, (c, s) = _do("exp", a), _direction(a, b)
+    return complex(power * c, where(b == 0, b, power * s))
+
+
+def _direction(a: Any, b: Any) -> tuple[Any, Any]:
+    """cos b and sin b; at an infinite a, an angle that points nowhere keeps e^a infinite or 0."""
+    lost = _do("isinf", a) & _nowhere(b)
+    return where(lost, 1.0, _do("cos", b)), where(lost & (a < 0), 0.0, _do("sin", b))
 
 
 def expm1(z: Any) -> Any:
     """Without cancellation: expm1(a) cos b - 2 sin(b / 2)^2 is the real part."""
     a, b = _split(z)
-    half = _do("sin", b * 0.5)
-    left = _do("expm1", a) * _do("cos", b) - half * half * 2.0
-    return complex(left, where(b == 0, b, _do("exp", a) * _do("sin", b)))
+    c, s = _direction(a, b)
+    half = where(_do("isinf", a), 0.0, _do("sin", b * 0.5))
+    left = _do("expm1", a) * c - half * half * 2.0 + 0.0  # -0 becomes 0
+    return complex(left, where(b == 0, b, _do("exp", a) * s))
 
 
 def log(z: Any) -> Any:
@@ -101,23 +130,27 @@ def sqrt(z: Any) -> Any:
 def sinh(z: Any) -> Any:
     """sinh a cos b + i cosh a sin b."""
     a, b = _split(z)
-    return complex(_do("sinh", a) * _do("cos", b),
-                   where(b == 0, b, _do("cosh", a) * _do("sin", b)))
+    c = where(((a == 0) | _do("isinf", a)) & _nowhere(b), 1.0, _do("cos", b))
+    return complex(_do("sinh", a) * c, where(b == 0, b, _do("cosh", a) * _do("sin", b)))
 
 
 def cosh(z: Any) -> Any:
     """cosh a cos b + i sinh a sin b."""
     a, b = _split(z)
-    return complex(_do("cosh", a) * _do("cos", b), where(
-        b == 0, b * _do("sign", a), _do("sinh", a) * _do("sin", b)))
+    c = where(_do("isinf", a) & _nowhere(b), 1.0, _do("cos", b))
+    s = where((a == 0) & _nowhere(b), 1.0, _do("sin", b))
+    flat = where(_do("isnan", a), 0.0, b * _do("sign", a))
+    return complex(_do("cosh", a) * c, where(b == 0, flat, _do("sinh", a) * s))
 
 
 def tanh(z: Any) -> Any:
     """(H (1 + T^2) + i T / cosh(a)^2) / (1 + T^2 H^2) with H = tanh a, T = tan b."""
     a, b = _split(z)
-    h, t, c = _do("tanh", a), _do("tan", b), _do("cosh", a)
+    h, c = _do("tanh", a), _do("cosh", a)
+    t = where(_do("isinf", a) & _nowhere(b), 0.0, _do("tan", b))
     below = t * t * h * h + 1.0
-    return complex(h * (t * t + 1.0) / below, t / c / c / below)
+    return complex(where(a == 0, a, h * (t * t + 1.0) / below),
+                   where((b == 0) | _do("isinf", a), _signed(0.0, b), t / c / c / below))
 
 
 def sin(z: Any) -> Any:
@@ -142,16 +175,24 @@ def _roots(z: Any) -> tuple[Any, Any, Any, Any]:
     return *_split(sqrt(complex(1.0 - a, -b))), *_split(sqrt(complex(a + 1.0, b)))
 
 
-def asin(z: Any) -> Any:
-    """atan2(a, Re(s t)) + i asinh(Im(conj(s) t)), s = sqrt(1 - z), t = sqrt(1 + z)."""
+def _asin(z: Any) -> Any:
+    """atan2(a, Re(s t)) + i asinh(Im(conj(s) t)), s = sqrt(1 - z), t = sqrt(1 + z), z finite."""
     s, s_i, t, t_i = _roots(z)
     return complex(_do("atan2", real(z), s * t - s_i * t_i), _do("asinh", s * t_i - s_i * t))
 
 
+def asin(z: Any) -> Any:
+    """-i asinh(i z)."""
+    return _turned(asinh, z)
+
+
 def acos(z: Any) -> Any:
-    """2 atan2(Re s, Re t) + i asinh(Im(conj(t) s))."""
+    """2 atan2(Re s, Re t) + i asinh(Im(conj(t) s)); at infinity the angle of z, without bounds."""
+    (a, b), far = _split(z), _infinite(z)
     s, s_i, t, t_i = _roots(z)
-    return complex(_do("atan2", s, t) * 2.0, _do("asinh", t * s_i - t_i * s))
+    left = where(_nan_above_zero(z), math.pi / 2, _do("atan2", s, t) * 2.0)
+    return complex(where(far, _do("atan2", _do("abs", b), a), left),
+                   where(far, _signed(math.inf, -b), _do("asinh", t * s_i - t_i * s)))
 
 
 def acosh(z: Any) -> Any:
@@ -159,12 +200,18 @@ def acosh(z: Any) -> Any:
     a, b = _split(z)
     u, u_i = _split(sqrt(complex(a - 1.0, b)))
     t, t_i = _split(sqrt(complex(a + 1.0, b)))
-    return complex(_do("asinh", u * t + u_i * t_i), _do("atan2", u_i, t) * 2.0)
+    far, up = _infinite(z), where(_nan_above_zero(z), math.pi / 2, _do("atan2", u_i, t) * 2.0)
+    return complex(where(far, math.inf, _do("asinh", u * t + u_i * t_i)),
+                   where(far, _do("atan2", b, a), up))
 
 
 def asinh(z: Any) -> Any:
-    """-i asin(i z)."""
-    return _turned(asin, z)
+    """-i asin(i z); at infinity z's angle beside the imaginary axis, without bounds."""
+    (a, b), far = _split(z), _infinite(z)
+    left, up = _split(_turned(_asin, z))
+    up = where(_do("isnan", a) & (b == 0), b, up)
+    return complex(where(far, _signed(math.inf, a), left),
+                   where(far, _do("atan2", b, _do("abs", a)), up))
 
 
 def atanh(z: Any) -> Any:
@@ -174,7 +221,10 @@ def atanh(z: Any) -> Any:
     p = _do("abs", a)
     away = 1.0 - p
     left = _do("copysign", _do("log1p", p * 4.0 / (away * away + b * b)) * 0.25, a)
-    return complex(left, _do("atan2", b * 2.0, away * (p + 1.0) - b * b) * 0.5)
+    left = where(_nan_above_zero(z), a, left)
+    up = _do("atan2", b * 2.0, away * (p + 1.0) - b * b) * 0.5
+    far, quarter = _infinite(z), where(_do("isnan", b), b, _signed(math.pi / 2, b))
+    return complex(where(far, _signed(0.0, a), left), where(far, quarter, up))
 
 
 def atan(z: Any) -> Any:
