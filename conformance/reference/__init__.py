@@ -20,7 +20,7 @@ import numpy.typing as npt
 from . import arithmetic, bessel, beyond, order, shaped, special, steps
 from .rules import TABLE, Rule, common, kind, result_dtypes
 
-__all__ = ["NAMES", "Result", "evaluate", "kind", "native", "wide", "widened"]
+__all__ = ["NAMES", "Result", "dtypes", "evaluate", "kind", "native", "wide", "widened"]
 
 # These modules fill the table when they are imported.
 _FILLED_BY = (arithmetic, bessel, beyond, order, shaped, special, steps)
@@ -62,6 +62,16 @@ def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
     return tuple(
         Result(_fit(value, dtype), dtype) for value, dtype in zip(values, dtypes, strict=True)
     )
+
+
+def dtypes(name: str, *args: Any, **attrs: Any) -> tuple[np.dtype[Any], ...]:
+    """The dtypes that the outputs must have, without computing them. Raises as `evaluate` does.
+
+    >>> dtypes("less", np.int8([1]), 2)
+    (dtype('bool'),)
+    """
+    rule = TABLE[name]
+    return result_dtypes(rule, args, _prepare(rule, args), attrs)
 
 
 def native(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:

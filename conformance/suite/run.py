@@ -167,6 +167,8 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
     if op.name not in reference.NAMES:
         return _missing(suite, op, only, "the reference lacks this op")
     dtypes = [dtype for dtype in op.dtypes if backend.lacks(dtype) is None]
+    if op.dtypes and not dtypes:
+        return [Verdict(op.name, "skipped", str(backend.lacks(op.dtypes[0])))]
     if op.samples is None or not any(True for _ in op_cases(op, dtypes)):
         return _missing(suite, op, only, "the record has no samples")
     if suite == "ops":
@@ -174,7 +176,10 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
     if not gradients.differentiable(op):
         return []
     few = suite != "gradients"  # the first and the last sample in the widest float
-    cases = list((forward.forward_cases if few else gradients.gradient_cases)(op, dtypes))
+    found = list((forward.forward_cases if few else gradients.gradient_cases)(op, dtypes))
+    cases = [case for case in found if _lacking(backend, case) is None]
+    if found and not cases:
+        return [Verdict(op.name, "skipped", str(_lacking(backend, found[0])))]
     judge = _JUDGES[suite]
     if not cases and not few:
         return _missing(suite, op, only, "no sample is smooth, so no gradient is checked")
@@ -202,7 +207,8 @@ def _run_ops(op: Any, backend: Backend, only: str | None) -> Iterator[Verdict]:
 def _lacking(backend: Backend, case: Case) -> str | None:
     """Why the backend's hardware cannot hold something in this case."""
     held = {x.dtype.name for x in case.sample.args if isinstance(x, np.ndarray)}
-    wanted = {case.dtype, case.sample.attrs.get("dtype", case.dtype), *held}
+    results = reference.dtypes(case.of, *case.sample.args, **case.sample.attrs)
+    wanted = {case.dtype, *held, *[dtype.name for dtype in results]}
     reasons = (backend.lacks(dtype) for dtype in sorted(wanted))
     return next((reason for reason in reasons if reason), None)
 
