@@ -307,7 +307,7 @@ def unary(op: Op) -> Callable[[Any], Any]:
     """A function of one tensor: straight from the spec to the plan."""
     memo, state = op.memo, STATE
 
-    def call(x: Any) -> Any:
+    def call(x: Any, /) -> Any:
         if state.building is not None:
             return apply(op, x)
         try:
@@ -332,7 +332,7 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
     memo, state = op.memo, STATE
     keep_x, keep_y, keep_result = op.keeps_input(0), op.keeps_input(1), op.keeps_y
 
-    def call(x: Any, y: Any) -> Any:
+    def call(x: Any, y: Any, /) -> Any:
         if state.building is not None:
             return apply(op, x, y) if miss is None else miss(x, y)
         try:

@@ -104,7 +104,7 @@ def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
     data = range(len(args)) if rule.data is None else rule.data
     if rule.result == "as is":
         return [np.asarray(arg) for arg in args]
-    dtype = common([args[k] for k in data], floating=rule.result == "float")
+    dtype = common([args[k] for k in data], floating="float" in rule.result.split())
     with np.errstate(all="ignore"):
         return [
             np.asarray(arg).astype(dtype) if k in data else np.asarray(arg)

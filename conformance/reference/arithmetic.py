@@ -40,6 +40,12 @@ for _op, _numpy in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
     define(_op)(lambda x, f=_numpy: f(x) if x.dtype.kind in "fc" else x)
 define("abs", result="part")(np.abs)
 define("isreal", result="bool")(np.isreal)
+define("isclose", result="bool")(
+    lambda x, y, r, a: (x == y) | (np.abs(x - y) <= a + r * np.abs(y)) & np.isfinite(x - y))
+define("angle", result="real of float")(
+    lambda x: np.angle(x) if x.dtype.kind == "c" else np.where(
+        x == x, np.where(x < 0, _PI, 0), x))
+define("polar", result="pair")(lambda x, y: joined(x * np.cos(y), x * np.sin(y)))
 define("nextafter", result="float", wide=False)(np.nextafter)
 
 

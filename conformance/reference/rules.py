@@ -29,8 +29,9 @@ class Rule(NamedTuple):
     """How the reference computes an op, and what its result is made of.
 
     `result`: 'common' (the dtype in which the data meet), 'float' (that, or float32 for integers),
-    'part' (the type of its parts), 'pair' (the complex type of two such), 'as is' (no promotion:
-    `result` of the first argument), or the name of a dtype, or 'sum'.
+    'part' (the type of its parts), 'real of float' (those of a float), 'pair' (the complex type of
+    two such), 'as is' (no promotion: `result` of the first argument), or the name of a dtype, or
+    'sum'.
     `data`: which arguments meet in a common dtype; None means all. `wide`: whether floats come in
     long double; where the dtype itself decides, they come as they are.
     """
@@ -100,7 +101,7 @@ def result_dtypes(
         return (wide.get(kind(first), first),)
     if rule.result == "attribute":
         return (np.dtype(attrs["dtype"]),)
-    if rule.result == "part":
+    if rule.result in ("part", "real of float"):
         return (first.type(0).real.dtype if first.kind == "c" else first,)
     if rule.result == "pair":
         return (np.dtype("complex128" if first == np.float64 else "complex64"),)

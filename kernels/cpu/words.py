@@ -25,7 +25,7 @@ WORDS: Words = {
     "square": "{0} * {0}",
     "reciprocal": "{t}(1) / {0}",
     "sign": {
-        "float": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {0}",
+        "float": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {0} + {t}(0)",
         "uint": "{t}(1) if {0} > 0 else {t}(0)",
         "int": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {t}(0)",
     },

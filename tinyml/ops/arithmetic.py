@@ -126,12 +126,11 @@ fmin = row("fmin(x1, x2)", "real", "The lesser; the other where one is NaN.",
            body=lambda x1, x2: where(x1 != x1, x2, where(x2 != x2, x1, minimum(x1, x2))))
 
 
-_CLIP = row(
-    "clip(x, low, high)", "real", "x, but not below `low` and not above `high`.",
-    lambda g, _y, x, low, high: where((x >= low) & (x <= high), g, 0.0),
-    lambda g, _y, x, low, high: where((x < low) & (low < high), g, 0.0),
-    lambda g, _y, x, low, high: where((x > high) | (low > high), g, 0.0),
-    body=lambda x, low, high: minimum(maximum(x, low), high))
+_CLIP = row("clip(x, low, high)", "real", "x, but not below `low` and not above `high`.",
+            lambda g, _y, x, low, high: where((x >= low) & (x <= high), g, 0.0),
+            lambda g, _y, x, low, high: where((x < low) & (low < high), g, 0.0),
+            lambda g, _y, x, low, high: where((x > high) | (low > high), g, 0.0),
+            body=lambda x, low, high: minimum(maximum(x, low), high))
 
 
 @listed

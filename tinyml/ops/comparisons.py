@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tinyml.ops.samples as samples
 from tinyml.ops.arithmetic import abs, maximum
 from tinyml.ops.conversion import imag, real, where
-from tinyml.ops.rows import row
+from tinyml.ops.rows import Operand, listed, row
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
 
 _COMPARE: dict[str, Any] = {"samples": samples.comparison()}
 _TEST: dict[str, Any] = {"samples": samples.predicate()}
@@ -47,6 +50,26 @@ def _size(x: Any) -> Any:
         return abs(x)
     a, b = abs(real(x)), abs(imag(x))
     return where(a == float("inf"), a, where(b == float("inf"), b, maximum(a, b)))
+
+
+_NEAR = row("isclose(x1, x2, rtol=0.00001, atol=0.00000001)", "check",
+            "Whether |x1 - x2| <= atol + rtol |x2|; equal infinities are close.",
+            body=lambda x1, x2, rtol, atol: (x1 == x2) | (
+                (abs(x1 - x2) <= abs(x2) * rtol + atol) & (abs(x1 - x2) < float("inf"))),
+            samples=samples.comparison())
+
+
+@listed
+def isclose(x1: Operand, x2: Operand, /, rtol: float = 1e-5, atol: float = 1e-8,
+            equal_nan: bool = False) -> Tensor:
+    """Whether |x1 - x2| <= atol + rtol |x2|; with `equal_nan`, NaN is close to NaN.
+
+    >>> import tinyml
+    >>> tinyml.isclose(tinyml.tensor([1.0, 2.0]), 1.000001).tolist()
+    [True, False]
+    """
+    near = _NEAR(x1, x2, rtol, atol)
+    return logical_or(near, logical_and(isnan(x1), isnan(x2))) if equal_nan else near
 
 
 # ---- logic

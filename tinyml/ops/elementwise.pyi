@@ -25,6 +25,7 @@ __all__ = [
     "add",
     "addcdiv",
     "addcmul",
+    "angle",
     "asin",
     "asinh",
     "atan",
@@ -53,6 +54,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
+    "float_power",
     "floor",
     "floor_divide",
     "fmax",
@@ -71,6 +73,7 @@ __all__ = [
     "heaviside",
     "hypot",
     "imag",
+    "isclose",
     "isfinite",
     "isinf",
     "isnan",
@@ -104,6 +107,7 @@ __all__ = [
     "negative",
     "nextafter",
     "not_equal",
+    "polar",
     "positive",
     "pow",
     "rad2deg",
@@ -154,6 +158,9 @@ def addcdiv(x: Operand, x1: Operand, x2: Operand, /, value: Operand = 1) -> Tens
 
 def addcmul(x: Operand, x1: Operand, x2: Operand, /, value: Operand = 1) -> Tensor:
     """x + value x1 x2."""
+
+def angle(x: Operand, /) -> Tensor:
+    """The angle of x in the plane; of real numbers pi below 0, else 0."""
 
 def asin(x: Operand, /) -> Tensor:
     """The angle whose sine is x; NaN beyond 1."""
@@ -239,6 +246,9 @@ def exp2(x: Operand, /) -> Tensor:
 def expm1(x: Operand, /) -> Tensor:
     """exp(x) - 1 without cancellation."""
 
+def float_power(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 to the power x2 in float64, or complex128 where one is complex."""
+
 def floor(x: Operand, /) -> Tensor:
     """The greatest whole number not above x, in x's type."""
 
@@ -292,6 +302,10 @@ def hypot(x1: Operand, x2: Operand, /) -> Tensor:
 
 def imag(x: Operand, /) -> Tensor:
     """The imaginary part of x; of real numbers, zeros."""
+
+def isclose(x1: Operand, x2: Operand, /, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool =
+        False) -> Tensor:
+    """Whether |x1 - x2| <= atol + rtol |x2|; with `equal_nan`, NaN is close to NaN."""
 
 def isfinite(x: Operand, /) -> Tensor:
     """Whether x is neither infinite nor NaN."""
@@ -393,6 +407,9 @@ def nextafter(x1: Operand, x2: Operand, /) -> Tensor:
 
 def not_equal(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 != x2; NaN differs from all."""
+
+def polar(x1: Operand, x2: Operand, /) -> Tensor:
+    """The complex number of size x1 and angle x2."""
 
 def positive(x: Operand, /) -> Tensor:
     """x in new memory."""

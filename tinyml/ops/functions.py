@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import tinyml.ops.parts as parts
 import tinyml.ops.samples as samples
-from tinyml.core import SCALARS
+from tinyml.core import SCALARS, apply
+from tinyml.op import find
 from tinyml.ops.arithmetic import abs, maximum, remainder, rint, trunc
-from tinyml.ops.conversion import real, where
+from tinyml.ops.conversion import complex, imag, real, where
 from tinyml.ops.rows import Operand, conj, listed, row
 from tinyml.values import Data
 
@@ -26,6 +27,23 @@ _INSIDE: Any = samples.finite(samples.unary(-0.95, 0.95, (-1.0, 1.0)))
 _CIRCLE: Any = samples.unary(-3.0, 3.0, (-100.0, 100.0))
 
 # ---- powers and logarithms
+
+
+@listed
+def float_power(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 to the power x2 in float64, or complex128 where one is complex.
+
+    >>> import tinyml
+    >>> tinyml.float_power(tinyml.tensor([2, 4]), -1).tolist()
+    [0.5, 0.25]
+    """
+    def wide(x: Any) -> Any:
+        if isinstance(x, SCALARS):
+            return x
+        whole: Any = x if isinstance(x, Data) else apply(find("copy"), x)
+        return whole.astype("complex128" if whole.dtype.kind == "complex" else "float64")
+
+    return pow(wide(x1), wide(x2))
 
 
 def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
@@ -131,6 +149,18 @@ atan = row("atan(x)", "inexact", "The angle whose tangent is x.",
 atan2 = row("atan2(x1, x2)", "float", "The angle of the point (x2, x1), from -pi to pi.",
             lambda g, _y, a, b: g * (b / (a * a + b * b)),
             lambda g, _y, a, b: g * (-a / (a * a + b * b)), ulp=6)
+angle = row("angle(x)", "angle", "The angle of x in the plane; of real numbers pi below 0, else 0.",
+            body=lambda x: where(x < 0, math.pi, where(x == x, 0.0, x)),
+            parts=lambda z: atan2(imag(z), real(z)), ulp=6)
+polar = row("polar(x1, x2)", "pair", "The complex number of size x1 and angle x2.",
+            body=lambda x1, x2: _polar(x1, x2 if isinstance(x2, Data) else x1 * 0.0 + x2), ulp=6,
+            samples=samples.binary(mixed=False, hard=False))
+
+
+def _polar(size: Any, turn: Any) -> Any:
+    return complex(size * cos(turn), size * sin(turn))
+
+
 deg2rad = row("deg2rad(x)", "float", "x degrees in radians.",
               lambda g, _y, _x: g * (math.pi / 180), body=lambda x: x * (math.pi / 180), ulp=1)
 rad2deg = row("rad2deg(x)", "float", "x radians in degrees.",

@@ -88,6 +88,7 @@ KINDS: dict[str, Kind] = {
     "inexact": Kind((*ALL, *COMPLEX), _float, _float, _WIDENS),
     "size": Kind((*NUMBERS, *COMPLEX), _same, part, "The result has the type of the parts."),
     "complex": Kind(COMPLEX, _same, _same, "Complex numbers keep their type."),
+    "angle": Kind((*ALL, *COMPLEX), _float, part, "The result is a real float."),
     "part": Kind(COMPLEX, _same, part, "The result has the type of the parts."),
     "pair": Kind(("float32", "float64"), _same, _joined, "Two floats give the complex type."),
     "wide": Kind(("float32", "float64"), _same, _same, "float32 and float64 keep their type."),
@@ -175,7 +176,7 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
         return chosen(*met)  # type: ignore[misc]
 
     accepts = FLOATS if kind == "float" else KINDS[kind].accepts
-    accepts = (*FLOATS, *COMPLEX) if kind == "inexact" else accepts
+    accepts = (*FLOATS, *COMPLEX) if kind in ("inexact", "angle") else accepts
     fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in (*ALL, *COMPLEX)]))
     if body is None:
         fields["nest"] = nest
