@@ -13,7 +13,8 @@ from tinyml.conformance.reference import NAMES, evaluate, wide
 
 FOLDER = Path(__file__).parents[2] / "conformance" / "reference"
 FILES = sorted(FOLDER.glob("*.py"))
-ALLOWED = {"__future__", "collections.abc", "fractions", "math", "ml_dtypes", "numpy", "numpy.typing", "typing"}
+ALLOWED = {"__future__", "collections.abc", "fractions", "math", "ml_dtypes", "numpy",
+           "numpy.typing", "typing"}
 # Long double's own rounding, times some.
 TIGHT = 50 * float(np.finfo(np.longdouble).eps)
 
