@@ -69,7 +69,7 @@ sign = row("sign(x)", "number", "-1, 0 or 1 by the sign of x, x / |x| if complex
 abs = row("abs(x)", "size", "|x|; the least integer stays itself.",
           lambda g, _y, x: g * sign(x), parts=parts.size)
 copysign = row("copysign(x1, x2)", "float", "|x1| with the sign of x2, that of -0.0 and NaN too.",
-               lambda g, _y, a, b: g * sign(a) * copysign(1.0, b), None)
+               lambda g, y, a, _b: g * sign(a) * sign(y), None)
 signbit = row("signbit(x)", "check", "Whether the sign is minus, that of -0.0 and of NaN too.",
               samples=samples.predicate())
 heaviside = row("heaviside(x1, x2)", "float", "0 below 0, 1 above it, x2 at 0; NaN stays NaN.",

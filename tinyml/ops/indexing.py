@@ -181,7 +181,7 @@ def _others(c: Any, product: Any, zero: Any, count: Any) -> Any:
     """The product of all factors but c. A 0 stays a variable, so its derivative is right too."""
     one_left = where(count == 2, zero - c, where(count == 1, 1.0, 0.0))
     rest = where(c == 0, one_left, where(count == 1, zero, where(count == 0, 1.0, 0.0)))
-    return product / where(c == 0, 1.0, c) * rest
+    return (product / where(c == 0, 1.0, c) * rest).astype(c.dtype)
 
 
 def _mul_x(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
