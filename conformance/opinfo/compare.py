@@ -52,7 +52,7 @@ def as_array(x: Any) -> Array:
 
     if isinstance(x, torch.Tensor):
         x = x.detach().resolve_conj().resolve_neg()
-        return (x.float() if x.dtype is torch.bfloat16 else x).numpy()
+        return (x.float() if x.dtype is torch.bfloat16 else x).numpy(force=True)
     array = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
@@ -62,7 +62,8 @@ def converted(value: Any, device: str) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return tinyml.tensor(as_array(value), device=device)
+        dtype = str(value.dtype).removeprefix("torch.")
+        return tinyml.tensor(as_array(value), dtype=dtype, device=device)
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     return str(value) if isinstance(value, (torch.device, torch.layout, torch.memory_format)) \

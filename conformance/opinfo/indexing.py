@@ -290,9 +290,9 @@ def segment_reduce(data: Any, reduce: str, *, lengths: Any = None, offsets: Any 
 
 TABLE: dict[str, Callable[..., Any]] = {
     "item": lambda x: x.item(),
-    "equal": lambda x, y: x.shape == y.shape and bool(tm.all(x == y)),
-    "allclose": lambda x, y, rtol=1e-5, atol=1e-8, equal_nan=False: bool(
-        tm.all(tm.abs(x - y) <= tm.abs(y) * rtol + atol)),
+    "equal": lambda x, y: tm.array_equal(x, y),
+    "allclose": lambda x, y, rtol=1e-5, atol=1e-8, equal_nan=False: tm.allclose(
+        x, y, rtol, atol, equal_nan),
     "isin": lambda x, y, **_: tm.isin(x, y),
     "where": lambda x, condition, y: tm.where(condition, x, y),
     "masked_fill": lambda x, mask, value: tm.where(mask, value, x),

@@ -1,4 +1,4 @@
-"""Vector norms and distances: sums of powers of magnitudes, with gradients that are finite at 0."""
+"""Vector norms, distances and nearness; gradients of norms are finite at 0."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.ops.arranging import beside
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import abs, astype, equal, not_equal, sqrt, square, where
+from tinyml.ops.elementwise import (
+    abs,
+    astype,
+    equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+    not_equal,
+    sqrt,
+    square,
+    where,
+)
 from tinyml.ops.manipulation import expand_dims
+from tinyml.ops.reduce import all as all_of
 from tinyml.ops.reduce import max, min, sum
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-__all__ = ["cdist", "vector_norm"]
+__all__ = ["allclose", "array_equal", "cdist", "isclose", "vector_norm"]
 
 
 @named
@@ -76,3 +89,46 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
            "rows of one size", (x.shape, y.shape), ShapeError)
     apart = expand_dims(x, -2) - expand_dims(y, -3)
     return sum(abs(apart), -1) if not apart.shape[-1] else vector_norm(apart, -1, ord=p)
+
+
+@named
+def isclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
+            equal_nan: bool = False) -> Tensor:
+    """Whether |x - y| <= atol + rtol |y|, elementwise; infinities are close to themselves.
+
+    NaN is close to NaN where `equal_nan` says so.
+
+    >>> import tinyml
+    >>> tinyml.isclose(tinyml.tensor([1.0, 2.0]), tinyml.tensor([1.0 + 1e-6, 3.0])).tolist()
+    [True, False]
+    """
+    x, y = beside(x, y)
+    near = logical_and(less_equal(abs(x - y), abs(y) * rtol + atol), less(abs(y), math.inf))
+    near = logical_or(near, equal(x, y))
+    if equal_nan:
+        near = logical_or(near, logical_and(not_equal(x, x), not_equal(y, y)))
+    return near
+
+
+@named
+def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
+             equal_nan: bool = False) -> bool:
+    """Whether `isclose` holds everywhere; a Python bool.
+
+    >>> import tinyml
+    >>> tinyml.allclose(tinyml.ones(2), tinyml.ones(2) + 1e-9)
+    True
+    """
+    return bool(all_of(isclose(x, y, rtol, atol, equal_nan)))
+
+
+@named
+def array_equal(x: Any, y: Any) -> bool:
+    """Whether x and y have one shape and the same elements; a Python bool.
+
+    >>> import tinyml
+    >>> tinyml.array_equal([1, 2], [1, 2]), tinyml.array_equal([1], [[1]])
+    (True, False)
+    """
+    x, y = beside(x, y)
+    return x.shape == y.shape and bool(all_of(equal(x, y)))
