@@ -86,6 +86,7 @@ rint = row("rint(x)", "number", "The nearest whole number, the even one of two, 
 frac = row("frac(x)", "float", "x - trunc(x), the fraction with x's sign.",
            lambda g, _y, _x: g, body=lambda x: x - trunc(x))
 nextafter = row("nextafter(x1, x2)", "wide", "The number next to x1 in the direction of x2.",
+                lambda g, _y, a, b: where(a == b, 0.0, g), None,
                 samples=samples.binary(mixed=False))
 
 
