@@ -19,7 +19,7 @@ from tinyml.conformance import reference
 from tinyml.conformance.edges.table import Entry, Row, applies, arrays, read, value
 from tinyml.conformance.suite import bounds, ops, ulp
 from tinyml.conformance.suite.backends import Backend, open_backend
-from tinyml.conformance.suite.cases import Case
+from tinyml.conformance.suite.cases import Case, Within, op_cases
 from tinyml.op import find
 from tinyml.ops.sampling import special
 
@@ -34,10 +34,15 @@ class Run(NamedTuple):
     attrs: dict[str, Any]
     results: tuple[Any, ...]
     text: str
+    elementwise: bool
 
 
-def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None) -> list[str]:
-    """What devices do against the table for an op, one line each; empty where they obey it."""
+def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None,
+          sample: Within | None = None) -> list[str]:
+    """What devices do against the table for an op, one line each; empty where they obey it.
+
+    With a `sample` only its cases are filled with hard values.
+    """
     op = find(name)
     entry = read().entry(op)
     if entry is None:
@@ -46,7 +51,7 @@ def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None
     found = []
     for dtype in op.dtypes if dtypes is None else dtypes:
         able = [backend for backend in backends if backend.lacks(dtype) is None]
-        found += [*_rows(entry, dtype, able), *_filled(op, entry, dtype, able)]
+        found += [*_rows(entry, dtype, able), *_filled(op, entry, dtype, able, sample)]
     return found
 
 
@@ -67,7 +72,7 @@ def _run(entry: Entry, row: Row, dtype: str) -> Run:
     attrs = {**(entry.along or {}), **row.attrs}
     if entry.along is None:  # elementwise: a list is each of several, beside each of another's
         args = [x.reshape(-1) for x in np.meshgrid(*args, indexing="ij")]
-    return Run(tuple(args), attrs, row.results, row.text)
+    return Run(tuple(args), attrs, row.results, row.text, entry.along is None)
 
 
 def wanted(run: Run, number: int, like: Array) -> Array:
@@ -136,17 +141,20 @@ def _fill(x: Any, turn: int) -> Any:
     return filled
 
 
-def _cases(op: Any, dtype: str) -> Iterator[Case]:
+def _cases(op: Any, dtype: str, within: Within | None) -> Iterator[Case]:
     """Each sample with its floats replaced; one without floats is the ops suite's."""
-    for sample in op.samples(dtype):
+    for case in op_cases(op, (dtype,)):
+        if within is not None and case.name not in within.names:
+            continue
         for turn in range(TURNS):
-            args = tuple(_fill(x, 2 * k + 5 * turn) for k, x in enumerate(sample.args))
-            if any(x is not y for x, y in zip(args, sample.args)):
-                yield Case(op, op.name, dtype, sample._replace(args=args))
+            args = tuple(_fill(x, 2 * k + 5 * turn) for k, x in enumerate(case.sample.args))
+            if any(x is not y for x, y in zip(args, case.sample.args)):
+                yield case._replace(sample=case.sample._replace(args=args))
 
 
-def _filled(op: Any, entry: Entry, dtype: str, backends: Sequence[Backend]) -> Iterator[str]:
-    for case in _cases(op, dtype):
+def _filled(op: Any, entry: Entry, dtype: str, backends: Sequence[Backend],
+            sample: Within | None) -> Iterator[str]:
+    for case in _cases(op, dtype, sample):
         attrs = case.sample.attrs
         results = reference.evaluate(op.name, *case.sample.args, **attrs)
         able = [b for b in backends if not any(b.lacks(r.dtype.name) for r in results)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +37,71 @@ def op_cases(op: Any, dtypes: Iterable[str] | None = None) -> Iterator[Case]:
     for dtype in op.dtypes if dtypes is None else dtypes:
         for sample in op.samples(dtype):
             yield Case(op, op.name, dtype, sample)
+
+
+# Kernels that CI compiles for the ops suite on each device: some 0.1 s each, by two processes.
+BUDGET = 2400
+SETTING = "TINYML_CONFORMANCE"  # 'full', or another budget
+
+
+class Within(NamedTuple):
+    """A sample of the cases that needs few kernels: the names of those in it, and how many."""
+
+    names: frozenset[str]
+    kernels: int
+    of: int
+
+    def __str__(self) -> str:
+        return (f"the sample has {len(self.names)} cases, some {self.kernels} of {self.of} kernels "
+                f"({SETTING}=full runs all)")
+
+
+def structure(case: Case) -> Any:
+    """What kernels are told apart by, near enough: op, types, ranks, layouts, kinds of attributes.
+
+    >>> import numpy as np
+    >>> first, second = [Case(None, "neg", "int8", Sample((np.ones(n, "int8"),), {}, "a"))
+    ...                  for n in (3, 5)]
+    >>> structure(first) == structure(second)
+    True
+    """
+    operands = [
+        (x.dtype.name, x.ndim, x.size > 1, 1 in x.shape, x.flags.c_contiguous, 0 in x.strides,
+         any(step < 0 for step in x.strides)) if isinstance(x, np.ndarray) else type(x).__name__
+        for x in case.sample.args
+    ]
+    attrs = [(name, repr(v) if isinstance(v, (str, bool)) else type(v).__name__)
+             for name, v in case.sample.attrs.items()]
+    return case.of, case.dtype, tuple(operands), tuple(attrs)
+
+
+def within(ops: Mapping[str, Any], budget: int) -> Within:
+    """A sample of all cases of the ops whose kernels number at most `budget`, the same every time.
+
+    In turns every op in each of its types gets one structure more, float32 first, so that no type
+    and no op is left out before all have something.
+    """
+    columns: dict[tuple[str, str], dict[Any, list[str]]] = {}
+    for op in ops.values():
+        for case in op_cases(op):
+            of_one = columns.setdefault((op.name, case.dtype), {})
+            of_one.setdefault(structure(case), []).append(case.name)
+    total = sum(map(len, columns.values()))
+    order = sorted(columns, key=lambda pair: pair[1] != "float32")
+    names: list[str] = []
+    kernels = 0
+    for turn in zip_longest(*[columns[pair].values() for pair in order]):
+        for group in turn:
+            if group and kernels < budget:
+                names += group
+                kernels += 1
+    return Within(frozenset(names), kernels, total)
+
+
+def asked(ops: Mapping[str, Any]) -> Within | None:
+    """The sample that the environment asks for, by default CI's; None for all cases."""
+    text = os.environ.get(SETTING, str(BUDGET))
+    return None if text == "full" else within(ops, int(text))
 
 
 def chosen(name: str, only: str | None) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from tinyml.conformance import reference
 from tinyml.conformance.suite import errors, forward, gradients, ops, second
 from tinyml.conformance.suite.backends import Backend, open_backend
-from tinyml.conformance.suite.cases import Case, chosen, describe, op_cases
+from tinyml.conformance.suite.cases import Case, Within, chosen, describe, op_cases, within
 from tinyml.conformance.suite.ops import Judgement
 
 SUITES = ("ops", "gradients", "second", "forward")
@@ -125,6 +125,7 @@ def run(
     *,
     backend: Backend | None = None,
     records: Mapping[str, Any] | None = None,
+    sample: Within | None = None,
 ) -> Report:
     """Run a suite (see SUITES) on tinyml's device, or on another backend.
 
@@ -141,7 +142,7 @@ def run(
     chosen_backend = backend or open_backend(f"tinyml:{device}")
     verdicts: list[Verdict] = []
     for op in (all_ops() if records is None else records).values():
-        verdicts += run_op(suite, op, chosen_backend, only)
+        verdicts += run_op(suite, op, chosen_backend, only, sample)
     report = Report(suite, chosen_backend.name, verdicts)
     if json_path is not None:
         Path(json_path).write_text(json.dumps(report.json(), indent=1), encoding="utf-8")
@@ -161,9 +162,12 @@ def all_ops() -> dict[str, Any]:
     return {name: op for name, op in OPS.items() if op.dtypes}
 
 
-def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> list[Verdict]:
-    """The verdicts of one op. Without samples or reference it fails; so does a rule without any
-    smooth sample."""
+def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
+           sample: Within | None = None) -> list[Verdict]:
+    """The verdicts of one op; in a sample, of the cases in it and of few gradients.
+
+    Without samples or reference an op fails; so does a rule without any smooth sample.
+    """
     if op.name not in reference.NAMES:
         return _missing(suite, op, only, "the reference lacks this op")
     dtypes = [dtype for dtype in op.dtypes if backend.lacks(dtype) is None]
@@ -172,7 +176,7 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
     if op.samples is None or not any(True for _ in op_cases(op, dtypes)):
         return _missing(suite, op, only, "the record has no samples")
     if suite == "ops":
-        return [*_run_ops(op, backend, only), *_run_errors(op, backend, only)]
+        return [*_run_ops(op, backend, only, sample), *_run_errors(op, backend, only)]
     if not gradients.differentiable(op):
         return []
     few = suite != "gradients"  # the first and the last sample in the widest float
@@ -180,6 +184,9 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
     cases = [case for case in found if _lacking(backend, case) is None]
     if found and not cases:
         return [Verdict(op.name, "skipped", str(_lacking(backend, found[0])))]
+    if sample is not None and not few:  # the first and the last in the widest, one in each other
+        widest = [case for case in cases if case.dtype == cases[0].dtype]
+        cases = [*widest[:1], *widest[1:][-1:], *cases[len(widest):]]
     judge = _JUDGES[suite]
     if not cases and not few:
         return _missing(suite, op, only, "no sample is smooth, so no gradient is checked")
@@ -193,9 +200,10 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None) -> li
 _JUDGES = {"gradients": gradients.judge, "second": second.judge, "forward": forward.judge}
 
 
-def _run_ops(op: Any, backend: Backend, only: str | None) -> Iterator[Verdict]:
+def _run_ops(op: Any, backend: Backend, only: str | None,
+             sample: Within | None) -> Iterator[Verdict]:
     for case in op_cases(op):
-        if not chosen(case.name, only):
+        if not chosen(case.name, only) or (sample is not None and case.name not in sample.names):
             continue
         lacking = _lacking(backend, case)
         if lacking:
@@ -262,6 +270,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", metavar="PATTERN", help="cases whose name begins so, or matches (add/*/special)"
     )
+    parser.add_argument("--budget", type=int, metavar="KERNELS",
+                        help="a sample of the ops suite that compiles about so many kernels")
     parser.add_argument("--json", metavar="FILE", help="write totals and cases there")
     parser.add_argument("--seed", type=int, default=0, help="of opinfo's samples (default: 0)")
 
@@ -273,6 +283,9 @@ def main(args: argparse.Namespace) -> int:
 
         return report(judge(args.only, args.device, args.seed), args.json)
     backend = open_backend(args.backend) if args.backend else None
-    report = run(args.suite, args.device, args.only, args.json, backend=backend)
+    sample = None if args.budget is None else within(all_ops(), args.budget)
+    if sample is not None:
+        print(sample)
+    report = run(args.suite, args.device, args.only, args.json, backend=backend, sample=sample)
     print(report.text(), file=sys.stdout)
     return 0 if report.ok else 1

@@ -14,9 +14,11 @@ import pytest
 from tinyml.conformance.edges import check, peers
 from tinyml.conformance.edges.table import Table, applies, parse, read, value
 from tinyml.conformance.suite.backends import NumPy
+from tinyml.conformance.suite.cases import asked
 from tinyml.conformance.suite.run import all_ops
 
 OPS = all_ops()
+SAMPLE = asked(OPS)
 ROOT = Path(__file__).resolve().parents[2]
 REPEAT = "write the page anew: python docs/edges.py (--measure asks the others again)"
 # Which of two zeros NumPy takes depends on the vector unit; a cast out of range is undefined in C.
@@ -37,7 +39,7 @@ page = _page()
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_every_device_obeys_the_table(name: str, device: str) -> None:
     devices = ("cpu",) if device == "cpu" else ("cpu", device)
-    found = check.check(name, devices)
+    found = check.check(name, devices, sample=SAMPLE)
     assert not found, "\n".join(found[:10])
 
 
