@@ -312,6 +312,15 @@ def test_taking(device: str, x: Array, data: Any) -> None:
     same(tinyml.take(tensors(x, device), tensors(row, device), axis=axis), np.take(x, row, axis))
 
 
+def test_an_empty_mask_chooses_nothing_of_any_size(device: str) -> None:
+    x = tinyml.ones((2, 3), device=device)
+    for shape in ((0,), (0, 3), (2, 0), (0, 0)):
+        got = x[tinyml.zeros(shape, dtype="bool", device=device)]
+        assert got.shape == (0, *x.shape[len(shape):])
+    with pytest.raises(IndexError):
+        x[tinyml.zeros((1, 3), dtype="bool", device=device)]
+
+
 # ---- products
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinyml.core import apply, describe, upload
+from tinyml.core import apply, describe, full, upload
 from tinyml.dims import Dim
 from tinyml.dtypes import bool_
 from tinyml.errors import (
@@ -160,8 +160,12 @@ def select(x: Any, key: Any) -> Selection:
             cuts.append((place, place + 1, 1))
             continue
         if part.dtype is bool_:
-            expect(part.shape == sizes, f"a mask of shape {sizes} for axes from {len(cuts)} on",
+            fits = len(part.shape) == len(sizes) and all(
+                n in (size, 0) for n, size in zip(part.shape, sizes))
+            expect(fits, f"a mask of shape {sizes} for axes from {len(cuts)} on",
                    part.shape, OutOfRangeError, remedy="a mask has the sizes of what it indexes")
+            if part.shape != sizes:  # the standard lets an empty mask choose nothing of any size
+                part = full(sizes, False, bool_, x.device)
         picks.append(part)
         cuts += [(0, size, 1) for size in sizes]
         sizes = sizes or (1,)  # a mask without axes chooses from a new one of size 1
