@@ -60,32 +60,25 @@ def _bits() -> Any:
     return bits
 
 
-def _half() -> tuple[Any, Any] | None:
-    """float32 to the bits of a float16 and back where the processor has the instructions."""
+def _half() -> Any:
+    """float32 to the bits of the nearest float16, where the processor has the instruction."""
     import llvmlite.binding as llvm
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    if not llvm.get_host_cpu_features().get("f16c") and (
-            "aarch64" not in llvm.get_default_triple()):
+    native = llvm.get_host_cpu_features().get("f16c")
+    if not native and "aarch64" not in llvm.get_default_triple():
         return None
 
     @intrinsic
-    def narrow(context: Any, x: Any) -> Any:
+    def half(context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
 
         return types.uint16(types.float32), generate
 
-    @intrinsic
-    def widen(context: Any, x: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
-
-        return types.float32(types.uint16), generate
-
-    return narrow, widen
+    return half
 
 
 def _select() -> Any:

@@ -29,7 +29,7 @@ from tinyml.lower import element
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import astype, isnan, maximum, minimum, where
+from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import broadcast_to, reshape, zeros_of
 from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
@@ -185,12 +185,12 @@ def _others(c: Any, product: Any, zero: Any, count: Any) -> Any:
 
 
 def _mul_x(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
-    return g * _others(x, *_factors(x, u, tables, axis))
+    return g * conj(_others(x, *_factors(x, u, tables, axis)))
 
 
 def _mul_update(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
     known = [apply(GATHER, part, *tables, axis=axis) for part in _factors(x, u, tables, axis)]
-    return apply(GATHER, g, *tables, axis=axis) * _others(u, *known)
+    return apply(GATHER, g, *tables, axis=axis) * conj(_others(u, *known))
 
 
 def _shares(g: Any, y: Any, x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
