@@ -61,9 +61,10 @@ def _reflected(function: Any) -> Binary:
 
 def _product(x: Any, y: Any) -> Any:
     """The method for `x @ y`: numbers are no matrices."""
-    if not isinstance(y, (Data, np.ndarray)):
-        return NotImplemented
-    return contraction.matmul(x, creation.asarray(y, device=x.device))
+    if isinstance(y, Data):
+        return contraction.matmul(x, y)
+    return (contraction.matmul(x, creation.asarray(y, device=x.device))
+            if isinstance(y, np.ndarray) else NotImplemented)
 
 
 def _product_reflected(x: Any, y: Any) -> Any:

@@ -177,3 +177,13 @@ def test_an_operator_in_place_is_differentiable_but_not_on_a_leaf() -> None:
     assert leaf.grad is not None and leaf.grad.tolist() == [6.0]
     with pytest.raises(GradientError, match="leaf"):
         leaf += 1.0
+
+
+def test_a_product_takes_arrays_on_either_side_and_no_numbers() -> None:
+    x, array = tinyml.asarray([[1.0, 2.0], [3.0, 4.0]]), np.ones(2, np.float32)
+    assert (x @ array).tolist() == [3.0, 7.0] and (x @ x).tolist() == [[7.0, 10.0], [15.0, 22.0]]
+    assert x.__rmatmul__(array).tolist() == [4.0, 6.0]
+    x @= tinyml.eye(2)
+    assert x.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    with pytest.raises(TypeError):
+        x @ 2.0
