@@ -18,6 +18,7 @@ Every op and every input, derived from the records by `python docs/gradients.py`
 | flat | no rule, and the reference is constant around every sample: the slope is 0 |
 | whole | only integers, bools, indices or numbers of Python arrive there |
 | no | the record declares the op not differentiable |
+| none | not along this input: {declared} |
 
 A rule is held against central differences of the reference, and is linear in the cotangent; the
 gradient of the gradient against differences of the gradient; forward mode against both.
@@ -29,11 +30,12 @@ gradient of the gradient against differences of the gradient; forward mode again
 
 def written() -> str:
     """The page."""
-    from tinyml.conformance.suite.coverage import row
+    from tinyml.conformance.suite.coverage import DECLARED, row
     from tinyml.conformance.suite.run import all_ops
 
-    rows = [row(op) for op in all_ops().values()]
-    return HEAD + "".join(f"| {r.op} | {', '.join(r.inputs)} |\n" for r in rows)
+    rows = [f"| {op} | {', '.join(inputs)} |\n" for op, inputs in map(row, all_ops().values())]
+    reasons = "; ".join(f"{op} {k} ({why})" for (op, k), why in DECLARED.items())
+    return HEAD.format(declared=reasons) + "".join(rows)
 
 
 if __name__ == "__main__":

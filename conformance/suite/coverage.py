@@ -4,6 +4,7 @@
 `flat`   the record says None, and the reference is constant around every sample: the slope is 0
 `whole`  only integers, bools, indices or numbers of Python arrive there
 `no`     the record declares the op not differentiable
+`none`   declared in DECLARED, with the reason
 `hole`   none of these: a gradient that would be missing without a word
 """
 
@@ -17,6 +18,14 @@ from tinyml.conformance import reference
 from tinyml.conformance.suite.cases import Case, cotangent, op_cases
 from tinyml.conformance.suite.gradients import differences
 
+# Inputs along which a differentiable op is not: why.
+_NO_FORM = "no closed form; PyTorch has none either"
+DECLARED = {
+    ("gammainc", 0): _NO_FORM,
+    ("gammaincc", 0): _NO_FORM,
+    ("zeta", 0): _NO_FORM,
+    ("scaled", 1): "a power of two by a whole number",
+}
 _WIDEST = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -45,6 +54,8 @@ def _input(op: Any, cases: list[Case], k: int) -> str:
         return "whole"
     if not op.differentiable:
         return "no"
+    if (op.name, k) in DECLARED:
+        return "none"
     if op.grad is None or (not isinstance(op.grad, tuple)):
         return "rule"  # the body's, or one rule for all
     if op.grad and k < len(op.grad) and op.grad[k] is not None:

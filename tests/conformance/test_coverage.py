@@ -28,6 +28,11 @@ def test_no_input_is_left_without_a_word(name: str) -> None:
     assert "hole" not in coverage.row(OPS[name]).inputs
 
 
+def test_what_is_declared_is_an_input_of_an_op() -> None:
+    for (name, k), why in coverage.DECLARED.items():
+        assert why and coverage.row(OPS[name]).inputs[k] == "none"
+
+
 def test_a_rule_left_out_is_a_hole(monkeypatch: pytest.MonkeyPatch) -> None:
     op = OPS["mul"]
     monkeypatch.setattr(op, "grad", op.grad[:1])
