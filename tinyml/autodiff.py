@@ -6,8 +6,7 @@ recorded only when an outer differentiation can see it, so first-order gradients
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import tinyml.tree as tree
@@ -16,21 +15,7 @@ from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, 
 from tinyml.ops.creation import ones_like, zeros_like
 from tinyml.reverse import backward
 from tinyml.tensor import Tensor
-from tinyml.values import STATE, Leaf, make, new_era
-
-
-@contextmanager
-def one_deeper() -> Iterator[int]:
-    """A differentiation: what is recorded inside belongs to it, at the depth that it gives."""
-    before = STATE.recording
-    STATE.depth += 1
-    STATE.recording = True
-    new_era()
-    try:
-        yield STATE.depth
-    finally:
-        STATE.depth -= 1
-        STATE.recording = before
+from tinyml.values import STATE, Leaf, make, one_deeper
 
 
 def is_float(x: Any) -> bool:

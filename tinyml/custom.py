@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import tinyml.tree as tree
-from tinyml.autodiff import conforming, is_float, marked, one_deeper
+from tinyml.autodiff import conforming, is_float, marked
 from tinyml.builder import entered
 from tinyml.core import apply, describe
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect
@@ -29,6 +29,7 @@ from tinyml.values import (
     make,
     new_era,
     no_grad,
+    one_deeper,
     read_cell,
     write_cell,
 )

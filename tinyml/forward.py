@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tinyml.tree as tree
-from tinyml.autodiff import conforming, is_float, linearize, marked, one_deeper, seen_outside
+from tinyml.autodiff import conforming, is_float, linearize, marked, seen_outside
 from tinyml.errors import ArgumentTypeError, refuse
 from tinyml.ops.creation import zeros_like
 from tinyml.reverse import backward
+from tinyml.values import one_deeper
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

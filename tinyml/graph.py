@@ -33,7 +33,7 @@ from tinyml.planning import Planned, make_plan
 from tinyml.registry import device as find_device
 from tinyml.reverse import backward
 from tinyml.spec import Spec, as_shape, make_spec
-from tinyml.values import STATE, Cell, Data, Leaf, make, read_cell, write_cell
+from tinyml.values import STATE, Cell, Data, Leaf, make, one_deeper, read_cell, write_cell
 
 T = TypeVar("T")
 
@@ -257,27 +257,19 @@ class Graph:
                   outputs: bool = True) -> tuple[Graph, list[Line], int]:
         """The pullback, the lines of its forward part, and the number of inputs and outputs."""
         builder = Builder()
-        before = STATE.recording
-        with building(builder):
-            STATE.depth += 1
-            STATE.recording = True
-            try:
-                xs = [builder.input(var.spec) for var in self.inputs]
-                leaves = [Leaf(x.spec, STATE.depth) if want else None
-                          for x, want in zip(xs, wanted)]
-                ys = replay(self, [x if leaf is None else make(x.buf, x.spec, leaf)
-                                   for x, leaf in zip(xs, leaves)])
-                forward = list(builder.lines)
-                gs = [builder.input(var.spec) for var, is_there in zip(self.outputs, present)
-                      if is_there]
-                chosen = [y for y, is_there in zip(ys, present) if is_there]
-                asked = [leaf for leaf in leaves if leaf is not None]
-                found = backward([y.node for y in chosen], gs, asked, False)
-                results = [builder.lift(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
-                                        if g is None else g) for leaf, g in zip(asked, found)]
-            finally:
-                STATE.depth -= 1
-                STATE.recording = before
+        with building(builder), one_deeper() as depth:
+            xs = [builder.input(var.spec) for var in self.inputs]
+            leaves = [Leaf(x.spec, depth) if want else None for x, want in zip(xs, wanted)]
+            ys = replay(self, [x if leaf is None else make(x.buf, x.spec, leaf)
+                               for x, leaf in zip(xs, leaves)])
+            forward = list(builder.lines)
+            gs = [builder.input(var.spec) for var, is_there in zip(self.outputs, present)
+                  if is_there]
+            chosen = [y for y, is_there in zip(ys, present) if is_there]
+            asked = [leaf for leaf in leaves if leaf is not None]
+            found = backward([y.node for y in chosen], gs, asked, False)
+            results = [builder.lift(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
+                                    if g is None else g) for leaf, g in zip(asked, found)]
         ends = [g.buf for g in results]
         inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]
         graph = Graph(inputs, needed(builder.lines, ends, inputs), ends,

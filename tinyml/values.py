@@ -113,6 +113,20 @@ class Item(Node):
         self.place = place
 
 
+@contextmanager
+def one_deeper() -> Iterator[int]:
+    """A differentiation: what is recorded inside belongs to it, at the depth that it gives."""
+    before = STATE.recording
+    STATE.depth += 1
+    STATE.recording = True
+    new_era()
+    try:
+        yield STATE.depth
+    finally:
+        STATE.depth -= 1
+        STATE.recording = before
+
+
 # ---- tensors
 
 
