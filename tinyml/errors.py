@@ -127,6 +127,17 @@ class OutOfRangeError(TinyMLError, IndexError, remedy="an index inside of the ax
     """An index lies outside its axis."""
 
 
+def out_of_range(index: int, size: int, axis: int = -1) -> OutOfRangeError:
+    """The error of an index into an axis; `axis` below 0 where it has no number.
+
+    >>> print(out_of_range(4, 3, 0).message)
+    index 4 is out of range for axis 0 of size 3
+    """
+    which = "an axis" if axis < 0 else f"axis {axis}"
+    return OutOfRangeError(f"index {index} is out of range for {which} of size {size}",
+                           remedy=f"indices from {-size} to {size - 1}")
+
+
 class AllocationError(TinyMLError, MemoryError, remedy="smaller tensors, or free some"):
     """An allocation would exceed the memory budget."""
 

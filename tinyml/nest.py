@@ -153,17 +153,17 @@ class Nest:
         high = self.prim("less", index, self.param(size), dtype=bool_)
         return self.prim("logical_and", low, high, dtype=bool_)
 
-    def check(self, index: int, size: int) -> int:
+    def check(self, index: int, size: int, axis: int = -1) -> int:
         """A data-dependent index into `size` elements, negative ones counted from the end.
 
-        Outside -size <= index < size the kernel reports it and goes on at 0; not so where the
-        value is not needed.
+        Outside -size <= index < size the kernel reports it, with the axis where it is one, and goes
+        on at 0; not so where the value is not needed.
         """
         index = index if self.guard is None else self.select(self.guard, index, ZERO)
         extent = self.param(size)
         below = self.prim("less", index, ZERO, dtype=bool_)
         index = self.prim("where", below, self.prim("add", index, extent), index)
-        return self.put("check", (index, extent), None, int64, self.free[index])
+        return self.put("check", (index, extent), axis, int64, self.free[index])
 
     # ---- values
 

@@ -73,7 +73,7 @@ class Emitter(ABC):
         """What ends a loop, if anything does."""
 
     @abstractmethod
-    def check(self, name: str, index: str, extent: str) -> list[str]:
+    def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
         """Statements that leave `index` in `name`, or report it and leave 0."""
 
     # ---- run-time integers
@@ -213,7 +213,8 @@ class Emitter(ABC):
             name = self.name(value, lane)
             if instr.kind == "check":
                 index, extent = (self.name(a, lane) for a in instr.args)
-                for line in self.check(name, index, extent):
+                axis = self.number(("axis of", instr.data), instr.data)
+                for line in self.check(name, index, extent, axis):
                     self.write(line)
             else:
                 self.write(self.declare(name, self.expression(value, lane), instr.dtype))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.dtypes import DType, integer_range, rounded
-from tinyml.errors import ArgumentError, OutOfRangeError
+from tinyml.errors import ArgumentError, out_of_range
 from tinyml.kernels.common.packed import memory, pack, unpack
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
@@ -264,15 +264,11 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
 
 
 def _status() -> np.ndarray[Any, Any]:
-    return np.zeros(3, np.int64)
+    return np.zeros(4, np.int64)
 
 
 def _refuse_index(status: np.ndarray[Any, Any], op: str) -> None:
-    index, size = int(status[0]), int(status[1])
-    raise OutOfRangeError(
-        f"index {index} is out of range for an axis of size {size}",
-        remedy=f"indices from {-size} to {size - 1}",
-    )
+    raise out_of_range(status[0], status[1], status[3])
 
 
 def _refuse_scalar(value: int) -> None:

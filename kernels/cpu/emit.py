@@ -101,14 +101,15 @@ class Numba(InLanes):
         """Indentation ends it."""
         return None
 
-    def check(self, name: str, index: str, extent: str) -> list[str]:
-        """The index before it was wrapped, the size and a flag go to `status`."""
+    def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
+        """The index before it was wrapped, the size, a flag and the axis go to `status`."""
         return [
             f"{name} = {index}",
             f"if ({name} < 0) | ({name} >= {extent}):",
             "    if status[2] == 0:",
             f"        status[0] = {name} if {name} >= 0 else {name} - {extent}",
             f"        status[1] = {extent}",
+            f"        status[3] = {axis}",
             "    status[2] = 1",
             f"    {name} = i64(0)",
         ]

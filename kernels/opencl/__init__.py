@@ -21,7 +21,7 @@ from tinyml.errors import (
     DeviceError,
     DTypeError,
     ForkedDeviceError,
-    OutOfRangeError,
+    out_of_range,
 )
 from tinyml.kernels.common.cache import folder, get, key, problem, put
 from tinyml.kernels.common.packed import memory, pack, unpack
@@ -36,7 +36,6 @@ GROUP = 64  # work-items of a group; one size keeps drivers from specialising ke
 PROBE_SECONDS = 120
 LIMIT = 1 << 1000  # integers from here on are beyond every float
 TAGS = 4096  # plans with checks that are told apart in a late report
-STATUS = 5  # a late report: its tag, then index and size in two halves each
 
 
 class View:
@@ -125,7 +124,7 @@ class OpenCL(Pooled):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._kernels: dict[str, Any] = {}
-        self._status = self._upload(np.zeros(STATUS, np.int32))
+        self._status = self._upload(np.zeros(4, np.int64))
         self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
         self._next_tag = 0
         self._unread = False
@@ -207,21 +206,15 @@ class OpenCL(Pooled):
         """An index out of range is reported on the device and raised at the next wait."""
         if not self._unread:
             return
-        status = np.zeros(STATUS, np.int32)
+        status = np.zeros(4, np.int64)
         with self._lock:
             self._unread = False
             self.cl.enqueue_copy(self._queue, status, self._status.ptr, is_blocking=True)
             if status[0]:
-                zero = np.zeros(STATUS, np.int32)
+                zero = np.zeros(4, np.int64)
                 self.cl.enqueue_copy(self._queue, self._status.ptr, zero, is_blocking=True)
         if status[0]:
-            index, size = [(int(high) << 32) | (int(low) & 0xFFFFFFFF)
-                           for low, high in (status[1:3], status[3:5])]
-            error = OutOfRangeError(
-                f"index {index} is out of range for an axis of size {size}",
-                remedy=f"indices from {-size} to {size - 1}",
-            )
-            raise error.during(*self._tags[int(status[0])])
+            raise out_of_range(*status[1:]).during(*self._tags[int(status[:1].view(np.int32)[0])])
 
     # ---- execution
 

@@ -53,11 +53,11 @@ ODD = """float odd_double(double x) {
 }
 """
 
-# The checked index before it was wrapped, and the size; the first to come is kept.
+# The checked index before it was wrapped, the size and the axis, as longs behind the tag; the first
+# to come is kept.
 REPORT = (
-    "if (atomic_cmpxchg(status, 0, tag) == 0) "
-    "{{ status[1] = (int)({0}); status[2] = (int)((long)({0}) >> 32); "
-    "status[3] = (int)({1}); status[4] = (int)((long)({1}) >> 32); }}"
+    "if (atomic_cmpxchg(status, 0, tag) == 0) {{ volatile __global long *report = "
+    "(volatile __global long *)status; report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
 )
 
 
@@ -152,13 +152,13 @@ class OpenCLC(Emitter):
         """A brace."""
         return "}"
 
-    def check(self, name: str, index: str, extent: str) -> list[str]:
+    def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
         """Out of range, the status buffer keeps the first report."""
         original = f"{name} >= 0 ? {name} : {name} - {extent}"
         return [
             f"long {name} = {index};",
             f"if ({name} < 0 || {name} >= {extent}) {{",
-            f"    {REPORT.format(original, extent)}",
+            f"    {REPORT.format(original, extent, axis)}",
             f"    {name} = 0;",
             "}",
         ]

@@ -67,16 +67,17 @@ def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, .
     return (*x.shape[:axis], *inner, *x.shape[axis + len(tables) :])
 
 
-def _place(n: Nest, table: Any, inner: Ids, size: int) -> int:
+def _place(n: Nest, table: Any, inner: Ids, shape: tuple[int, ...], axis: int) -> int:
     """A checked index out of a table that broadcasts to `inner`."""
     value = element(n, table, inner, table.dtype)
     if table.dtype is uint64:  # beyond int64 is beyond every axis, and must not wrap around
         value = n.prim("minimum", value, n.const(integer_range(int64)[1], uint64))
-    return n.check(n.cast(value, int64), size)
+    return n.check(n.cast(value, int64), shape[axis], axis)
 
 
-def _places(n: Nest, tables: tuple[Any, ...], inner: Ids, sizes: tuple[int, ...]) -> Ids:
-    return tuple([_place(n, table, inner, size) for table, size in zip(tables, sizes)])
+def _places(n: Nest, tables: tuple[Any, ...], inner: Ids, shape: tuple[int, ...],
+            axis: int) -> Ids:
+    return tuple([_place(n, table, inner, shape, axis + k) for k, table in enumerate(tables)])
 
 
 # ---- gather
@@ -92,7 +93,7 @@ def _gather_infer(x: Spec, *tables: Spec, axis: int) -> Spec:
 def _gather_nest(n: Nest, index: Ids, x: Any, *tables: Any, axis: int) -> int:
     count = len(tables)
     stop = len(index) - (x.ndim - axis - count)
-    places = _places(n, tables, index[axis:stop], x.shape[axis : axis + count])
+    places = _places(n, tables, index[axis:stop], x.shape, axis)
     return int(x((*index[:axis], *places, *index[stop:])))
 
 
@@ -145,7 +146,7 @@ def _scatter_push(mode: str) -> Callable[..., None]:
         n.store(outs[0], x(whole), whole)
         stop = updates.ndim - len(after)
         inner = tuple([n.axis(f"k{d}", n_d) for d, n_d in enumerate(updates.shape[axis:stop])])
-        places = _places(n, tables, inner, x.shape[axis : axis + count])
+        places = _places(n, tables, inner, x.shape, axis)
         value = updates((*before, *inner, *after))
         n.store(outs[0], value, (*before, *places, *after), mode)
 
@@ -250,7 +251,7 @@ def _take_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
 
 
 def _take_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
-    place = _place(n, indices, index, x.shape[axis])
+    place = _place(n, indices, index, x.shape, axis)
     return int(x((*index[:axis], place, *index[axis + 1 :])))
 
 
@@ -271,7 +272,7 @@ def _put_push(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, a
     j = n.axis("j", x.shape[axis])
     n.store(outs[0], x(at(j)), at(j))
     k = n.axis("k", indices.shape[axis])
-    place = _place(n, indices, at(k), x.shape[axis])
+    place = _place(n, indices, at(k), x.shape, axis)
     n.store(outs[0], updates(at(k)), at(place), "add")
 
 

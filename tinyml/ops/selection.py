@@ -24,6 +24,7 @@ from tinyml.errors import (
     OutOfRangeError,
     TinyMLError,
     expect,
+    out_of_range,
 )
 from tinyml.op import find
 from tinyml.ops.creation import asarray
@@ -191,8 +192,7 @@ def _cut(part: slice, size: int) -> tuple[int, int, int]:
 
 def _number(place: int, size: int, axis: int) -> int:
     if not -size <= place < size:
-        raise OutOfRangeError(f"index {place} is out of range for axis {axis} of size {size}",
-                              remedy=f"indices from {-size} to {size - 1}")
+        raise out_of_range(place, size, axis)
     return place % size
 
 
