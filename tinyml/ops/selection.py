@@ -183,7 +183,11 @@ def select(x: Any, key: Any) -> Selection:
 
 def _cut(part: slice, size: int) -> tuple[int, int, int]:
     try:
-        return part.indices(size)
+        start, stop, step = part.indices(size)
+        count = len(range(start, stop, step))
+        if count < 2:  # then a step of any size is one of 1
+            return (start, start + 1, 1) if count else (0, 0, 1)
+        return start, stop, step
     except TinyMLError:
         raise
     except (TypeError, ValueError) as error:
