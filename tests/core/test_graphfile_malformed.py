@@ -118,7 +118,7 @@ def nested(depth: int) -> Any:
         (lambda d: lines(d)[1].update(inputs=["x"]), "no number and no variable"),
         (lambda d: lines(d)[2]["attrs"].update(axis=5), "-2 <= axis < 2"),
         (lambda d: lines(d)[2]["attrs"].update(axis="x"), "softmax"),
-        (lambda d: lines(d)[2]["attrs"].update(axes=1), "do not fit"),
+        (lambda d: lines(d)[2]["attrs"].update(axes=1), "Actual: an operand, axis, axes"),
         (lambda d: lines(d)[2]["attrs"].update(axis={"code": "x"}), "of unknown kind"),
         (lambda d: lines(d)[2]["attrs"].update(axis=nested(40)), "more than 32 deep"),
         (lambda d: lines(d)[2]["attrs"].update(axis=[0] * 2000), "at most 1024"),
