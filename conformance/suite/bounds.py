@@ -239,6 +239,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "log_softmax": _log_softmax,
     "cross_entropy": _cross_entropy,
     "layer_norm": _layer_norm,
+    "abs": lambda args, attrs: 2 * abs(args[0]) if args[0].dtype.kind == "c" else 0,  # hypot
     # Of complex numbers exp(y log x): the exponent's rounding grows with it.
     "pow": lambda args, attrs: 0 if args[0].dtype.kind != "c" else np.nan_to_num(
         4 * abs(np.power(*args)) * abs(args[1] * np.log(args[0])), posinf=0.0),

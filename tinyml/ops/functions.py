@@ -162,9 +162,9 @@ def _polar(size: Any, turn: Any) -> Any:
 
 
 deg2rad = row("deg2rad(x)", "float", "x degrees in radians.",
-              lambda g, _y, _x: g * (math.pi / 180), body=lambda x: x * (math.pi / 180), ulp=1)
+              lambda g, _y, _x: g * (math.pi / 180), body=lambda x: x * (math.pi / 180), ulp=2)
 rad2deg = row("rad2deg(x)", "float", "x radians in degrees.",
-              lambda g, _y, _x: g * (180 / math.pi), body=lambda x: x * (180 / math.pi), ulp=1)
+              lambda g, _y, _x: g * (180 / math.pi), body=lambda x: x * (180 / math.pi), ulp=2)
 
 # ---- the hyperbola
 
