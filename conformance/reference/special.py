@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 L = np.longdouble
 PI = L("3.141592653589793238462643383279502884197")
 EULER = L("0.5772156649015328606065120900824024310422")
-_TAU = np.arange(-4.0, 4.0, 1 / 64, np.longdouble)
+_TAU = np.arange(-256, 256).astype(np.longdouble) / 64
 _SINH = PI / 2 * np.sinh(_TAU)
 
 
@@ -304,7 +304,7 @@ def gammainc(a: Array, x: Array) -> Array:
     if (edge := (a == 0) | (x == 0)).any():
         inside = gammainc(np.where(edge, 1, a), np.where(edge, 1, x))
         return np.where(edge, np.where(x == 0, 0, 1), inside)
-    return np.exp(a * np.log(x) - gammaln(a + 1)) * _lower_integral(a, x)
+    return np.asarray(np.exp(a * np.log(x) - gammaln(a + 1)) * _lower_integral(a, x))
 
 
 @floating("gammaincc")
@@ -314,7 +314,7 @@ def gammaincc(a: Array, x: Array) -> Array:
     if (edge := (a == 0) | (x == 0)).any():
         inside = gammaincc(np.where(edge, 1, a), np.where(edge, 1, x))
         return np.where(edge, np.where(x == 0, 1, 0), inside)
-    return np.exp((a - 1) * np.log(x) - x - gammaln(a)) * _upper_integral(a, x)
+    return np.asarray(np.exp((a - 1) * np.log(x) - x - gammaln(a)) * _upper_integral(a, x))
 
 
 @floating("gamma_sum")

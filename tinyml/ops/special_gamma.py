@@ -115,7 +115,7 @@ def _bernoulli(count: int) -> list[Fraction]:
     """B_2j / (2j)! for j from 1, by the recurrence of x / (exp(x) - 1)."""
     b = [Fraction(1)]
     for n in range(1, 2 * count + 1):
-        b.append(-sum(b[k] / math.factorial(n + 1 - k) for k in range(n)))
+        b.append(-sum((b[k] / math.factorial(n + 1 - k) for k in range(n)), Fraction(0)))
     return b[2::2]
 
 
