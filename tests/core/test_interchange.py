@@ -440,8 +440,12 @@ with config_context(array_api_dispatch=True):
 
 
 def _in_a_process_of_its_own(script: str, device: str) -> None:
-    """SciPy reads SCIPY_ARRAY_API when it is first imported, and scikit-learn asks SciPy."""
-    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    """SciPy reads SCIPY_ARRAY_API when it is first imported, and scikit-learn asks SciPy.
+
+    Both make arrays of their own without naming a device, so the device is the default one.
+    """
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1", "TINYML_DEVICE": device,
+                   "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run([sys.executable, "-c", script, device], env=environment, text=True,
                            capture_output=True, timeout=300, check=False)
     assert child.returncode == 0, child.stderr
