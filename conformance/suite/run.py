@@ -9,6 +9,7 @@ import math
 import pkgutil
 import platform
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -184,9 +185,11 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
     cases = [case for case in found if _lacking(backend, case) is None]
     if found and not cases:
         return [Verdict(op.name, "skipped", str(_lacking(backend, found[0])))]
-    if sample is not None and not few:  # the first and the last in the widest, one in each other
+    if sample is not None and not few:
+        # The first and the last in the widest float; of the first in every other a third.
         widest = [case for case in cases if case.dtype == cases[0].dtype]
-        cases = [*widest[:1], *widest[1:][-1:], *cases[len(widest):]]
+        others = [case for case in cases[len(widest):] if zlib.crc32(case.name.encode()) % 3 == 0]
+        cases = [*widest[:1], *widest[1:][-1:], *others]
     judge = _JUDGES[suite]
     if not cases and not few:
         return _missing(suite, op, only, "no sample is smooth, so no gradient is checked")
