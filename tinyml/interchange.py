@@ -77,7 +77,8 @@ def interface(x: Any) -> dict[str, Any]:
 def buffer(x: Any) -> memoryview:
     """What `__buffer__` gives: a read-only view (PEP 688, from Python 3.12 on)."""
     try:
-        return memoryview(exported(x))
+        values: Any = exported(x)
+        return memoryview(values)
     except ValueError as error:
         raise ExportError(f"no buffer of {x.dtype.name}: {error}",
                           remedy="x.numpy(), or from_dlpack") from None
@@ -105,7 +106,7 @@ def dlpack(x: Any, stream: Any, max_version: tuple[int, int] | None,
     values.flags.writeable = bool(copy) or not shared
     versioned = max_version is not None and max_version[0] >= VERSION[0]
     if versioned and np.lib.NumpyVersion(np.__version__) >= "2.1.0":
-        capsule = values.__dlpack__(max_version=VERSION)  # type: ignore[call-arg]
+        capsule = values.__dlpack__(max_version=VERSION)
     else:
         values.flags.writeable = True  # not to say so is all that the old form can
         capsule = values.__dlpack__()
@@ -183,7 +184,7 @@ def imported(data: Any, copy: bool | None = None) -> Array:
         name = next((n for n, code in _CODES.items() if code == header.code), None)
         if name is not None:
             header.code = _UNSIGNED
-        values: Array = np.from_dlpack(_Given(capsule))  # type: ignore[arg-type]
+        values: Array = np.from_dlpack(_Given(capsule))
     except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ArgumentTypeError):
             raise

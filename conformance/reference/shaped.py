@@ -99,10 +99,10 @@ def _scattered(x: Array, updates: Array, tables: tuple[Array, ...], axis: int,
                join: Callable[[Any, Any], Any]) -> Array:
     result: Array = x.copy()
     tables = tuple(np.broadcast_arrays(*tables)) if len(tables) > 1 else tables
-    before = (slice(None),) * axis
+    before: tuple[Any, ...] = (slice(None),) * axis
     for at in np.ndindex(*tables[0].shape):
-        place = (*before, *[int(table[at]) for table in tables])
-        result[place] = join(result[place], updates[(*before, *at)])
+        place = before + tuple([int(table[at]) for table in tables])
+        result[place] = join(result[place], updates[before + at])
     return result
 
 

@@ -80,6 +80,9 @@ def _places(n: Nest, tables: tuple[Any, ...], inner: Ids, shape: tuple[int, ...]
     return tuple([_place(n, table, inner, shape, axis + k) for k, table in enumerate(tables)])
 
 
+SCATTER: Op
+SCATTER_ADD: Op
+
 # ---- gather
 
 
@@ -218,22 +221,22 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
     define(
         name, _scatter_infer if word == "set" else _joining_infer(dtypes), canon=_canon, grad=grad,
         push=_scatter_push(word), samples=samples.scatter(word), dtypes=dtypes,
-        errors=_SCATTER_ERRORS, ulp=ulp, doc=f"x with {what}; indices as in gather.",
+        errors=_SCATTER_ERRORS, doc=f"x with {what}; indices as in gather.",
     )
-    for name, word, dtypes, ulp, grad, what in (
-        ("scatter", "set", UNPACKED, 0,
+    for name, word, dtypes, grad, what in (
+        ("scatter", "set", UNPACKED,
          (lambda g, _y, _x, _u, *tables, axis: apply(SCATTER, g, zeros_of(_u), *tables, axis=axis),
           _set_update),
          "the elements at indices along axes replaced by updates; the last one wins"),
-        ("scatter_add", "add", NUMBERS, 0,
+        ("scatter_add", "add", NUMBERS,
          (lambda g, _y, _x, _u, *tables, axis: g,
           lambda g, _y, _x, _u, *tables, axis: apply(GATHER, g, *tables, axis=axis)),
          "updates added at indices along axes, in the order of the indices"),
-        ("scatter_mul", "mul", NUMBERS, 0, (_mul_x, _mul_update),
+        ("scatter_mul", "mul", NUMBERS, (_mul_x, _mul_update),
          "the elements at indices multiplied by updates, in the order of the indices"),
-        ("scatter_min", "minimum", (*FLOATS, *INTEGERS), 0, _EXTREME,
+        ("scatter_min", "minimum", (*FLOATS, *INTEGERS), _EXTREME,
          "the least of each element and the updates at its place; NaN where one is NaN"),
-        ("scatter_max", "maximum", (*FLOATS, *INTEGERS), 0, _EXTREME,
+        ("scatter_max", "maximum", (*FLOATS, *INTEGERS), _EXTREME,
          "the greatest of each element and the updates at its place; NaN where one is NaN"),
     )
 )

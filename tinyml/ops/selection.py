@@ -125,7 +125,7 @@ def _table(part: Any, x: Any) -> Any:
             f"an index of type {type(part).__name__}",
             remedy="an int, a slice, None, ..., or a tensor of integers or booleans",
         )
-    table = part if isinstance(part, Data) else asarray(part, device=x.device)
+    table: Any = part if isinstance(part, Data) else asarray(part, device=x.device)
     expect(table.dtype.is_integer or table.dtype is bool_, "integer or boolean indices",
            table.dtype.name, DTypeError, remedy="cast with .astype('int64'), or compare for a mask")
     return table
@@ -135,7 +135,7 @@ def _axes(part: Any) -> int:
     """How many axes a part of a key indexes."""
     if part is None or part is Ellipsis:
         return 0
-    return part.ndim if isinstance(part, Data) and part.dtype is bool_ else 1
+    return part.spec.ndim if isinstance(part, Data) and part.spec.dtype is bool_ else 1
 
 
 def select(x: Any, key: Any) -> Selection:
@@ -250,7 +250,7 @@ def getitem(x: Any, key: Any) -> Tensor:
     chosen = select(x, key)
     part = chosen.arranged(chosen.cut(x))
     if not chosen.picks:  # an object of its own, even where all of x is asked for
-        return reshape(x, x.shape) if part is x else part  # type: ignore[no-any-return]
+        return reshape(x, x.shape) if part is x else part
     result: Tensor = apply(GATHER, part, *_tables(chosen.picks), axis=chosen.axis)
     return result
 
