@@ -35,9 +35,8 @@ for _names, _result in ((_FLOAT, "float"), (_SAME, "common"), (_BOOL, "bool")):
     for _name in _names.split():
         _op, _, _numpy = _name.partition("=")
         define(_op, result=_result)(getattr(np, _numpy or _op))
-for _op, _numpy in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
-                    "round": np.rint}.items():
-    define(_op)(lambda x, f=_numpy: f(x) if x.dtype.kind in "fc" else x)
+for _op, _to in {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.rint}.items():
+    define(_op)(lambda x, f=_to: f(x) if x.dtype.kind in "fc" else x)
 define("abs", result="part")(np.abs)
 define("isreal", result="bool")(np.isreal)
 define("isclose", result="bool")(

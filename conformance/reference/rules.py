@@ -77,7 +77,7 @@ def common(args: Sequence[Any], floating: bool = False) -> np.dtype[Any]:
     scalars = [x for x in args if not isinstance(x, (np.ndarray, np.generic))]
     scalar_top = max((scalar_ranks[type(x)] for x in scalars), default=-1)
     if scalar_top > top:
-        meeting = (np.dtype(bool), INTEGER, FLOAT, np.dtype("complex64"))[scalar_top]
+        meeting: np.dtype[Any] = (np.dtype(bool), INTEGER, FLOAT, np.dtype("complex64"))[scalar_top]
         if scalar_top == 3 and np.dtype("float64") in dtypes:
             meeting = np.dtype("complex128")
     else:

@@ -87,5 +87,6 @@ def glu(x: Operand, /, axis: int = -1) -> Tensor:
     whole: Any = apply(find("copy"), x)
     half = whole.shape[axis] // 2
     place = (slice(None),) * (axis % whole.ndim)
-    result: Tensor = whole[(*place, slice(0, half))] * whole[(*place, slice(half, None))].sigmoid()
+    first, second = (*place, slice(0, half)), (*place, slice(half, None))
+    result: Tensor = whole[first] * whole[second].sigmoid()
     return result

@@ -10,7 +10,7 @@ import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.ops.conversion import COPY, complex, imag, real, where
-from tinyml.ops.rows import Operand, conj, listed, row
+from tinyml.ops.rows import Function, Operand, conj, listed, row
 from tinyml.ops.sampling import finfo
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ heaviside = row("heaviside(x1, x2)", "float", "0 below 0, 1 above it, x2 at 0; N
 
 floor = row("floor(x)", "real", "The greatest whole number not above x, in x's type.")
 ceil = row("ceil(x)", "real", "The least whole number not below x, in x's type.")
-trunc = row("trunc(x)", "real", "x without its fraction, in x's type.")
-rint = row("rint(x)", "number", "The nearest whole number, the even one of two, in x's type.",
-           op="round", parts=lambda z: complex(rint(real(z)), rint(imag(z))))
+trunc: Function = row("trunc(x)", "real", "x without its fraction, in x's type.")
+rint: Function = row("rint(x)", "number", "The nearest whole number, the even one of two.",
+                     op="round", parts=lambda z: complex(rint(real(z)), rint(imag(z))))
 frac = row("frac(x)", "float", "x - trunc(x), the fraction with x's sign.",
            lambda g, _y, _x: g, body=lambda x: x - trunc(x))
 nextafter = row("nextafter(x1, x2)", "wide", "The number next to x1 in the direction of x2.",

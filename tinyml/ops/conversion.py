@@ -79,7 +79,8 @@ COPY: Op = define(
 # ---- complex numbers
 
 _REAL = row("real(x)", "part", "The real part.", lambda g, _y, _x: astype(g, _x.dtype))
-_IMAG = row("imag(x)", "part", "The imaginary part.", lambda g, _y, _x: astype(g, _x.dtype) * 1j)
+_IMAG = row("imag(x)", "part", "The imaginary part.",
+            lambda g, _y, _x: astype(g, _x.dtype).op("mul", 1j))
 _CONJ = row("conj(x)", "complex", "The complex conjugate.", lambda g, _y, _x: conjugate(g))
 complex = row("complex(x1, x2)", "pair", "The complex number of a real and an imaginary part.",
               lambda g, _y, _a, _b: real(g), lambda g, _y, _a, _b: imag(g),

@@ -5,6 +5,7 @@ Types for checkers and editors stand in `elementwise.pyi`, which is derived from
 
 from __future__ import annotations
 
+import tinyml.dtypes as dtypes
 import tinyml.ops.activations as activations
 import tinyml.ops.arithmetic as arithmetic
 import tinyml.ops.comparisons as comparisons
@@ -16,9 +17,9 @@ TABLES = (conversion, arithmetic, functions, comparisons, activations)
 
 # What other rooms take from here beside the functions, and where it stands.
 PASSED_ON = {
-    **dict.fromkeys(("ALL", "FLOATS", "INTEGERS", "KINDS", "NUMBERS", "Operand",
-                     "device_of", "elementwise", "meet", "operand_dtype", "row",
-                     "shape_of"), rows),
+    **dict.fromkeys(("FLOATS", "INTEGERS"), dtypes),
+    **dict.fromkeys(("ALL", "KINDS", "NUMBERS", "Operand", "device_of", "elementwise", "meet",
+                     "operand_dtype", "row", "shape_of"), rows),
     **dict.fromkeys(("CAST", "COPY", "WHERE", "astype"), conversion),
 }
 

@@ -1,12 +1,12 @@
 """Types of the elementwise functions: written by `python -m tinyml.ops.stub`."""
 
+from tinyml.dtypes import FLOATS as FLOATS
+from tinyml.dtypes import INTEGERS as INTEGERS
 from tinyml.ops.conversion import CAST as CAST
 from tinyml.ops.conversion import COPY as COPY
 from tinyml.ops.conversion import WHERE as WHERE
 from tinyml.ops.conversion import astype as astype
 from tinyml.ops.rows import ALL as ALL
-from tinyml.ops.rows import FLOATS as FLOATS
-from tinyml.ops.rows import INTEGERS as INTEGERS
 from tinyml.ops.rows import KINDS as KINDS
 from tinyml.ops.rows import NUMBERS as NUMBERS
 from tinyml.ops.rows import Operand as Operand
@@ -329,7 +329,7 @@ def lcm(x1: Operand, x2: Operand, /) -> Tensor:
     """The least common multiple, not negative; 0 where one is 0."""
 
 def ldexp(x1: Operand, x2: Operand, /) -> Tensor:
-    """x1 times 2 to the power x2; of a whole x2 exactly."""
+    """x1 times 2^x2; of a whole x2 exactly."""
 
 def leaky_relu(x: Operand, /, negative_slope: Operand = 0.01) -> Tensor:
     """x above 0, else negative_slope x; a tensor of slopes is PReLU (He 2015)."""
@@ -434,7 +434,7 @@ def remainder(x1: Operand, x2: Operand, /) -> Tensor:
     """x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0."""
 
 def rint(x: Operand, /) -> Tensor:
-    """The nearest whole number, the even one of two, in x's type."""
+    """The nearest whole number, the even one of two."""
 
 def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
     """The nearest multiple of 10^-decimals, the even one of two; integers stay as they are."""

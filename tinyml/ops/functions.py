@@ -6,6 +6,8 @@ Error bounds of inexact functions are those of the OpenCL C specification 3.0, s
 
 from __future__ import annotations
 
+import builtins
+import cmath
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from tinyml.core import SCALARS, apply
 from tinyml.op import find
 from tinyml.ops.arithmetic import abs, maximum, remainder, rint, trunc
 from tinyml.ops.conversion import complex, imag, real, where
-from tinyml.ops.rows import Operand, conj, listed, row
+from tinyml.ops.rows import Function, Operand, conj, listed, row
 from tinyml.values import Data
 
 if TYPE_CHECKING:
@@ -55,8 +57,10 @@ def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(a, SCALARS):
-        return g * y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
-    right = real(b) if isinstance(b, Data) else b.real
+        whole = cmath.log(a) if a != 0 else 0.0
+        return g * conj(y * (whole if isinstance(a, builtins.complex) else
+                             math.nan if a < 0 else whole.real))
+    right: Any = b.real if isinstance(b, SCALARS) else real(b)
     return where((a == 0) & (right >= 0), 0.0, g * conj(y * log(a)))
 
 
@@ -99,20 +103,20 @@ logaddexp2 = row(
     lambda g, _y, a, b: g / (exp2(b - a) + 1.0), lambda g, _y, a, b: g / (exp2(a - b) + 1.0),
     body=lambda x1, x2: where(x1 == x2, x1 + 1.0, maximum(x1, x2)
                               + log1p(exp2(-abs(x1 - x2))) * (1 / _LN2)), ulp=8)
-xlogy = row("xlogy(x1, x2)", "float", "x1 log(x2), 0 where x1 is 0; NaN where x2 is.",
-            lambda g, _y, _a, b: xlogy(g, b), lambda g, _y, a, b: g * (a / b),
-            body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0, x1 * log(x2)), ulp=4,
-            samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)))
+xlogy: Function = row("xlogy(x1, x2)", "float", "x1 log(x2), 0 where x1 is 0; NaN where x2 is.",
+                      lambda g, _y, _a, b: xlogy(g, b), lambda g, _y, a, b: g * (a / b),
+                      body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0, x1 * log(x2)), ulp=4,
+                      samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)))
 
 _LOGB = row("logb(x)", "float", "The exponent of x as a number: floor(log2(|x|)), exactly.")
-_SCALED = row("scaled(x1, x2)", "float", "x1 times 2 to the power x2, a whole number.",
-              lambda g, _y, _a, b: _SCALED(g, b), None, word="ldexp", ulp=1,
-              samples=samples.scaling())
-ldexp = row("ldexp(x1, x2)", "float", "x1 times 2 to the power x2; of a whole x2 exactly.",
-            lambda g, _y, _a, b: ldexp(g, b), lambda g, y, _a, _b: g * y * _LN2, ulp=4,
-            body=lambda x1, x2: _SCALED(x1, trunc(x2))
-            * exp2(where(x2 == trunc(x2), 0.0, x2 - trunc(x2))),
-            samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False))
+_SCALED: Function = row("scaled(x1, x2)", "float", "x1 times 2 to the power x2, a whole number.",
+                        lambda g, _y, _a, b: _SCALED(g, b), None, word="ldexp", ulp=1,
+                        samples=samples.scaling())
+ldexp: Function = row("ldexp(x1, x2)", "float", "x1 times 2^x2; of a whole x2 exactly.",
+                      lambda g, _y, _a, b: ldexp(g, b), lambda g, y, _a, _b: g * y * _LN2, ulp=4,
+                      body=lambda x1, x2: _SCALED(x1, trunc(x2))
+                      * exp2(where(x2 == trunc(x2), 0.0, x2 - trunc(x2))),
+                      samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False))
 
 
 @listed
@@ -132,8 +136,8 @@ def frexp(x: Operand, /) -> tuple[Tensor, Tensor]:
 
 sin = row("sin(x)", "inexact", "The sine of x radians.",
           lambda g, _y, x: g * conj(cos(x)), parts=parts.sin, ulp=4, samples=_CIRCLE)
-cos = row("cos(x)", "inexact", "The cosine of x radians.",
-          lambda g, _y, x: -(g * conj(sin(x))), parts=parts.cos, ulp=4, samples=_CIRCLE)
+cos: Function = row("cos(x)", "inexact", "The cosine of x radians.",
+                    lambda g, _y, x: -(g * conj(sin(x))), parts=parts.cos, ulp=4, samples=_CIRCLE)
 tan = row("tan(x)", "inexact", "The tangent of x radians.",
           lambda g, y, _x: g * conj(y * y + 1.0), parts=parts.tan, ulp=5,
           samples=samples.unary(-1.3, 1.3, (-9, 9)))
@@ -170,8 +174,8 @@ rad2deg = row("rad2deg(x)", "float", "x radians in degrees.",
 
 sinh = row("sinh(x)", "inexact", "The hyperbolic sine.",
            lambda g, _y, x: g * conj(cosh(x)), parts=parts.sinh, ulp=4)
-cosh = row("cosh(x)", "inexact", "The hyperbolic cosine.",
-           lambda g, _y, x: g * conj(sinh(x)), parts=parts.cosh, ulp=4)
+cosh: Function = row("cosh(x)", "inexact", "The hyperbolic cosine.",
+                     lambda g, _y, x: g * conj(sinh(x)), parts=parts.cosh, ulp=4)
 tanh = row("tanh(x)", "inexact", "The hyperbolic tangent.",
            lambda g, y, _x: g - g * conj(y * y), parts=parts.tanh, ulp=5,
            samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)))

@@ -207,6 +207,7 @@ def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
 # ---- the public function
 
 F = TypeVar("F", bound=Callable[..., Any])
+Function: TypeAlias = "Callable[..., Tensor]"  # where a row is named before it stands
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # all that the stub lists, by public name
 
 

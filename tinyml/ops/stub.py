@@ -18,7 +18,7 @@ HEAD = '"""Types of the elementwise functions: written by `python -m tinyml.ops.
 def stub() -> str:
     """Imports that the front passes on, then every public function with its first sentence."""
     passed = sorted(  # constants, classes, functions: as linters want imports
-        ((home.__name__, name) for name, home in front.PASSED_ON.items()),
+        ((home.__name__, name) for name, home in vars(front)["PASSED_ON"].items()),
         key=lambda pair: (pair[0], not pair[1].isupper(), pair[1].islower(), pair[1]))
     lines = [HEAD, *[f"from {home} import {name} as {name}" for home, name in passed]]
     lines += ["from tinyml.tensor import Tensor", "", "__all__ = ["]
