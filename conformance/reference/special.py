@@ -67,7 +67,8 @@ def _erfcx_right(x: Array) -> Array:
     for n in range(600, 0, -1):
         tail = (L(n) / 2) / (far + tail)
     series = np.exp(near * near) * (1 - erf(near))
-    return np.where(x < 1, series, np.where(x > 1e300, 1 / x, 1 / (far + tail)) / np.sqrt(PI))
+    beyond = np.where(x > 1e300, 1 / x, 1 / (far + tail)) / np.sqrt(PI)
+    return np.asarray(np.where(x < 1, series, beyond))
 
 
 def _exp_square(x: Array, sign: int) -> Array:
@@ -103,7 +104,7 @@ def _quantile(x: Array, rest: Array) -> Array:
     for _ in range(15):
         scaled = _erfcx_right(far)
         far = far + (np.log(scaled) - far * far - goal) * scaled * np.sqrt(PI) / 2
-    return np.where(x < 0.5, near, far)
+    return np.asarray(np.where(x < 0.5, near, far))
 
 
 @floating("erfinv")
