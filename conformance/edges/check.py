@@ -164,10 +164,10 @@ def _filled(op: Any, entry: Entry, dtype: str, backends: Sequence[Backend],
                 yield f"{case.name} with hard values on {backend.name}: {complaint}"
         for backend, outputs in zip(able[1:], everything[1:]):
             for a, b in zip(everything[0], outputs):
-                complaint = _unlike(op, case, a, b)
-                if complaint:
+                apart = _unlike(op, case, a, b)
+                if apart:
                     yield (f"{case.name} with hard values, {able[0].name} against "
-                           f"{backend.name}: {complaint}")
+                           f"{backend.name}: {apart}")
 
 
 def _judged(entry: Entry, case: Case, outputs: tuple[Array, ...]) -> Iterator[str]:

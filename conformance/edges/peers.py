@@ -60,8 +60,8 @@ def _function(peer: str, op: str) -> Callable[..., Any] | None:
         return None
     own = (*_OWN.get(op, (op, op)), "")
     if peer == "numpy":
-        return _find("numpy", own[0]) if own[0] else None  # type: ignore[no-any-return]
-    if peer == "torch":
+        places = [("numpy", own[0])]
+    elif peer == "torch":
         places = [("torch", own[1]), ("torch.special", own[1]), ("torch.nn.functional", own[1])]
     else:
         places = [("jax.numpy", own[0]), *[(place, op) for place in _SPECIAL]]
@@ -71,19 +71,17 @@ def _function(peer: str, op: str) -> Callable[..., Any] | None:
 
 def _call(peer: str, op: str, run: Run) -> tuple[Array, ...]:
     """The outputs of a peer, as arrays; any exception where it refuses."""
+    leave: Callable[[Any], Array] = np.asarray
+    enter: Callable[[Array], Any] = np.asarray
     if peer == "torch":
         import torch
 
-        def enter(x: Array) -> Any:
-            return torch.from_numpy(np.ascontiguousarray(x))
-
-        leave: Callable[[Any], Array] = lambda y: np.asarray(y.numpy())  # noqa: E731
+        enter = lambda x: torch.from_numpy(np.ascontiguousarray(x))  # noqa: E731
+        leave = lambda y: np.asarray(y.numpy())  # noqa: E731
     elif peer == "jax":
         import jax.numpy
 
-        enter, leave = jax.numpy.asarray, np.asarray
-    else:
-        enter = leave = np.asarray
+        enter = jax.numpy.asarray
     count = run.args[0].size
     if peer == "jax" and run.elementwise and count <= PADDED:  # of one size, compiled once
         run = run._replace(args=tuple(np.resize(x, PADDED) for x in run.args))
@@ -149,7 +147,7 @@ def _text(x: Array) -> str:
     value = x.item()
     if isinstance(value, bool):
         return str(value).lower()
-    text = np.format_float_scientific(x[()], trim="-", exp_digits=1) if (
+    text = np.format_float_scientific(np.float64(str(x[()])), trim="-", exp_digits=1) if (
         isinstance(value, float) and abs(value) not in (0.0, np.inf) and value == value
         and not 1e-4 <= abs(value) < 1e7) else str(x[()])
     return text.removesuffix(".0").replace("e+", "e")

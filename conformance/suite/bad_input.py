@@ -185,7 +185,8 @@ def answer(op: Any, call: Call, device: str) -> Answer:
 
 def _refused(error: Exception) -> Answer:
     message = getattr(error, "message", str(error))
-    told = _plain(f"{error.op}: {message}" if getattr(error, "op", None) else message)
+    name = getattr(error, "op", None)
+    told = _plain(f"{name}: {message}" if name else message)
     return Answer(type(error), told, getattr(error, "remedy", None), getattr(error, "inputs", None))
 
 

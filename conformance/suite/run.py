@@ -282,9 +282,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run what the options ask, print the report; 0 where nothing failed or was missing."""
     if args.suite == "opinfo":
-        from tinyml.conformance.opinfo.run import judge, report
+        from tinyml.conformance.opinfo import run as opinfo
 
-        return report(judge(args.only, args.device, args.seed), args.json)
+        return opinfo.report(opinfo.judge(args.only, args.device, args.seed), args.json)
     backend = open_backend(args.backend) if args.backend else None
     sample = None if args.budget is None else within(all_ops(), args.budget)
     if sample is not None:
