@@ -90,7 +90,7 @@ def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
 
     wide: the arguments with floats in long double; the result has the shape of argument k.
     """
-    weights = np.conj(_widest(g))
+    weights = np.conj(widest(g))
 
     def weighted(x: Array) -> Any:
         args = [*wide[:k], x, *wide[k + 1 :]]
@@ -113,7 +113,8 @@ def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
     return result
 
 
-def _widest(x: Array) -> Array:
+def widest(x: Array) -> Array:
+    """Long double, or a complex number of two."""
     return x.astype(np.clongdouble if x.dtype.kind == "c" else np.longdouble)
 
 
@@ -123,7 +124,7 @@ def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | Non
         return None, 0.0, 0.0
     allowed = DIFFERENCES + ROUNDINGS * max(float(ml_dtypes.finfo(dtype).eps) for dtype in dtypes)
     scale = 1.0 + float(np.max(np.abs(want)))
-    off = np.abs(_widest(got) - want) / scale
+    off = np.abs(widest(got) - want) / scale
     # NaN is the greatest error there is.
     off = np.where(np.isnan(off), np.inf, off)
     place = np.unravel_index(int(np.argmax(off)), off.shape)
@@ -142,7 +143,7 @@ def _linear(
     two, half = g.dtype.type(2), g.dtype.type(0.5)
     together, second = pull(np.asarray(two * g - half * other)), pull(other)
     for k, joint, a, b in zip(places, together, first, second, strict=True):
-        want = 2 * _widest(a) - _widest(b) / 2
+        want = 2 * widest(a) - widest(b) / 2
         complaint, *_ = _differs(joint, want, joint.dtype, g.dtype)
         if complaint:
             return f"argument {k} is not linear in g {complaint}"

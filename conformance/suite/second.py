@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import Backend
 from tinyml.conformance.suite.cases import Case, cotangent
-from tinyml.conformance.suite.gradients import wrt
+from tinyml.conformance.suite.gradients import widest, wrt
 from tinyml.conformance.suite.ops import Judgement
 
 Array = npt.NDArray[Any]
@@ -60,6 +60,6 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def products(xs: Sequence[Array], ys: Sequence[Array]) -> Array:
-    """The elementwise products of two lists of arrays, in one vector."""
-    parts = [(x.astype(np.longdouble) * y).reshape(-1) for x, y in zip(xs, ys, strict=True)]
+    """The elementwise products of two lists of arrays in one vector, as in the plane."""
+    parts = [(np.conj(widest(x)) * y).real.reshape(-1) for x, y in zip(xs, ys, strict=True)]
     return np.concatenate([*parts, np.zeros(1, np.longdouble)])
