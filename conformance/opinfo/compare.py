@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what this judges may be there without torch
 Array = npt.NDArray[Any]
 RELATIVE = 1e-9
 ABSOLUTE = 1e-12  # near 0: sums that cancel leave rounding errors of their terms
-NARROW_UNITS = 4  # results in a type that holds less than RELATIVE: this many of its epsilons
+NARROW_UNITS = 16  # a type that holds less than RELATIVE: so many epsilons of the greatest element
 
 
 class Different(AssertionError):
@@ -101,10 +101,13 @@ def near(got: Any, want: Any, label: str) -> None:
     if b.dtype.kind not in "fc":
         wrong = a != b
     else:
-        narrow = isinstance(want, torch.Tensor) and torch.finfo(want.dtype).eps * NARROW_UNITS
-        bound = max(RELATIVE, narrow or 0.0)
+        size = np.abs(b)
+        eps = torch.finfo(want.dtype).eps if isinstance(want, torch.Tensor) else 0.0
+        bound = size * RELATIVE + ABSOLUTE
+        if eps > RELATIVE:
+            bound = bound + eps * NARROW_UNITS * np.max(size[np.isfinite(size)], initial=0.0)
         with np.errstate(all="ignore"):
-            far = np.abs(a - b) > bound * np.abs(b) + ABSOLUTE
+            far = np.abs(a - b) > bound
             wrong = np.where(np.isfinite(b) & np.isfinite(a), far, a != b)
         wrong &= ~(np.isnan(a) & np.isnan(b))
     if wrong.any():

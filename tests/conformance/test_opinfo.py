@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -82,3 +83,25 @@ def test_other_seeds_are_other_samples() -> None:
     info = next(op for op in op_db if op.formatted_name == "exp")
     first, again, other = (run._samples(info, seed, None)[0][1].input for seed in (0, 0, 1))
     assert bool((first == again).all()) and not bool((first == other).all())
+
+
+def test_pytorch_s_samples_pass() -> None:
+    """Some cases of every sixth op; all of all where TINYML_NIGHTLY is 1."""
+    from tinyml.conformance.opinfo import run
+
+    if os.environ.get("TINYML_NIGHTLY") == "1":
+        verdict = run.judge()
+        assert verdict.ok, "\n" + verdict.text()
+    else:
+        verdict = run.judge(limit=3, part=(0, 6))
+        assert len(verdict.tallies) > 70
+        assert verdict.share >= run.TOGETHER, "\n" + verdict.text()
+        assert all(tally.share > 0 for tally in verdict.tallies), "\n" + verdict.text()
+
+
+def test_differences_name_their_source_and_ops_of_the_list() -> None:
+    from tinyml.conformance.opinfo.differences import DIFFERENCES
+
+    for difference in DIFFERENCES:
+        assert set(difference.names) <= set(choice.judged())
+        assert len(difference.why) > 40

@@ -64,7 +64,7 @@ def _segments(data: Any, ids: Any, count: Any) -> tuple[Any, Any, int]:
     return data, ids, as_size(count, "num_segments")
 
 
-def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Any:
+def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Tensor:
     begin = full((count, *data.shape[1:]), start, data.dtype, data.device)
     return scatter(begin, ids, data, 0, mode)
 
@@ -144,7 +144,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     return _binned(x, weights, length)
 
 
-def _binned(places: Any, weights: Any, length: int) -> Any:
+def _binned(places: Any, weights: Any, length: int) -> Tensor:
     """Counts, or sums of weights, at places that are in range."""
     if weights is None:
         values = full(places.shape, 1, int64, places.device)
@@ -198,12 +198,12 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
         return upload(np.linspace(low, high, count + 1).astype(x.dtype.numpy), x.device)
     if not x.size:
         return upload(np.linspace(0.0, 1.0, count + 1).astype(x.dtype.numpy), x.device)
-    low, high = min(x), max(x)
-    same = equal(low, high)
-    low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
+    least, most = min(x), max(x)
+    same = equal(least, most)
+    first, last = where(same, least - 0.5, least), where(same, most + 0.5, most)
     steps = upload(np.arange(count + 1).astype(x.dtype.numpy), x.device)
-    edges = low + steps * ((high - low) / float(count))
-    return where(steps == float(count), high, edges)
+    edges = first + steps * ((last - first) / float(count))
+    return where(steps == float(count), last, edges)
 
 
 def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:

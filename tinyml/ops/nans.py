@@ -5,6 +5,7 @@ Each puts in the place of NaN what changes nothing, and reduces as the plain fun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinyml.core import named
@@ -29,7 +30,7 @@ def _filled(x: Any, value: Any) -> Any:
     return where(isnan(x), value, x) if x.dtype.is_float else x
 
 
-def _count(x: Any, axis: Any, keepdims: bool) -> Any:
+def _count(x: Any, axis: Any, keepdims: bool) -> Tensor:
     """How many numbers there are over the axis, in x's type."""
     return astype(sum(logical_not(isnan(x)), axis, keepdims), x.dtype)
 
@@ -82,7 +83,8 @@ def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return _extreme(min, x, axis, keepdims, float("inf"))
 
 
-def _extreme(reduction: Any, x: Any, axis: Any, keepdims: bool, worst: float) -> Any:
+def _extreme(reduction: Callable[..., Tensor], x: Any, axis: Any, keepdims: bool,
+             worst: float) -> Tensor:
     x = asarray(x)
     if not x.dtype.is_float:
         return reduction(x, axis, keepdims)

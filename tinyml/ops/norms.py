@@ -68,7 +68,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     return where(none, 0.0, where(none, 1.0, total) ** (1.0 / ord))
 
 
-def _root(total: Any) -> Any:
+def _root(total: Any) -> Tensor:
     """The square root with slope 0 at 0."""
     none = equal(total, 0.0)
     return where(none, 0.0, sqrt(where(none, 1.0, total)))

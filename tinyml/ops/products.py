@@ -11,6 +11,7 @@ from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arranging import beside, diagonal
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
+from tinyml.ops.elementwise import multiply
 from tinyml.ops.indexing import gather
 from tinyml.ops.manipulation import flip
 from tinyml.ops.reduce import sum
@@ -46,7 +47,7 @@ def inner(x: Any, y: Any) -> Tensor:
     """
     x, y = beside(x, y)
     if x.ndim == 0 or y.ndim == 0:
-        return x * y
+        return multiply(x, y)
     expect(x.shape[-1] == y.shape[-1], "x.shape[-1] == y.shape[-1]",
            f"{x.shape[-1]} != {y.shape[-1]}", ShapeError)
     size = x.shape[-1]

@@ -167,6 +167,11 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return result
 
 
+def as_given(x: Tensor) -> Tensor:
+    """x as a result of its own."""
+    return reshape(x, x.shape)
+
+
 @named
 def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
     """log(cumsum(exp(x))) along `axis` without overflow.
@@ -180,11 +185,9 @@ def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
     """
     x = asarray(x)
     x = x if x.dtype.is_float else astype(x, float32)
-    if x.ndim == 0:
-        return x * 1.0
+    if x.ndim == 0 or not x.size:
+        return as_given(x)
     axis = as_axis(axis, x.ndim)
-    if not x.size:
-        return x * 1.0
     top = apply(CUMMAX, x.detach(), axis=axis)  # the result does not depend on it
     far = logical_or(equal(top, float("inf")), equal(top, float("-inf")))
     scale = where(far, 0.0, top)
