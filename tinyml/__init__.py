@@ -33,7 +33,16 @@ _find_from_checkout()
 # First, since the module tinyml.tensor must not stand in the place of the function of that name.
 from tinyml.tensor import Tensor  # noqa: E402, I001
 
-import tinyml.ops.beyond as _beyond  # noqa: E402
+import tinyml.ops.arranging as _arranging  # noqa: E402
+import tinyml.ops.borders as _borders  # noqa: E402
+import tinyml.ops.counting as _counting  # noqa: E402
+import tinyml.ops.distinct as _distinct  # noqa: E402
+import tinyml.ops.nans as _nans  # noqa: E402
+import tinyml.ops.norms as _norms  # noqa: E402
+import tinyml.ops.products as _products  # noqa: E402
+import tinyml.ops.running as _running  # noqa: E402
+import tinyml.ops.series as _series  # noqa: E402
+import tinyml.ops.statistics as _statistics  # noqa: E402
 import tinyml.ops.bits  # noqa: E402
 import tinyml.ops.composite as _composite  # noqa: E402
 import tinyml.ops.contraction as _contraction  # noqa: E402
@@ -74,7 +83,16 @@ from tinyml.dtypes import (  # noqa: E402
 )
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
-from tinyml.ops.beyond import *  # noqa: E402, F403
+from tinyml.ops.arranging import *  # noqa: E402, F403
+from tinyml.ops.borders import *  # noqa: E402, F403
+from tinyml.ops.counting import *  # noqa: E402, F403
+from tinyml.ops.distinct import *  # noqa: E402, F403
+from tinyml.ops.nans import *  # noqa: E402, F403
+from tinyml.ops.norms import *  # noqa: E402, F403
+from tinyml.ops.products import *  # noqa: E402, F403
+from tinyml.ops.running import *  # noqa: E402, F403
+from tinyml.ops.series import *  # noqa: E402, F403
+from tinyml.ops.statistics import *  # noqa: E402, F403
 from tinyml.ops.composite import *  # noqa: E402, F403
 from tinyml.ops.contraction import *  # noqa: E402, F403
 from tinyml.ops.creation import *  # noqa: E402, F403
@@ -95,7 +113,16 @@ __all__ = ["DType", "Tensor", "TinyMLError", "__array_api_version__", "__version
            "bool", "complex128", "complex64", "float16", "float32", "float64", "float8_e4m3fn",
            "float8_e5m2", "get_num_threads", "int16", "int32", "int4", "int64", "int8",
            "set_num_threads", "uint16", "uint32", "uint4", "uint64", "uint8"]
-__all__ += _beyond.__all__
+__all__ += _arranging.__all__
+__all__ += _borders.__all__
+__all__ += _counting.__all__
+__all__ += _distinct.__all__
+__all__ += _nans.__all__
+__all__ += _norms.__all__
+__all__ += _products.__all__
+__all__ += _running.__all__
+__all__ += _series.__all__
+__all__ += _statistics.__all__
 __all__ += _composite.__all__
 __all__ += _contraction.__all__
 __all__ += _creation.__all__

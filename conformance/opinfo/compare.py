@@ -52,7 +52,8 @@ def as_array(x: Any) -> Array:
 
     if isinstance(x, torch.Tensor):
         x = x.detach().resolve_conj().resolve_neg()
-        return (x.float() if x.dtype is torch.bfloat16 else x).numpy(force=True)
+        values: Array = (x.float() if x.dtype is torch.bfloat16 else x).numpy(force=True)
+        return values
     array = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 

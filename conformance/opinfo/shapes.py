@@ -143,7 +143,8 @@ def unfold(x: Any, dim: int, size: int, step: int) -> Any:
 
 def pair(value: Any) -> tuple[int, int]:
     """One number for both, or two."""
-    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+    first, second = (value, value) if isinstance(value, int) else value
+    return first, second
 
 
 def image_windows(x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:

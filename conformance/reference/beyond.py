@@ -28,4 +28,5 @@ def cummin(x: Array, axis: int) -> Array:
 def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     """The logarithm of the sum of exponentials."""
     wide = x.astype(np.promote_types(x.dtype, np.float32))
-    return np.asarray(np.logaddexp.reduce(wide, axis, keepdims=keepdims))
+    reduce: Any = np.logaddexp.reduce  # over several axes, which its annotations do not know
+    return np.asarray(reduce(wide, axis, keepdims=keepdims))

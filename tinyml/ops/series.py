@@ -261,7 +261,7 @@ def _edge(values: Sequence[Any], near: Any, far: Any) -> Any:
 def _places(distance: Any, f: Any, axis: int) -> Any:
     """Where the samples are, along the axis."""
     size = f.shape[axis]
-    if isinstance(distance, (list, tuple)) or getattr(distance, "ndim", 0):
+    if isinstance(distance, (list, tuple)) or getattr(distance, "ndim", 0) > 0:
         places = asarray(distance, device=f.device)
         places = astype(places, f.dtype) if not places.dtype.is_float else places
         expect(places.shape == (size,), f"places of shape ({size},)", places.shape, ShapeError)
