@@ -85,9 +85,9 @@ def power(x: Array, y: Array) -> Array:
 
 @define("floor_divide")
 def floor_divide(x: Array, y: Array) -> Array:
-    """Rounded down; an infinity over a number stays infinite, as the Array API has it."""
+    """Rounded down; x / y where one is infinite, as the Array API has it."""
     result = np.floor_divide(x, y)
-    return np.where(np.isinf(x), x / y, result) if x.dtype.kind == "f" else result
+    return np.where(np.isinf(x) | np.isinf(y), x / y, result) if x.dtype.kind == "f" else result
 
 
 @define("frac", result="float")

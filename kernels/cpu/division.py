@@ -26,14 +26,15 @@ def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, A
 
     @inlined
     def floor_divide(x: Any, y: Any) -> Any:
-        """The greatest whole number not above x / y; x / y where that is inf or NaN."""
+        """The greatest whole number not above x / y; x / y where one is infinite or y is 0."""
         rest = _fmod(x, y)
         down = select((rest != t(0)) & ((rest < t(0)) != (y < t(0))), t(1), t(0))
         # x - rest is a multiple of y but for its rounding, which np.rint takes off again.
         whole = np.rint((x - rest) / y - down)
         quotient = x / y
         whole = select(whole == t(0), quotient * t(0), whole)
-        return select((y == t(0)) | (abs(x) == t(np.inf)), quotient, whole)
+        beyond = (abs(x) == t(np.inf)) | (abs(y) == t(np.inf))
+        return select((y == t(0)) | beyond, quotient, whole)
 
     @inlined
     def ldexp(x: Any, n: Any) -> Any:

@@ -21,7 +21,7 @@ HELPERS = {
     "floor_divide": """\
 {t} floor_divide_{t}({t} x, {t} y) {{
     {t} rest = fmod(x, y), quotient = x / y;
-    if (y == 0 || isinf(x)) return quotient;
+    if (y == 0 || isinf(x) || isinf(y)) return quotient;
     {t} whole = rint((x - rest) / y - (rest != 0 && (rest < 0) != (y < 0) ? 1 : 0));
     return whole == 0 ? quotient * 0 : whole;
 }}

@@ -43,7 +43,8 @@ def positive(x: Operand, /) -> Tensor:
 
 floor_divide = row(
     "floor_divide(x1, x2)", "real",
-    "The greatest whole number not above x1 / x2; of integers 0 where x2 is 0.",
+    "The greatest whole number not above x1 / x2, x1 / x2 where one is infinite; of integers 0 "
+    "where x2 is 0.",
     ulp=1, samples=samples.division())
 remainder = row(
     "remainder(x1, x2)", "real",

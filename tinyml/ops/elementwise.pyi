@@ -253,7 +253,8 @@ def floor(x: Operand, /) -> Tensor:
     """The greatest whole number not above x, in x's type."""
 
 def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
-    """The greatest whole number not above x1 / x2; of integers 0 where x2 is 0."""
+    """The greatest whole number not above x1 / x2, x1 / x2 where one is infinite; of integers 0
+    where x2 is 0."""
 
 def fmax(x1: Operand, x2: Operand, /) -> Tensor:
     """The greater; the other where one is NaN."""
