@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinyml.kernels.common.emitter import Words
 
 # Functions of the language of one operand and of two, called by the word's own name.
-CALLED = ("exp log sqrt sin cos erf erfc acos asin atan sinh cosh tan acosh asinh atanh log1p "
+CALLED = ("exp log sqrt sin cos erf erfc acos asin atan sinh cosh tan acosh asinh atanh "
           "expm1 log2 log10 exp2 logb").split()
 CALLED2 = ("atan2", "hypot", "nextafter", "copysign")
 
@@ -61,6 +61,8 @@ WORDS: Words = {
         "uint": "{0} > 0 ? ({t})1 : ({t})0",
         "int": "{0} > 0 ? ({t})1 : {0} < 0 ? ({t})-1 : ({t})0",
     },
+    # PoCL's own flushes what is below the normal numbers.
+    "log1p": "fabs({0}) < 1e-20f ? {0} : log1p({0})",
     # PoCL's own falls one unit short of 1 at infinity.
     "tanh": "fabs({0}) > 20 ? copysign(({t})1, {0}) : tanh({0})",
     "floor": {"float": "floor({0})", "int": "{0}"},
