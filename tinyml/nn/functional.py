@@ -18,7 +18,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(x, weight, bias).tolist()
     [16.0]
     """
-    product = input @ weight.T
+    product: Tensor = input @ weight.T
     return product if bias is None else product + bias
 
 

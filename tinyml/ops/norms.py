@@ -14,10 +14,7 @@ from tinyml.ops.elementwise import (
     abs,
     astype,
     equal,
-    less,
-    less_equal,
-    logical_and,
-    logical_or,
+    isclose,
     not_equal,
     sqrt,
     square,
@@ -30,7 +27,7 @@ from tinyml.ops.reduce import max, min, sum
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-__all__ = ["allclose", "array_equal", "cdist", "isclose", "vector_norm"]
+__all__ = ["allclose", "array_equal", "cdist", "vector_norm"]
 
 
 @named
@@ -92,25 +89,6 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
 
 
 @named
-def isclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
-            equal_nan: bool = False) -> Tensor:
-    """Whether |x - y| <= atol + rtol |y|, elementwise; infinities are close to themselves.
-
-    NaN is close to NaN where `equal_nan` says so.
-
-    >>> import tinyml
-    >>> tinyml.isclose(tinyml.tensor([1.0, 2.0]), tinyml.tensor([1.0 + 1e-6, 3.0])).tolist()
-    [True, False]
-    """
-    x, y = beside(x, y)
-    near = logical_and(less_equal(abs(x - y), abs(y) * rtol + atol), less(abs(y), math.inf))
-    near = logical_or(near, equal(x, y))
-    if equal_nan:
-        near = logical_or(near, logical_and(not_equal(x, x), not_equal(y, y)))
-    return near
-
-
-@named
 def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> bool:
     """Whether `isclose` holds everywhere; a Python bool.
@@ -119,7 +97,8 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
     >>> tinyml.allclose(tinyml.ones(2), tinyml.ones(2) + 1e-9)
     True
     """
-    return bool(all_of(isclose(x, y, rtol, atol, equal_nan)))
+    left, right = beside(x, y)
+    return bool(all_of(isclose(left, right, rtol, atol, equal_nan)))
 
 
 @named
