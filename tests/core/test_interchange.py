@@ -324,7 +324,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
     "structured": (lambda: np.zeros(2, "i4,f4"), errors.DTypeError),
     "strings": (lambda: np.array(["a"]), errors.DTypeError),
     "dates": (lambda: np.array(["2026-01-01"], "M8[D]"), errors.DTypeError),
-    "wide floats": (lambda: np.ones(2, np.longdouble), errors.DTypeError),
     "text": (lambda: "ab", errors.ArgumentTypeError),
     "bytes": (lambda: b"ab", errors.ArgumentTypeError),
     "None": (lambda: None, errors.ArgumentTypeError),
@@ -333,6 +332,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
     "ragged": (lambda: [[1], [2, 3]], errors.ArgumentTypeError),
     "an int of 70 bits": (lambda: [2**70], errors.DTypeError),
 }
+
+
+if np.dtype(np.longdouble).itemsize > 8:  # elsewhere it is float64 by another name
+    REFUSED["wide floats"] = (lambda: np.ones(2, np.longdouble), errors.DTypeError)
 
 
 @pytest.mark.parametrize("name", REFUSED)
