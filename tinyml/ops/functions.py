@@ -103,9 +103,23 @@ logaddexp2 = row(
     lambda g, _y, a, b: g / (exp2(b - a) + 1.0), lambda g, _y, a, b: g / (exp2(a - b) + 1.0),
     body=lambda x1, x2: where(x1 == x2, x1 + 1.0, maximum(x1, x2)
                               + log1p(exp2(-abs(x1 - x2))) * (1 / _LN2)), ulp=8)
+def _there(x: Any, other: Any) -> Any:
+    """A number as a tensor where the other operand is, so that functions of it are, too.
+
+    Where the other is NaN so is this, and so is what is made of both.
+    """
+    return x if isinstance(x, Data) else where(other == other, x, other)
+
+
+def _scaled(x: Any, power: Any) -> Any:
+    whole = trunc(power)
+    return _SCALED(x, whole) * exp2(where(power == whole, 0.0, power - whole))
+
+
 xlogy: Function = row("xlogy(x1, x2)", "float", "x1 log(x2), 0 where x1 is 0; NaN where x2 is.",
                       lambda g, _y, _a, b: xlogy(g, b), lambda g, _y, a, b: g * (a / b),
-                      body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0, x1 * log(x2)), ulp=4,
+                      body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0,
+                                                x1 * log(_there(x2, x1))), ulp=4,
                       samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)))
 
 _LOGB = row("logb(x)", "float", "The exponent of x as a number: floor(log2(|x|)), exactly.")
@@ -114,8 +128,7 @@ _SCALED: Function = row("scaled(x1, x2)", "float", "x1 times 2 to the power x2, 
                         samples=samples.scaling())
 ldexp: Function = row("ldexp(x1, x2)", "float", "x1 times 2^x2; of a whole x2 exactly.",
                       lambda g, _y, _a, b: ldexp(g, b), lambda g, y, _a, _b: g * y * _LN2, ulp=4,
-                      body=lambda x1, x2: _SCALED(x1, trunc(x2))
-                      * exp2(where(x2 == trunc(x2), 0.0, x2 - trunc(x2))),
+                      body=lambda x1, x2: _scaled(x1, _there(x2, x1)),
                       samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False))
 
 
