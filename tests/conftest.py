@@ -63,10 +63,10 @@ def _start(config: pytest.Config, part: str) -> tuple[subprocess.Popen[bytes], I
 
 
 def _key(item: pytest.Item) -> str:
-    """What is not torn apart: the tests of one op, whose kernels are the same; else a file."""
+    """What is not torn apart: the tests of one op, whose kernels are the same; else a function."""
     callspec = getattr(item, "callspec", None)
     op = callspec.params.get("name") if callspec is not None else None
-    return f"op {op}" if isinstance(op, str) else str(item.path)
+    return f"op {op}" if isinstance(op, str) else f"{item.path} {getattr(item, 'originalname', '')}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -138,7 +138,7 @@ def run_fuzz(names: list[str], count: int, device: str) -> list[str]:
 @pytest.mark.parametrize("part", range(4))
 def test_only_errors_of_tinyml_come_out_of_an_op(part: int, device: str) -> None:
     """TINYML_FUZZ is the number of calls of each op."""
-    count = int(os.environ.get("TINYML_FUZZ", "12"))
+    count = int(os.environ.get("TINYML_FUZZ", "4"))
     assert run_fuzz(NAMES[part::4], count, device) == []
 
 
