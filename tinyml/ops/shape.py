@@ -12,7 +12,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core import apply, full, named
-from tinyml.dtypes import EVERY, bool_, integer_range
+from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_, integer_range
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -282,7 +282,8 @@ UNSLICE: Op = define(
     canon=lambda g, shape, **places: _slice_canon(g, shape=as_shape(shape), **places),
     grad=(lambda h, _y, _g, shape, start, stop, step: apply(
         SLICE, h, start=start, stop=stop, step=step),),
-    samples=_unslice_samples, doc="Zeros of a shape with g in a slice of them: slice's gradient.",
+    samples=_unslice_samples, dtypes=(*FLOATS, *COMPLEX),
+    doc="Zeros of a shape with g in a slice of them: slice's gradient.",
     errors=lambda: [ErrorCase((_ROW,), {"shape": (9, 9), "start": (0, 0), "stop": (3, 3),
                                         "step": (1, 1)}, ShapeError, r"g of shape \(3, 3\)")],
 )
