@@ -150,7 +150,7 @@ def symbol_name(source: str, types: tuple[str, ...]) -> str:
 def refuse_foreign(llvm_text: str) -> None:
     """BuildError where code calls what a process without numba does not have.
 
-    Such a symbol (math.gamma, hypot, a complex exponential, an allocation) would end the process
+    Such a symbol (math.gamma, a complex exponential, an allocation) would end the process
     when the object code is loaded again.
     """
     declared = re.findall(r"^declare [^@]*@\"?([\w.$]+)\"?\(", llvm_text, re.MULTILINE)
