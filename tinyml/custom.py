@@ -61,7 +61,7 @@ def joined(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[T
     specs = tuple([x.spec for x in xs] + [None] * len(more))
     outs = tuple([y.spec for y in ys])
     plan = Planned(_never, specs, outs, {}, "rule")
-    op = Op(name, lambda *_: outs if len(outs) > 1 else outs[0], grad=rule, outputs=len(outs))
+    op = Op(name, lambda *_: outs if len(outs) > 1 else outs[0], grad=rule)
     low = min(node.low for node in parents if node is not None)
     node = Node(op, plan, (None,) * len(parents), parents, None, low)
     if len(ys) == 1:
@@ -416,10 +416,10 @@ class _Custom:
 
         pullback = Op(
             f"pullback of {self.name}", lambda *_: together([xs[k].spec for k in floats]),
-            grad=None if self.linear else transposed, outputs=len(floats),
+            grad=None if self.linear else transposed,
             body=lambda *v: together(part(1, v[: ends[-1]], v[ends[-1] :])))
         op = Op(self.name, lambda *_: together([outputs[k].spec for k in places]), grad=rule,
-                body=lambda *v: together(part(0, v)), outputs=len(places))
+                body=lambda *v: together(part(0, v)))
         ys = apply(op, *xs, *captured)
         return tree.unflatten(shape, _with(
             results, places, ys if isinstance(ys, tuple) else (ys,)))

@@ -223,4 +223,3 @@ def _byte(lowering: Lowering, var: Var, place: Ids) -> int:
         value = n.prim("bitwise_left_shift", value, n.const(k * bits, uint8))
         byte = n.prim("bitwise_or", byte, n.select(there, value, n.const(0, uint8)))
     return byte
-

@@ -42,7 +42,6 @@ class Op:
     samples, errors   dtype name -> cases, for the conformance suite
     ulp       how far a result may lie from the exact one, in units in the last place
     dtypes    names of the dtypes for which samples are made
-    outputs   how many results it has
     cost, doc   flops and bytes; a line for people
     """
 
@@ -63,7 +62,6 @@ class Op:
     errors: Callable[[], Iterable[Any]] | None = None
     ulp: float | dict[str, float] = 0.0
     dtypes: tuple[str, ...] = FLOATS
-    outputs: int = 1
     differentiable: bool = True
     cost: Callable[..., tuple[float, float]] | None = None
     doc: str = ""

@@ -25,7 +25,10 @@ ALLOWED = frozenset(
 ) | {"memcpy", "memset", "memmove"}
 
 # The modules that say what a source's names mean and how it is compiled.
-MODULES = ("division", "doubles", "functions", "narrow", "objectcode", "vocabulary")
+_HERE = __name__.rpartition(".")[0]
+MODULES = (*[f"{_HERE}.{name}" for name in ("division", "doubles", "functions", "narrow",
+                                            "objectcode", "vocabulary")],
+           "tinyml.kernels.common.narrow", "tinyml.dtypes")
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -57,8 +60,7 @@ _salt_text = ""
 
 def _texts() -> str:
     """A digest of the modules whose text goes into object code, read without importing them."""
-    package = __name__.rpartition(".")[0]
-    found: list[Any] = [importlib.util.find_spec(f"{package}.{name}") for name in MODULES]
+    found: list[Any] = [importlib.util.find_spec(name) for name in MODULES]
     return key(*[spec.loader.get_data(spec.origin).hex() for spec in found])
 
 

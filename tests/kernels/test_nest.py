@@ -50,7 +50,6 @@ def launch(body: Body, *xs: Tensor) -> tuple[Any, Any, str]:
             "temporary",
             lambda *_: specs if isinstance(apart, tuple) else specs[0],
             body=body,
-            outputs=len(specs),
         )
         together = apply(op, *xs)
     (plan,) = op.memo.values()

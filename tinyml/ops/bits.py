@@ -89,7 +89,7 @@ def _pair_samples(dtype: str) -> list[Sample]:
 
 
 THREEFRY: Op = define(
-    "threefry2x32", _pair_infer, outputs=2, differentiable=False,
+    "threefry2x32", _pair_infer, differentiable=False,
     nest=lambda n, index, key, x0, x1: threefry(n, _keys(n, key), x0(index), x1(index)),
     samples=_pair_samples, dtypes=("uint32",),
     doc="Threefry 2x32-20 of two counters, elementwise, under a key (2,).",

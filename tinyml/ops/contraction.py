@@ -413,7 +413,7 @@ def _pool_take_nest(n: Nest, index: Ids, x: Any, indices: Any) -> int:
 _PIXELS = np.ones((1, 2, 2, 2), np.float32)
 
 MAX_POOL: Op = define(
-    "max_pool2d", _pool_infer, canon=_pool_canon, nest=_pool_nest, outputs=2,
+    "max_pool2d", _pool_infer, canon=_pool_canon, nest=_pool_nest,
     grad=(lambda g, y, _x, **window: apply(MAX_POOL_DX, g[0], y[1], shape=_x.shape),),
     samples=samples.max_pool2d(), dtypes=(*FLOATS, "int32"),
     doc="The greatest element of each window, and its index in the flattened plane; the first of "

@@ -136,14 +136,14 @@ SGD_STEP: Op = define(
 )
 SGD_MOMENTUM_STEP: Op = define(
     "sgd_momentum_step", _infer(3, 1, 2), canon=_canon(*_MOMENTUM), body=sgd_momentum_step,
-    outputs=2, ulp=16,
+    ulp=16,
     samples=_samples(3, (0.1,), _MOMENTUM, decay=0.2, nesterov=True),
     errors=_errors(3, 1, _MOMENTUM),
     doc="b' = momentum b + g + decay p; p' = p - rate b', or with nesterov p - rate (g + decay p + "
         "momentum b') (Polyak 1964; Sutskever et al. 2013). Results p', b'.",
 )
 ADAMW_STEP: Op = define(
-    "adamw_step", _infer(4, 3, 3), canon=_canon(*_ADAMW), body=adamw_step, outputs=3, ulp=32,
+    "adamw_step", _infer(4, 3, 3), canon=_canon(*_ADAMW), body=adamw_step, ulp=32,
     samples=_samples(4, (0.9, 0.1, 0.3), _ADAMW, eps=0.1), errors=_errors(4, 3, _ADAMW),
     doc="m' = m + weight1 (g - m); v' = beta2 v + weight2 g^2; p' = keep p - rate m' / (sqrt(v') / "
         "root + eps) (Loshchilov and Hutter 2019). Results p', m', v'.",

@@ -183,7 +183,7 @@ def _totals_nest(monoid: Monoid) -> Callable[..., Ids | int]:
 
 # Totals of blocks along an axis: of products, and of maps y -> a y + b, which are maps (a, b) too.
 PRODUCTS = Op("block_products", _totals_infer, nest=_totals_nest(PRODUCT), differentiable=False)
-MAPS = Op("block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False, outputs=2)
+MAPS = Op("block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False)
 
 
 def _define(name: str, monoid: Monoid, **fields: Any) -> Op:

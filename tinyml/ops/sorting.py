@@ -88,7 +88,7 @@ def _step_infer(values: Spec, indices: Spec, *_: Any, **__: Any) -> tuple[Spec, 
     return with_shape(values, values.shape), with_shape(indices, indices.shape)
 
 
-STEP = Op("sort_step", _step_infer, push=_step_push, differentiable=False, outputs=2,
+STEP = Op("sort_step", _step_infer, push=_step_push, differentiable=False,
           doc="One step of a bitonic network over the last axis, whose size is a power of two.")
 
 
@@ -127,7 +127,7 @@ def _sort_body(x: Any, *, axis: int, descending: bool) -> tuple[Any, Any]:
 
 
 SORT: Op = define(
-    "sort", _sort_infer, body=_sort_body, canon=_sort_canon, outputs=2, dtypes=ALL,
+    "sort", _sort_infer, body=_sort_body, canon=_sort_canon, dtypes=ALL,
     grad=(lambda g, y, _x, axis, descending: apply(
         PUT_ALONG, zeros_of(_x), y[1], g[0], axis=axis),),
     samples=samples.sort(),
