@@ -28,10 +28,11 @@ from tinyml.errors import (
 )
 from tinyml.graph import Graph, apply_graph, build, replay, tensors, trace
 from tinyml.op import Op, Var, define
+from tinyml.ops.arguments import as_size
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.shape import one_after_another
 from tinyml.planning import make_plan
-from tinyml.spec import Spec, as_size, make_spec
+from tinyml.spec import Spec, make_spec
 from tinyml.values import STATE, Cell, Data, make, read_cell, write_cell
 
 Function = Callable[..., Any]

@@ -29,10 +29,11 @@ from tinyml.errors import (
     line_text,
 )
 from tinyml.op import Op, Var, define
+from tinyml.ops.arguments import as_shape
 from tinyml.planning import Planned, make_plan
 from tinyml.registry import device as find_device
 from tinyml.reverse import backward
-from tinyml.spec import Spec, as_shape, make_spec
+from tinyml.spec import Spec, make_spec
 from tinyml.values import STATE, Cell, Data, Leaf, make, one_deeper, read_cell, write_cell
 
 T = TypeVar("T")

@@ -31,13 +31,13 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.ops.arguments import as_axis, as_shape, as_size
 from tinyml.ops.bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.creation import arange, full, tensor, zeros
 from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
 from tinyml.ops.indexing import gather
 from tinyml.ops.shape import concat
 from tinyml.ops.sorting import argsort
-from tinyml.spec import as_axis, as_shape, as_size
 from tinyml.tensor import Tensor
 from tinyml.values import CELLS, read_cell, write_cell
 

@@ -23,7 +23,7 @@ from tinyml.core import apply
 from tinyml.kernels.common.cache import key
 from tinyml.kernels.cpu import objectcode
 from tinyml.op import OPS, Op
-from tinyml.spec import with_shape
+from tinyml.ops.arguments import with_shape
 
 Array = npt.NDArray[Any]
 

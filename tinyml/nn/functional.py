@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyml.errors import ArgumentError
 from tinyml.ops import composite, contraction
-from tinyml.spec import as_sizes
+from tinyml.ops.arguments import as_sizes
 from tinyml.tensor import Tensor
 
 

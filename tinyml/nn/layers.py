@@ -15,8 +15,8 @@ from tinyml.errors import ArgumentError, AxisError
 from tinyml.nn import functional
 from tinyml.nn.functional import pair
 from tinyml.nn.module import Module
+from tinyml.ops.arguments import as_axis, as_size, as_sizes
 from tinyml.ops.creation import ones, tensor, zeros
-from tinyml.spec import as_axis, as_size, as_sizes
 from tinyml.tensor import Tensor
 
 

@@ -15,13 +15,13 @@ import tinyml.ops.shape as shapes
 from tinyml.core import apply, named, upload
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.indexing import TAKE_ALONG, gather
 from tinyml.ops.manipulation import flip, stack
 from tinyml.ops.scan import part
 from tinyml.ops.shape import SLICE, UNSLICE, broadcast_to, concat, permute_dims, reshape
-from tinyml.spec import as_axis, as_size
 from tinyml.values import Data
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from tinyml.dtypes import int64, uint32
 from tinyml.errors import DTypeError, expect
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_shape, with_shape
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import Ints, ravel
-from tinyml.spec import Spec, as_shape, with_shape
+from tinyml.spec import Spec
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA  # the key schedule's constant

@@ -15,9 +15,10 @@ from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_axis, as_number, with_shape
 from tinyml.ops.elementwise import NUMBERS, operand_dtype
 from tinyml.ops.samples import ErrorCase, Sample
-from tinyml.spec import Spec, as_axis, as_number, with_shape
+from tinyml.spec import Spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

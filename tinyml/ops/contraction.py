@@ -18,12 +18,7 @@ from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, ex
 from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import FLOATS, NUMBERS, conj, meet, operand_dtype
-from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT
-from tinyml.ops.samples import ErrorCase
-from tinyml.ops.shape import Ints, ravel
-from tinyml.spec import (
-    Spec,
+from tinyml.ops.arguments import (
     as_axis,
     as_places,
     as_shape,
@@ -32,6 +27,11 @@ from tinyml.spec import (
     broadcast_shapes,
     with_shape,
 )
+from tinyml.ops.elementwise import FLOATS, NUMBERS, conj, meet, operand_dtype
+from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT
+from tinyml.ops.samples import ErrorCase
+from tinyml.ops.shape import Ints, ravel
+from tinyml.spec import Spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

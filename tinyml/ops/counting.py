@@ -11,6 +11,7 @@ import numpy as np
 from tinyml.core import full, named, upload
 from tinyml.dtypes import as_dtype, bool_, float32, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
+from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.arranging import beside, ravel
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
@@ -19,7 +20,6 @@ from tinyml.ops.manipulation import expand_dims, stack
 from tinyml.ops.reduce import max, min, sum
 from tinyml.ops.scan import part
 from tinyml.ops.shape import reshape
-from tinyml.spec import as_axis, as_size
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

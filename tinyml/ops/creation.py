@@ -14,8 +14,9 @@ from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.interchange import as_array, imported, shareable
 from tinyml.op import Op, define, find
+from tinyml.ops.arguments import as_shape, as_size
 from tinyml.registry import device as find_device
-from tinyml.spec import as_shape, as_size, element_count, make_spec
+from tinyml.spec import element_count, make_spec
 from tinyml.values import Data, Leaf, make
 
 if TYPE_CHECKING:

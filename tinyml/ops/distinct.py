@@ -9,6 +9,7 @@ import numpy as np
 from tinyml.core import full, named, upload
 from tinyml.dtypes import bool_, promote
 from tinyml.errors import ArgumentError, expect
+from tinyml.ops.arguments import as_axis
 from tinyml.ops.arranging import beside, ravel
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, logical_not, not_equal
@@ -19,7 +20,6 @@ from tinyml.ops.scan import cumsum, part
 from tinyml.ops.sets import unique_values
 from tinyml.ops.shape import concat, reshape
 from tinyml.ops.sorting import argsort, nonzero, searchsorted, sort
-from tinyml.spec import as_axis
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

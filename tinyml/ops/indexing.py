@@ -28,11 +28,12 @@ from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError,
 from tinyml.lower import element
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
+from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.shape import broadcast_to, reshape, zeros_of
-from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
+from tinyml.spec import Spec
 from tinyml.values import Data
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from tinyml.core import apply, named, op_array, upload
 from tinyml.dtypes import EVERY, int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes, with_shape
 from tinyml.ops.creation import arange
 from tinyml.ops.indexing import GATHER, IOTA
 from tinyml.ops.reduce import min
@@ -17,7 +18,7 @@ from tinyml.ops.sampling import ErrorCase, Sample, layouts
 from tinyml.ops.scan import cumulative_sum, part
 from tinyml.ops.shape import broadcast_to, concat, permute_dims, reshape
 from tinyml.ops.sorting import searchsorted
-from tinyml.spec import Spec, as_axes, as_axis, as_size, as_sizes, broadcast_shapes, with_shape
+from tinyml.spec import Spec
 from tinyml.values import Data
 
 if TYPE_CHECKING:

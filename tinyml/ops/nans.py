@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from tinyml.core import named
 from tinyml.dtypes import float32
+from tinyml.ops.arguments import as_axes
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
 from tinyml.ops.reduce import argmax, argmin, max, min, reduced_shape, sum
 from tinyml.ops.scan import cumprod, cumsum
 from tinyml.ops.shape import reshape
-from tinyml.spec import as_axes
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

@@ -14,8 +14,9 @@ import numpy as np
 
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_number, with_shape
 from tinyml.ops.sampling import ErrorCase, Sample, spread, transposed
-from tinyml.spec import Spec, as_number, with_shape
+from tinyml.spec import Spec
 
 
 def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:

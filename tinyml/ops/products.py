@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyml.core import full, named, upload
 from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.arranging import beside, diagonal
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
@@ -17,7 +18,6 @@ from tinyml.ops.manipulation import flip
 from tinyml.ops.reduce import sum
 from tinyml.ops.scan import cumprod
 from tinyml.ops.shape import broadcast_to, concat, permute_dims, reshape
-from tinyml.spec import as_axis, as_size
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

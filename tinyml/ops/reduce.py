@@ -24,10 +24,11 @@ from tinyml.dtypes import (
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
 from tinyml.ops.elementwise import NUMBERS, astype, conj
 from tinyml.ops.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM, WELFORD
 from tinyml.ops.samples import ErrorCase, error_cases
-from tinyml.spec import Spec, as_axes, as_axis, as_number, with_shape
+from tinyml.spec import Spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

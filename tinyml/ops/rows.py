@@ -41,8 +41,9 @@ from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.lower import element, kind_of
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
+from tinyml.ops.arguments import broadcast_shapes
 from tinyml.ops.samples import ErrorCase
-from tinyml.spec import Spec, broadcast_shapes, make_spec
+from tinyml.spec import Spec, make_spec
 from tinyml.values import Data
 
 if TYPE_CHECKING:

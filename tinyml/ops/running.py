@@ -14,6 +14,7 @@ from tinyml.dtypes import float32
 from tinyml.errors import AxisError
 from tinyml.nest import Ids, Monoid
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_axes, as_axis, with_shape
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import (
     FLOATS,
@@ -41,7 +42,7 @@ from tinyml.ops.scan import (
     split_blocks,
 )
 from tinyml.ops.shape import concat, reshape, zeros_of
-from tinyml.spec import Spec, as_axes, as_axis, with_shape
+from tinyml.spec import Spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

@@ -20,13 +20,14 @@ from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expe
 from tinyml.lower import NotOneNest
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj
 from tinyml.ops.monoids import AFFINE, PRODUCT, SUM
 from tinyml.ops.reduce import sum_dtype
 from tinyml.ops.sampling import ErrorCase
 from tinyml.ops.shape import broadcast_to, concat, pad, reshape
-from tinyml.spec import Spec, as_axis, broadcast_shapes, with_shape
+from tinyml.spec import Spec
 from tinyml.values import Data
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ from tinyml.errors import (
     out_of_range,
 )
 from tinyml.op import find
+from tinyml.ops.arguments import broadcast_shapes
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import add, astype, divide, maximum, minimum, multiply, where
 from tinyml.ops.indexing import GATHER, like, update_op
 from tinyml.ops.shape import SLICE, SLICE_SET, Ints, broadcast_to, permute_dims, reshape
-from tinyml.spec import broadcast_shapes
 from tinyml.values import Data
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 from tinyml.core import named, upload
 from tinyml.dtypes import float32, promote
 from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.arguments import as_axis, as_number
 from tinyml.ops.arranging import beside, ravel, sliding_window_view
 from tinyml.ops.borders import pad
 from tinyml.ops.contraction import matmul
@@ -20,7 +21,6 @@ from tinyml.ops.manipulation import flip
 from tinyml.ops.reduce import sum
 from tinyml.ops.scan import cumsum, part
 from tinyml.ops.shape import concat, reshape
-from tinyml.spec import as_axis, as_number
 from tinyml.values import Data
 
 if TYPE_CHECKING:

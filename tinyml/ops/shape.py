@@ -23,21 +23,19 @@ from tinyml.errors import (
 )
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
-from tinyml.ops.elementwise import meet
-from tinyml.ops.samples import ErrorCase, Sample
-from tinyml.spec import (
-    Spec,
+from tinyml.ops.arguments import (
     as_axis,
     as_number,
     as_places,
     as_shape,
     as_sizes,
     broadcast_shapes,
-    dense_strides,
-    element_count,
     expanded_strides,
     with_shape,
 )
+from tinyml.ops.elementwise import meet
+from tinyml.ops.samples import ErrorCase, Sample
+from tinyml.spec import Spec, dense_strides, element_count
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

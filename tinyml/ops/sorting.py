@@ -19,13 +19,14 @@ from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_axis, as_size, with_shape
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
 from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG
 from tinyml.ops.sampling import ErrorCase, Sample, special, spread
 from tinyml.ops.scan import CUMSUM, part
 from tinyml.ops.shape import Ints, pad, permute_dims, reshape, unravel, zeros_of
-from tinyml.spec import Spec, as_axis, as_size, with_shape
+from tinyml.spec import Spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor

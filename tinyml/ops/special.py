@@ -15,6 +15,7 @@ import tinyml.ops.samples as samples
 from tinyml.core import full, named
 from tinyml.dtypes import DType, float32
 from tinyml.errors import ArgumentError, expect
+from tinyml.ops.arguments import as_number
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -35,7 +36,7 @@ from tinyml.ops.elementwise import (
 from tinyml.ops.elementwise import logit as log_odds
 from tinyml.ops.rows import FUNCTIONS, row
 from tinyml.ops.special_tables import ERFCX, NDTRI, NDTRI_FAR, NDTRI_TAIL, Fit
-from tinyml.spec import Spec, as_number, make_spec
+from tinyml.spec import Spec, make_spec
 from tinyml.values import Data
 
 ROOT_HALF = math.sqrt(0.5)

@@ -14,6 +14,7 @@ from tinyml.errors import ArgumentError, expect
 from tinyml.lower import element
 from tinyml.nest import Ids, Monoid, Nest
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_size
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -42,7 +43,7 @@ from tinyml.ops.special import (
     turn_of,
 )
 from tinyml.ops.special_tables import GAMMA_STAR, LGAMMA, PSI, PSI_FAR, STIRLING, TEMME
-from tinyml.spec import Spec, as_size
+from tinyml.spec import Spec
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 ROOT_TAU = math.sqrt(2 * math.pi)

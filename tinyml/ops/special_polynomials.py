@@ -18,11 +18,11 @@ from tinyml.errors import ArgumentError, OutOfRangeError, expect
 from tinyml.lower import element
 from tinyml.nest import Ids, Monoid, Nest
 from tinyml.op import Op, define
+from tinyml.ops.arguments import as_number, as_size
 from tinyml.ops.elementwise import astype, isnan, operand_dtype, shape_of, where
 from tinyml.ops.samples import ErrorCase, Sample, error_cases
 from tinyml.ops.shape import zeros_of
 from tinyml.ops.special import in_wide, infer
-from tinyml.spec import as_number, as_size
 from tinyml.values import Data
 
 GREATEST = 1 << 16  # a degree that one loop may still walk to

@@ -13,6 +13,7 @@ import numpy as np
 from tinyml.core import apply, named, op_array, upload
 from tinyml.dtypes import float32, float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.arguments import as_axes, as_axis, as_size
 from tinyml.ops.arranging import diagonal
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
@@ -22,7 +23,6 @@ from tinyml.ops.reduce import max, mean, min, reduced_shape, sum
 from tinyml.ops.scan import part
 from tinyml.ops.shape import broadcast_to, concat, permute_dims, reshape
 from tinyml.ops.sorting import SORT
-from tinyml.spec import as_axes, as_axis, as_size
 from tinyml.values import Data
 
 if TYPE_CHECKING:

@@ -1,0 +1,123 @@
+"""Arguments of operations in their one form: sizes, axes, shapes, numbers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinyml.dtypes import DType
+from tinyml.errors import ArgumentError, ArgumentTypeError, AxisError, ShapeError, expect
+from tinyml.spec import Spec, make_spec
+
+MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few fit into 64 bits
+
+
+def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
+    """A dense spec on the same device."""
+    return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
+
+
+def as_size(value: Any, what: str = "size") -> int:
+    """A Python int from an integer of any kind; ArgumentTypeError where it is none."""
+    if isinstance(value, bool):
+        raise ArgumentTypeError(f"{what} is a bool: {value!r}", remedy="an integer")
+    try:
+        size: int = operator.index(value)
+        return size
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{what} is {value!r} of type {type(value).__name__}", remedy="an integer"
+        ) from None
+
+
+def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
+    """A tuple of ints from one int or a sequence of them."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        return (as_size(values, what),)
+    return tuple([as_size(value, what) for value in values])
+
+
+def as_places(values: Any, what: str) -> tuple[int, ...]:
+    """Widths, steps or places: ints that can be added up in 64 bits; ArgumentError for greater."""
+    places = as_sizes(values, what)
+    expect(all(abs(n) <= MAX_PLACE for n in places), f"{what} of at most {MAX_PLACE}", places,
+           ArgumentError)
+    return places
+
+
+def as_number(value: Any, what: str) -> float:
+    """A Python number, int or float, from one of any kind; ArgumentTypeError where it is none.
+
+    >>> as_number(1, "eps"), as_number(-0.0, "eps")
+    (1, -0.0)
+    """
+    number = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(number, (bool, int, float)):
+        raise ArgumentTypeError(f"{what} is {value!r:.80} of type {type(value).__name__}",
+                                remedy="a number")
+    try:
+        float(number)
+    except OverflowError:
+        raise ArgumentError(f"{what} is an int beyond float64",
+                            remedy="a number of at most 1.8e308") from None
+    return number
+
+
+def as_shape(values: Any) -> tuple[int, ...]:
+    """A shape: a tuple of non-negative ints."""
+    shape = as_sizes(values)
+    expect(min(shape, default=0) >= 0, "sizes are not negative", shape, ShapeError)
+    return shape
+
+
+def as_axis(axis: Any, ndim: int) -> int:
+    """An axis counted from the front; AxisError where `ndim` axes have none such.
+
+    >>> as_axis(-1, 3)
+    2
+    """
+    place = as_size(axis, "axis")
+    expect(-ndim <= place < ndim, f"{-ndim} <= axis < {ndim}", place, AxisError,
+           remedy=f"the tensor has {ndim} axes")
+    return place % ndim
+
+
+def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Axes counted from the front, in rising order; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple([as_axis(a, ndim) for a in as_sizes(axis, "axis")])
+    expect(len(set(axes)) == len(axes), "each axis once", axes, AxisError)
+    return tuple(sorted(axes))
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to which all broadcast (Array API standard 2024.12, broadcasting).
+
+    >>> broadcast_shapes((3, 1), (4,))
+    (3, 4)
+    """
+    ndim = max(map(len, shapes), default=0)
+    padded = [(1,) * (ndim - len(shape)) + shape for shape in shapes]
+    result = []
+    for sizes in zip(*padded):
+        wide = set(sizes) - {1}
+        if len(wide) > 1:
+            raise ShapeError(
+                f"shapes {' and '.join(map(str, shapes))} do not broadcast: "
+                f"sizes {' and '.join(map(str, sorted(wide)))} meet",
+                remedy="make the sizes equal, or 1, with reshape or expand_dims",
+            )
+        result.append(wide.pop() if wide else 1)
+    return tuple(result)
+
+
+def expanded_strides(spec: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides under which the elements of `spec` appear in the wider `shape`."""
+    lead = len(shape) - spec.ndim
+    return (0,) * lead + tuple(
+        [0 if have == 1 else stride for have, stride in zip(spec.shape, spec.strides)]
+    )
