@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,17 +20,8 @@ from tinyml.values import STATE, Class, Data, Item, Node, make
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
 
-P = ParamSpec("P")
-R = TypeVar("R")
 MEMO_LIMIT = 512  # plans kept per op; a loop over ever new shapes must not grow without bound
 SCALARS = (bool, int, float, complex)
-_Tensor: Any = Data
-
-
-def adopt(cls: type) -> None:
-    """Make `cls`, a subclass of Data without slots of its own, the one class of tensors."""
-    global _Tensor
-    _Tensor = Class.tensor = cls
 
 
 class Watching:
@@ -74,7 +64,7 @@ def run(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
         if STATE.recording:
             for x in xs:
                 if isinstance(x, Data) and x.node is not None:
-                    return _record(op, plan, xs)
+                    return record(op, plan, xs)
         return _execute(plan, xs)
     except TinyMLError as error:
         raise error.during(op.name, describe(xs)) from error.__cause__
@@ -83,10 +73,10 @@ def run(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
 def _execute(plan: Planned, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
-        return _Tensor(result, plan.out)
+        return Class.tensor(result, plan.out)
     if plan.how == "dynamic":
         return result
-    return tuple([_Tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
+    return tuple([Class.tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
 
 
 def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
@@ -149,7 +139,7 @@ def _prepare_record(op: Op, plan: Planned) -> None:
         plan.kept, plan.expands = tuple(kept), tuple(expands)
 
 
-def _expanded(plan: Planned, k: int, node: Node) -> Node:
+def expanded(plan: Planned, k: int, node: Node) -> Node:
     """The node of an operand as the op sees it: expanded, where it broadcasts."""
     expand = plan.expands[k]
     if expand is None:
@@ -160,19 +150,6 @@ def _expanded(plan: Planned, k: int, node: Node) -> Node:
 def describe(xs: Sequence[Any]) -> str:
     """Operands for an error message."""
     return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
-
-
-def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function whose own checks say its name and operands, as those of ops do."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except TinyMLError as error:
-            raise error.during(function.__name__, describe(args)) from error.__cause__
-
-    return call
 
 
 def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
@@ -243,7 +220,7 @@ def _converted(array: np.ndarray[Any, Any], own: DType, wanted: DType) -> np.nda
 # ---- recording
 
 
-def _record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
+def record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
     """Execute, and say how the result was made."""
     if not plan.fast:
         if op.grad is None and op.body is not None:
@@ -256,10 +233,10 @@ def _record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
                 return apply(op, *lifted, **plan.attrs)
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
-        return _Tensor(result, plan.out,
+        return Class.tensor(result, plan.out,
                        _node(op, plan, xs, result) if plan.out.dtype.is_inexact else None)
     node = _node(op, plan, xs, result)
-    return tuple([_Tensor(buf, spec, Item(node, k) if spec.dtype.is_inexact else None)
+    return tuple([Class.tensor(buf, spec, Item(node, k) if spec.dtype.is_inexact else None)
                   for k, (buf, spec) in enumerate(zip(result, plan.outs))])
 
 
@@ -275,7 +252,7 @@ def _node(op: Op, plan: Planned, xs: Sequence[Any], result: Any) -> Node:
                 if node.low < low:
                     low = node.low
                 if plan.expands:
-                    node = _expanded(plan, k, node)
+                    node = expanded(plan, k, node)
             parents.append(node)
         else:
             parents.append(None)
@@ -298,78 +275,6 @@ def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
         for x in xs
     ]
     return lifted if any(a is not b for a, b in zip(lifted, xs)) else None
-
-
-# ---- fast paths
-
-
-def unary(op: Op) -> Callable[[Any], Any]:
-    """A function of one tensor: straight from the spec to the plan."""
-    memo, state = op.memo, STATE
-
-    def call(x: Any, /) -> Any:
-        if state.building is not None:
-            return apply(op, x)
-        try:
-            plan = memo[(x.spec,)]
-        except (KeyError, AttributeError):
-            return apply(op, x)
-        if x.node is not None and state.recording:
-            return run(op, plan, (x,))
-        try:
-            return _Tensor(plan.run(x.buf), plan.out)
-        except TinyMLError as error:
-            raise error.during(op.name, describe((x,))) from error.__cause__
-
-    return call
-
-
-def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
-    """A function of two tensors, or of a tensor and a number: the path most travelled.
-
-    `miss(x, y)` is asked where there is no plan yet; by default that is `apply`.
-    """
-    memo, state = op.memo, STATE
-    keep_x, keep_y, keep_result = op.keeps_input(0), op.keeps_input(1), op.keeps_y
-
-    def call(x: Any, y: Any, /) -> Any:
-        if state.building is not None:
-            return apply(op, x, y) if miss is None else miss(x, y)
-        try:
-            if y.__class__ is _Tensor:
-                plan = memo[x.spec, y.spec]
-                b, node_y = y.buf, y.node
-            else:
-                plan = memo[x.spec, y.__class__]
-                b, node_y = y, None
-        except (KeyError, AttributeError):
-            return apply(op, x, y) if miss is None else miss(x, y)
-        a, node_x = x.buf, x.node
-        try:
-            if node_x is node_y is None or not state.recording:
-                return _Tensor(plan.run(a, b), plan.out)
-            if not plan.fast:
-                return _record(op, plan, (x, y))
-            result = plan.run(a, b)
-        except TinyMLError as error:
-            raise error.during(op.name, describe((x, y))) from error.__cause__
-        if plan.expands:
-            if node_x is not None:
-                node_x = _expanded(plan, 0, node_x)
-            if node_y is not None:
-                node_y = _expanded(plan, 1, node_y)
-        if node_x is None:
-            low = node_y.low
-        elif node_y is None or node_x.low < node_y.low:
-            low = node_x.low
-        else:
-            low = node_y.low
-        kept = b if keep_y or plan.ins[1].__class__ is not Spec else None
-        node = Node(op, plan, (a if keep_x else None, kept), (node_x, node_y),
-                    result if keep_result else None, low)
-        return _Tensor(result, plan.out, node)
-
-    return call
 
 
 # ---- one value

@@ -42,7 +42,7 @@ class Op:
     samples, errors   dtype name -> cases, for the conformance suite
     ulp       how far a result may lie from the exact one, in units in the last place
     dtypes    names of the dtypes for which samples are made
-    cost, doc   flops and bytes; a line for people
+    doc       a line for people
     """
 
     name: str
@@ -63,7 +63,6 @@ class Op:
     ulp: float | dict[str, float] = 0.0
     dtypes: tuple[str, ...] = FLOATS
     differentiable: bool = True
-    cost: Callable[..., tuple[float, float]] | None = None
     doc: str = ""
 
     def __init__(self, name: str, infer: Callable[..., Any], **fields: Any) -> None:

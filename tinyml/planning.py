@@ -131,16 +131,9 @@ def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
 def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
              error: Exception) -> TinyMLError:
     """What a rule that fell over its operands or attributes says: typed, whatever it fell over."""
-    rule = op.canon or op.infer
-    names = [name.lstrip("_") or "..." for name, p in signature(rule).parameters.items()
-             if p.kind is not p.VAR_KEYWORD]
-    try:
-        signature(rule).bind(*specs, **attrs)
-    except TypeError:
-        given = [*(["an operand"] * len(specs)), *attrs]
-        return ArgumentTypeError(
-            f"Expect: {', '.join(names)}. Actual: {', '.join(given) or 'nothing'}",
-            remedy=op.doc or "see the op's record")
+    unbound = _unbound(op, op.canon or op.infer, specs, attrs)
+    if unbound is not None:
+        return unbound
     number = next((k for k, spec in enumerate(specs) if not isinstance(spec, Spec)), None)
     if isinstance(error, AttributeError) and number is not None:
         return ArgumentTypeError(
@@ -149,6 +142,22 @@ def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
     kind = ArgumentError if isinstance(error, (ValueError, ArithmeticError)) else ArgumentTypeError
     return kind(f"operands or attributes do not fit: {error}",
                 remedy=op.doc or "see the op's record")
+
+
+def _unbound(op: Op, rule: Callable[..., Any], xs: Sequence[Any],
+             attrs: dict[str, Any]) -> ArgumentTypeError | None:
+    """What is said where operands and attributes are not those that a rule has parameters for."""
+    wanted = signature(rule)
+    try:
+        wanted.bind(*xs, **attrs)
+        return None
+    except TypeError:
+        names = [name.lstrip("_") or "..." for name, p in wanted.parameters.items()
+                 if p.kind is not p.VAR_KEYWORD]
+        given = [*(["an operand"] * len(xs)), *attrs]
+        return ArgumentTypeError(
+            f"Expect: {', '.join(names)}. Actual: {', '.join(given) or 'nothing'}",
+            remedy=op.doc or "see the op's record")
 
 
 def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
@@ -222,7 +231,7 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
         try:
             result = op.run_body(values, call.attrs)
         except TypeError as error:
-            raise _misfit(body, values, call.attrs, error) from error.__cause__
+            raise _unbound(op, body, values, call.attrs) or error from error.__cause__
     results = result if isinstance(result, tuple) else (result,)
     for tensor, spec in zip(results, call.outs):
         if not isinstance(tensor.buf, Var):
@@ -230,18 +239,6 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
         if tensor.spec.shape != spec.shape or tensor.spec.dtype is not spec.dtype:
             raise KernelNotFound(f"the body of {op.name!r} gives {tensor.spec}, its rule {spec}")
     return [tensor.buf for tensor in results]
-
-
-def _misfit(body: Callable[..., Any], values: list[Any], attrs: dict[str, Any],
-            error: TypeError) -> TypeError:
-    """ArgumentTypeError where operands and attributes do not fit a body's parameters."""
-    import inspect
-
-    try:
-        inspect.signature(body).bind(*values, **attrs)
-    except TypeError as problem:
-        return ArgumentTypeError(f"operands or attributes do not fit: {problem}")
-    return error
 
 
 def run_body(call: Call) -> Callable[..., Any]:

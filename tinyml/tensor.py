@@ -19,7 +19,7 @@ import tinyml.ops.selection as selection
 import tinyml.ops.shape as shapes
 import tinyml.reverse as reverse
 from tinyml.builder import entered, refuse_leaked
-from tinyml.core import apply, named
+from tinyml.core import apply
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -31,10 +31,11 @@ from tinyml.errors import (
     expect,
 )
 from tinyml.op import find
+from tinyml.ops.calls import binary, named
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
 from tinyml.reverse import backward
-from tinyml.values import STATE, Data, Leaf, Node, make
+from tinyml.values import STATE, Class, Data, Leaf, Node, make
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -47,16 +48,7 @@ def _operator(function: Any) -> Binary:
     def miss(x: Any, y: Any) -> Any:
         return apply(op, x, y) if isinstance(y, _KNOWN) else NotImplemented
 
-    return core.binary(op, miss)
-
-
-def _reflected(function: Any) -> Binary:
-    """The method for `number + tensor`: the operands exchanged."""
-
-    def method(x: Any, y: Any) -> Any:
-        return function(y, x) if isinstance(y, _KNOWN) else NotImplemented
-
-    return method
+    return binary(op, miss)
 
 
 def _product(x: Any, y: Any) -> Any:
@@ -88,6 +80,15 @@ def _inplace(function: Any, word: str) -> Binary:
         return x
 
     return method
+
+
+def _three(function: Any, word: str) -> tuple[Binary, Binary, Binary]:
+    """The methods for `x op y`, for `number op x`, the operands exchanged, and for `x op= y`."""
+
+    def reflected(x: Any, y: Any) -> Any:
+        return function(y, x) if isinstance(y, _KNOWN) else NotImplemented
+
+    return _operator(function), reflected, _inplace(function, word)
 
 
 class Tensor(Data):
@@ -357,51 +358,22 @@ class Tensor(Data):
 
     # ---- operators
 
-    __add__ = _operator(words.add)
-    __sub__ = _operator(words.subtract)
-    __mul__ = _operator(words.multiply)
-    __truediv__ = _operator(words.divide)
-    __floordiv__ = _operator(words.floor_divide)
-    __mod__ = _operator(words.remainder)
-    __pow__ = _operator(words.pow)
-    __and__ = _operator(words.bitwise_and)
-    __or__ = _operator(words.bitwise_or)
-    __xor__ = _operator(words.bitwise_xor)
-    __lshift__ = _operator(words.bitwise_left_shift)
-    __rshift__ = _operator(words.bitwise_right_shift)
-    __matmul__ = _product
-    __radd__ = _reflected(words.add)
-    __rsub__ = _reflected(words.subtract)
-    __rmul__ = _reflected(words.multiply)
-    __rtruediv__ = _reflected(words.divide)
-    __rfloordiv__ = _reflected(words.floor_divide)
-    __rmod__ = _reflected(words.remainder)
-    __rpow__ = _reflected(words.pow)
-    __rand__ = _reflected(words.bitwise_and)
-    __ror__ = _reflected(words.bitwise_or)
-    __rxor__ = _reflected(words.bitwise_xor)
-    __rlshift__ = _reflected(words.bitwise_left_shift)
-    __rrshift__ = _reflected(words.bitwise_right_shift)
-    __rmatmul__ = _product_reflected
-    __iadd__ = _inplace(words.add, "+")
-    __isub__ = _inplace(words.subtract, "-")
-    __imul__ = _inplace(words.multiply, "*")
-    __itruediv__ = _inplace(words.divide, "/")
-    __ifloordiv__ = _inplace(words.floor_divide, "//")
-    __imod__ = _inplace(words.remainder, "%")
-    __ipow__ = _inplace(words.pow, "**")
-    __iand__ = _inplace(words.bitwise_and, "&")
-    __ior__ = _inplace(words.bitwise_or, "|")
-    __ixor__ = _inplace(words.bitwise_xor, "^")
-    __ilshift__ = _inplace(words.bitwise_left_shift, "<<")
-    __irshift__ = _inplace(words.bitwise_right_shift, ">>")
-    __imatmul__ = _inplace(_product, "@")
-    __eq__ = _operator(words.equal)  # type: ignore[assignment]
-    __ne__ = _operator(words.not_equal)  # type: ignore[assignment]
-    __lt__ = _operator(words.less)
-    __le__ = _operator(words.less_equal)
-    __gt__ = _operator(words.greater)
-    __ge__ = _operator(words.greater_equal)
+    __add__, __radd__, __iadd__ = _three(words.add, "+")
+    __sub__, __rsub__, __isub__ = _three(words.subtract, "-")
+    __mul__, __rmul__, __imul__ = _three(words.multiply, "*")
+    __truediv__, __rtruediv__, __itruediv__ = _three(words.divide, "/")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _three(words.floor_divide, "//")
+    __mod__, __rmod__, __imod__ = _three(words.remainder, "%")
+    __pow__, __rpow__, __ipow__ = _three(words.pow, "**")
+    __and__, __rand__, __iand__ = _three(words.bitwise_and, "&")
+    __or__, __ror__, __ior__ = _three(words.bitwise_or, "|")
+    __xor__, __rxor__, __ixor__ = _three(words.bitwise_xor, "^")
+    __lshift__, __rlshift__, __ilshift__ = _three(words.bitwise_left_shift, "<<")
+    __rshift__, __rrshift__, __irshift__ = _three(words.bitwise_right_shift, ">>")
+    __matmul__, __rmatmul__, __imatmul__ = _product, _product_reflected, _inplace(_product, "@")
+    __eq__, __ne__ = _operator(words.equal), _operator(words.not_equal)  # type: ignore[assignment]
+    __lt__, __le__ = _operator(words.less), _operator(words.less_equal)
+    __gt__, __ge__ = _operator(words.greater), _operator(words.greater_equal)
 
     __neg__ = words.negative
     __pos__ = words.positive
@@ -411,32 +383,15 @@ class Tensor(Data):
     # ---- methods that are functions of the same name
 
     astype = words.astype
-    exp = words.exp
-    log = words.log
-    sqrt = words.sqrt
-    sin = words.sin
-    cos = words.cos
-    tanh = words.tanh
-    erf = words.erf
-    abs = words.abs
-    square = words.square
-    sum = reduce.sum
-    mean = reduce.mean
-    max = reduce.max
-    min = reduce.min
-    var = reduce.var
-    std = reduce.std
-    prod = reduce.prod
-    all = reduce.all
-    any = reduce.any
-    argmax = reduce.argmax
-    argmin = reduce.argmin
+    exp, log, sqrt = words.exp, words.log, words.sqrt
+    sin, cos, tanh = words.sin, words.cos, words.tanh
+    erf, abs, square = words.erf, words.abs, words.square
+    sum, mean, prod = reduce.sum, reduce.mean, reduce.prod
+    max, min, var, std = reduce.max, reduce.min, reduce.var, reduce.std
+    all, any, argmax, argmin = reduce.all, reduce.any, reduce.argmax, reduce.argmin
+    relu, sigmoid, gelu = composite.relu, composite.sigmoid, composite.gelu
+    softmax, log_softmax = composite.softmax, composite.log_softmax
     broadcast_to = shapes.broadcast_to
-    relu = composite.relu
-    sigmoid = composite.sigmoid
-    gelu = composite.gelu
-    softmax = composite.softmax
-    log_softmax = composite.log_softmax
 
     def reshape(self, *sizes: Any) -> Tensor:
         """The same elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
@@ -479,4 +434,4 @@ def _leaves(node: Node) -> list[Leaf]:
     return found
 
 
-core.adopt(Tensor)
+Class.tensor = Tensor

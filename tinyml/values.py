@@ -142,7 +142,7 @@ class Data:
 
 
 class Class:
-    """The one class of tensors, which stands on a higher floor; see core.adopt."""
+    """The one class of tensors, which stands on a higher floor: tinyml.tensor says itself here."""
 
     tensor: Any = Data
 

@@ -22,10 +22,10 @@ FLOORS: dict[int, str] = {
     3: "values builder planning core interchange reverse",
     4: "ops",
     5: "tensor",
-    6: "autodiff forward graph graphtext",
+    6: "autodiff graph graphtext",
     7: "control compiler",
-    8: "tape custom derivatives observe memory nans threads nn optim data random io special "
-       "graphfile graphreader",
+    8: "forward tape custom derivatives observe memory nans threads nn optim data random io "
+       "special graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
     10: "conformance.reference conformance.suite conformance.opinfo conformance.edges",
 }

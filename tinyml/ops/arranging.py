@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.shape as shapes
-from tinyml.core import apply, named, upload
+from tinyml.core import apply, upload
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axis, as_size
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.indexing import TAKE_ALONG, gather

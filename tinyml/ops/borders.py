@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.shape as shapes
-from tinyml.core import full, named, upload
+from tinyml.core import full, upload
 from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype
 from tinyml.ops.indexing import gather

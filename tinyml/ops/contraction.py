@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core import apply, named
+from tinyml.core import apply
 from tinyml.dtypes import COMPLEX, bool_, int64
 from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.lower import element
@@ -27,6 +27,7 @@ from tinyml.ops.arguments import (
     broadcast_shapes,
     with_shape,
 )
+from tinyml.ops.calls import named
 from tinyml.ops.elementwise import FLOATS, NUMBERS, conj, meet, operand_dtype
 from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT
 from tinyml.ops.samples import ErrorCase

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import full, named, upload
+from tinyml.core import full, upload
 from tinyml.dtypes import as_dtype, bool_, float32, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.arranging import beside, ravel
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
 from tinyml.ops.indexing import gather, scatter

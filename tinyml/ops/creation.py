@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.core as core
-from tinyml.core import apply, named, op_array, upload
+from tinyml.core import apply, op_array, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.interchange import as_array, imported, shareable
 from tinyml.op import Op, define, find
 from tinyml.ops.arguments import as_shape, as_size
+from tinyml.ops.calls import named
 from tinyml.registry import device as find_device
 from tinyml.spec import element_count, make_spec
 from tinyml.values import Data, Leaf, make

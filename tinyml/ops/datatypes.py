@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import tinyml.ops.elementwise as words
-from tinyml.core import apply, named
+from tinyml.core import apply
 from tinyml.dtypes import (
     DTYPES,
     DType,
@@ -22,6 +22,7 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, expect
 from tinyml.op import find
+from tinyml.ops.calls import named
 from tinyml.registry import Device
 from tinyml.registry import device as find_device
 from tinyml.values import Data

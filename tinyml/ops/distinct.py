@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import full, named, upload
+from tinyml.core import full, upload
 from tinyml.dtypes import bool_, promote
 from tinyml.errors import ArgumentError, expect
 from tinyml.ops.arguments import as_axis
 from tinyml.ops.arranging import beside, ravel
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, logical_not, not_equal
 from tinyml.ops.indexing import gather, scatter

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core import apply, full, named, op_array, upload
+from tinyml.core import apply, full, op_array, upload
 from tinyml.dtypes import (
     COMPLEX,
     DTYPES,
@@ -29,6 +29,7 @@ from tinyml.lower import element
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
 from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import apply, named, op_array, upload
+from tinyml.core import apply, op_array, upload
 from tinyml.dtypes import EVERY, int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
 from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes, with_shape
+from tinyml.ops.calls import named
 from tinyml.ops.creation import arange
 from tinyml.ops.indexing import GATHER, IOTA
 from tinyml.ops.reduce import min

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinyml.core import named
 from tinyml.dtypes import float32
 from tinyml.ops.arguments import as_axes
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
 from tinyml.ops.reduce import argmax, argmin, max, min, reduced_shape, sum

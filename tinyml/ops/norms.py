@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinyml.core import named
 from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.ops.arranging import beside
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import (
     abs,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import full, named, upload
+from tinyml.core import full, upload
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.arranging import beside, diagonal
+from tinyml.ops.calls import named
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import multiply

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 import tinyml.ops.samples as samples
-from tinyml.core import SCALARS, apply, binary, unary
+from tinyml.core import SCALARS, apply
 from tinyml.dtypes import (
     COMPLEX,
     EVERY,
@@ -42,6 +42,7 @@ from tinyml.lower import element, kind_of
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
 from tinyml.ops.arguments import broadcast_shapes
+from tinyml.ops.calls import binary, unary
 from tinyml.ops.samples import ErrorCase
 from tinyml.spec import Spec, make_spec
 from tinyml.values import Data

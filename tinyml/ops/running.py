@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import tinyml.ops.samples as samples
 import tinyml.ops.samples_beyond as samples_beyond
-from tinyml.core import apply, named
+from tinyml.core import apply
 from tinyml.dtypes import float32
 from tinyml.errors import AxisError
 from tinyml.nest import Ids, Monoid
 from tinyml.op import Op, define
 from tinyml.ops.arguments import as_axes, as_axis, with_shape
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import (
     FLOATS,

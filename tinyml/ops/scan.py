@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples_scan as samples
-from tinyml.core import apply, full, named
+from tinyml.core import apply, full
 from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.lower import NotOneNest
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj
 from tinyml.ops.monoids import AFFINE, PRODUCT, SUM

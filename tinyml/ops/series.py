@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import named, upload
+from tinyml.core import upload
 from tinyml.dtypes import float32, promote
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axis, as_number
 from tinyml.ops.arranging import beside, ravel, sliding_window_view
 from tinyml.ops.borders import pad
+from tinyml.ops.calls import named
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, where

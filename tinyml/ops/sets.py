@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinyml.core import apply, named
+from tinyml.core import apply
 from tinyml.dtypes import int64
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray, zeros
 from tinyml.ops.indexing import GATHER, SCATTER
 from tinyml.ops.scan import cumsum, part

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core import apply, full, named
+from tinyml.core import apply, full
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_, integer_range
 from tinyml.errors import (
     ArgumentError,
@@ -33,6 +33,7 @@ from tinyml.ops.arguments import (
     expanded_strides,
     with_shape,
 )
+from tinyml.ops.calls import named
 from tinyml.ops.elementwise import meet
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.spec import Spec, dense_strides, element_count

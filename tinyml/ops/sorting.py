@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples_scan as samples
-from tinyml.core import apply, full, named, upload
+from tinyml.core import apply, full, upload
 from tinyml.dims import Dim
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
@@ -20,6 +20,7 @@ from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
 from tinyml.ops.arguments import as_axis, as_size, with_shape
+from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
 from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG

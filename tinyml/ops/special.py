@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tinyml.ops.samples as samples
-from tinyml.core import full, named
+from tinyml.core import full
 from tinyml.dtypes import DType, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ops.arguments import as_number
+from tinyml.ops.calls import named
 from tinyml.ops.elementwise import (
     abs,
     astype,

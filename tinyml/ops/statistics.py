@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import apply, named, op_array, upload
+from tinyml.core import apply, op_array, upload
 from tinyml.dtypes import float32, float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size
 from tinyml.ops.arranging import diagonal
+from tinyml.ops.calls import named
 from tinyml.ops.contraction import matmul
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where

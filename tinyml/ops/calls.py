@@ -1,0 +1,99 @@
+"""How the functions of ops are called: straight to the plan, and with their names in errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from tinyml.core import apply, describe, expanded, record, run
+from tinyml.errors import TinyMLError
+from tinyml.op import Op
+from tinyml.spec import Spec
+from tinyml.values import STATE, Class, Node
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """A public function whose own checks say its name and operands, as those of ops do."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TinyMLError as error:
+            raise error.during(function.__name__, describe(args)) from error.__cause__
+
+    return call
+
+
+def unary(op: Op) -> Callable[[Any], Any]:
+    """A function of one tensor: straight from the spec to the plan."""
+    memo, state = op.memo, STATE
+
+    def call(x: Any, /) -> Any:
+        if state.building is not None:
+            return apply(op, x)
+        try:
+            plan = memo[(x.spec,)]
+        except (KeyError, AttributeError):
+            return apply(op, x)
+        if x.node is not None and state.recording:
+            return run(op, plan, (x,))
+        try:
+            return Class.tensor(plan.run(x.buf), plan.out)
+        except TinyMLError as error:
+            raise error.during(op.name, describe((x,))) from error.__cause__
+
+    return call
+
+
+def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
+    """A function of two tensors, or of a tensor and a number: the path most travelled.
+
+    `miss(x, y)` is asked where there is no plan yet; by default that is `apply`.
+    """
+    memo, state = op.memo, STATE
+    otherwise = functools.partial(apply, op) if miss is None else miss
+    keep_x, keep_y, keep_result = op.keeps_input(0), op.keeps_input(1), op.keeps_y
+
+    def call(x: Any, y: Any, /) -> Any:
+        if state.building is not None:
+            return otherwise(x, y)
+        try:
+            if y.__class__ is Class.tensor:
+                plan = memo[x.spec, y.spec]
+                b, node_y = y.buf, y.node
+            else:
+                plan = memo[x.spec, y.__class__]
+                b, node_y = y, None
+        except (KeyError, AttributeError):
+            return otherwise(x, y)
+        a, node_x = x.buf, x.node
+        try:
+            if node_x is node_y is None or not state.recording:
+                return Class.tensor(plan.run(a, b), plan.out)
+            if not plan.fast:
+                return record(op, plan, (x, y))
+            result = plan.run(a, b)
+        except TinyMLError as error:
+            raise error.during(op.name, describe((x, y))) from error.__cause__
+        if plan.expands:
+            if node_x is not None:
+                node_x = expanded(plan, 0, node_x)
+            if node_y is not None:
+                node_y = expanded(plan, 1, node_y)
+        if node_x is None:
+            low = node_y.low
+        elif node_y is None or node_x.low < node_y.low:
+            low = node_x.low
+        else:
+            low = node_y.low
+        kept = b if keep_y or plan.ins[1].__class__ is not Spec else None
+        node = Node(op, plan, (a if keep_x else None, kept), (node_x, node_y),
+                    result if keep_result else None, low)
+        return Class.tensor(result, plan.out, node)
+
+    return call
