@@ -170,9 +170,9 @@ _ROOMS = ("nn", "optim", "random", "data", "io", "special", "tree", "train")
 _NAMES = {
     "autodiff": ("grad", "value_and_grad", "vjp"),
     "compiler": ("jit",),
-    "control": ("cond", "scan", "while_loop"),
     "custom": ("checkpoint", "custom_gradient"),
     "derivatives": ("hessian", "hvp", "jacobian"),
+    "flow": ("cond", "scan", "while_loop"),
     "forward": ("jvp",),
     "graph": ("Graph", "tensor_spec", "trace"),
     "graphfile": ("load_graph", "save_graph"),
@@ -188,9 +188,9 @@ _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
 if _TYPE_CHECKING:
     from tinyml.autodiff import grad, value_and_grad, vjp
     from tinyml.compiler import jit
-    from tinyml.control import cond, scan, while_loop
     from tinyml.custom import checkpoint, custom_gradient
     from tinyml.derivatives import hessian, hvp, jacobian
+    from tinyml.flow import cond, scan, while_loop
     from tinyml.forward import jvp
     from tinyml.graph import Graph, tensor_spec, trace
     from tinyml.graphfile import load_graph, save_graph

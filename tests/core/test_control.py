@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-from tinyml.control import cond, scan, while_loop
 from tinyml.derivatives import hvp
 from tinyml.errors import (
     ArgumentError,
@@ -21,6 +20,7 @@ from tinyml.errors import (
     GraphError,
     ShapeError,
 )
+from tinyml.flow import cond, scan, while_loop
 from tinyml.forward import jvp
 from tinyml.graph import trace
 

@@ -24,7 +24,7 @@ FLOORS: dict[int, str] = {
     5: "tensor",
     6: "autodiff graph graphtext",
     7: "control compiler",
-    8: "forward tape custom derivatives observe memory nans threads nn optim data random io "
+    8: "forward tape custom derivatives flow observe memory nans threads nn optim data random io "
        "special graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
     10: "conformance.reference conformance.suite conformance.opinfo conformance.edges",
