@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyml.dtypes import DType, int64, uint8
-from tinyml.nest import ZERO, Ids, Nest
+from tinyml.nest import Ids, Nest
 from tinyml.op import Application, Var, attribute_key
 from tinyml.spec import stored
 
@@ -88,25 +88,6 @@ class _Number(Scalar):
             known.scalars.append(Scalar(self.kind, len(known.values)))
             known.values.append(self._value)
         return n.scalar(known.places[key], dtype)
-
-
-def kind_of(value: Any) -> DType | type:
-    """What an operand contributes to promotion: a dtype, or the kind of a Python number."""
-    if isinstance(value, Scalar):
-        return value.kind
-    dtype = getattr(value, "dtype", None)
-    return type(value) if dtype is None else dtype
-
-
-def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
-    """One element of an operand that broadcasts to `index`, in the type of the arithmetic."""
-    if isinstance(value, Scalar):
-        return value.at(n, dtype)
-    if not isinstance(value, Source):
-        return n.const(value, dtype)
-    own = index[len(index) - value.ndim :]
-    fitted = tuple([ZERO if size == 1 else i for i, size in zip(own, value.shape)])
-    return n.cast(value(fitted), dtype)
 
 
 class Lowering:

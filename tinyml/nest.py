@@ -10,13 +10,12 @@ Sizes, strides and offsets are run-time arguments of the kernel; only structure 
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tinyml.complexes as complexes
-from tinyml.dtypes import DTYPES, DType, bool_, int64, integer_range, part
+from tinyml.dtypes import DTYPES, DType, bool_, int64, part
 from tinyml.errors import KernelNotFound
 
 Ids = tuple[int, ...]
@@ -180,14 +179,6 @@ class Nest:
             data = bool(value) if dtype is bool_ else int(value)
         return self.put("const", (), data, dtype, frozenset())
 
-    def least(self, dtype: DType) -> int:
-        """The constant that no value of the type is below."""
-        return self.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
-
-    def greatest(self, dtype: DType) -> int:
-        """The constant that no value of the type is above."""
-        return self.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
-
     def scalar(self, number: int, dtype: DType) -> int:
         """A Python number handed over at run time, in the type of the arithmetic around it."""
         while len(self.scalars) <= number:
@@ -341,7 +332,3 @@ class Nest:
     def join(self, values: Sequence[int]) -> frozenset[str]:
         """The free axes of several values together."""
         return frozenset().union(*[self.free[v] for v in values])
-
-
-def _range(dtype: DType) -> tuple[int, int]:
-    return (0, 1) if dtype is bool_ else integer_range(dtype)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from tinyml.errors import ArgumentError, ArgumentTypeError
@@ -52,41 +53,30 @@ class TreeDef:
     (True, 3, TreeDef({'b': (*, *), 'w': *}))
     """
 
-    __slots__ = ("nodes", "leaf_count", "_key", "_hash")
-
     def __init__(self, nodes: Sequence[Entry]) -> None:
         self.nodes = tuple(nodes)
         self.leaf_count = sum(entry is LEAF for entry in nodes)
-        self._key: tuple[Any, ...] | None = None
-        self._hash: int | None = None
 
+    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What two structures are compared by; fixed values count with their type and bits.
 
         Raises ArgumentTypeError where a fixed value cannot be hashed.
         """
-        if self._key is None:
-            try:
-                self._key = tuple([
-                    entry if entry is LEAF else (entry[0], attribute_key(entry[1]), entry[2])
-                    for entry in self.nodes
-                ])
-            except TypeError as error:
-                raise ArgumentTypeError(
-                    f"a structure holds a value that cannot be compared: {error}",
-                    remedy="numbers, strings, tuples and tensors in what becomes a tree",
-                ) from error
-        return self._key
+        try:
+            return tuple([entry if entry is LEAF else (entry[0], attribute_key(entry[1]), entry[2])
+                          for entry in self.nodes])
+        except TypeError as error:
+            raise ArgumentTypeError(
+                f"a structure holds a value that cannot be compared: {error}",
+                remedy="numbers, strings, tuples and tensors in what becomes a tree",
+            ) from error
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return isinstance(other, TreeDef) and self.key() == other.key()
+        return self is other or isinstance(other, TreeDef) and self.key == other.key
 
     def __hash__(self) -> int:
-        if self._hash is None:
-            self._hash = hash(self.key())
-        return self._hash
+        return hash(self.key)
 
     def __repr__(self) -> str:
         if len(self.nodes) > SHOWN_NODES:
@@ -202,7 +192,7 @@ def difference(first: TreeDef, second: TreeDef) -> str | None:
     "at ['a']: list of 2 against list of 1"
     """
     for (one, trail), (two, _) in zip(_walk(first), _walk(second), strict=False):
-        if TreeDef((one,)).key() != TreeDef((two,)).key():
+        if TreeDef((one,)) != TreeDef((two,)):
             return f"at {_path(trail) or 'the root'}: {_contrast(one, two)}"
     return None
 

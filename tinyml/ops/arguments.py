@@ -1,4 +1,4 @@
-"""Arguments of operations in their one form: sizes, axes, shapes, numbers."""
+"""Arguments of operations in their one form: sizes, axes, shapes, numbers, elements."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from tinyml.dtypes import DType
 from tinyml.errors import ArgumentError, ArgumentTypeError, AxisError, ShapeError, expect
+from tinyml.lower import Scalar, Source
+from tinyml.nest import ZERO, Ids, Nest
 from tinyml.spec import Spec, make_spec
 
 MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few fit into 64 bits
@@ -121,3 +123,22 @@ def expanded_strides(spec: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (0,) * lead + tuple(
         [0 if have == 1 else stride for have, stride in zip(spec.shape, spec.strides)]
     )
+
+
+def kind_of(value: Any) -> DType | type:
+    """What an operand contributes to promotion: a dtype, or the kind of a Python number."""
+    if isinstance(value, Scalar):
+        return value.kind
+    dtype = getattr(value, "dtype", None)
+    return type(value) if dtype is None else dtype
+
+
+def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
+    """One element of an operand that broadcasts to `index`, in the type of the arithmetic."""
+    if isinstance(value, Scalar):
+        return value.at(n, dtype)
+    if not isinstance(value, Source):
+        return n.const(value, dtype)
+    own = index[len(index) - value.ndim :]
+    fitted = tuple([ZERO if size == 1 else i for i, size in zip(own, value.shape)])
+    return n.cast(value(fitted), dtype)

@@ -15,7 +15,6 @@ import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import COMPLEX, bool_, int64
 from tinyml.errors import AxisError, DTypeError, OutOfRangeError, ShapeError, expect
-from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Nest
 from tinyml.op import Op, define
 from tinyml.ops.arguments import (
@@ -25,11 +24,12 @@ from tinyml.ops.arguments import (
     as_size,
     as_sizes,
     broadcast_shapes,
+    element,
     with_shape,
 )
 from tinyml.ops.calls import named
 from tinyml.ops.elementwise import FLOATS, NUMBERS, conj, meet, operand_dtype
-from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT
+from tinyml.ops.monoids import ARGMAX, ARGMAX_OF_SOME, DOT, least
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.shape import Ints, ravel
 from tinyml.spec import Spec
@@ -362,7 +362,7 @@ def _pool_nest(n: Nest, index: Ids, x: Any, *, kernel: Ints, stride: Ints,
     over = n.over(index, kernel)
     at, guard = _places(n, (place[0], place[1]), (over[0], over[1]), stride, padding, (1, 1),
                         x.shape)
-    value = x((batch, channel, *at), guard, n.least(x.dtype))
+    value = x((batch, channel, *at), guard, least(n, x.dtype))
     cell = ravel(n, at, x.shape[2:])
     if guard is not None:
         cell = n.select(guard, cell, n.const(-1, int64))

@@ -25,10 +25,9 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
-from tinyml.lower import element
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
-from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
+from tinyml.ops.arguments import as_axis, broadcast_shapes, element, with_shape
 from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-from tinyml.dtypes import DType, bool_, int64
+from tinyml.dtypes import DType, bool_, int64, integer_range
 from tinyml.nest import ZERO, Ids, Monoid, Nest
+
+
+def least(n: Nest, dtype: DType) -> int:
+    """The constant that no value of the type is below."""
+    return n.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
+
+
+def greatest(n: Nest, dtype: DType) -> int:
+    """The constant that no value of the type is above."""
+    return n.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
+
+
+def _range(dtype: DType) -> tuple[int, int]:
+    return (0, 1) if dtype is bool_ else integer_range(dtype)
 
 
 def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: int) -> Monoid:
@@ -17,8 +32,8 @@ def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: i
 
 SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 8)
 PRODUCT = _folding("product", "mul", lambda n, d: n.const(1, d), 8)
-MAX = _folding("max", "maximum", Nest.least, 8)
-MIN = _folding("min", "minimum", Nest.greatest, 8)
+MAX = _folding("max", "maximum", least, 8)
+MIN = _folding("min", "minimum", greatest, 8)
 ALL_OF = _folding("all", "logical_and", lambda n, d: n.const(True, d), 8)
 ANY_OF = _folding("any", "logical_or", lambda n, d: n.const(False, d), 8)
 DOT = Monoid(
@@ -73,9 +88,9 @@ def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
     return Monoid(name, init, combine, combine)
 
 
-ARGMAX = _arg_reduction("argmax", "less_equal", Nest.least)
-ARGMIN = _arg_reduction("argmin", "greater_equal", Nest.greatest)
-ARGMAX_OF_SOME = _arg_reduction("argmax of some", "less_equal", Nest.least, absent=True)
+ARGMAX = _arg_reduction("argmax", "less_equal", least)
+ARGMIN = _arg_reduction("argmin", "greater_equal", greatest)
+ARGMAX_OF_SOME = _arg_reduction("argmax of some", "less_equal", least, absent=True)
 
 
 def _welford_step(n: Nest, state: Ids, items: Ids) -> Ids:

@@ -38,10 +38,9 @@ from tinyml.dtypes import (
     promote_scalar,
 )
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
-from tinyml.lower import element, kind_of
 from tinyml.nest import Ids, Nest
 from tinyml.op import Op, define, find
-from tinyml.ops.arguments import broadcast_shapes
+from tinyml.ops.arguments import broadcast_shapes, element, kind_of
 from tinyml.ops.calls import binary, unary
 from tinyml.ops.samples import ErrorCase
 from tinyml.spec import Spec, make_spec

@@ -16,10 +16,9 @@ from tinyml.core import apply, full, upload
 from tinyml.dims import Dim
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
-from tinyml.lower import element
 from tinyml.nest import ZERO, Ids, Monoid, Nest
 from tinyml.op import Op, define
-from tinyml.ops.arguments import as_axis, as_size, with_shape
+from tinyml.ops.arguments import as_axis, as_size, element, with_shape
 from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype

@@ -11,10 +11,9 @@ import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import ArgumentError, expect
-from tinyml.lower import element
 from tinyml.nest import Ids, Monoid, Nest
 from tinyml.op import Op, define
-from tinyml.ops.arguments import as_size
+from tinyml.ops.arguments import as_size, element
 from tinyml.ops.calls import named
 from tinyml.ops.elementwise import (
     abs,

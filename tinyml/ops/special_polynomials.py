@@ -15,10 +15,9 @@ import tinyml.ops.samples as samples
 from tinyml.core import apply
 from tinyml.dtypes import FLOATS, bool_, float32
 from tinyml.errors import ArgumentError, OutOfRangeError, expect
-from tinyml.lower import element
 from tinyml.nest import Ids, Monoid, Nest
 from tinyml.op import Op, define
-from tinyml.ops.arguments import as_number, as_size
+from tinyml.ops.arguments import as_number, as_size, element
 from tinyml.ops.calls import named
 from tinyml.ops.elementwise import astype, isnan, operand_dtype, shape_of, where
 from tinyml.ops.samples import ErrorCase, Sample, error_cases
