@@ -49,6 +49,7 @@ import tinyml.ops.contraction as _contraction  # noqa: E402
 import tinyml.ops.creation as _creation  # noqa: E402
 import tinyml.ops.datatypes as _datatypes  # noqa: E402
 import tinyml.ops.elementwise as _elementwise  # noqa: E402
+import tinyml.ops.fourier  # noqa: E402
 import tinyml.ops.indexing as _indexing  # noqa: E402
 import tinyml.ops.manipulation as _manipulation  # noqa: E402
 import tinyml.ops.optim  # noqa: E402
@@ -166,7 +167,7 @@ __all__ += [
 ]
 
 # Rooms above the core load when they are first named: a graph runs without them.
-_ROOMS = ("nn", "optim", "random", "data", "io", "special", "tree", "train")
+_ROOMS = ("nn", "optim", "random", "data", "io", "special", "fft", "tree", "train")
 _NAMES = {
     "autodiff": ("grad", "value_and_grad", "vjp"),
     "compiler": ("jit",),

@@ -30,3 +30,9 @@ def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     wide = x.astype(np.promote_types(x.dtype, np.float32))
     reduce: Any = np.logaddexp.reduce  # over several axes, which its annotations do not know
     return np.asarray(reduce(wide, axis, keepdims=keepdims))
+
+
+@define("fft")
+def fft(x: Array, axis: int, inverse: bool) -> Array:
+    """The Fourier transform along an axis, unscaled in both directions."""
+    return np.fft.ifft(x, axis=axis, norm="forward") if inverse else np.fft.fft(x, axis=axis)

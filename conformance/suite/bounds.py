@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tinyml.conformance import reference
 from tinyml.dtypes import as_dtype
+from tinyml.ops.fourier import radices
 
 Array = npt.NDArray[Any]
 
@@ -29,7 +30,7 @@ ZERO_HAS_NO_SIGN = frozenset(
     "log_softmax cross_entropy layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add "
     "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx "
     "cross_entropy_dx put_along unslice cumsum cumprod linear_scan gammaln log_ndtr erfinv ndtri "
-    "xlogy xlog1py entr logit polynomial j0 j1 i1 i1e".split()
+    "xlogy xlog1py entr logit polynomial j0 j1 i1 i1e fft".split()
 )
 
 
@@ -215,7 +216,19 @@ def _polynomial(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     return (1 + np.abs(n)) * grown
 
 
+def _fft(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    # Each radix adds up as many terms; a convolution has a chirp's transform between two others.
+    (x,) = args
+    n = x.shape[attrs["axis"]]
+    split = radices(n)
+    total = np.sum(np.abs(x), attrs["axis"], keepdims=True)
+    if split or n == 1:
+        return total * sum(radix / 2 + 4 for radix in split)
+    return total * 2 * math.sqrt(4 * n) * 4 * math.log2(4 * n)
+
+
 _DERIVED: dict[str, Callable[..., Any]] = {
+    "fft": _fft,
     "gammaln": _reflected("gammaln"),
     "psi": _reflected("psi"),
     "polygamma": _reflected("polygamma"),

@@ -26,7 +26,7 @@ DECLARED = {
     ("zeta", 0): _NO_FORM,
     ("scaled", 1): "a power of two by a whole number",
 }
-_WIDEST = ("float64", "float32", "bfloat16", "float16")
+_WIDEST = ("float64", "complex128", "float32", "bfloat16", "float16")
 
 
 class Row(NamedTuple):
@@ -49,7 +49,7 @@ def row(op: Any) -> Row:
 
 
 def _input(op: Any, cases: list[Case], k: int) -> str:
-    floats = [case for case in cases if _is_float(case, k)]
+    floats = [case for case in cases if _is_inexact(case, k)]
     if not floats:
         return "whole"
     if not op.differentiable:
@@ -65,9 +65,9 @@ def _input(op: Any, cases: list[Case], k: int) -> str:
     return "flat" if all(_flat(c, k) for c in floats if c.dtype == wide) else "hole"
 
 
-def _is_float(case: Case, k: int) -> bool:
+def _is_inexact(case: Case, k: int) -> bool:
     args = case.sample.args
-    return k < len(args) and isinstance(args[k], np.ndarray) and args[k].dtype.kind == "f"
+    return k < len(args) and isinstance(args[k], np.ndarray) and args[k].dtype.kind in "fc"
 
 
 def _flat(case: Case, k: int) -> bool:

@@ -25,8 +25,8 @@ BITS = ("and", "or", "xor", "lshift", "rshift")
 def signature(line: str) -> inspect.Signature:
     """The signature that a line of the table writes down."""
     made: dict[str, Any] = {}
-    exec(f"def {line}: ...", made)
-    return inspect.signature(made[line.partition("(")[0]])
+    exec(f"def f{line[line.index('('):]}: ...", made)
+    return inspect.signature(made["f"])
 
 
 def complaints(function: Any, wanted: inspect.Signature) -> list[str]:
@@ -55,7 +55,7 @@ def complaints(function: Any, wanted: inspect.Signature) -> list[str]:
 
 @pytest.mark.parametrize("line", FUNCTIONS, ids=lambda line: line.partition("(")[0])
 def test_a_function_of_the_standard(line: str) -> None:
-    function = getattr(tinyml, line.partition("(")[0])
+    function = operator.attrgetter(line.partition("(")[0])(tinyml)
     assert complaints(function, signature(line)) == []
 
 
@@ -68,7 +68,7 @@ def test_a_method_or_attribute_of_the_standard(line: str) -> None:
 
 
 def test_the_table_speaks_of_the_whole_standard_and_a_planted_fault_is_seen() -> None:
-    assert (len(FUNCTIONS), len(METHODS)) == (134, 41)
+    assert (len(FUNCTIONS), len(METHODS)) == (148, 41)
     assert complaints(lambda x, axes: x, signature("f(x, /, axis, *, keepdims=False)")) == [
         "axis is axes", "no keyword keepdims"]
 

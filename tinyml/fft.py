@@ -1,0 +1,338 @@
+"""Fourier transforms: the fft extension of the Array API standard 2024.12."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyml.core import apply, upload
+from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
+from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
+from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
+from tinyml.ops.calls import named
+from tinyml.ops.creation import asarray
+from tinyml.ops.elementwise import astype, conj, real
+from tinyml.ops.fourier import FFT
+from tinyml.ops.manipulation import flip, roll
+from tinyml.ops.scan import part
+from tinyml.ops.shape import concat, pad
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+__all__ = ["fft", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifftn", "ifftshift", "ihfft",
+           "irfft", "irfftn", "rfft", "rfftfreq", "rfftn"]
+
+NORMS = ("backward", "ortho", "forward")
+
+
+def _scale(norm: str, n: int, inverse: bool) -> float:
+    """By what a transform of length n is divided."""
+    expect(norm in NORMS, f"norm one of {', '.join(NORMS)}", norm, ArgumentError)
+    if norm == "ortho":
+        return math.sqrt(n)
+    return n if (norm == "backward") == inverse else 1
+
+
+def _swapped(norm: str) -> str:
+    """The norm of the opposite direction."""
+    return {"backward": "forward", "forward": "backward"}.get(norm, norm)
+
+
+def _complex(x: Any) -> Tensor:
+    """As a complex tensor: float64 becomes complex128, other real types complex64."""
+    y: Tensor = asarray(x)
+    if y.dtype.kind == "complex":
+        return y
+    return astype(y, complex128 if y.dtype is float64 else complex64)
+
+
+def _real(x: Any) -> Tensor:
+    y: Tensor = asarray(x)
+    expect(y.dtype.kind != "complex", "real numbers", y.dtype.name, DTypeError,
+           remedy="fft takes complex ones; tinyml.real takes the real parts")
+    return y
+
+
+def _count(n: Any, usual: int) -> int:
+    """How many elements are transformed."""
+    count = usual if n is None else as_size(n, "n")
+    expect(count > 0, "at least one element", count, ShapeError)
+    return count
+
+
+def _fitted(x: Any, axis: int, n: int) -> Any:
+    """x cut, or with zeros behind it, so that it has n elements along an axis."""
+    size = x.shape[axis]
+    if n > size:
+        none = (0,) * x.ndim
+        return pad(x, none, (*none[:axis], n - size, *none[axis + 1 :]), 0)
+    return part(x, axis, 0, n) if n < size else x
+
+
+def _along(x: Any, n: Any, axis: Any, norm: str, inverse: bool) -> Tensor:
+    axis = as_axis(axis, x.ndim)
+    n = _count(n, x.shape[axis])
+    scale = _scale(norm, n, inverse)
+    y: Tensor = apply(FFT, _fitted(_complex(x), axis, n), axis=axis, inverse=inverse)
+    return y if scale == 1 else y * (1 / scale)
+
+
+def _axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
+    """The axes in the order given, and how many elements are wanted along each."""
+    sizes = None if s is None else as_sizes(s, "s")
+    if axes is None:
+        count = x.ndim if sizes is None else len(sizes)
+        expect(count <= x.ndim, f"s of at most {x.ndim} sizes", sizes)
+        places = tuple(range(x.ndim - count, x.ndim))
+    else:
+        places = tuple([as_axis(axis, x.ndim) for axis in as_sizes(axes, "axes")])
+        expect(len(set(places)) == len(places), "each axis once", places, AxisError)
+    expect(sizes is None or len(sizes) == len(places), f"s of {len(places)} sizes", sizes)
+    return places, (None,) * len(places) if sizes is None else sizes
+
+
+def _last(places: tuple[int, ...]) -> int:
+    expect(len(places) > 0, "at least one axis", places, AxisError)
+    return places[-1]
+
+
+@named
+def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """The discrete Fourier transform along `axis` (Array API standard 2024.12, fft.fft).
+
+    y[k] is the sum over j of x[j] exp(-2 pi i j k / n). x is cut, or filled with zeros, to n
+    elements. `norm` "backward" divides the inverse by n, "forward" this one, "ortho" both by
+    sqrt(n). float64 gives complex128, other real types complex64; the complex types live on the
+    CPU. Any length; the error is of the order of eps log n. Raises ShapeError without elements,
+    AxisError, ArgumentError.
+
+    >>> import tinyml
+    >>> tinyml.fft.fft(tinyml.tensor([1.0, 2.0, 3.0, 4.0])).tolist()
+    [(10+0j), (-2+2j), (-2+0j), (-2-2j)]
+    """
+    return _along(asarray(x), n, axis, norm, False)
+
+
+@named
+def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """The inverse of `fft`, with its parameters (Array API standard 2024.12, fft.ifft).
+
+    >>> import tinyml
+    >>> tinyml.fft.ifft(tinyml.tensor([10, -2 + 2j, -2, -2 - 2j])).tolist()
+    [(1+0j), (2+0j), (3+0j), (4+0j)]
+    """
+    return _along(asarray(x), n, axis, norm, True)
+
+
+def _several(x: Any, s: Any, axes: Any, norm: str, inverse: bool) -> Tensor:
+    y = _complex(x)
+    places, sizes = _axes(y, s, axes)
+    _scale(norm, 1, inverse)
+    for axis, n in zip(places, sizes):
+        y = _along(y, n, axis, norm, inverse)
+    return y
+
+
+@named
+def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
+    """`fft` along several axes, by default all (Array API standard 2024.12, fft.fftn).
+
+    `s` has the numbers of elements along them; without `axes` those are the last ones. Raises
+    ShapeError, AxisError, ArgumentError.
+
+    >>> import tinyml
+    >>> tinyml.fft.fftn(tinyml.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[(10+0j), (-2+0j)], [(-4+0j), 0j]]
+    """
+    return _several(x, s, axes, norm, False)
+
+
+@named
+def ifftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
+    """The inverse of `fftn`, with its parameters (Array API standard 2024.12, fft.ifftn).
+
+    >>> import tinyml
+    >>> tinyml.fft.ifftn(tinyml.tensor([[10, -2], [-4, 0j]])).tolist()
+    [[(1+0j), (2+0j)], [(3+0j), (4+0j)]]
+    """
+    return _several(x, s, axes, norm, True)
+
+
+@named
+def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """The first n // 2 + 1 elements of `fft` of real numbers; the others are their conjugates.
+
+    Array API standard 2024.12, fft.rfft. Raises DTypeError for complex numbers, and as `fft` does.
+
+    >>> import tinyml
+    >>> tinyml.fft.rfft(tinyml.tensor([1.0, 2.0, 3.0, 4.0])).tolist()
+    [(10+0j), (-2+2j), (-2+0j)]
+    """
+    return _half(_real(x), n, axis, norm)
+
+
+def _half(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
+    axis = as_axis(axis, x.ndim)
+    n = _count(n, x.shape[axis])
+    half: Tensor = part(_along(x, n, axis, norm, False), axis, 0, n // 2 + 1)
+    return half
+
+
+def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
+    """The real inverse transform of n // 2 + 1 elements, those of negative frequency conjugate."""
+    axis = as_axis(axis, x.ndim)
+    n = _count(n, 2 * (x.shape[axis] - 1))
+    half = n // 2 + 1
+    x = _fitted(x, axis, half)
+    rest = conj(flip(part(x, axis, 1, n - half + 1), axis=axis))
+    return real(_along(concat([x, rest], axis=axis), n, axis, norm, True))
+
+
+@named
+def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """The inverse of `rfft`: n real numbers (Array API standard 2024.12, fft.irfft).
+
+    n is 2 (size - 1) where it is not given. The imaginary part of the first element counts
+    nothing, nor does that of the last one where n is even. Raises as `fft` does.
+
+    >>> import tinyml
+    >>> tinyml.fft.irfft(tinyml.tensor([10, -2 + 2j, -2])).tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
+    return _whole(_complex(x), n, axis, norm)
+
+
+@named
+def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
+    """`rfft` along the last of several axes, `fft` along the others (Array API standard 2024.12).
+
+    Raises DTypeError for complex numbers, and as `fftn` does.
+
+    >>> import tinyml
+    >>> tinyml.fft.rfftn(tinyml.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[(10+0j), (-2+0j)], [(-4+0j), 0j]]
+    """
+    x = _real(x)
+    places, sizes = _axes(x, s, axes)
+    y = _half(x, sizes[-1] if sizes else None, _last(places), norm)
+    return _several(y, *_all_but_last(places, sizes, y), norm, False)
+
+
+@named
+def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
+    """The inverse of `rfftn`: real numbers (Array API standard 2024.12, fft.irfftn).
+
+    The last of `s` is 2 (size - 1) where s is not given. Raises as `fftn` does.
+
+    >>> import tinyml
+    >>> tinyml.fft.irfftn(tinyml.tensor([[10, -2], [-4, 0j]])).tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
+    x = _complex(x)
+    places, sizes = _axes(x, s, axes)
+    last = _last(places)
+    y = _several(x, *_all_but_last(places, sizes, x), norm, True)
+    return _whole(y, sizes[-1], last, norm)
+
+
+def _all_but_last(places: tuple[int, ...], sizes: tuple[int | None, ...],
+                  x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes and axes of the transforms that are complex on both sides."""
+    rest = places[:-1]
+    return tuple([x.shape[d] if n is None else n for d, n in zip(rest, sizes)]), rest
+
+
+@named
+def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """`fft` of n numbers of which the first n // 2 + 1 are given, the others being conjugates.
+
+    The result is real (Array API standard 2024.12, fft.hfft). Raises as `fft` does.
+
+    >>> import tinyml
+    >>> tinyml.fft.hfft(tinyml.tensor([2.5, -0.5 - 0.5j, -0.5])).tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
+    return _whole(conj(_complex(x)), n, axis, _swapped(norm))
+
+
+@named
+def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
+    """The inverse of `hfft`: n // 2 + 1 complex numbers of n real ones.
+
+    Array API standard 2024.12, fft.ihfft. Raises DTypeError for complex numbers, and as `fft` does.
+
+    >>> import tinyml
+    >>> tinyml.fft.ihfft(tinyml.tensor([1.0, 2.0, 3.0, 4.0])).tolist()
+    [(2.5-0j), (-0.5-0.5j), (-0.5-0j)]
+    """
+    return conj(_half(_real(x), n, axis, _swapped(norm)))
+
+
+def _frequencies(turns: npt.NDArray[Any], n: int, d: float, dtype: Any, device: Any) -> Tensor:
+    kind = float32 if dtype is None else as_dtype(dtype)
+    expect(kind.is_float, "a real float type", kind.name, DTypeError)
+    step = n * float(as_number(d, "d"))
+    expect(step != 0, "a sample spacing d that is not 0", d, ArgumentError)
+    return upload(turns * (1 / step), device, kind)
+
+
+@named
+def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
+    """The frequencies of `fft`'s elements for samples at a distance d (Array API standard 2024.12).
+
+    [0, 1, ..., -2, -1] / (n d); float32 unless `dtype` names another float type.
+
+    >>> import tinyml
+    >>> tinyml.fft.fftfreq(4).tolist()
+    [0.0, 0.25, -0.5, -0.25]
+    """
+    n = _count(n, 0)
+    turns = np.arange(n)
+    return _frequencies(np.where(turns < (n + 1) // 2, turns, turns - n), n, d, dtype, device)
+
+
+@named
+def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
+    """The frequencies of `rfft`'s elements for n samples at a distance d (standard 2024.12).
+
+    [0, 1, ..., n // 2] / (n d); float32 unless `dtype` names another float type.
+
+    >>> import tinyml
+    >>> tinyml.fft.rfftfreq(4).tolist()
+    [0.0, 0.25, 0.5]
+    """
+    n = _count(n, 0)
+    return _frequencies(np.arange(n // 2 + 1), n, d, dtype, device)
+
+
+def _shifted(x: Any, axes: Any, sign: int) -> Tensor:
+    places, _ = _axes(x, None, axes)
+    return roll(x, [sign * (x.shape[d] // 2) for d in places], places) if places else x
+
+
+@named
+def fftshift(x: Any, /, *, axes: Any = None) -> Tensor:
+    """x turned so that frequency 0 stands in the middle of `axes`, by default all.
+
+    Array API standard 2024.12, fft.fftshift. Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.fft.fftshift(tinyml.fft.fftfreq(4)).tolist()
+    [-0.5, -0.25, 0.0, 0.25]
+    """
+    return _shifted(asarray(x), axes, 1)
+
+
+@named
+def ifftshift(x: Any, /, *, axes: Any = None) -> Tensor:
+    """The inverse of `fftshift` (Array API standard 2024.12, fft.ifftshift). Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.fft.ifftshift(tinyml.tensor([-0.5, -0.25, 0.0, 0.25])).tolist()
+    [0.0, 0.25, -0.5, -0.25]
+    """
+    return _shifted(asarray(x), axes, -1)
