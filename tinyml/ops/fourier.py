@@ -19,12 +19,12 @@ from tinyml.core import apply, upload
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
-from tinyml.ops.arguments import as_axis
+from tinyml.ops.arguments import as_axis, with_shape
 from tinyml.ops.contraction import matmul
 from tinyml.ops.sampling import ErrorCase, Sample, spread, transposed
 from tinyml.ops.scan import part
 from tinyml.ops.shape import pad, permute_dims, reshape
-from tinyml.spec import Spec, with_shape
+from tinyml.spec import Spec
 
 if TYPE_CHECKING:
     from tinyml.tensor import Tensor
