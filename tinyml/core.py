@@ -10,7 +10,6 @@ import numpy as np
 from tinyml.builder import refuse_leaked
 from tinyml.dtypes import DType, as_dtype, integer_range
 from tinyml.errors import ArgumentError, DTypeError, TinyMLError, expect
-from tinyml.interchange import as_array, weak
 from tinyml.op import Op, attribute_key, find
 from tinyml.planning import Planned, line_plan, make_plan
 from tinyml.registry import device as find_device
@@ -169,8 +168,8 @@ def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     Without a `dtype` in view, Python's floats become float32 and complex numbers complex64,
     tinyml's defaults. ArgumentError where Python's integers do not fit the dtype in view.
     """
-    array = as_array(value)
-    if isinstance(value, np.ndarray) or not weak(value):
+    array: np.ndarray[Any, Any] = find_device("cpu").as_array(value)
+    if isinstance(value, np.ndarray) or not _weak(value):
         return array
     if dtype is None:
         return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
@@ -180,6 +179,13 @@ def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
         expect(low <= int(array.min()) and int(array.max()) <= high,
                f"numbers that {wanted.name} holds, {low} to {high}", value, ArgumentError)
     return array
+
+
+def _weak(data: Any) -> bool:
+    """Whether data are Python's own numbers throughout, whose floats have no width of their own."""
+    if not isinstance(data, (list, tuple)):
+        return type(data) in SCALARS
+    return set(map(type, data)) <= set(SCALARS) or all(map(_weak, data))
 
 
 _DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}

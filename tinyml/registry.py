@@ -50,6 +50,15 @@ class Device(Protocol):
     def download(self, buffer: Any, spec: Spec) -> Any:
         """A NumPy array of a tensor's content; waits for it."""
 
+    def export(self, buffer: Any, spec: Spec) -> Any:
+        """A tensor's memory for other libraries, by each protocol that they know."""
+
+    def borrow(self, array: Any) -> tuple[Any, Spec] | None:
+        """An array's own memory as a buffer, and its layout; None where no tensor can lie there."""
+
+    def as_array(self, data: Any, copy: bool | None = None) -> Any:
+        """A NumPy array of anything that holds numbers; ArgumentTypeError for others."""
+
     def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
         """The same memory, `offset` elements further on."""
 

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 import tinyml.core as core
-import tinyml.interchange as interchange
 import tinyml.ops.composite as composite
 import tinyml.ops.contraction as contraction
 import tinyml.ops.creation as creation
@@ -219,23 +218,33 @@ class Tensor(Data):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Its values as a read-only NumPy array, without copying on the CPU."""
+        array: np.ndarray[Any, Any] = self._home().download(self.buf, self.spec)
+        return array
+
+    def _home(self) -> Device:
+        """The device that has its content; ConcretizationError for a value of a graph."""
         if self.spec.symbolic:
             refuse_leaked(self)
             raise ConcretizationError(f"{self.spec} is a value of a graph under construction: it "
                                       "has no content yet")
-        device: Any = self.spec.device
-        array: np.ndarray[Any, Any] = device.download(self.buf, self.spec)
-        return array
+        return self.device
+
+    def _export(self) -> Any:
+        """Its memory for other libraries; GradientError where its gradient would end there."""
+        if self.node is not None:
+            raise GradientError(f"{self.spec} has a gradient, which would end in another library's "
+                                "array", remedy="x.detach(), or x.numpy() for its values")
+        return self._home().export(self.buf, self.spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return interchange.array(self, dtype, copy)
+        return self._export().array(dtype, copy)
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return interchange.interface(self)
+        return self._export().interface()
 
     def __buffer__(self, flags: int) -> memoryview:
-        return interchange.buffer(self)
+        return self._export().buffer()
 
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
@@ -249,10 +258,10 @@ class Tensor(Data):
         another device than the CPU, and where `copy` is False but a copy is needed; GradientError
         where a gradient flows through it.
         """
-        return interchange.dlpack(self, stream, max_version, dl_device, copy)
+        return self._export().dlpack(stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return interchange.CPU
+        return (1, 0)  # kDLCPU: by way of it, whatever the device
 
     @named
     def item(self) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyml.dtypes import DType, integer_range, rounded
 from tinyml.errors import ArgumentError, out_of_range
+from tinyml.kernels.common.exchange import Exchange, layout, over, reach
 from tinyml.kernels.common.packed import memory, pack, unpack
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
@@ -69,7 +70,7 @@ def _default_threads() -> int:
     return os.cpu_count() or 1
 
 
-class CPU(Pooled):
+class CPU(Pooled, Exchange):
     """The device 'cpu'."""
 
     name = "cpu"
@@ -95,26 +96,20 @@ class CPU(Pooled):
         ctypes.memmove(buffer.ptr, array.ctypes.data, array.nbytes)
         return buffer
 
-    def share(self, array: np.ndarray[Any, Any]) -> View:
-        """The array's own memory."""
-        return View(array.ctypes.data, array)
-
     def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
         """The tensor's own memory as a read-only array, which keeps it alive."""
         if spec.dtype.packed:
             return unpack(self.download(buffer, memory(spec)), spec)
-        itemsize = spec.dtype.itemsize
-        low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
-        high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
-        count = (high - low + 1) * itemsize if spec.size else 0
-        raw: Any = (ctypes.c_char * max(count, 1)).from_address(buffer.ptr + low * itemsize)
-        raw.keep = buffer
-        array: np.ndarray[Any, Any] = np.ndarray(
-            spec.shape, spec.dtype.numpy, raw, -low * itemsize,
-            tuple(s * itemsize for s in spec.strides),
-        )
-        array.flags.writeable = False
-        return array
+        return over(buffer.ptr + reach(spec)[0], buffer, spec)
+
+    def lend(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any] | None:
+        """Every tensor's own memory but that of packed ones."""
+        return None if spec.dtype.packed else self.download(buffer, spec)
+
+    def borrow(self, array: np.ndarray[Any, Any]) -> tuple[View, Spec] | None:
+        """The array's own memory."""
+        spec = layout(array, self)
+        return None if spec is None else (View(array.ctypes.data, array), spec)
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> View:
         """The same memory, `offset` elements further on."""

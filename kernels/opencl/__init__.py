@@ -24,6 +24,7 @@ from tinyml.errors import (
     out_of_range,
 )
 from tinyml.kernels.common.cache import folder, get, key, problem, put
+from tinyml.kernels.common.exchange import Exchange, over, reach
 from tinyml.kernels.common.packed import memory, pack, unpack
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, run_in_lanes
@@ -47,6 +48,19 @@ class View:
         self.ptr = ptr
         self.offset = offset
         self.owner = owner
+
+
+class Mapped:
+    """A buffer that the host reads: unmapped before its block goes back to the pool."""
+
+    __slots__ = ("map", "buffer")
+
+    def __init__(self, map: Any, buffer: Any) -> None:
+        self.map = map
+        self.buffer = buffer
+
+    def __del__(self) -> None:
+        self.map.release()
 
 
 def _ask(*arguments: str) -> Any:
@@ -106,7 +120,7 @@ def _build_lock() -> Iterator[None]:
         yield
 
 
-class OpenCL(Pooled):
+class OpenCL(Pooled, Exchange):
     """One OpenCL device."""
 
     def __init__(self, number: int, entry: dict[str, Any]) -> None:
@@ -129,6 +143,7 @@ class OpenCL(Pooled):
         self._next_tag = 0
         self._unread = False
         self._is_cpu = bool(self._device.type & cl.device_type.CPU)
+        self._on_host = self._is_cpu and bool(self._device.host_unified_memory)
         correct = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         exact = bool(self._device.single_fp_config & correct)
         self._options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else []
@@ -173,20 +188,30 @@ class OpenCL(Pooled):
             return unpack(self.download(buffer, memory(spec)), spec)
         self._here()
         self.reads += 1
-        low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
-        high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
-        itemsize = spec.dtype.itemsize
-        span = np.empty((high - low + 1) * itemsize if spec.size else 0, np.uint8)
+        low, count = reach(spec)
+        span = np.empty(max(count, 1), np.uint8)
         if spec.size:
-            start = (buffer.offset + low) * itemsize
-            self.cl.enqueue_copy(self._queue, span, buffer.ptr, src_offset=start, is_blocking=True)
+            start = buffer.offset * spec.dtype.itemsize + low
+            self.cl.enqueue_copy(self._queue, span[:count], buffer.ptr, src_offset=start,
+                                 is_blocking=True)
         self._raise_reports()
-        array: np.ndarray[Any, Any] = np.ndarray(
-            spec.shape, spec.dtype.numpy, span.data, -low * itemsize,
-            tuple(s * itemsize for s in spec.strides),
-        ) if spec.size else np.empty(spec.shape, spec.dtype.numpy)
-        array.flags.writeable = False
-        return array
+        return over(span.ctypes.data, span, spec)
+
+    def lend(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any] | None:
+        """The tensor's own memory where that is the host's, mapped until nobody reads it."""
+        if not spec.size:
+            return self.download(buffer, spec)  # of which there is nothing to copy
+        if spec.dtype.packed or not self._on_host:
+            return None
+        self._here()
+        self.reads += 1
+        low, count = reach(spec)
+        start = buffer.offset * spec.dtype.itemsize + low
+        span, _ = self.cl.enqueue_map_buffer(self._queue, buffer.ptr, self.cl.map_flags.READ, start,
+                                             (count,), np.uint8, is_blocking=True)
+        held = Mapped(span.base, buffer)
+        self._raise_reports()
+        return over(span.ctypes.data, held, spec)
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> View:
         """The same memory, `offset` elements further on."""

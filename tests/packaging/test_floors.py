@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS: dict[int, str] = {
     1: "errors dtypes dims spec tree op complexes nest lower registry",
     2: "kernels.common kernels.cpu kernels.opencl",
-    3: "values builder planning core interchange reverse",
+    3: "values builder planning core reverse",
     4: "ops",
     5: "tensor",
     6: "autodiff graph graphtext",

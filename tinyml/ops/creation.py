@@ -12,7 +12,6 @@ import tinyml.core as core
 from tinyml.core import apply, op_array, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
-from tinyml.interchange import as_array, imported, shareable
 from tinyml.op import Op, define, find
 from tinyml.ops.arguments import as_shape, as_size
 from tinyml.ops.calls import named
@@ -91,14 +90,12 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
         same: Tensor = kept if device is None else kept.to(device)
         return same if dtype is None else same.astype(dtype)
     if not isinstance(data, (list, tuple, *core.SCALARS)):
-        data = as_array(data)
+        data = find_device("cpu").as_array(data)
     target = find_device(device)
-    if isinstance(data, np.ndarray) and not copy and target.name == "cpu":
-        wanted = as_dtype(data.dtype)
-        if shareable(data, wanted) and (dtype is None or as_dtype(dtype) is wanted):
-            strides = tuple([s // data.itemsize for s in data.strides])
-            shared: Any = target
-            return make(shared.share(data), make_spec(data.shape, wanted, target, strides))
+    if isinstance(data, np.ndarray) and not copy:
+        borrowed = target.borrow(data)
+        if borrowed is not None and (dtype is None or as_dtype(dtype) is borrowed[1].dtype):
+            return make(*borrowed)
     expect(copy is not False, "data that can be shared", type(data).__name__, ArgumentError,
            remedy="copy=None")
     return tensor(data, dtype, device)
@@ -122,9 +119,9 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     """
     if isinstance(x, Data):
         return asarray(x, None, device, copy)
-    if not hasattr(x, "__dlpack__"):
+    if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise ArgumentTypeError(f"a {type(x).__name__} has no __dlpack__", remedy="asarray(...)")
-    return asarray(imported(x, copy), None, device, copy)
+    return asarray(find_device("cpu").as_array(x, copy), None, device, copy)
 
 
 @named
