@@ -250,13 +250,15 @@ class Tensor(Data):
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """A DLPack capsule for another library (Array API standard 2024.12).
 
-        On the CPU it is this tensor's own memory, which lives as long as its last holder; from
-        other devices a copy on the CPU. The versioned form is marked read-only, which NumPy keeps
-        to. torch does not look, and the old form, which jax asks for, cannot say it: those share
-        the memory too, as with jax's own arrays, and must not write to it; `copy=True` gives them
-        memory of their own. Raises ExportError (a BufferError) for negative strides, packed types,
-        another device than the CPU, and where `copy` is False but a copy is needed; GradientError
-        where a gradient flows through it.
+        It is this tensor's own memory where the host can address that, which lives as long as its
+        last holder: on the CPU, and on OpenCL devices that are the host's processor, mapped until
+        then; from a device with memory of its own it is a copy on the CPU. A capsule of OpenCL's
+        own kind is not given: NumPy and jax refuse it, torch gives it back twice. The versioned
+        form is marked read-only, which NumPy keeps to. torch does not look, and the old form, which
+        jax asks for, cannot say it: those share the memory too, as with jax's own arrays, and must
+        not write to it; `copy=True` gives them memory of their own. Raises ExportError (a
+        BufferError) for negative strides, packed types, another device than the CPU, and where
+        `copy` is False but a copy is needed; GradientError where a gradient flows through it.
         """
         return self._export().dlpack(stream, max_version, dl_device, copy)
 

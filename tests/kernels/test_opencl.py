@@ -15,7 +15,14 @@ import tinyml
 from tinyml.conformance import reference
 from tinyml.core import apply
 from tinyml.dtypes import as_dtype
-from tinyml.errors import BuildError, DTypeError, OutOfRangeError, TinyMLError
+from tinyml.errors import (
+    ArgumentError,
+    BuildError,
+    DTypeError,
+    ExportError,
+    OutOfRangeError,
+    TinyMLError,
+)
 from tinyml.op import OPS, Op
 from tinyml.registry import device as find_device
 
@@ -156,3 +163,21 @@ def test_a_view_is_a_handle_and_an_offset(opencl: Any) -> None:
     assert opencl.in_use() == held and y.buf.ptr is x.buf.ptr and y.buf.offset == 6
     assert np.array_equal(y.numpy(), np.arange(24).reshape(4, 6)[1:, ::2].T)
     assert np.array_equal((y + y).numpy(), 2 * y.numpy())
+
+
+def test_memory_of_a_device_alone_is_copied_or_refused(
+        opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's; here so is what shares the host's, which is else lent, as PoCL's."""
+    x = tinyml.tensor([[0.0, 1.0], [2.0, 3.0]], device="opencl")
+    on_host = bool(opencl._device.type & opencl.cl.device_type.CPU)
+    assert (opencl.lend(x.buf, x.spec) is not None) == on_host
+    monkeypatch.setattr(opencl, "_on_host", False)
+    for take in (lambda: x.__dlpack__(copy=False), lambda: np.from_dlpack(x, copy=False),
+                 lambda: x.__dlpack__(copy=False, dl_device=(1, 0))):
+        with pytest.raises(ExportError, match="memory on the CPU") as caught:
+            take()
+        assert caught.value.remedy
+    with pytest.raises(ArgumentError, match="no copy"):
+        np.asarray(x, copy=False)
+    assert np.asarray(x).tolist() == np.from_dlpack(x).tolist() == x.tolist()
+    assert np.from_dlpack(x).flags.writeable and np.from_dlpack(x[:0], copy=False).size == 0
