@@ -237,14 +237,17 @@ class Tensor(Data):
         return self._home().export(self.buf, self.spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return self._export().array(dtype, copy)
+        array: np.ndarray[Any, Any] = self._export().array(dtype, copy)
+        return array
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return self._export().interface()
+        interface: dict[str, Any] = self._export().interface()
+        return interface
 
     def __buffer__(self, flags: int) -> memoryview:
-        return self._export().buffer()
+        view: memoryview = self._export().buffer()
+        return view
 
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:

@@ -110,7 +110,8 @@ class Export:
     def buffer(self) -> memoryview:
         """What `__buffer__` gives: a read-only view (PEP 688, from Python 3.12 on)."""
         try:
-            return memoryview(self.values)
+            values: Any = self.values
+            return memoryview(values)
         except ValueError as error:
             raise ExportError(f"no buffer of {self.spec.dtype.name}: {error}",
                               remedy="x.numpy(), or from_dlpack") from None

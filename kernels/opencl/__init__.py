@@ -208,7 +208,7 @@ class OpenCL(Pooled, Exchange):
         low, count = reach(spec)
         start = buffer.offset * spec.dtype.itemsize + low
         span, _ = self.cl.enqueue_map_buffer(self._queue, buffer.ptr, self.cl.map_flags.READ, start,
-                                             (count,), np.uint8, is_blocking=True)
+                                             (count,), np.dtype(np.uint8), is_blocking=True)
         held = Mapped(span.base, buffer)
         self._raise_reports()
         return over(span.ctypes.data, held, spec)

@@ -178,6 +178,6 @@ def test_memory_of_a_device_alone_is_copied_or_refused(
             take()
         assert caught.value.remedy
     with pytest.raises(ArgumentError, match="no copy"):
-        np.asarray(x, copy=False)
+        x.__array__(copy=False)
     assert np.asarray(x).tolist() == np.from_dlpack(x).tolist() == x.tolist()
     assert np.from_dlpack(x).flags.writeable and np.from_dlpack(x[:0], copy=False).size == 0
