@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyml.builder import refuse_leaked
-from tinyml.dtypes import DType, as_dtype, integer_range
-from tinyml.errors import ArgumentError, DTypeError, TinyMLError, expect
+from tinyml.dtypes import DType, as_dtype
+from tinyml.errors import DTypeError, TinyMLError
 from tinyml.op import Op, attribute_key, find
 from tinyml.planning import Planned, line_plan, make_plan
 from tinyml.registry import device as find_device
@@ -162,45 +162,20 @@ def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
     return list(xs)
 
 
-def op_array(value: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """A NumPy array of a number, a nested list or an array; ArgumentTypeError for others.
-
-    Without a `dtype` in view, Python's floats become float32 and complex numbers complex64,
-    tinyml's defaults. ArgumentError where Python's integers do not fit the dtype in view.
-    """
-    array: np.ndarray[Any, Any] = find_device("cpu").as_array(value)
-    if isinstance(value, np.ndarray) or not _weak(value):
-        return array
-    if dtype is None:
-        return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
-    wanted = as_dtype(dtype)
-    if wanted.is_integer and array.dtype.kind in "iu" and array.size:
-        low, high = integer_range(wanted)
-        expect(low <= int(array.min()) and int(array.max()) <= high,
-               f"numbers that {wanted.name} holds, {low} to {high}", value, ArgumentError)
-    return array
-
-
-def _weak(data: Any) -> bool:
-    """Whether data are Python's own numbers throughout, whose floats have no width of their own."""
-    if not isinstance(data, (list, tuple)):
-        return type(data) in SCALARS
-    return set(map(type, data)) <= set(SCALARS) or all(map(_weak, data))
-
-
-_DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}
-
-
 def as_tensor(value: Any, device: Any = None) -> Any:
     """A tensor as it is; a number, a list or an array as a tensor."""
-    return value if isinstance(value, Data) else upload(op_array(value), device)
+    return value if isinstance(value, Data) else upload(value, device)
 
 
-def upload(array: np.ndarray[Any, Any], device: Any = None, dtype: Any = None) -> Tensor:
-    """A tensor with the content of an array; DTypeError where its type has no counterpart."""
+def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
+    """A tensor of a number, a nested list or an array, as its device takes it in (`as_array`).
+
+    Raises ArgumentTypeError for others, DTypeError where their type has no counterpart.
+    """
+    target = find_device(device)
+    array = target.as_array(data, dtype)
     own = as_dtype(array.dtype)
     wanted = own if dtype is None else as_dtype(dtype)
-    target = find_device(device)
     if not target.supports(wanted):
         raise DTypeError(f"device {target.name} has no {wanted.name}", remedy="float32")
     spec = make_spec(array.shape, wanted, target)

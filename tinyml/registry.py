@@ -56,8 +56,8 @@ class Device(Protocol):
     def borrow(self, array: Any) -> tuple[Any, Spec] | None:
         """An array's own memory as a buffer, and its layout; None where no tensor can lie there."""
 
-    def as_array(self, data: Any, copy: bool | None = None) -> Any:
-        """A NumPy array of anything that holds numbers; ArgumentTypeError for others."""
+    def as_array(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Any:
+        """A NumPy array of anything that holds numbers, meant for a tensor of type `dtype`."""
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
         """The same memory, `offset` elements further on."""

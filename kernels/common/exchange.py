@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import DTYPES, as_dtype
+from tinyml.dtypes import DTYPES, as_dtype, integer_range
 from tinyml.errors import ArgumentError, ArgumentTypeError, ExportError, expect
 from tinyml.spec import Spec, make_spec
 
@@ -22,6 +22,8 @@ CPU = (1, 0)  # kDLCPU, and the number of the one there is
 VERSION = (1, 0)  # of DLPack's structures, the first that can say "read-only"
 # DLDataTypeCode of dlpack.h 1.1 for the types that NumPy does not have.
 _CODES = {"bfloat16": 4, "float8_e4m3fn": 10, "float8_e5m2": 12}
+_NUMBERS = {bool, int, float, complex}
+_DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}
 _UNSIGNED = 1  # kDLUInt, under which their bits pass through NumPy
 
 
@@ -235,13 +237,43 @@ def _asked(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any:
         return data.__dlpack__()
 
 
-def as_array(data: Any, copy: bool | None = None) -> Array:
+def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
     """An array of anything that holds numbers: another library's array, a buffer, nested lists.
 
-    Python floats stand as float64; what they become is decided by who asked. `copy` is what DLPack
-    objects are asked for. Raises ArgumentTypeError for what holds none, and for masked arrays,
-    whose masks would be lost.
+    Where `dtype`, the type in view, is None, Python's floats become float32 and complex numbers
+    complex64, tinyml's defaults. `copy` is what DLPack objects are asked for. Raises
+    ArgumentTypeError for what holds no numbers, and for masked arrays, whose masks would be lost;
+    ArgumentError where Python's integers do not fit the type in view.
+
+    >>> [as_array([0.5], dtype).dtype.name for dtype in (None, "float64", "int8")]
+    ['float32', 'float64', 'float64']
     """
+    array = _taken(data, copy)
+    if isinstance(data, np.ndarray) or not _weak(data):
+        return array
+    if dtype is None:
+        return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
+    wanted = as_dtype(dtype)
+    if wanted.is_integer and array.dtype.kind in "iu" and array.size:
+        low, high = integer_range(wanted)
+        expect(low <= int(array.min()) and int(array.max()) <= high,
+               f"numbers that {wanted.name} holds, {low} to {high}", data, ArgumentError)
+    return array
+
+
+def _weak(data: Any) -> bool:
+    """Whether data are Python's own numbers throughout, whose floats have no width of their own.
+
+    >>> _weak([1.0, [2, True]]), _weak([np.float64(1.0)])
+    (True, False)
+    """
+    if not isinstance(data, (list, tuple)):
+        return type(data) in _NUMBERS
+    return set(map(type, data)) <= _NUMBERS or all(map(_weak, data))
+
+
+def _taken(data: Any, copy: bool | None) -> Array:
+    """An array of data as they are: floats of Python as float64."""
     if isinstance(data, np.ma.MaskedArray):
         raise ArgumentTypeError("a masked array: its mask would be lost",
                                 remedy="x.filled(value) puts a value where the mask is")

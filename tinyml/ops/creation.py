@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.core as core
-from tinyml.core import apply, op_array, upload
+from tinyml.core import apply, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.op import Op, define, find
@@ -56,7 +56,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None,
         if result.buf is source.buf:
             result = apply(find("copy"), result)
     else:
-        result = upload(op_array(data, dtype), device, dtype)
+        result = upload(data, device, dtype)
     return _watched(result) if requires_grad else result
 
 
@@ -121,7 +121,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
         return asarray(x, None, device, copy)
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise ArgumentTypeError(f"a {type(x).__name__} has no __dlpack__", remedy="asarray(...)")
-    return asarray(find_device("cpu").as_array(x, copy), None, device, copy)
+    return asarray(find_device("cpu").as_array(x, copy=copy), None, device, copy)
 
 
 @named

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core import apply, full, op_array, upload
+from tinyml.core import apply, full, upload
 from tinyml.dtypes import (
     COMPLEX,
     DTYPES,
@@ -464,8 +464,7 @@ def like(value: Any, x: Any) -> Any:
         expect(low <= value <= high, f"a value that {x.dtype.name} holds, {low} to {high}", value,
                ArgumentError)
     if not isinstance(value, Data):
-        value = upload(op_array(value, x.dtype), x.device,
-                       None if isinstance(value, np.ndarray) else x.dtype)
+        value = upload(value, x.device, None if isinstance(value, np.ndarray) else x.dtype)
     expect(value.dtype.kind != "complex" or x.dtype.kind == "complex",
            f"values that {x.dtype.name} holds", value.dtype.name, DTypeError,
            remedy="take .real of them")

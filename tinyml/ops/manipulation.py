@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import apply, op_array, upload
+from tinyml.core import apply, upload
 from tinyml.dtypes import EVERY, int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.op import Op, define
@@ -200,7 +200,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
         apart = reshape(x, (*before, size, 1, *after))
         wide = broadcast_to(apart, (*before, size, times, *after))
         return reshape(wide, (*before, size * times, *after))
-    counts: Any = repeats if isinstance(repeats, Data) else upload(op_array(repeats), x.device)
+    counts: Any = repeats if isinstance(repeats, Data) else upload(repeats, x.device)
     expect(counts.dtype.is_integer, "integer repeats", counts.dtype.name, DTypeError)
     counts = broadcast_to(reshape(counts, (counts.size,)), (size,)).astype(int64)
     if not size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml.core import apply, op_array, upload
+from tinyml.core import apply, upload
 from tinyml.dtypes import float32, float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size
@@ -133,7 +133,7 @@ def _as_quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_na
     x = _as_float(asarray(x))
     expect(method in METHODS, f"a method: {', '.join(METHODS)}", method, ArgumentError)
     if not isinstance(q, Data):
-        numbers = np.asarray(op_array(q, float64), np.float64) / scale
+        numbers = np.asarray(x.device.as_array(q, float64), np.float64) / scale
         expect(bool(((numbers >= 0) & (numbers <= 1)).all()), f"q in 0 to {scale:g}", q,
                ArgumentError)
         wanted: Any = upload(numbers.astype(x.dtype.numpy), x.device)
