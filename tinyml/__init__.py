@@ -170,36 +170,38 @@ __all__ += [
 _ROOMS = ("nn", "optim", "random", "data", "io", "special", "fft", "tree", "train")
 _NAMES = {
     "autodiff": ("grad", "value_and_grad", "vjp"),
-    "compiler": ("jit",),
     "custom": ("checkpoint", "custom_gradient"),
     "derivatives": ("hessian", "hvp", "jacobian"),
     "flow": ("cond", "scan", "while_loop"),
     "forward": ("jvp",),
-    "graph": ("Graph", "tensor_spec", "trace"),
+    "graph": ("Graph",),
     "graphfile": ("load_graph", "save_graph"),
     "io": ("load", "save"),
+    "jitted": ("jit",),
     "memory": ("memory_stats", "reset_peak", "track_memory"),
     "nans": ("debug",),
     "observe": ("profile",),
     "tape": ("GradientTape",),
+    "tracing": ("tensor_spec", "trace"),
     "values": ("no_grad",),
 }
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
 
 if _TYPE_CHECKING:
     from tinyml.autodiff import grad, value_and_grad, vjp
-    from tinyml.compiler import jit
     from tinyml.custom import checkpoint, custom_gradient
     from tinyml.derivatives import hessian, hvp, jacobian
     from tinyml.flow import cond, scan, while_loop
     from tinyml.forward import jvp
-    from tinyml.graph import Graph, tensor_spec, trace
+    from tinyml.graph import Graph
     from tinyml.graphfile import load_graph, save_graph
     from tinyml.io import load, save
+    from tinyml.jitted import jit
     from tinyml.memory import memory_stats, reset_peak, track_memory
     from tinyml.nans import debug
     from tinyml.observe import profile
     from tinyml.tape import GradientTape
+    from tinyml.tracing import tensor_spec, trace
     from tinyml.values import no_grad
 
 

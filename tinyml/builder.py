@@ -15,7 +15,7 @@ from tinyml.lower import NotOneNest
 from tinyml.op import Application, Op, Scope, Var, attribute_key
 from tinyml.registry import find as find_kernels
 from tinyml.spec import Spec, make_spec
-from tinyml.values import STATE, Cell, Data, make
+from tinyml.values import STATE, Data, make
 
 
 class Line(NamedTuple):
@@ -26,10 +26,24 @@ class Line(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """A tensor from outside, and the input that stands for it."""
+    """A tensor from outside, the input that stands for it, and what it becomes.
+
+    That is the input again, unless it is state (see Data) and the graph replaces it.
+    """
 
     var: Var
     tensor: Any
+    result: Var
+
+    @property
+    def is_state(self) -> bool:
+        """Whether a graph may replace it."""
+        return hasattr(self.tensor, "lock")
+
+    def unread(self) -> Capture:
+        """The same tensor for a graph that does not read it."""
+        var = Var(None, 0, self.var.spec)
+        return Capture(var, self.tensor, var)
 
 
 class Builder:
@@ -46,7 +60,6 @@ class Builder:
         self.inputs: list[Var] = []
         self.lines: list[Line] = []
         self.captures: dict[int, Capture] = {}
-        self.cells: dict[int, tuple[Cell, Var, Any]] = {}
         self.fixed: set[Var] = set()  # arguments whose content is not to be replaced
         self.place: Place | None = None  # that of the line which is being taken apart
         self._known: dict[Any, tuple[Var, ...]] = {}
@@ -74,13 +87,24 @@ class Builder:
             raise NotOneNest
         known = self.captures.get(id(x))
         if known is None:
-            known = Capture(Var(None, 0, symbolic(x.spec), self.scope), x)
-            self.captures[id(x)] = known
-        return make(known.var, known.var.spec, x.node)
+            var = Var(None, 0, symbolic(x.spec), self.scope)
+            known = self.captures[id(x)] = Capture(var, x, var)
+        return make(known.result, known.result.spec, x.node)
 
-    def may_replace(self, x: Data) -> None:
-        """ReadOnlyError unless x is a value made in this graph, or state that it may change."""
-        var = x.buf
+    def captured(self) -> list[Capture]:
+        """All that came in from outside, state last."""
+        return sorted(self.captures.values(), key=lambda capture: capture.is_state)
+
+    def replace(self, x: Data, value: Data) -> Data:
+        """Give x another content from here on; state gets it when the graph has run.
+
+        Returns what x is to hold now. Raises ReadOnlyError unless x is state or made in this graph.
+        """
+        value, var = self.lift(value), x.buf
+        if hasattr(x, "lock"):
+            self.lift(x)
+            self.captures[id(x)] = self.captures[id(x)]._replace(result=value.buf)
+            return x
         if not isinstance(var, Var):
             raise ReadOnlyError(
                 f"{x.spec} of the outside would be changed while a graph is built, once and not at "
@@ -92,19 +116,7 @@ class Builder:
                 f"{x.spec} is an argument: to change it here would not change the caller's",
                 remedy="x = x.at[i].set(v), and return it",
             )
-
-    def read_cell(self, cell: Cell) -> Any:
-        """The content of a cell at this point of the graph; an input where it is first read."""
-        if id(cell) not in self.cells:
-            now = cell.get()
-            var = Var(None, 0, symbolic(now.spec), self.scope)
-            self.cells[id(cell)] = (cell, var, make(var, var.spec))
-        return self.cells[id(cell)][2]
-
-    def write_cell(self, cell: Cell, value: Any) -> None:
-        """Give a cell another content from here on."""
-        self.read_cell(cell)
-        self.cells[id(cell)] = (*self.cells[id(cell)][:2], self.lift(value))
+        return value
 
     # ---- what is written
 

@@ -8,6 +8,7 @@ and outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 from tinyml.builder import symbolic
@@ -21,14 +22,14 @@ from tinyml.errors import (
     GraphError,
     expect,
 )
-from tinyml.graph import Graph, apply_graph, build, replay
-from tinyml.op import Op, Var, define
+from tinyml.graph import Graph, apply_graph, build, floats, replay, several
+from tinyml.op import Op, define
 from tinyml.ops.arguments import as_size
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.shape import one_after_another
 from tinyml.planning import make_plan
 from tinyml.spec import Spec, make_spec
-from tinyml.values import STATE, Cell, make, read_cell, write_cell
+from tinyml.values import STATE, make
 
 
 def _apply(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
@@ -37,55 +38,54 @@ def _apply(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
     No plan is kept: graphs that were traced for this call will not come again.
     """
     if STATE.building is not None or watched():
-        result = apply(op, *xs, **attrs)
-    else:
-        result = run(op, make_plan(op, [x.spec for x in xs], attrs), xs)
-    return list(result) if isinstance(result, tuple) else [result]
+        return list(several(apply(op, *xs, **attrs)))
+    return list(several(run(op, make_plan(op, [x.spec for x in xs], attrs), xs)))
 
 
 # ---- graphs that stand for each other
 
 
-class _Closed(NamedTuple):
-    """Graphs whose inputs are all that any of them reads: captured tensors and cells are theirs."""
+class Closed(NamedTuple):
+    """Graphs whose inputs are all that any of them reads; made by `closed`.
+
+    `captured` are tensors of the outside, the first `states` of them hidden state; its new content
+    stands behind the first `given` results.
+    """
 
     graphs: list[Graph]
     captured: list[Any]
-    cells: list[Cell]
+    states: int
+    given: int
 
-    def apply(self, op: Op, before: Sequence[Any], after: Sequence[Any], given: int,
+    def apply(self, op: Op, before: Sequence[Any], after: Sequence[Any] = (),
               **attrs: Any) -> list[Any]:
-        """The results of a record on operands before and after cells and captures.
-
-        Results from `given` on are what the cells become.
-        """
-        results: list[Any] = []
-        if self.graphs[-1].outputs:
-            states = [read_cell(cell) for cell in self.cells]
-            results = _apply(op, *before, *states, *self.captured, *after, **attrs)
-        for cell, state in zip(self.cells, results[given:]):
-            write_cell(cell, state)
-        return results
+        """The results of a record on operands before and after what is captured."""
+        if not self.graphs[-1].outputs:
+            return []
+        results = _apply(op, *before, *self.captured, *after, **attrs)
+        end = self.given + self.states
+        for state, value in zip(self.captured, results[self.given : end]):
+            state._replace(value)
+        return results[: self.given] + results[end:]
 
 
-def closed(graphs: Sequence[Graph], leading: int, given: int | None = None) -> _Closed:
-    """The inputs become: the first `leading`, the cells, the captures, the rest.
+def closed(graphs: Sequence[Graph], leading: int, given: int | None = None) -> Closed:
+    """The inputs become: the first `leading`, hidden state, other captures, the rest.
 
-    The outputs become: the first `given` (None: all), the cells, the rest.
+    The outputs become: the first `given` (None: all), hidden state, the rest.
     """
-    captured = {id(c.tensor): c.tensor for graph in graphs for c in graph.captures}
-    cells = {id(held.cell): held for graph in graphs for held in graph.cells}
+    known = {id(c.tensor): c for graph in graphs for c in graph.captures}
+    captures = sorted(known.values(), key=lambda capture: not capture.is_state)
+    states = sum(capture.is_state for capture in captures)
+    given = len(graphs[-1].outputs) if given is None else given
     found = []
     for graph in graphs:
-        own = {id(c.tensor): c.var for c in graph.captures}
-        held = {id(h.cell): h for h in graph.cells}
-        states = [held[k].var if k in held else Var(None, 0, h.var.spec) for k, h in cells.items()]
-        after = [held[k].result if k in held else state for k, state in zip(cells, states)]
-        consts = [own.get(k) or Var(None, 0, symbolic(x.spec)) for k, x in captured.items()]
+        own = {id(c.tensor): c for c in graph.captures}
+        mine = [own.get(id(c.tensor)) or c.unread() for c in captures]
         found.append(Graph(
-            [*graph.inputs[:leading], *states, *consts, *graph.inputs[leading:]], graph.lines,
-            [*graph.outputs[:given], *after, *([] if given is None else graph.outputs[given:])]))
-    return _Closed(found, list(captured.values()), [held.cell for held in cells.values()])
+            [*graph.inputs[:leading], *[c.var for c in mine], *graph.inputs[leading:]], graph.lines,
+            [*graph.outputs[:given], *[c.result for c in mine[:states]], *graph.outputs[given:]]))
+    return Closed(found, [c.tensor for c in captures], states, given)
 
 
 def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
@@ -95,11 +95,6 @@ def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
     reads = tuple([symbolic(var.spec) for var in graph.inputs])
     given = tuple(map(symbolic, specs))
     expect(reads == given, f"{name} reads {reads}", given, GraphError)
-
-
-def _floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
-    """Which variables are of a float type."""
-    return tuple([var.spec.dtype.is_inexact for var in vars_])
 
 
 def _one_or_more(results: Sequence[Any]) -> Any:
@@ -134,11 +129,11 @@ def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> Any:
 def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], yes: Graph,
                no: Graph) -> list[Any]:
     """The branch that was taken, backwards."""
-    there = _floats(yes.outputs)
-    gs = [x for x, is_there in zip(g if isinstance(g, tuple) else (g,), there) if is_there]
+    there = floats(yes.outputs)
+    gs = list(compress(several(g), there))
     ways = [graph.pullback(wanted[1:], there, outputs=False) for graph in (yes, no)]
     both = closed(ways, len(xs) + len(gs))
-    found = iter(both.apply(COND, [pred, *xs, *gs], [], 0, yes=both.graphs[0], no=both.graphs[1]))
+    found = iter(both.apply(COND, [pred, *xs, *gs], yes=both.graphs[0], no=both.graphs[1]))
     return [next(found) if want else None for want in (False, *wanted[1:])]
 
 
@@ -200,17 +195,16 @@ def _row(x: Any, step: int, spec: Spec) -> Any:
 def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph, carry: int,
                consts: int, length: int, reverse: bool) -> list[Any]:
     """A scan in the other direction, over the carries, which a scan collects first."""
-    gs = g if isinstance(g, tuple) else (g,)
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
     own = body.inputs[:carry]
     keeping = body.once("carries", lambda: Graph(
         body.inputs, body.lines, [*body.outputs[:carry], *own]))
     before = _apply(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
                     reverse=reverse)[carry:] if carry else []
-    there = _floats(body.outputs)
+    there = floats(body.outputs)
     asked = (*there[:carry], *wanted[carry:])  # the cotangents of all carries go on
-    arrive = [x for x, is_there in zip(gs, there) if is_there]
-    moving, held = sum(there[:carry]), [x for x, want in zip(fixed, wanted[carry:]) if want]
+    arrive = list(compress(several(g), there))
+    moving, held = sum(there[:carry]), list(compress(fixed, wanted[carry:]))
     adding = moving + len(held)
 
     def back() -> Graph:
@@ -233,8 +227,9 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
     made = closed([body.once(("scan", carry, consts, asked), back)], adding, adding)
     found = iter(made.apply(
         SCAN, [*arrive[:moving], *[zeros_like(x) for x in held]],
-        [*fixed, *before, *rows, *arrive[moving:]], adding, body=made.graphs[0], carry=adding,
-        consts=len(made.captured) + consts, length=length, reverse=not reverse))
+        [*fixed, *before, *rows, *arrive[moving:]], body=made.graphs[0],
+        carry=adding + made.states, consts=len(made.captured) - made.states + consts,
+        length=length, reverse=not reverse))
     return [next(found) if want else None for want in asked]
 
 

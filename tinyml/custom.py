@@ -19,20 +19,10 @@ from tinyml.graph import build, replay
 from tinyml.op import Op
 from tinyml.ops.creation import zeros_like
 from tinyml.planning import Planned
+from tinyml.random import GENERATOR
 from tinyml.reverse import backward
 from tinyml.tensor import Tensor
-from tinyml.values import (
-    CELLS,
-    STATE,
-    Item,
-    Node,
-    make,
-    new_era,
-    no_grad,
-    one_deeper,
-    read_cell,
-    write_cell,
-)
+from tinyml.values import STATE, Item, Node, make, new_era, no_grad, one_deeper
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,32 +78,39 @@ def _with(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -
 # ---- hidden state: what a second run must find as the first one did
 
 
-def _states() -> dict[int, Any]:
-    """The content of each cell; in a graph under construction, of those that it has read."""
-    if STATE.building is None:
-        return {id(cell): cell.get() for cell in CELLS}
-    return {key: now for key, (_, _, now) in STATE.building.cells.items()}
-
-
-def _first_read(states: dict[int, Any]) -> None:
-    """Add the cells that a graph under construction has read since, as they were then."""
+def _states() -> dict[int, tuple[Tensor, Tensor]]:
+    """The global generator's state; in a graph under construction, all state that it has read."""
+    read = [GENERATOR.state]
     if STATE.building is not None:
-        for key, (_, var, _) in STATE.building.cells.items():
-            states.setdefault(key, make(var, var.spec))
+        read = [c.tensor for c in STATE.building.captures.values() if c.is_state]
+    return {id(x): (x, _held(x)) for x in read}
+
+
+def _held(x: Tensor) -> Tensor:
+    """What state holds now, which it will not always."""
+    now: Tensor = entered(x)
+    return make(now.buf, now.spec)
+
+
+def _first_read(states: dict[int, tuple[Tensor, Tensor]]) -> None:
+    """Add the state that a graph under construction has read since, as it was then."""
+    if STATE.building is not None:
+        for var, x, _ in STATE.building.captures.values():
+            if hasattr(x, "lock"):
+                states.setdefault(id(x), (x, make(var, var.spec)))
 
 
 @contextmanager
-def _as_then(states: dict[int, Any]) -> Iterator[None]:
-    """All cells as they were then, and afterwards as they are now."""
-    cells = [cell for cell in CELLS if id(cell) in states]
-    now = [read_cell(cell) for cell in cells]
-    for cell in cells:
-        write_cell(cell, states[id(cell)])
+def _as_then(states: dict[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """State as it was then, and afterwards as it is now."""
+    now = [(x, _held(x)) for x, _ in states.values()]
+    for x, then in states.values():
+        x._replace(then)
     try:
         yield
     finally:
-        for cell, state in zip(cells, now):
-            write_cell(cell, state)
+        for x, before in now:
+            x._replace(before)
 
 
 # ---- checkpoint
@@ -140,12 +137,9 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
             return f(*args, **kwargs)
         flat, definition = tree.flatten((args, kwargs))
         values = [plain(x) for x in flat]
-        count = -1
-        while count != len(CELLS):  # f may load a generator: then it is not known how that began
-            count, states = len(CELLS), _states()
-            era = new_era()
-            given, named = tree.unflatten(definition, values)
-            value = f(*given, **named)
+        states, era = _states(), new_era()
+        given, named = tree.unflatten(definition, values)
+        value = f(*given, **named)
         _first_read(states)
         outputs, shape = tree.flatten(value)
         captured = _captured(outputs, era)
@@ -178,7 +172,7 @@ class _Run(NamedTuple):
     values: list[Any]
     definition: tree.TreeDef
     places: list[int]
-    states: dict[int, Any]
+    states: dict[int, tuple[Tensor, Tensor]]
     captured: list[Node]
     outputs: list[Any]
     shape: tree.TreeDef

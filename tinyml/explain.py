@@ -26,7 +26,6 @@ import tinyml
 import tinyml.ops
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError, TinyMLError
-from tinyml.graph import trace
 from tinyml.nest import Instr, Monoid, Nest
 from tinyml.observe import table
 from tinyml.op import OPS, Op
@@ -36,6 +35,7 @@ from tinyml.registry import Call
 from tinyml.registry import device as find_device
 from tinyml.registry import find as find_kernels
 from tinyml.spec import Spec, make_spec
+from tinyml.tracing import trace
 
 DEVICES = ("cpu", "opencl")
 MOST_NEAR = 3

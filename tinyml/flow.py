@@ -24,9 +24,10 @@ from tinyml.errors import (
     TinyMLError,
     expect,
 )
-from tinyml.graph import Graph, tensors, trace
+from tinyml.graph import tensors
 from tinyml.ops.arguments import as_size
 from tinyml.spec import Spec
+from tinyml.tracing import Traced, trace
 from tinyml.values import Data
 
 Function = Callable[..., Any]
@@ -52,7 +53,7 @@ def _same(what: str, remedy: str, first: tuple[Any, Sequence[Spec]],
             raise GraphError(f"{what} differ{place}: {one} against {two}", remedy=remedy)
 
 
-def _same_carry(before: tree.TreeDef, start: Sequence[Any], after: Any, graph: Graph) -> None:
+def _same_carry(before: tree.TreeDef, start: Sequence[Any], after: Any, graph: Traced) -> None:
     _same("the carry before and after a step",
           "give the first carry the structure, shapes and dtypes of the later ones",
           (before, [x.spec for x in start]), (after, graph.specs))
@@ -86,9 +87,8 @@ def cond(pred: Any, true_fn: Function, false_fn: Function, *operands: Any) -> An
               (first.result, first.specs), (second.result, second.specs))
         assert first.result is not None
         both = closed([first, second], len(xs))
-        results = both.apply(COND, [test, *xs], [], len(first.outputs), yes=both.graphs[0],
-                             no=both.graphs[1])
-        return tree.unflatten(first.result, results[: len(first.outputs)])
+        return tree.unflatten(first.result, both.apply(COND, [test, *xs], yes=both.graphs[0],
+                                                       no=both.graphs[1]))
 
 
 def _predicate(pred: Any, near: Sequence[Any]) -> Any:
@@ -129,11 +129,11 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None,
         structure = _pair(graph, start_shape, carry)
         count = len(carry)
         made = closed([graph], count, count)
-        (body,), cells = made.graphs, len(made.cells)
-        results = made.apply(SCAN, carry, rows, count, body=body, carry=count + cells,
-                             consts=len(made.captured), length=steps, reverse=bool(reverse))
+        results = made.apply(SCAN, carry, rows, body=made.graphs[0], carry=count + made.states,
+                             consts=len(made.captured) - made.states, length=steps,
+                             reverse=bool(reverse))
         return (tree.unflatten(start_shape, results[:count]),
-                tree.unflatten(structure, results[count + cells :]))
+                tree.unflatten(structure, results[count:]))
 
 
 def _steps(rows: Sequence[Any], length: int | None) -> int:
@@ -152,7 +152,7 @@ def _steps(rows: Sequence[Any], length: int | None) -> int:
     return steps
 
 
-def _pair(graph: Graph, carry: tree.TreeDef, start: Sequence[Any]) -> tree.TreeDef:
+def _pair(graph: Traced, carry: tree.TreeDef, start: Sequence[Any]) -> tree.TreeDef:
     """The structure of y; raises where f gives no pair or changes the carry."""
     assert graph.result is not None
     probe = tree.unflatten(graph.result, range(graph.result.leaf_count))
@@ -190,12 +190,11 @@ def while_loop(cond_fn: Function, body_fn: Function, init: Any,
         expect(len(test.outputs) == 1, "one condition from cond_fn", test.result,
                ArgumentTypeError, remedy="return a bool tensor such as x > 0")
         check_predicate(test.specs[0])
-        expect(not test.cells, "a cond_fn without random numbers", "some", GraphError,
+        expect(not test.states, "a cond_fn without random numbers", "some", GraphError,
                remedy="draw them in body_fn, and carry them")
         _same_carry(structure, carry, step.result, step)
         count = len(carry)
         made = closed([test, step], count)
         going, body = made.graphs
-        results = made.apply(WHILE, carry, [], count, test=going, body=body,
-                             carry=count + len(made.cells), max_steps=max_steps)
-        return tree.unflatten(structure, results[:count])
+        return tree.unflatten(structure, made.apply(
+            WHILE, carry, test=going, body=body, carry=count + made.states, max_steps=max_steps))

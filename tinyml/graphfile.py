@@ -33,11 +33,12 @@ from tinyml.errors import (
     SerializationError,
     TinyMLError,
 )
-from tinyml.graph import Graph, Held
+from tinyml.graph import Graph
 from tinyml.graphreader import EXACT, FORMAT, GENERATOR, MAX_DEPTH, VERSION, Reader, generator
 from tinyml.io import Path, load_numpy, save, write_atomic
 from tinyml.op import OPS, Var
 from tinyml.spec import Spec
+from tinyml.tracing import Traced
 
 Array = npt.NDArray[Any]
 
@@ -51,7 +52,7 @@ REMEDY = "save it again with tinyml.save_graph, or fetch it again"
 # ---- saving
 
 
-def save_graph(path: Path, graph: Graph) -> None:
+def save_graph(path: Path, graph: Traced) -> None:
     """Write a graph to `path`, a name that ends in .json; captured tensors of any size beside it.
 
     Inputs, outputs, lines, attributes, graphs in graphs, the generator as hidden state and the
@@ -70,11 +71,11 @@ def save_graph(path: Path, graph: Graph) -> None:
     >>> load_graph(path)(tinyml.tensor([1.0, 3.0])).tolist()
     [2.0, 6.0]
     """
-    if not isinstance(graph, Graph):
+    if not isinstance(graph, Traced):
         raise ArgumentTypeError(f"a {type(graph).__name__} is no graph",
                                 remedy="tinyml.trace(f)(*specs) makes one of a function")
     stem = _stem(path)
-    arrays = {str(k): _array(c.tensor) for k, c in enumerate(graph.captures)}
+    arrays = {str(k): _array(c.tensor) for k, c in enumerate(_constants(graph))}
     digest = _digest(list(arrays.values())) if arrays else None
     document = {"format": FORMAT, "version": VERSION, "tensors": digest,
                 "graphs": Writer(graph).graphs}
@@ -108,6 +109,11 @@ def _stem(path: Path) -> str:
 def _beside(stem: str, digest: str) -> str:
     """The file of the captured tensors."""
     return f"{stem}.{digest[:DIGITS]}.safetensors"
+
+
+def _constants(graph: Graph) -> list[Capture]:
+    """The captures whose content the file holds."""
+    return [capture for capture in graph.captures if not capture.is_state]
 
 
 def _array(tensor: Any) -> Array:
@@ -155,12 +161,12 @@ def _text(document: dict[str, Any]) -> bytes:
 class Writer:
     """The document of a graph. Raises SerializationError where a part of it has no form in JSON."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Traced) -> None:
         self.graphs: list[dict[str, Any]] = []
         self._numbers: dict[Graph, int] = {}
         self._sizes: dict[Dim, int] = {}
         last = self._graph(graph, 0)
-        last["captures"] = [self._spec(c.var.spec) for c in graph.captures]
+        last["captures"] = [self._spec(c.var.spec) for c in _constants(graph)]
         last["structure"] = _structure(graph.structure, "arguments")
         last["result"] = _structure(graph.result, "result")
         self.graphs.append(last)
@@ -170,7 +176,7 @@ class Writer:
             raise SerializationError(f"graphs in graphs, more than {MAX_DEPTH} deep",
                                      remedy="jit fewer functions inside of each other")
         names: dict[Var, int] = {}
-        for var in graph._given():
+        for var in graph.reads:
             names[var] = len(names)
         inputs = [self._spec(var.spec) for var in graph.inputs]
         lines = []
@@ -178,7 +184,7 @@ class Writer:
             lines.append(self._line(line, names, depth))
             for var in line.outs:
                 names[var] = len(names)
-        return {"inputs": inputs, "cells": [self._cell(held, names) for held in graph.cells],
+        return {"inputs": inputs, "cells": [self._cell(state, names) for state in graph.states],
                 "lines": lines, "outputs": [names[var] for var in graph.outputs]}
 
     def _line(self, line: Line, names: dict[Var, int], depth: int) -> dict[str, Any]:
@@ -195,11 +201,12 @@ class Writer:
         outputs = [self._spec(var.spec, new=True) for var in line.outs]
         return {"op": app.op.name, "inputs": inputs, "attrs": attrs, "outputs": outputs}
 
-    def _cell(self, held: Held, names: dict[Var, int]) -> dict[str, Any]:
-        if held.cell is not generator():
+    def _cell(self, state: Capture, names: dict[Var, int]) -> dict[str, Any]:
+        if state.tensor is not generator():
             raise SerializationError("the graph reads a random generator of its own",
                                      remedy="the global one, or pass keys as arguments")
-        return {"name": GENERATOR, "spec": self._spec(held.var.spec), "becomes": names[held.result]}
+        return {"name": GENERATOR, "spec": self._spec(state.var.spec),
+                "becomes": names[state.result]}
 
     def _spec(self, spec: Spec, new: bool = False) -> list[Any]:
         """dtype, shape and device; sizes that depend on values are numbered where they are new."""
@@ -280,7 +287,7 @@ def _structure(definition: tree.TreeDef | None, what: str) -> list[Any] | None:
 # ---- loading
 
 
-def load_graph(path: Path, device: Any = None) -> Graph:
+def load_graph(path: Path, device: Any = None) -> Traced:
     """The graph of a file that save_graph wrote; with `device`, all of it moves there.
 
     Raises FileMissingError where a file is missing, FileFormatError where one is malformed or the
@@ -305,9 +312,9 @@ def load_graph(path: Path, device: Any = None) -> Graph:
         except FileMissingError:
             if _digest_there(path) in (digest, None):  # else a save came in between: read again
                 raise
-    captures = [Capture(var, tensor) for var, tensor in zip(parts.captures, tensors)]
-    return Graph(parts.inputs, parts.lines, parts.outputs, captures=captures, cells=parts.cells,
-                 structure=parts.structure, result=parts.result)
+    captures = [Capture(var, tensor, var) for var, tensor in zip(parts.captures, tensors)]
+    graph = Graph(parts.inputs, parts.lines, parts.outputs, [*captures, *parts.cells])
+    return Traced(graph, parts.structure, parts.result)
 
 
 def _tensors(path: Path, stem: str, digest: str | None, specs: Sequence[Spec]) -> list[Any]:

@@ -27,16 +27,15 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 import tinyml.tree as tree
-from tinyml.builder import Line, symbolic
+from tinyml.builder import Capture, Line, symbolic
 from tinyml.dims import Dim
 from tinyml.dtypes import DTYPES, DType, uint32
 from tinyml.errors import DTypeError, FileFormatError, TinyMLError
-from tinyml.graph import Graph, Held
+from tinyml.graph import Graph
 from tinyml.op import Application, Op, Scope, Var, find
 from tinyml.planning import checked
 from tinyml.registry import device as find_device
 from tinyml.spec import Spec, make_spec
-from tinyml.values import CELLS, Cell
 
 FORMAT, VERSION = "tinyml.graph", 1
 MAX_LINES = 1_000_000  # of all graphs, each counted as often as it is applied
@@ -46,18 +45,16 @@ MAX_ITEMS = 1024  # elements of a tuple
 MAX_AXES = 64  # as in NumPy
 MAX_REASON = 1000  # characters of a message
 EXACT = 1 << 53  # greater integers are text, so that readers with float64 alone keep them
-GENERATOR = "generator"  # the name of the one cell there is, that of tinyml.random
+GENERATOR = "generator"  # the one hidden state there is, that of tinyml.random
 # Ops whose modules need more than the core; they are loaded when a file names one.
 HOMES = {"cond": "tinyml.control", "scan": "tinyml.control", "while": "tinyml.control"}
 DEVICE = re.compile(r"cpu|opencl(:[0-9]{1,3})?")
 CONTAINERS: dict[str, Any] = {"tuple": tuple, "list": list}
 
 
-def generator() -> Cell:
-    """The cell of the global random generator."""
-    module = importlib.import_module("tinyml.random")
-    found: Cell = next(cell for cell in CELLS if isinstance(cell, module.Generator))
-    return found
+def generator() -> Any:
+    """The state of the global random generator, whose module needs more than the core."""
+    return importlib.import_module("tinyml.random").GENERATOR.state
 
 
 class Parts(NamedTuple):
@@ -65,7 +62,7 @@ class Parts(NamedTuple):
 
     inputs: list[Var]
     captures: list[Var]
-    cells: list[Held]
+    cells: list[Capture]
     lines: list[Line]
     outputs: list[Var]
     structure: tree.TreeDef | None
@@ -229,14 +226,14 @@ class Reader:
         return var, [self._moved(var, self.device, scope)]
 
     def _held(self, entry: Any, var: Var, known: list[Var], lines: list[Line],
-              scope: Scope) -> Held:
+              scope: Scope) -> Capture:
         result = self._var(entry["becomes"], known)
         if result.spec.device is not var.spec.device:
             lines.append(self._moved(result, var.spec.device, scope))
             result = lines[-1].outs[0]
         if result.spec is not var.spec:
             self.refuse(f"a generator whose state becomes {result.spec}")
-        return Held(generator(), var, result)
+        return Capture(var, generator(), result)
 
     def _moved(self, var: Var, device: Any, scope: Scope) -> Line:
         op = find("transfer")

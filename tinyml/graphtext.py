@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tinyml.graph import Graph
 from tinyml.op import Var
 
 
-def is_graph(value: Any) -> bool:
-    """Whether an attribute is a graph, which stands on a higher floor."""
-    return hasattr(value, "lines") and hasattr(value, "outputs")
-
-
-def said(graph: Any) -> list[str]:
+def said(graph: Graph) -> list[str]:
     """The lines of a graph as text; those of graphs inside it are indented."""
     names: dict[Var, str] = {}
 
@@ -26,8 +22,6 @@ def said(graph: Any) -> list[str]:
     head = f"graph({given(graph.inputs)})"
     if graph.captures:
         head += f" captures({given([c.var for c in graph.captures])})"
-    if graph.cells:
-        head += f" cells({given([held.var for held in graph.cells])})"
     lines = [head + ":"]
     for line in graph.lines:
         app = line.app
@@ -37,17 +31,16 @@ def said(graph: Any) -> list[str]:
         specs = ", ".join(str(var.spec) for var in line.outs)
         lines.append(f"  {results} = {app.op.name}({', '.join(inputs)}): {specs}")
         for key, value in app.attrs.items():
-            if is_graph(value):
+            if isinstance(value, Graph):
                 lines += [f"    {key} = {text}" if k == 0 else f"    {text}"
                           for k, text in enumerate(said(value))]
     lines.append(f"  return {', '.join(name(var) for var in graph.outputs)}")
-    for held in graph.cells:
-        lines.append(f"  {name(held.var)} becomes {name(held.result)}")
+    lines += [f"  {name(state.var)} becomes {name(state.result)}" for state in graph.states]
     return lines
 
 
 def _attribute(value: Any) -> str:
-    return "..." if is_graph(value) else getattr(value, "name", None) or repr(value)
+    return "..." if isinstance(value, Graph) else getattr(value, "name", None) or repr(value)
 
 
 def _letters(number: int) -> str:

@@ -39,7 +39,6 @@ from tinyml.ops.indexing import gather
 from tinyml.ops.shape import concat
 from tinyml.ops.sorting import argsort
 from tinyml.tensor import Tensor
-from tinyml.values import CELLS, read_cell, write_cell
 
 _WORD = 1 << 32
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
@@ -97,40 +96,28 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
 class Generator:
     """A sequence of keys; safe to share between threads, each gets keys of its own.
 
-    It is a cell (tinyml.values): in a graph its state is an input, replaced when the graph has run.
+    Its `state` is a key on the CPU: in a graph an input, replaced when the graph has run.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.lock = threading.RLock()
-        self._seed = seed
-        self._state: Tensor | None = None
-
-    def get(self) -> Tensor:
-        """Its state, a key on the CPU."""
-        if self._state is None:
-            self._state = key(self._seed, device="cpu")
-        return self._state
-
-    def set(self, value: Tensor) -> None:
-        """Go on from another state."""
-        self._state = value.detach()
+        self.state = key(seed, device="cpu")
+        self.state.lock = threading.RLock()
 
     def seed(self, seed: int) -> None:
         """Start again from this seed."""
         state = key(seed, device="cpu")
-        with self.lock:
-            write_cell(self, state)
+        with self.state.lock:
+            self.state._replace(state)
 
     def next_key(self) -> Tensor:
         """A key that was not given out before, on the CPU."""
-        with self.lock:
-            pair = split(read_cell(self))
-            write_cell(self, pair[0])
+        with self.state.lock:
+            pair = split(self.state)
+            self.state._replace(pair[0])
             return pair[1]
 
 
-_generator = Generator()
-CELLS.append(_generator)
+GENERATOR = Generator()
 
 
 def seed(seed: int) -> None:
@@ -142,12 +129,12 @@ def seed(seed: int) -> None:
     >>> uniform(None, (2,)).tolist() == first
     True
     """
-    _generator.seed(seed)
+    GENERATOR.seed(seed)
 
 
 def next_key() -> Tensor:
     """The next key of the global generator."""
-    return _generator.next_key()
+    return GENERATOR.next_key()
 
 
 # ---- numbers

@@ -206,10 +206,8 @@ class Tensor(Data):
     def _replace(self, value: Tensor) -> None:
         """Give this object another content, of the same shape and type; a leaf stays a leaf."""
         expect(value.shape == self.shape and value.dtype is self.dtype, f"{self.spec}", value.spec)
-        builder = STATE.building
-        if builder is not None:
-            builder.may_replace(self)
-            value = builder.lift(value)
+        if STATE.building is not None:
+            value = STATE.building.replace(self, value)
         if not isinstance(self.node, Leaf):
             self.node = value.node
         self.buf, self.spec = value.buf, value.spec

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tinyml.op import Op
 from tinyml.spec import Spec
@@ -131,9 +131,15 @@ def one_deeper() -> Iterator[int]:
 
 
 class Data:
-    """What a tensor is: buffer, spec, node."""
+    """What a tensor is: buffer, spec, node.
 
-    __slots__ = ("buf", "spec", "node", "__weakref__")
+    Hidden state, as a generator's, has a `lock` too: a graph may read and replace it, unlike other
+    tensors of the outside, and holds the lock meanwhile.
+    """
+
+    __slots__ = ("buf", "spec", "node", "lock", "__weakref__")
+
+    lock: Any  # a threading.RLock
 
     def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
         self.buf = buf
@@ -151,39 +157,3 @@ def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
     """A tensor of these parts."""
     tensor: Tensor = Class.tensor(buf, spec, node)
     return tensor
-
-
-# ---- hidden state
-
-
-class Cell(Protocol):
-    """A tensor that programs read and replace without naming it, as a generator's state."""
-
-    lock: Any  # a threading.RLock
-
-    def get(self) -> Tensor:
-        """Its content."""
-
-    def set(self, value: Tensor) -> None:
-        """Give it another content."""
-
-
-CELLS: list[Cell] = []
-
-
-def read_cell(cell: Cell) -> Tensor:
-    """A cell's content: in a graph under construction, an input of that graph."""
-    builder = STATE.building
-    if builder is None:
-        return cell.get()
-    value: Tensor = builder.read_cell(cell)
-    return value
-
-
-def write_cell(cell: Cell, value: Tensor) -> None:
-    """Replace a cell's content: in a graph under construction, when that graph has run."""
-    builder = STATE.building
-    if builder is None:
-        cell.set(value)
-    else:
-        builder.write_cell(cell, value)

@@ -15,8 +15,8 @@ from tinyml.custom import checkpoint, custom_gradient
 from tinyml.derivatives import hvp
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
 from tinyml.forward import jvp
-from tinyml.graph import trace
 from tinyml.tape import GradientTape
+from tinyml.tracing import trace
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp

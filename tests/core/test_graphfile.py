@@ -30,11 +30,12 @@ from tinyml.errors import (
     FileMissingError,
     SerializationError,
 )
-from tinyml.graph import Graph, trace
+from tinyml.graph import Graph
 from tinyml.graphfile import load_graph, save_graph
 from tinyml.nn import Linear
 from tinyml.op import OPS, Op, attribute_key
 from tinyml.ops.sampling import Sample
+from tinyml.tracing import Traced, trace
 
 ROOT = Path(__file__).parents[2]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
@@ -48,18 +49,18 @@ def bits(result: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
     return [(a.dtype.str, a.shape, np.ascontiguousarray(a).tobytes()) for a in arrays]
 
 
-def text(graph: Graph) -> str:
+def text(graph: Traced) -> str:
     """A graph as people read it, with sizes that depend on values without their numbers."""
     return re.sub(r"n\d+<=", "n<=", repr(graph))
 
 
-def round_trip(folder: Path, graph: Graph, device: str | None = None) -> Graph:
+def round_trip(folder: Path, graph: Traced, device: str | None = None) -> Traced:
     path = folder / "model.json"
     save_graph(path, graph)
     return load_graph(path, device)
 
 
-def same_graph(folder: Path, graph: Graph, *xs: Any) -> None:
+def same_graph(folder: Path, graph: Traced, *xs: Any) -> None:
     """Saved and loaded, a graph reads the same and gives the same bits."""
     loaded = round_trip(folder, graph)
     assert text(loaded) == text(graph)
@@ -71,7 +72,7 @@ def same_graph(folder: Path, graph: Graph, *xs: Any) -> None:
     assert found[0] == found[1]
 
 
-def sampled(op: Op, sample: Sample) -> tuple[Graph, list[np.ndarray[Any, Any]]]:
+def sampled(op: Op, sample: Sample) -> tuple[Traced, list[np.ndarray[Any, Any]]]:
     arrays = [x for x in sample.args if isinstance(x, np.ndarray)]
 
     def f(*xs: Any) -> Any:
@@ -200,7 +201,7 @@ def packed(value: Any) -> Any:
 @given(attributes)
 @settings(max_examples=200)
 def test_an_attribute_keeps_every_bit(value: Any) -> None:
-    empty = Graph([], [], [])
+    empty = Traced(Graph([], [], []))
     written = json.loads(json.dumps(graphfile.Writer(empty)._value(value, 0), allow_nan=False))
     document = {"format": graphreader.FORMAT, "version": 1, "tensors": None,
                 "graphs": graphfile.Writer(empty).graphs}
@@ -261,7 +262,7 @@ class Point(NamedTuple):
         (lambda: trace(lambda x: apply(Op("mine", lambda x: x), x))(W), "'mine' is not in the"),
     ],
 )
-def test_what_no_file_can_hold_is_refused(graph: Callable[[], Graph], words: str,
+def test_what_no_file_can_hold_is_refused(graph: Callable[[], Traced], words: str,
                                           tmp_path: Path) -> None:
     with pytest.raises(SerializationError, match=words) as caught:
         save_graph(tmp_path / "x.json", graph())

@@ -20,11 +20,12 @@ import tinyml.random
 from tinyml import graphfile, graphreader
 from tinyml.core import apply
 from tinyml.errors import DTypeError, FileFormatError, FileMissingError, TinyMLError
-from tinyml.graph import Graph, trace
+from tinyml.graph import Graph
 from tinyml.graphfile import load_graph, save_graph
 from tinyml.op import OPS, Op
 from tinyml.ops.sampling import Sample
 from tinyml.spec import make_spec
+from tinyml.tracing import Traced, trace
 
 Document = dict[str, Any]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
@@ -32,7 +33,7 @@ ROWS = tinyml.tensor(np.array([0, 1, -1]))
 SAMPLED = sorted(name for name, op in OPS.items() if op.samples is not None)
 
 
-def sampled(op: Op, sample: Sample) -> tuple[Graph, list[np.ndarray[Any, Any]]]:
+def sampled(op: Op, sample: Sample) -> tuple[Traced, list[np.ndarray[Any, Any]]]:
     arrays = [x for x in sample.args if isinstance(x, np.ndarray)]
 
     def f(*xs: Any) -> Any:

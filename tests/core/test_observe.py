@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import tinyml
 import tinyml.core as core
 import tinyml.observe as observing
-from tinyml.compiler import jit
 from tinyml.errors import ArgumentError, ArgumentTypeError, NaNError, NaNWarning
+from tinyml.jitted import jit
 from tinyml.kernels.common.pool import Counted, Pool, size_class
 from tinyml.memory import memory_stats, reset_peak, track_memory
 from tinyml.nans import debug

@@ -22,10 +22,10 @@ FLOORS: dict[int, str] = {
     3: "values builder planning core reverse",
     4: "ops",
     5: "tensor",
-    6: "autodiff graph graphtext",
+    6: "autodiff graph",
     7: "control compiler",
     8: "forward tape custom derivatives flow observe memory nans threads nn optim data random io "
-       "special fft graphfile graphreader",
+       "special fft tracing graphtext jitted graphfile graphreader",
     9: "__main__ cli doctor explain bench train webnn onnx",
     10: "conformance.reference conformance.suite conformance.opinfo conformance.edges",
 }

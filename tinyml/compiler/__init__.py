@@ -1,16 +1,13 @@
-"""The compiler: graphs become plain lists of kernel calls; `jit` does so for Python functions.
+"""The compiler: graphs become plain lists of kernel calls.
 
 It is the kernel of the op `call`, on every device: with it, a graph runs as few launches; without
 it, line by line.
 """
 
-from tinyml.compiler.jit import Jitted, RetraceWarning, jit
 from tinyml.compiler.program import compiled
 from tinyml.core import watched
 from tinyml.planning import run_body
 from tinyml.registry import Call, Plan, kernel
-
-__all__ = ["Jitted", "RetraceWarning", "jit"]
 
 
 @kernel("call", "opencl")

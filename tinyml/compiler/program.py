@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tinyml.builder import Builder, building
 from tinyml.compiler.grouping import Group, Grouping
-from tinyml.graph import Graph, replay, variables
+from tinyml.graph import Graph, needed, replay, variables
 from tinyml.lower import NotOneNest, Numbers, lower
 from tinyml.op import Var, attribute_key
 from tinyml.planning import make_plan
@@ -63,10 +63,10 @@ def flattened(graph: Graph) -> tuple[Graph, list[Any]]:
     with building(builder), no_grad():
         xs = [builder.input(var.spec) for var in graph.inputs]
         outputs = [builder.lift(y).buf for y in replay(graph, xs)]
-    captures = list(builder.captures.values())
-    inputs = [*[x.buf for x in xs], *[c.var for c in captures]]
-    flat = Graph(inputs, builder.lines, outputs).without_waste()
-    return flat, [c.tensor for c in captures]
+    captures = builder.captured()
+    inputs = [*builder.inputs, *[c.var for c in captures]]
+    return (Graph(inputs, needed(builder.lines, outputs, inputs), outputs),
+            [c.tensor for c in captures])
 
 
 def compiled(graph: Graph, ins: Sequence[Spec]) -> Program:

@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from tinyml import __version__, nn, optim, random
 from tinyml.autodiff import value_and_grad
-from tinyml.compiler import jit
 from tinyml.data import digits
 from tinyml.data.augment import distort
 from tinyml.data.digits import CLASSES, SIDE, HoldOut
 from tinyml.errors import ArgumentError, MissingExtraError, TinyMLError, expect
 from tinyml.io import load, read_metadata, save, write_atomic
+from tinyml.jitted import jit
 from tinyml.nn import functional
 from tinyml.ops.composite import log_softmax
 from tinyml.ops.creation import tensor

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import tinyml.compiler  # noqa: F401  # with it, what is jitted runs as few launches
 import tinyml.tree as tree
-from tinyml.builder import Builder, building
 from tinyml.core import as_tensor
 from tinyml.errors import ArgumentTypeError, ReadOnlyError, TinyMLError
-from tinyml.graph import Graph, finished
+from tinyml.graph import build
 from tinyml.op import attribute_key
 from tinyml.spec import Spec
+from tinyml.tracing import Traced
 from tinyml.values import Data
 
 MOST_TRACES = 256  # of one function; the oldest goes when there are more
@@ -35,7 +36,7 @@ class Trace(NamedTuple):
              follow the results
     """
 
-    graph: Graph
+    graph: Traced
     result: tree.TreeDef
     fixed: tuple[Any, ...]  # per leaf of the result: (value,) of a constant, None for a tensor
     states: tuple[int, ...]
@@ -56,7 +57,7 @@ class Jitted:
         self._static = static_argnums
         self._static_names = static_argnames
         self._traces: dict[Any, Trace] = {}
-        self._plain: dict[Any, Graph] = {}  # from tensors alone to one tensor
+        self._plain: dict[Any, Traced] = {}  # from tensors alone to one tensor
         self._count = 0
         self._last: Any = None
         self._lock = threading.RLock()
@@ -93,7 +94,7 @@ class Jitted:
             arguments.leaves[place]._replace(next(results))
         return tree.unflatten(trace.result, leaves)
 
-    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+    def graph(self, *args: Any, **kwargs: Any) -> Traced:
         """The graph that a call with these arguments runs."""
         arguments = _Arguments(self, args, kwargs)
         with self._lock:
@@ -221,26 +222,25 @@ def _spoken(path: str) -> str:
 def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
     """Run f once on values without content."""
     owned = _owned(arguments.structure)
-    builder = Builder()
-    with building(builder):
-        made: dict[int, Any] = {}
-        leaves = []
-        for leaf, own in zip(arguments.leaves, owned):
-            if isinstance(leaf, Data):
-                if id(leaf) not in made:
-                    made[id(leaf)] = builder.input(leaf.spec, fixed=not own)
-                leaf = made[id(leaf)]
-            leaves.append(leaf)
+    places = [k for k, key in enumerate(arguments.key[1]) if isinstance(key, Spec)]
+    numbers = {id(x): k for k, x in enumerate(arguments.tensors)}
+    found: list[Any] = []
+
+    def flat(*xs: Any) -> list[Any]:
+        leaves = [xs[numbers[id(leaf)]] if isinstance(leaf, Data) else leaf
+                  for leaf in arguments.leaves]
         before = [leaf.buf if isinstance(leaf, Data) else None for leaf in leaves]
         result, held = arguments.call(f, leaves)
         values, structure = tree.flatten(result)
         changed = _changed(arguments, held, before, owned)
         fixed = tuple([None if isinstance(v, (Data, np.ndarray)) else (v,) for v in values])
-        results = [builder.lift(as_tensor(v))
-                   for v, constant in zip(values, fixed) if constant is None]
-        outputs = [*results, *[builder.lift(value) for _, value in changed]]
-    graph = finished(builder, list(made.values()), outputs)
-    return Trace(graph, structure, fixed, tuple([place for place, _ in changed]))
+        found[:] = structure, fixed, tuple([place for place, _ in changed])
+        return [*[as_tensor(v) for v, constant in zip(values, fixed) if constant is None],
+                *[value for _, value in changed]]
+
+    graph = build(flat, [x.spec for x in arguments.tensors],
+                  {number for number, place in enumerate(places) if owned[place]})
+    return Trace(Traced(graph), *found)
 
 
 def _owned(structure: tree.TreeDef) -> list[bool]:
