@@ -37,19 +37,18 @@ def reach(spec: Spec) -> tuple[int, int]:
     >>> reach(make_spec((2, 3), float32, None, (-3, 1)))
     (-12, 24)
     """
+    if spec.contiguous:
+        return 0, spec.size * spec.dtype.itemsize
     low = sum(min(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
     high = sum(max(0, (n - 1) * s) for n, s in zip(spec.shape, spec.strides))
     itemsize = spec.dtype.itemsize
-    return low * itemsize, (high - low + 1) * itemsize if spec.size else 0
+    return low * itemsize, (high - low + 1) * itemsize
 
 
 def over(address: int, keep: Any, spec: Spec) -> Array:
-    """A read-only array over the memory of a tensor whose lowest place is at `address`.
-
-    It holds `keep` as long as anybody holds it.
-    """
+    """A read-only array over a tensor whose first element is at `address`; it holds `keep`."""
     low, count = reach(spec)
-    raw: Any = (ctypes.c_char * max(count, 1)).from_address(address)
+    raw: Any = (ctypes.c_char * max(count, 1)).from_address(address + low)
     raw.keep = keep
     array: Array = np.ndarray(spec.shape, spec.dtype.numpy, raw, -low,
                               tuple([s * spec.dtype.itemsize for s in spec.strides]))

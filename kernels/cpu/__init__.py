@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyml.dtypes import DType, integer_range, rounded
 from tinyml.errors import ArgumentError, out_of_range
-from tinyml.kernels.common.exchange import Exchange, layout, over, reach
+from tinyml.kernels.common.exchange import Exchange, layout, over
 from tinyml.kernels.common.packed import memory, pack, unpack
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
@@ -100,7 +100,7 @@ class CPU(Pooled, Exchange):
         """The tensor's own memory as a read-only array, which keeps it alive."""
         if spec.dtype.packed:
             return unpack(self.download(buffer, memory(spec)), spec)
-        return over(buffer.ptr + reach(spec)[0], buffer, spec)
+        return over(buffer.ptr, buffer, spec)
 
     def lend(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any] | None:
         """Every tensor's own memory but that of packed ones."""

@@ -195,7 +195,7 @@ class OpenCL(Pooled, Exchange):
             self.cl.enqueue_copy(self._queue, span[:count], buffer.ptr, src_offset=start,
                                  is_blocking=True)
         self._raise_reports()
-        return over(span.ctypes.data, span, spec)
+        return over(span.ctypes.data - low, span, spec)
 
     def lend(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any] | None:
         """The tensor's own memory where that is the host's, mapped until nobody reads it."""
@@ -211,7 +211,7 @@ class OpenCL(Pooled, Exchange):
                                              (count,), np.dtype(np.uint8), is_blocking=True)
         held = Mapped(span.base, buffer)
         self._raise_reports()
-        return over(span.ctypes.data, held, spec)
+        return over(span.ctypes.data - low, held, spec)
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> View:
         """The same memory, `offset` elements further on."""
