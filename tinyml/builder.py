@@ -40,11 +40,6 @@ class Capture(NamedTuple):
         """Whether a graph may replace it."""
         return hasattr(self.tensor, "lock")
 
-    def unread(self) -> Capture:
-        """The same tensor for a graph that does not read it."""
-        var = Var(None, 0, self.var.spec)
-        return Capture(var, self.tensor, var)
-
 
 class Builder:
     """The lines of one graph while they are written.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any
 
-from tinyml.builder import symbolic
+from tinyml.builder import Capture, symbolic
 from tinyml.core import apply, describe, full, run, watched
 from tinyml.dtypes import bool_
 from tinyml.errors import (
@@ -23,7 +23,7 @@ from tinyml.errors import (
     expect,
 )
 from tinyml.graph import Graph, apply_graph, build, floats, replay, several
-from tinyml.op import Op, define
+from tinyml.op import Op, Var, define
 from tinyml.ops.arguments import as_size
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.shape import one_after_another
@@ -45,47 +45,35 @@ def _apply(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
 # ---- graphs that stand for each other
 
 
-class Closed(NamedTuple):
-    """Graphs whose inputs are all that any of them reads; made by `closed`.
+def apply_over(op: Op, graphs: dict[str, Graph], before: Sequence[Any],
+               after: Sequence[Any] = (), **attrs: Any) -> list[Any]:
+    """The results of a record on graphs whose inputs stand for operands, the last ones for `after`.
 
-    `captured` are tensors of the outside, the first `states` of them hidden state; its new content
-    stands behind the first `given` results.
+    What any of them captures becomes operands of all, between `before` and `after`: first hidden
+    state, which is carried on from the results of the carry, or from all, then the constants.
     """
-
-    graphs: list[Graph]
-    captured: list[Any]
-    states: int
-    given: int
-
-    def apply(self, op: Op, before: Sequence[Any], after: Sequence[Any] = (),
-              **attrs: Any) -> list[Any]:
-        """The results of a record on operands before and after what is captured."""
-        if not self.graphs[-1].outputs:
-            return []
-        results = _apply(op, *before, *self.captured, *after, **attrs)
-        end = self.given + self.states
-        for state, value in zip(self.captured, results[self.given : end]):
-            state._replace(value)
-        return results[: self.given] + results[end:]
-
-
-def closed(graphs: Sequence[Graph], leading: int, given: int | None = None) -> Closed:
-    """The inputs become: the first `leading`, hidden state, other captures, the rest.
-
-    The outputs become: the first `given` (None: all), hidden state, the rest.
-    """
-    known = {id(c.tensor): c for graph in graphs for c in graph.captures}
+    known = {id(c.tensor): c for graph in graphs.values() for c in graph.captures}
     captures = sorted(known.values(), key=lambda capture: not capture.is_state)
     states = sum(capture.is_state for capture in captures)
-    given = len(graphs[-1].outputs) if given is None else given
-    found = []
-    for graph in graphs:
+    given = attrs.get("carry", max(len(graph.outputs) for graph in graphs.values()))
+    opened = {}
+    for name, graph in graphs.items():
         own = {id(c.tensor): c for c in graph.captures}
-        mine = [own.get(id(c.tensor)) or c.unread() for c in captures]
-        found.append(Graph(
-            [*graph.inputs[:leading], *[c.var for c in mine], *graph.inputs[leading:]], graph.lines,
-            [*graph.outputs[:given], *[c.result for c in mine[:states]], *graph.outputs[given:]]))
-    return Closed(found, [c.tensor for c in captures], states, given)
+        mine = [own.get(id(c.tensor)) or Capture(new := Var(None, 0, c.var.spec), c.tensor, new)
+                for c in captures]
+        cut = len(graph.inputs) - len(after)
+        opened[name] = Graph(
+            [*graph.inputs[:cut], *[c.var for c in mine], *graph.inputs[cut:]], graph.lines,
+            [*graph.outputs[:given], *[c.result for c in mine[:states]], *graph.outputs[given:]])
+    if not all(graph.outputs for graph in opened.values()):
+        return []
+    for name, more in (("carry", states), ("consts", len(captures) - states)):
+        if name in attrs:
+            attrs[name] += more
+    results = _apply(op, *before, *[c.tensor for c in captures], *after, **opened, **attrs)
+    for state, value in zip(captures[:states], results[given:]):
+        state.tensor._replace(value)
+    return results[:given] + results[given + states :]
 
 
 def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
@@ -132,8 +120,7 @@ def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], y
     there = floats(yes.outputs)
     gs = list(compress(several(g), there))
     ways = [graph.pullback(wanted[1:], there, outputs=False) for graph in (yes, no)]
-    both = closed(ways, len(xs) + len(gs))
-    found = iter(both.apply(COND, [pred, *xs, *gs], yes=both.graphs[0], no=both.graphs[1]))
+    found = iter(apply_over(COND, dict(zip(("yes", "no"), ways)), [pred, *xs, *gs]))
     return [next(found) if want else None for want in (False, *wanted[1:])]
 
 
@@ -224,12 +211,11 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
             *g_specs[:moving], *[symbolic(x.spec) for x in held], *ins[carry : carry + consts],
             *ins[:carry], *ins[carry + consts :], *g_specs[moving:]])
 
-    made = closed([body.once(("scan", carry, consts, asked), back)], adding, adding)
-    found = iter(made.apply(
-        SCAN, [*arrive[:moving], *[zeros_like(x) for x in held]],
-        [*fixed, *before, *rows, *arrive[moving:]], body=made.graphs[0],
-        carry=adding + made.states, consts=len(made.captured) - made.states + consts,
-        length=length, reverse=not reverse))
+    found = iter(apply_over(
+        SCAN, {"body": body.once(("scan", carry, consts, asked), back)},
+        [*arrive[:moving], *[zeros_like(x) for x in held]],
+        [*fixed, *before, *rows, *arrive[moving:]], carry=adding, consts=consts, length=length,
+        reverse=not reverse))
     return [next(found) if want else None for want in asked]
 
 

@@ -15,7 +15,7 @@ from tinyml.autodiff import conforming, is_float, marked
 from tinyml.builder import entered
 from tinyml.core import apply, describe
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect
-from tinyml.graph import build, replay
+from tinyml.graph import build, replay, several
 from tinyml.op import Op
 from tinyml.ops.creation import zeros_like
 from tinyml.planning import Planned
@@ -385,10 +385,14 @@ class _Custom:
         # What each graph captured stands behind the arguments, in the order of the graphs.
         ends = [count + sum(len(g.captures) for g in graphs[:k]) for k in range(len(graphs) + 1)]
 
+        # State that the value draws from goes on; a gradient draws what the value drew.
+        states = primal.states
+        sizes = [len(primal.gives), *[len(graph.outputs) for graph in graphs[1:]]]
+
         def part(number: int, values: Sequence[Any], more: Sequence[Any] = ()) -> list[Any]:
             """Apply the lines of one of the graphs."""
             own = values[ends[number] : ends[number + 1]]
-            return replay(graphs[number], [*values[:count], *more, *own])
+            return replay(graphs[number], [*values[:count], *more, *own])[: sizes[number]]
 
         def rule(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...]) -> list[Any]:
             if any(wanted[count:]):
@@ -412,11 +416,13 @@ class _Custom:
             f"pullback of {self.name}", lambda *_: together([xs[k].spec for k in floats]),
             grad=None if self.linear else transposed,
             body=lambda *v: together(part(1, v[: ends[-1]], v[ends[-1] :])))
-        op = Op(self.name, lambda *_: together([outputs[k].spec for k in places]), grad=rule,
+        outs = [*[outputs[k].spec for k in places], *[state.var.spec for state in states]]
+        op = Op(self.name, lambda *_: together(outs), grad=rule,
                 body=lambda *v: together(part(0, v)))
-        ys = apply(op, *xs, *captured)
-        return tree.unflatten(shape, _with(
-            results, places, ys if isinstance(ys, tuple) else (ys,)))
+        ys = several(apply(op, *xs, *captured))
+        for state, y in zip(states, ys[len(places):]):
+            state.tensor._replace(y)
+        return tree.unflatten(shape, _with(results, places, ys))
 
     def closes_over(self) -> TinyMLError:
         """The error of a gradient that would be lost."""

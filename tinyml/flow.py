@@ -15,7 +15,7 @@ import numpy as np
 
 import tinyml.tree as tree
 from tinyml.builder import symbolic
-from tinyml.control import COND, SCAN, WHILE, check_predicate, closed, row_spec
+from tinyml.control import COND, SCAN, WHILE, apply_over, check_predicate, row_spec
 from tinyml.core import describe
 from tinyml.errors import (
     ArgumentError,
@@ -86,9 +86,8 @@ def cond(pred: Any, true_fn: Function, false_fn: Function, *operands: Any) -> An
               "return one structure with the same shapes and dtypes from both",
               (first.result, first.specs), (second.result, second.specs))
         assert first.result is not None
-        both = closed([first, second], len(xs))
-        return tree.unflatten(first.result, both.apply(COND, [test, *xs], yes=both.graphs[0],
-                                                       no=both.graphs[1]))
+        return tree.unflatten(first.result, apply_over(COND, {"yes": first, "no": second},
+                                                       [test, *xs]))
 
 
 def _predicate(pred: Any, near: Sequence[Any]) -> Any:
@@ -128,10 +127,8 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None,
             both, [*[x.spec for x in carry], *[row_spec(x.spec) for x in rows]]))
         structure = _pair(graph, start_shape, carry)
         count = len(carry)
-        made = closed([graph], count, count)
-        results = made.apply(SCAN, carry, rows, body=made.graphs[0], carry=count + made.states,
-                             consts=len(made.captured) - made.states, length=steps,
-                             reverse=bool(reverse))
+        results = apply_over(SCAN, {"body": graph}, carry, rows, carry=count, consts=0,
+                             length=steps, reverse=bool(reverse))
         return (tree.unflatten(start_shape, results[:count]),
                 tree.unflatten(structure, results[count:]))
 
@@ -193,8 +190,5 @@ def while_loop(cond_fn: Function, body_fn: Function, init: Any,
         expect(not test.states, "a cond_fn without random numbers", "some", GraphError,
                remedy="draw them in body_fn, and carry them")
         _same_carry(structure, carry, step.result, step)
-        count = len(carry)
-        made = closed([test, step], count)
-        going, body = made.graphs
-        return tree.unflatten(structure, made.apply(
-            WHILE, carry, test=going, body=body, carry=count + made.states, max_steps=max_steps))
+        return tree.unflatten(structure, apply_over(
+            WHILE, {"test": test, "body": step}, carry, carry=len(carry), max_steps=max_steps))

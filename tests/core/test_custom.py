@@ -368,6 +368,22 @@ def test_a_rule_keeps_what_it_closes_over_only() -> None:
     y.backward()
 
 
+def test_rules_in_graphs_draw_what_the_value_drew() -> None:
+    @custom_gradient
+    def noisy(x: Any) -> Any:
+        noise = tinyml.random.uniform(None, (3,), "float64")
+        return x * noise, lambda g: g * noise
+
+    def draws(f: Any) -> list[list[float]]:
+        tinyml.random.seed(1)
+        return [f(tinyml.ones(3, dtype="float64")).tolist() for _ in range(3)]
+
+    want = draws(noisy)
+    assert want[0] != want[1] and draws(trace(noisy)(V)) == want
+    np.testing.assert_allclose(draws(tinyml.jit(noisy)), want, rtol=1e-12)
+    np.testing.assert_allclose(draws(tinyml.jit(grad(lambda x: noisy(x).sum()))), want, rtol=1e-12)
+
+
 def test_rules_in_graphs() -> None:
     """A traced function keeps the rule, for whoever differentiates the graph."""
     graph = trace(lambda x: clipped(x * W) * 5.0)(V)

@@ -10,6 +10,7 @@ running its `nest` once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 from tinyml.builder import Line
@@ -53,53 +54,45 @@ class Traits(NamedTuple):
 
 
 class _Probe(Lowering):
-    """A lowering that notes how one op reads its operands."""
+    """A lowering that notes how one op reads its operands, all readings of one together."""
 
     def __init__(self, operands: Sequence[Var]) -> None:
         super().__init__(operands, Numbers())
-        self.seen: dict[Var, list[tuple[frozenset[str], bool]]] = {}
+        self.asked = dict.fromkeys(operands, Asked(True, True))
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
         """Note the axes of the index and whether it is plain, and load."""
-        n = self.nest
-        plain = guard is None and all(n.code[i].kind in ("axis", "const") for i in index)
+        n, size = self.nest, var.spec.size
         free = n.join(index if guard is None else (*index, guard))
-        self.seen.setdefault(var, []).append((free, plain))
+        order = list(n.axes)
+        last = max(map(order.index, free), default=0)
+        visits = prod([n.axes[axis] for axis in free])
+        once = size == 1 or visits <= size and free.issuperset(order[:last])
+        plain = guard is None and all(n.code[i].kind in ("axis", "const") for i in index)
+        before = self.asked[var]
+        self.asked[var] = Asked(before.once and once, before.plain and plain)
         return super().at(var, index, guard, other)
 
-    def asked(self, var: Var) -> Asked:
-        """How an operand was read, all readings together."""
-        readings = self.seen.get(var, [])
-        return Asked(all(self._once(var, free) for free, _ in readings),
-                     all(plain for _, plain in readings))
 
-    def _once(self, var: Var, free: frozenset[str]) -> bool:
-        order = list(self.nest.axes)
-        visits = 1
-        for axis in free:
-            visits *= self.nest.axes[axis]
-        last = max((order.index(axis) for axis in free), default=-1)
-        inner = all(axis in free for axis in order[:last])
-        return var.spec.size == 1 or visits <= var.spec.size and inner
-
-
-def traits(app: Application) -> Traits:
-    """Run an op's nest once, and see what it asks for."""
-    operands = {v: Var(None, 0, v.spec) for v in app.inputs if isinstance(v, Var)}
-    probe = _Probe(list(operands.values()))
-    sources = [probe.source(operands.get(v, v) if isinstance(v, Var) else v) for v in app.inputs]
+def traits(app: Application) -> Traits | None:
+    """Run an op's nest once, and see what it asks for; None where it has none."""
+    if app.op.nest is None and app.op.push is None:
+        return None
+    operands = list(dict.fromkeys(v for v in app.inputs if isinstance(v, Var)))
+    probe = _Probe(operands)
+    sources = [probe.source(v) for v in app.inputs]
     n = probe.nest
-    if app.op.push is not None:
-        numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in app.specs]
-        app.op.push(n, numbers, *sources, **app.attrs)
-    else:
-        assert app.op.nest is not None
-        app.op.nest(n, n.axes_for(app.specs[0].shape), *sources, **app.attrs)
-    asked = tuple([probe.asked(operands[v]) if isinstance(v, Var) else None for v in app.inputs])
-    work = 1
-    for size in n.axes.values():
-        work *= size
-    return Traits(asked, any(i.kind in ("reduce", "running") for i in n.code), work)
+    try:
+        if app.op.push is not None:
+            numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in app.specs]
+            app.op.push(n, numbers, *sources, **app.attrs)
+        else:
+            app.op.nest(n, n.axes_for(app.specs[0].shape), *sources, **app.attrs)  # type: ignore
+    except NotOneNest:
+        return None
+    asked = tuple([probe.asked[v] if isinstance(v, Var) else None for v in app.inputs])
+    return Traits(asked, any(i.kind in ("reduce", "running") for i in n.code),
+                  prod(n.axes.values()))
 
 
 class Group:
@@ -214,27 +207,26 @@ def _is_view(line: Line) -> bool:
     return app.op.view(app.inputs[0].spec, **app.attrs) is not None
 
 
+def form(lines: Sequence[Line], args: Sequence[Var]) -> Any:
+    """What lines do to arguments, whatever these are called: equal groups have the same form."""
+    numbers: dict[Any, Any] = {v: k for k, v in enumerate(args)}
+    said = []
+    for line in lines:
+        said.append((line.app.op, attribute_key(line.app.attrs), tuple([
+            numbers[v] if isinstance(v, Var) else (attribute_key(v),) for v in line.app.inputs])))
+        for var in line.outs:
+            numbers[var] = len(numbers)
+    return tuple(said)
+
+
 def _all_traits(lines: Sequence[Line]) -> list[Traits | None]:
-    """The traits of each line; None where it is no nest. Equal ones are found once."""
+    """The traits of each line; those of equal ones are found once."""
     known: dict[Any, Traits | None] = {}
     found: list[Traits | None] = []
     for line in lines:
-        app = line.app
-        if app.op.nest is None and app.op.push is None:
-            found.append(None)
-            continue
-        key = (app.op, tuple([v.spec if isinstance(v, Var) else type(v) for v in app.inputs]),
-               attribute_key(app.attrs), _repeats(line))
+        args = list(dict.fromkeys(variables(line)))
+        key = form([line], args), tuple([v.spec for v in args])
         if key not in known:
-            try:
-                known[key] = traits(app)
-            except NotOneNest:
-                known[key] = None
+            known[key] = traits(line.app)
         found.append(known[key])
     return found
-
-
-def _repeats(line: Line) -> tuple[int, ...]:
-    """Which operands are one value."""
-    first: dict[Var, int] = {}
-    return tuple([first.setdefault(v, k) for k, v in enumerate(variables(line))])

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tinyml.builder import Builder, building
-from tinyml.compiler.grouping import Group, Grouping
-from tinyml.graph import Graph, needed, replay, variables
+from tinyml.compiler.grouping import Group, Grouping, form
+from tinyml.graph import Graph, dying, needed, replay, variables
 from tinyml.lower import NotOneNest, Numbers, lower
-from tinyml.op import Var, attribute_key
+from tinyml.op import Var
 from tinyml.planning import make_plan
 from tinyml.spec import Spec, make_spec
 from tinyml.values import no_grad
@@ -89,11 +89,9 @@ class _Planner:
     def program(self, count: int) -> Program:
         """Steps, slots and the function that runs them; the first `count` inputs are given."""
         self._some(Grouping(self.graph), range(len(self.graph.lines)))
-        slots, slot_of = self._slots()
-        places = [self.places[var] for var in self.graph.outputs]
-        run = _written(self, count, slots, slot_of, places)
-        return Program(run, tuple([p.spec for p in places]), tuple(self.steps),
-                       tuple([nbytes for nbytes, _ in slots]))
+        run, slots = _written(self, count)
+        return Program(run, tuple([self.places[var].spec for var in self.graph.outputs]),
+                       tuple(self.steps), tuple(slots))
 
     # ---- steps
 
@@ -137,7 +135,7 @@ class _Planner:
         args = list(dict.fromkeys(v for line in lines for v in variables(line) if v not in inside))
         places = [self.places[v] for v in args]
         outs = [make_spec(v.spec.shape, v.spec.dtype, v.spec.device) for v in root.outs]
-        key = _structure(lines, args, places)
+        key = form(lines, args), tuple([p.spec for p in places])
         known = self.known.get(key)
         if known is None:
             numbers = Numbers()
@@ -163,67 +161,16 @@ class _Planner:
         for var, spec in zip(line.outs, plan.outs):
             self.places[var] = Place(var, 0, spec)
 
-    # ---- memory
-
-    def last_read(self) -> dict[Var, int]:
-        """The last step that reads each base; outputs are read at the end."""
-        last: dict[Var, int] = {}
-        for k, step in enumerate(self.steps):
-            for var in step.outs:
-                last[var] = k
-            for value in step.ins:
-                if isinstance(value, Place):
-                    last[value.base] = k
-        for var in self.graph.outputs:
-            last[self.places[var].base] = len(self.steps)
-        return last
-
-    def _slots(self) -> tuple[list[tuple[int, Any]], dict[Var, int]]:
-        """The bytes and device of each slot, and the slots of values that live only inside."""
-        last = self.last_read()
-        kept = {self.places[var].base for var in self.graph.outputs}
-        dying: dict[int, list[Var]] = {}
-        for var, k in last.items():
-            dying.setdefault(k, []).append(var)
-        slots: list[tuple[int, Any]] = []
-        free: dict[Any, list[int]] = {}
-        slot_of: dict[Var, int] = {}
-
-        def kind(var: Var) -> tuple[int, Any]:
-            return var.spec.device.block_size(var.spec.nbytes), var.spec.device
-
-        for k, step in enumerate(self.steps):
-            for var in () if step.allocates else step.outs:
-                if var not in kept:
-                    known = free.setdefault(kind(var), [])
-                    if not known:
-                        known.append(len(slots))
-                        slots.append(kind(var))
-                    slot_of[var] = known.pop()
-            for var in dying.get(k, ()):
-                if var in slot_of:
-                    free[kind(var)].append(slot_of[var])
-        return slots, slot_of
-
-
-def _structure(lines: Sequence[Any], args: Sequence[Var], places: Sequence[Place]) -> Any:
-    """What the kernel of a group depends on: equal groups share theirs."""
-    numbers: dict[Var, int] = {v: k for k, v in enumerate(args)}
-    said = []
-    for line in lines:
-        said.append((line.app.op, attribute_key(line.app.attrs), tuple([
-            numbers[v] if isinstance(v, Var) else (attribute_key(v),) for v in line.app.inputs])))
-        for var in line.outs:
-            numbers[var] = len(numbers)
-    return tuple(said), tuple([p.spec for p in places])
-
 
 # ---- the function that runs it
 
 
-def _written(planner: _Planner, count: int, slots: Sequence[tuple[int, Any]],
-             slot_of: dict[Var, int], results: Sequence[Place]) -> Callable[..., Any]:
-    """The program as a Python function, one line a call."""
+def _written(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[int]]:
+    """The program as a Python function, one line a call, and the bytes of each slot.
+
+    The first `count` inputs are given. A value that lives only inside takes a slot until its last
+    reader has run; what a step allocates by itself is let go then.
+    """
     space: dict[str, Any] = {"arenas": []}
 
     def named(value: Any) -> str:
@@ -232,17 +179,8 @@ def _written(planner: _Planner, count: int, slots: Sequence[tuple[int, Any]],
         space[name] = value
         return name
 
-    given, constants = planner.graph.inputs[:count], planner.graph.inputs[count:]
-    names = {var: f"x{k}" for k, var in enumerate(given)}
-    names.update(zip(constants, map(named, planner.constants)))
-    lines = [f"def run({', '.join(names[var] for var in given)}):"]
-    if slots:
-        new = ", ".join(f"{named(device.empty)}({nbytes})" for nbytes, device in slots)
-        lines += ["    try:", "        arena = arenas.pop()", "    except IndexError:",
-                  f"        arena = ({new},)",
-                  f"    ({', '.join(f's{k}' for k in range(len(slots)))},) = arena"]
-    last = planner.last_read()
-    views: dict[Place, str] = {}
+    def slot(var: Var) -> tuple[int, Any]:
+        return var.spec.device.block_size(var.spec.nbytes), var.spec.device
 
     def said(place: Place) -> str:
         if place.offset and place not in views:
@@ -251,25 +189,48 @@ def _written(planner: _Planner, count: int, slots: Sequence[tuple[int, Any]],
                          f"({names[place.base]}, {place.offset}, {named(place.spec)})")
         return views[place] if place.offset else names[place.base]
 
-    dropped: dict[int, list[str]] = {}
-    for k, step in enumerate(planner.steps):
+    given, constants = planner.graph.inputs[:count], planner.graph.inputs[count:]
+    names = {var: f"x{k}" for k, var in enumerate(given)}
+    names.update(zip(constants, map(named, planner.constants)))
+    results = [planner.places[var] for var in planner.graph.outputs]
+    kept = {place.base for place in results}
+    touched = [(*step.outs, *[v.base for v in step.ins if isinstance(v, Place)])
+               for step in planner.steps]
+    views: dict[Place, str] = {}
+    slots: list[tuple[int, Any]] = []
+    free: dict[Any, list[str]] = {}
+    lines: list[str] = []
+    for k, (step, dead) in enumerate(zip(planner.steps, dying(touched, list(kept)))):
         values = [said(v) if isinstance(v, Place) else named(v) for v in step.ins]
         for j, var in enumerate(step.outs):
-            names[var] = f"s{slot_of[var]}" if var in slot_of else f"o{k}_{j}"
+            if step.allocates or var in kept:
+                names[var] = f"o{k}_{j}"
+            elif free.setdefault(slot(var), []):
+                names[var] = free[slot(var)].pop()
+            else:
+                names[var] = f"s{len(slots)}"
+                slots.append(slot(var))
         outs = [names[var] for var in step.outs]
         if step.allocates:
             lines.append(f"    {', '.join(outs)} = {named(step.run)}({', '.join(values)})")
-            for var, name in zip(step.outs, outs):
-                dropped.setdefault(last[var], []).append(name)
         else:
             lines += [f"    {names[var]} = {named(var.spec.device.empty)}({var.spec.nbytes})"
-                      for var in step.outs if var not in slot_of]
+                      for var in step.outs if var in kept]
             lines.append(f"    {named(step.run)}({', '.join([*values, *outs])})")
-        lines += [f"    {name} = None" for name in dropped.get(k, ())]
-    found = [said(place) for place in results]
+        for var in dead:
+            if names[var][0] == "s":
+                free[slot(var)].append(names[var])
+            elif names[var][0] == "o":
+                lines.append(f"    {names[var]} = None")
+    found = ", ".join(map(said, results))
+    head = [f"def run({', '.join(names[var] for var in given)}):"]
     if slots:
+        new = ", ".join(f"{named(device.empty)}({nbytes})" for nbytes, device in slots)
+        head += ["    try:", "        arena = arenas.pop()", "    except IndexError:",
+                 f"        arena = ({new},)",
+                 f"    ({', '.join(f's{k}' for k in range(len(slots)))},) = arena"]
         lines.append("    arenas.append(arena)")
-    lines.append(f"    return {', '.join(found)}")
-    exec(compile("\n".join(lines) + "\n", "<tinyml program>", "exec"), space)
+    text = "\n".join([*head, *lines, f"    return {found}", ""])
+    exec(compile(text, "<tinyml program>", "exec"), space)
     run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
-    return run
+    return run, [nbytes for nbytes, _ in slots]
