@@ -75,7 +75,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return Node(op, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tinyml.core, "Node", watched)
+        for module in (tinyml.core, tinyml.ops.calls):
+            patch.setattr(module, "Node", watched)
         yield made
 
 
