@@ -85,11 +85,6 @@ def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
     expect(reads == given, f"{name} reads {reads}", given, GraphError)
 
 
-def _one_or_more(results: Sequence[Any]) -> Any:
-    """What a record gives: a tuple, unless there is one."""
-    return tuple(results) if len(results) > 1 else results[0]
-
-
 # ---- cond
 
 
@@ -101,17 +96,17 @@ def check_predicate(spec: Spec) -> None:
            remedy="reduce it; tinyml.where chooses elementwise")
 
 
-def _cond_infer(pred: Spec, *xs: Spec, yes: Graph, no: Graph) -> Any:
+def _cond_infer(pred: Spec, *xs: Spec, yes: Graph, no: Graph) -> tuple[Spec, ...]:
     check_predicate(pred)
     _check_reads("yes", yes, xs)
     _check_reads("no", no, xs)
     expect(bool(yes.outputs) and yes.specs == no.specs, "graphs with the same results",
            (yes.specs, no.specs), GraphError)
-    return _one_or_more(yes.specs)
+    return yes.specs
 
 
-def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> Any:
-    return _one_or_more(apply_graph(yes if pred.item() else no, xs))
+def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> tuple[Any, ...]:
+    return tuple(apply_graph(yes if pred.item() else no, xs))
 
 
 def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], yes: Graph,
@@ -128,6 +123,7 @@ def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], y
 
 
 def row_spec(spec: Spec) -> Spec:
+    """That of one slice along the first axis."""
     return make_spec(spec.shape[1:], spec.dtype, spec.device, spec.strides[1:], spec.symbolic)
 
 
@@ -140,20 +136,20 @@ def _scan_canon(*_: Spec, body: Graph, carry: Any, consts: Any, length: Any,
 
 
 def _scan_infer(*specs: Spec, body: Graph, carry: int, consts: int, length: int,
-                reverse: bool) -> Any:
+                reverse: bool) -> tuple[Spec, ...]:
     fixed, rows = specs[: carry + consts], specs[carry + consts :]
     expect(len(fixed) == carry + consts, f"at least {carry + consts} operands", len(specs),
            ArgumentError)
     for x in rows:
         expect(x.shape[:1] == (length,), f"a first axis of {length}", x.shape)
     _check_reads("body", body, [*fixed, *[row_spec(x) for x in rows]])
-    _check_carry(body, carry, specs)
-    return _one_or_more([*body.specs[:carry], *[
-        make_spec((length, *s.shape), s.dtype, s.device) for s in body.specs[carry:]]])
+    _check_carry(specs[:carry], body.specs[:carry])
+    return (*body.specs[:carry], *[
+        make_spec((length, *s.shape), s.dtype, s.device) for s in body.specs[carry:]])
 
 
 def _scan_run(*xs: Any, body: Graph, carry: int, consts: int, length: int,
-              reverse: bool) -> Any:
+              reverse: bool) -> tuple[Any, ...]:
     state, fixed, rows = list(xs[:carry]), xs[carry : carry + consts], xs[carry + consts :]
     specs = [row_spec(x.spec) for x in rows]
     found: list[list[Any]] = [[] for _ in body.outputs[carry:]]
@@ -169,7 +165,7 @@ def _scan_run(*xs: Any, body: Graph, carry: int, consts: int, length: int,
         shape = (length, *var.spec.shape)
         stacked.append(one_after_another(ordered, shape) if ordered else
                        full(shape, 0, var.spec.dtype, var.spec.device))
-    return _one_or_more([*state, *stacked])
+    return (*state, *stacked)
 
 
 def _row(x: Any, step: int, spec: Spec) -> Any:
@@ -183,9 +179,8 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
                consts: int, length: int, reverse: bool) -> list[Any]:
     """A scan in the other direction, over the carries, which a scan collects first."""
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
-    own = body.inputs[:carry]
     keeping = body.once("carries", lambda: Graph(
-        body.inputs, body.lines, [*body.outputs[:carry], *own]))
+        body.inputs, body.lines, [*body.outputs[:carry], *body.inputs[:carry]]))
     before = _apply(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
                     reverse=reverse)[carry:] if carry else []
     there = floats(body.outputs)
@@ -222,8 +217,8 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
 # ---- while_loop
 
 
-def _check_carry(body: Graph, carry: int, specs: Sequence[Spec]) -> None:
-    before, after = (tuple(map(symbolic, s[:carry])) for s in (specs, body.specs))
+def _check_carry(specs: Sequence[Spec], given: Sequence[Spec]) -> None:
+    before, after = tuple(map(symbolic, specs)), tuple(map(symbolic, given))
     expect(after == before, f"a body that gives the carry {before}", after, GraphError)
 
 
@@ -237,28 +232,26 @@ def _while_canon(*_: Spec, test: Graph, body: Graph, carry: Any,
 
 
 def _while_infer(*specs: Spec, test: Graph, body: Graph, carry: int,
-                 max_steps: int | None) -> Any:
+                 max_steps: int | None) -> tuple[Spec, ...]:
     expect(0 < carry <= len(specs), f"a carry of 1 to {len(specs)} operands", carry, ArgumentError)
     _check_reads("test", test, specs)
     _check_reads("body", body, specs)
     expect(bool(test.outputs), "a condition from test", "no result", GraphError)
     check_predicate(test.specs[0])
-    expect(len(body.outputs) == carry, f"{carry} results of body", len(body.outputs), GraphError)
-    _check_carry(body, carry, specs)
-    return _one_or_more(body.specs)
+    _check_carry(specs[:carry], body.specs)
+    return body.specs
 
 
 def _while_run(*xs: Any, test: Graph, body: Graph, carry: int,
-               max_steps: int | None) -> Any:
+               max_steps: int | None) -> tuple[Any, ...]:
     state, fixed = list(xs[:carry]), xs[carry:]
     steps = 0
     while max_steps is None or steps < max_steps:
-        (going,) = apply_graph(test, [*state, *fixed])[:1]
-        if not going.item():
+        if not apply_graph(test, [*state, *fixed])[0].item():
             break
         state = apply_graph(body, [*state, *fixed])
         steps += 1
-    return _one_or_more(state)
+    return tuple(state)
 
 
 def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph, body: Graph,

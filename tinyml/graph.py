@@ -90,7 +90,8 @@ class Graph:
         """
         count = len(self.outputs)
         with ExitStack() as locks:
-            for state in self.states:
+            # In one order, or two threads might wait for each other.
+            for state in sorted(self.states, key=lambda capture: id(capture.tensor)):
                 locks.enter_context(state.tensor.lock)
             results = function([*xs, *[c.tensor for c in self.captures]])
             for state, value in zip(self.states, results[count:]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import warnings
 import weakref
 from typing import Any
@@ -383,6 +384,35 @@ def test_threads_call_one_jitted_function() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+class SlowLock:
+    """A lock whose taker pauses, so that others come in between."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_graphs_that_draw_from_two_generators_in_two_orders_do_not_stop() -> None:
+    one, two = tinyml.random.Generator(1), tinyml.random.Generator(2)
+    functions = [tinyml.jit(lambda a=a, b=b: (a.next_key(), b.next_key()))
+                 for a, b in ((one, two), (two, one))]
+    drawn = [key.tolist() for f in functions for key in f()]
+    one.state.lock, two.state.lock = SlowLock(), SlowLock()
+    threads = [threading.Thread(target=lambda f=f: drawn.extend(key.tolist() for key in f()),
+                                daemon=True) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(drawn) == 8 and len({tuple(key) for key in drawn}) == 8
 
 
 # ---- bad input

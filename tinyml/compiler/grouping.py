@@ -65,7 +65,7 @@ class _Probe(Lowering):
         n, size = self.nest, var.spec.size
         free = n.join(index if guard is None else (*index, guard))
         order = list(n.axes)
-        last = max(map(order.index, free), default=0)
+        last = max(map(order.index, free), default=-1)
         visits = prod([n.axes[axis] for axis in free])
         once = size == 1 or visits <= size and free.issuperset(order[:last])
         plain = guard is None and all(n.code[i].kind in ("axis", "const") for i in index)
