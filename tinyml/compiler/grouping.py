@@ -38,19 +38,18 @@ class Asked(NamedTuple):
 class Traits(NamedTuple):
     """What an op's nest is like.
 
-    asked    per operand, None for a number
+    asked    per operand
     reduces  whether it loops inside
     work     the points that it visits
+    heavy    a contraction: it reads operands many times, so they are worth being in memory
+    plain    whether it reads all operands at axes alone
     """
 
-    asked: tuple[Asked | None, ...]
+    asked: tuple[Asked, ...]
     reduces: bool
     work: int
-
-    @property
-    def heavy(self) -> bool:
-        """A contraction: it reads operands many times, so they are worth being in memory."""
-        return self.reduces and not all(a.once for a in self.asked if a is not None)
+    heavy: bool
+    plain: bool
 
 
 class _Probe(Lowering):
@@ -90,22 +89,25 @@ def traits(app: Application) -> Traits | None:
             app.op.nest(n, n.axes_for(app.specs[0].shape), *sources, **app.attrs)  # type: ignore
     except NotOneNest:
         return None
-    asked = tuple([probe.asked[v] if isinstance(v, Var) else None for v in app.inputs])
-    return Traits(asked, any(i.kind in ("reduce", "running") for i in n.code),
-                  prod(n.axes.values()))
+    asked = tuple([probe.asked.get(v, Asked(True, True)) for v in app.inputs])
+    reduces = any(instr.kind in ("reduce", "running") for instr in n.code)
+    return Traits(asked, reduces, prod(n.axes.values()),
+                  reduces and not all(a.once for a in asked), all(a.plain for a in asked))
 
 
 class Group:
-    """Lines that become one nest; the last of them is the root, whose results are written."""
+    """Lines that become one nest."""
 
-    __slots__ = ("root", "members", "plain", "reduces", "heavy")
-
-    def __init__(self, root: int) -> None:
-        self.root = root
-        self.members = [root]
-        self.plain = True  # whether every line but the root is asked at axes alone
+    def __init__(self) -> None:
+        self.members: list[int] = []  # the root first
+        self.plain = True  # whether every line reads at axes alone
         self.reduces = False
         self.heavy = False
+
+    @property
+    def root(self) -> int:
+        """The line whose results are written."""
+        return self.members[0]
 
 
 class Grouping:
@@ -116,7 +118,6 @@ class Grouping:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
         self.lines = graph.lines
         self.traits = _all_traits(self.lines)
         self.readers: dict[Var, list[tuple[int, int]]] = {}
@@ -128,8 +129,7 @@ class Grouping:
         self.plain_at: dict[int, bool] = {}
         self.views: set[int] = set()
         self.cut: set[int] = set()
-        written = set(graph.outputs)
-        self._form(range(len(self.lines)), written)
+        self._form(range(len(self.lines)), set(graph.outputs))
 
     def divide(self, group: Group) -> None:
         """Form smaller groups in the place of one that is no nest: reductions stand alone."""
@@ -143,24 +143,20 @@ class Grouping:
 
     def _form(self, members: Sequence[int], written: set[Var]) -> None:
         for k in reversed(members):
-            line = self.lines[k]
+            line, trait = self.lines[k], self.traits[k]
             group = None if k in self.cut or not written.isdisjoint(line.outs) else self._join(k)
-            if group is not None:
-                group.members.append(k)
-                self.of[k] = group
-            elif _is_view(line):
+            if group is None and _is_view(line):
                 self.views.add(k)
-            else:
-                self.of[k] = Group(k)
+                continue
+            if group is None:
+                group = Group()
                 self.plain_at[k] = True
-            self._note(k)
-
-    def _note(self, k: int) -> None:
-        group, trait = self.of.get(k), self.traits[k]
-        if group is not None and trait is not None:
-            group.reduces = group.reduces or trait.reduces
-            group.heavy = group.heavy or trait.heavy
-            group.plain = group.plain and all(a.plain for a in trait.asked if a is not None)
+            self.of[k] = group
+            group.members.append(k)
+            if trait is not None:
+                group.reduces = group.reduces or trait.reduces
+                group.heavy = group.heavy or trait.heavy
+                group.plain = group.plain and trait.plain
 
     def _join(self, k: int) -> Group | None:
         """The group of all readers of a line, if it may join."""
@@ -176,15 +172,14 @@ class Grouping:
         plain = True
         for reader, place in readers:
             asked = self.traits[reader].asked[place]  # type: ignore[union-attr]
-            if asked is None or not asked.once:
+            if not asked.once:
                 return None
             plain = plain and asked.plain and self.plain_at[reader]
-        straight = all(a.plain for a in trait.asked if a is not None)
-        if trait.reduces and not plain or _is_view(self.lines[k]) and not (plain and straight):
+        if _is_view(self.lines[k]) and not (plain and trait.plain):
             return None
-        if trait.reduces and not self._may_loop(k, trait, group):
+        if trait.reduces and not (plain and self._may_loop(k, trait, group)):
             return None
-        if group.heavy and not straight:
+        if group.heavy and not trait.plain:
             return None
         self.plain_at[k] = plain
         return group
