@@ -39,7 +39,7 @@ KERNELS = "tinyml.kernels."
 # The core: all below the front door but kernels and operations. The goal is 5,000 lines (`wc -l`);
 # the budget is what has been reached, so that it does not grow again unseen.
 CORE = (1, 3, 5, 6, 7)
-BUDGET = 6_300
+BUDGET = 4_900
 LONGEST = 500
 LONGER = {  # tests alone: each is one list of promises, read from one end to the other
     "tests/core/test_autodiff.py": "what gradients promise, order by order",
