@@ -45,14 +45,28 @@ def reach(spec: Spec) -> tuple[int, int]:
     return low * itemsize, (high - low + 1) * itemsize
 
 
-def over(address: int, keep: Any, spec: Spec) -> Array:
-    """A read-only array over a tensor whose first element is at `address`; it holds `keep`."""
-    low, count = reach(spec)
-    raw: Any = (ctypes.c_char * max(count, 1)).from_address(address + low)
-    raw.keep = keep
-    array: Array = np.ndarray(spec.shape, spec.dtype.numpy, raw, -low,
-                              tuple([s * spec.dtype.itemsize for s in spec.strides]))
-    array.flags.writeable = False
+class _Bytes:
+    """Memory in the form that NumPy asks for, and what it belongs to.
+
+    An array of ctypes would do, but for each size it makes a class, which is a reference cycle.
+    """
+
+    __slots__ = ("__array_interface__", "keep")
+
+    def __init__(self, address: int, keep: Any, shape: tuple[int, ...], itemsize: int,
+                 strides: tuple[int, ...] | None) -> None:
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": f"|V{itemsize}",
+                                    "strides": strides, "data": (address, False)}
+        self.keep = keep
+
+
+def over(address: int, keep: Any, spec: Spec, writeable: bool = False) -> Array:
+    """An array over a tensor whose first element is at `address`; it holds `keep`."""
+    size = spec.dtype.itemsize
+    strides = tuple([step * size for step in spec.strides])
+    array: Array = np.asarray(_Bytes(address, keep, spec.shape, size, strides)).view(
+        spec.dtype.numpy)
+    array.flags.writeable = writeable
     return array
 
 
@@ -102,10 +116,9 @@ class Export:
         if dtype.narrow and dtype.name != "float16" or dtype.packed:
             raise AttributeError(f"{dtype.name} has no code in NumPy's array interface")
         low, high = np.lib.array_utils.byte_bounds(values)
-        raw: Any = (ctypes.c_char * (high - low)).from_address(low)
-        raw.owner = values
+        whole = np.asarray(_Bytes(low, values, (high - low,), 1, None))
         return {"version": 3, "shape": values.shape, "typestr": values.dtype.str,
-                "strides": values.strides, "data": memoryview(raw).toreadonly(),
+                "strides": values.strides, "data": memoryview(whole.view(np.uint8)).toreadonly(),
                 "offset": values.ctypes.data - low}
 
     def buffer(self) -> memoryview:

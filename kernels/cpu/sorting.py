@@ -6,25 +6,17 @@ of values, and NumPy's vectorised one will do. Wider values go to its stable sor
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
 
+from tinyml.kernels.common.exchange import over
 from tinyml.registry import Call, Plan, kernel
-from tinyml.spec import Spec
 
 Array = np.ndarray[Any, Any]
 NARROW = 32  # bits of a value, and of an index, of which a key is made
 SIGN = np.uint32(1 << (NARROW - 1))
 MASK = np.uint64((1 << NARROW) - 1)
-
-
-def _array(buffer: Any, spec: Spec) -> Array:
-    """A dense array over a new buffer, to be filled."""
-    raw: Any = (ctypes.c_char * max(spec.nbytes, 1)).from_address(buffer.ptr)
-    array: Array = np.ndarray(spec.shape, spec.dtype.numpy, raw)
-    return array
 
 
 def _keys(x: Array) -> Array:
@@ -71,9 +63,10 @@ def sort(call: Call) -> Plan:
         if spec.size:
             x = np.ascontiguousarray(np.moveaxis(device.download(buffer, spec), axis, -1))
             order = _order(x.astype(np.float32) if spec.dtype.narrow else x, descending)
-            found = _array(results[0], values), _array(results[1], indices)
-            for out, new in zip(found, (np.take_along_axis(x, order, -1), order)):
-                np.moveaxis(out, axis, -1)[...] = new
+            found = np.take_along_axis(x, order, -1), order
+            for new, out, result in zip(found, call.outs, results):
+                array = over(result.ptr, result, out, writeable=True)
+                np.moveaxis(array, axis, -1)[...] = new
         return results
 
     return Plan(run, call.outs, "kernel")

@@ -234,7 +234,10 @@ def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> 
     steps = size.bit_length()
     search = Monoid("search", lambda n, _: (ZERO, n.param(1 << steps)), combine, combine)
     over = n.over(index, (steps,))
-    return n.reduce(search, over, value)[0] if steps else ZERO
+    try:
+        return n.reduce(search, over, value)[0] if steps else ZERO
+    finally:
+        del n, table  # the nest keeps its monoids: they must not keep the nest
 
 
 def _search_samples(dtype: str) -> list[Sample]:
