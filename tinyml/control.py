@@ -262,9 +262,10 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
                             remedy="scan, where the number is known; or while_loop(..., "
                                    "max_steps=n)").during("while_loop", describe(xs))
     rest = Graph(body.inputs, [], body.inputs[:carry])
+    more = Graph(body.inputs, body.lines, body.outputs)  # body itself will hold what holds this
 
     def step(*v: Any) -> list[Any]:
-        return _apply(COND, replay(test, v)[0], *v, yes=body, no=rest)
+        return _apply(COND, replay(test, v)[0], *v, yes=more, no=rest)
 
     known = body.once(("while", test), lambda: build(step, [v.spec for v in body.inputs]))
     return _scan_grad(g, None, *xs, wanted=wanted, body=known, carry=carry,

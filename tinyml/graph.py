@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
+from copy import copy
 from functools import partial
 from itertools import compress
 from typing import Any, TypeVar
@@ -47,8 +48,7 @@ class Graph:
         self.reads = (*self.inputs, *[c.var for c in captures])
         self.gives = (*self.outputs, *[c.result for c in self.states])
         self.plans: dict[Any, Planned] = {}
-        self.differentiated = False  # whether a way back was ever asked for
-        self._derived: dict[Any, Any] = {}
+        self._derived: dict[Any, Any] = {}  # also "way back", where one was ever asked for
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -100,13 +100,13 @@ class Graph:
 
     def call(self, xs: Sequence[Any]) -> list[Any]:
         """Run it as one op: compiled where the compiler is loaded, recorded as a whole."""
-        if not (self.captures or self.differentiated):
+        if not (self.captures or "way back" in self._derived):
             return apply_graph(self, xs)
         return self.run_by(self._as_one_op, xs)
 
     def _as_one_op(self, operands: list[Any]) -> list[Any]:
         graph = self.opened()
-        if graph.differentiated and STATE.recording:
+        if "way back" in graph._derived and STATE.recording:
             wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
             if any(wanted):
                 graph, constants = graph.prepared(wanted)
@@ -130,7 +130,7 @@ class Graph:
 
         Its last inputs are constants, whose values come with it.
         """
-        return self.once(("prepared", wanted), lambda: self._prepare(wanted))
+        return self.once(("prepared", wanted), lambda: self._prepare(wanted)) or (self, [])
 
     def _prepare(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
         present = floats(self.outputs)
@@ -144,9 +144,9 @@ class Graph:
         read = (*[v for line in late for v in variables(line)], *whole.outputs)
         extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
         graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
-        graph.differentiated = True
+        graph._derived["way back"] = True
         asked = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra))
-        graph._derived["prepared", asked[0]] = graph, []
+        graph._derived["prepared", asked[0]] = None  # it is that already
         graph._derived[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
                                       whole.outputs)
         return graph, [c.tensor for c in whole.captures]
@@ -262,7 +262,9 @@ def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
     if plan is None:
         for x in xs:
             refuse_leaked(x)
-        plan = graph.plans[specs] = make_plan(CALL, specs, {"graph": graph})
+        bare = copy(graph)
+        bare.plans = {}  # so that no plan holds itself: nothing is left to the collector
+        plan = graph.plans[specs] = make_plan(CALL, specs, {"graph": bare})
     return list(several(run(CALL, plan, xs)))
 
 
@@ -279,7 +281,7 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 
 def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
     """The way back as a graph of its own, run as one op; it is differentiable again."""
-    graph.differentiated = True
+    graph._derived["way back"] = True
     gs = several(g)
     back = graph.pullback(wanted, tuple([x is not None for x in gs]))
     found = iter(back.call([*xs, *several(y), *[x for x in gs if x is not None]]))
