@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -21,7 +22,7 @@ from tinyml.conformance.suite.backends import TinyML
 from tinyml.conformance.suite.cases import Case, op_cases
 from tinyml.conformance.suite.run import all_ops
 from tinyml.dtypes import FLOATS
-from tinyml.errors import AllocationError
+from tinyml.errors import AllocationError, DTypeError
 from tinyml.kernels.common.pool import Pool, size_class
 from tinyml.op import LIVING
 from tinyml.registry import device as find_device
@@ -134,18 +135,23 @@ def _sizes_read(device: str) -> Callable[[int], None]:
     return work
 
 
+def _forget_plans() -> None:
+    for op in list(LIVING):
+        op.memo.clear()
+
+
 def _left(work: Callable[[], None]) -> Counter[str]:
     """What only the collector can free after some work and without its plans, by type.
 
     What was there before, other tests' leavings among it, is out of the collector's sight.
     """
+    _forget_plans()
     gc.collect()
     gc.disable()
     gc.freeze()
     try:
         work()
-        for op in list(LIVING):
-            op.memo.clear()
+        _forget_plans()
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         return Counter(type(thing).__name__ for thing in gc.garbage)
@@ -185,7 +191,8 @@ def test_plans_are_free_of_cycles(device: str) -> None:
     assert len({case.of for case in cases}) > 200
 
     def run(case: Case) -> None:
-        backend.run(case.of, *case.sample.args, **case.sample.attrs)
+        with contextlib.suppress(DTypeError):  # a result that the device has no type for
+            backend.run(case.of, *case.sample.args, **case.sample.attrs)
 
     def run_all() -> None:
         for case in cases:

@@ -210,8 +210,9 @@ def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> 
     """Steps of falling powers of two, each taken while what is stepped over comes before."""
     dtype, size = meet((table, values)), table.shape[0]
     value, one = element(n, values, index, dtype), n.const(1, int64)
+    tables = [table]
 
-    def before(x: int, y: int) -> int:
+    def before(n: Nest, x: int, y: int) -> int:
         less = n.prim("less", x, y, dtype=bool_)
         if not dtype.is_float:
             return less
@@ -220,14 +221,14 @@ def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> 
         return n.prim("logical_or", less, last, dtype=bool_)
 
     def combine(n: Nest, state: Ids, items: Ids) -> Ids:
-        (place, width), value = state, items[0]
+        (place, width), value, table = state, items[0], tables[0]
         width = n.prim("bitwise_right_shift", width, one)
         there = n.prim("add", place, width)
         inside = n.prim("less_equal", there, n.param(size), dtype=bool_)
         other = n.cast(table((n.prim("sub", there, one),), inside, n.const(0, table.dtype)), dtype)
-        passed = before(other, value)
+        passed = before(n, other, value)
         if side == "right":
-            passed = n.prim("logical_not", before(value, other), dtype=bool_)
+            passed = n.prim("logical_not", before(n, value, other), dtype=bool_)
         go = n.prim("logical_and", inside, passed, dtype=bool_)
         return n.select(go, there, place), width
 
@@ -237,7 +238,7 @@ def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> 
     try:
         return n.reduce(search, over, value)[0] if steps else ZERO
     finally:
-        del n, table  # the nest keeps its monoids: they must not keep the nest
+        tables.clear()  # the nest keeps its monoids: they must not keep the nest
 
 
 def _search_samples(dtype: str) -> list[Sample]:
