@@ -51,6 +51,7 @@ import tinyml.ops.datatypes as _datatypes  # noqa: E402
 import tinyml.ops.elementwise as _elementwise  # noqa: E402
 import tinyml.ops.fourier  # noqa: E402
 import tinyml.ops.indexing as _indexing  # noqa: E402
+import tinyml.ops.lapack  # noqa: E402
 import tinyml.ops.manipulation as _manipulation  # noqa: E402
 import tinyml.ops.optim  # noqa: E402
 import tinyml.ops.special_bessel  # noqa: E402
@@ -167,7 +168,7 @@ __all__ += [
 ]
 
 # Rooms above the core load when they are first named: a graph runs without them.
-_ROOMS = ("nn", "optim", "random", "data", "io", "special", "fft", "tree", "train")
+_ROOMS = ("nn", "optim", "random", "data", "io", "special", "fft", "linalg", "tree", "train")
 _NAMES = {
     "autodiff": ("grad", "value_and_grad", "vjp"),
     "custom": ("checkpoint", "custom_gradient"),

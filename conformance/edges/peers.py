@@ -32,6 +32,7 @@ _OWN = {
     "pow": ("power", "pow"), "equal": ("equal", "eq"), "cumprod": ("cumprod", "cumprod"),
     "bitwise_invert": ("bitwise_not", "bitwise_not"),
     "rsqrt": ("", "rsqrt", "jax.lax.rsqrt"),
+    "slogdet": ("", ""), "svd": ("", ""),  # whose outputs have another order
 }
 _SPECIAL = ("jax.scipy.special", "jax.nn", "jax.lax")
 
@@ -60,11 +61,13 @@ def _function(peer: str, op: str) -> Callable[..., Any] | None:
         return None
     own = (*_OWN.get(op, (op, op)), "")
     if peer == "numpy":
-        places = [("numpy", own[0])]
+        places = [("numpy.linalg", own[0]), ("numpy", own[0])]
     elif peer == "torch":
-        places = [("torch", own[1]), ("torch.special", own[1]), ("torch.nn.functional", own[1])]
+        places = [(place, own[1]) for place in
+                  ("torch.linalg", "torch", "torch.special", "torch.nn.functional")]
     else:
-        places = [("jax.numpy", own[0]), *[(place, op) for place in _SPECIAL]]
+        places = [("jax.numpy.linalg", own[0]), ("jax.numpy", own[0]),
+                  *[(place, op) for place in _SPECIAL]]
     found = (_find(module, name) for module, name in places if name)
     return next((f for f in found if f is not None), None)
 

@@ -108,9 +108,11 @@ def parse(text: str) -> Table:
 
 
 def _attrs(text: str) -> dict[str, Any] | None:
-    """Attributes written as keyword arguments of literals."""
+    """Attributes written as keyword arguments of literals; none where the text is "whole"."""
     if not text.strip():
         return None
+    if text.strip() == "whole":
+        return {}
     call = ast.parse(f"f({text.strip()})", mode="eval").body
     if not isinstance(call, ast.Call) or call.args:
         raise ValueError("dtypes are joined by ',' alone, attributes are written name=value")

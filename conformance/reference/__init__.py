@@ -17,15 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import arithmetic, bessel, beyond, order, shaped, special, steps
+from . import arithmetic, bessel, beyond, matrices, order, shaped, special, steps
 from .rules import TABLE, Rule, common, kind, result_dtypes
 
-__all__ = ["NAMES", "Result", "dtypes", "evaluate", "kind", "native", "wide", "widened"]
+__all__ = ["NAMES", "UNIQUE", "Result", "dtypes", "evaluate", "kind", "native", "wide", "widened"]
 
 # These modules fill the table when they are imported.
-_FILLED_BY = (arithmetic, bessel, beyond, order, shaped, special, steps)
+_FILLED_BY = (arithmetic, bessel, beyond, matrices, order, shaped, special, steps)
 
 NAMES = frozenset(TABLE)
+UNIQUE = matrices.UNIQUE
 
 
 class Result(NamedTuple):

@@ -46,6 +46,9 @@ TABLE: dict[str, Rule] = {}
 
 # Kinds of result with several outputs of the data's dtype.
 _SEVERAL = {"two of the first": 2, "three of the first": 3}
+# Kinds of result of which some are of the type of the data's parts.
+_WITH_PART = {"part and first": ("part", "first"),
+              "part and two of the first": ("part", "first", "first")}
 
 
 def define(
@@ -107,6 +110,9 @@ def result_dtypes(
         return (np.dtype("complex128" if first == np.float64 else "complex64"),)
     if rule.result in _SEVERAL:
         return (first,) * _SEVERAL[rule.result]
+    if rule.result in _WITH_PART:
+        real = first.type(0).real.dtype
+        return tuple([real if each == "part" else first for each in _WITH_PART[rule.result]])
     if rule.result == "first and index":
         return (first, INTEGER)
     return (np.dtype(rule.result),)

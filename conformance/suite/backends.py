@@ -20,6 +20,17 @@ Array = npt.NDArray[Any]
 Pullback = Callable[[Array], tuple[Array, ...]]
 
 
+def elsewhere(op: str, backend: str) -> bool:
+    """Whether an op is declared for another device of tinyml's alone.
+
+    >>> elsewhere("svd", "tinyml:opencl"), elsewhere("svd", "tinyml:cpu"), elsewhere("svd", "numpy")
+    (True, False, False)
+    """
+    from tinyml.ops.lapack import CPU_ONLY
+
+    return op in CPU_ONLY and backend.startswith("tinyml:") and backend != "tinyml:cpu"
+
+
 class Backend(Protocol):
     """What the suites ask of a backend."""
 

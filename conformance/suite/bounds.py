@@ -20,6 +20,7 @@ import numpy.typing as npt
 from tinyml.conformance import reference
 from tinyml.dtypes import as_dtype
 from tinyml.ops.fourier import radices
+from tinyml.ops.lapack import CPU_ONLY
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +32,7 @@ ZERO_HAS_NO_SIGN = frozenset(
     "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx "
     "cross_entropy_dx put_along unslice cumsum cumprod linear_scan gammaln log_ndtr erfinv ndtri "
     "xlogy xlog1py entr logit polynomial j0 j1 i1 i1e fft".split()
-)
+) | CPU_ONLY
 
 
 # Ops that add to what lies in memory: a narrow float is rounded after each addition.
@@ -227,7 +228,30 @@ def _fft(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     return total * 2 * math.sqrt(4 * n) * 4 * math.log2(4 * n)
 
 
+def _lapack(name: str) -> Callable[..., Any]:
+    """8 n epsilons of the matrix, of what is found and of 1, times the condition where it counts.
+
+    The methods are backward stable: the result is that of a matrix which is off by a small multiple
+    of n epsilons (Higham, theorems 9.4, 10.4, 19.4); the worst of a batch counts for all of it.
+    """
+
+    def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        x = np.asarray(args[0])
+        rows = np.isfinite(x).all((-2, -1))
+        double = x[rows].astype(complex if x.dtype.kind == "c" else float)
+        values = np.linalg.svd(double, compute_uv=False) if double.size else np.ones((1, 1))
+        condition = 1.0 if name in ("eigh", "eigvalsh", "svd", "svdvals") else float(
+            np.max(values[..., 0] / values[..., -1]))
+        sizes = [1.0, float(np.max(values))]
+        for y in reference.wide(name, *args, **attrs):
+            sizes.append(float(np.max(np.abs(y[np.isfinite(y)]), initial=0.0)))
+        return 8 * max(x.shape[-2:]) * condition * max(sizes)
+
+    return derive
+
+
 _DERIVED: dict[str, Callable[..., Any]] = {
+    **{name: _lapack(name) for name in CPU_ONLY},
     "fft": _fft,
     "gammaln": _reflected("gammaln"),
     "psi": _reflected("psi"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,11 @@ def judge(backend: Backend, case: Case) -> Judgement:
     expected = reference.evaluate(case.of, *args, **attrs)
     if len(outputs) != len(expected):
         return Judgement(f"{len(outputs)} outputs instead of {len(expected)}")
+    if case.of in reference.UNIQUE:
+        complaint = _form(outputs, expected)
+        if complaint:
+            return Judgement(complaint)
+        outputs, expected = _unique(case.of, outputs, expected)
     absolute = bounds.magnitude(case.of, reference.widened(case.of, *args), attrs)
     worst = share = 0.0
     for number, (got, want) in enumerate(zip(outputs, expected, strict=True)):
@@ -48,6 +54,26 @@ def judge(backend: Backend, case: Case) -> Judgement:
         if found.complaint:
             return Judgement(label + found.complaint, worst, share)
     return Judgement(None, worst, share)
+
+
+def _form(outputs: Sequence[Array], expected: Sequence[reference.Result]) -> str | None:
+    """A complaint where outputs have not the dtypes and shapes that they must have."""
+    got = [(y.dtype.name, y.shape) for y in outputs]
+    want = [(y.dtype.name, y.value.shape) for y in expected]
+    return None if got == want else f"outputs {got} instead of {want}"
+
+
+def _unique(name: str, outputs: Sequence[Array], expected: Sequence[reference.Result],
+            ) -> tuple[tuple[Array, ...], tuple[reference.Result, ...]]:
+    """What the op determines of its outputs, where that is less than they are."""
+    of = reference.UNIQUE[name]
+    with np.errstate(all="ignore"):
+        found = of(*[y.astype(want.value.dtype) for y, want in zip(outputs, expected)])
+        wanted = of(*[want.value for want in expected])
+    first, last = outputs[0].dtype, outputs[-1].dtype
+    dtypes = [first, *[last] * (len(found) - 1)]
+    return (tuple([y.astype(dtype) for y, dtype in zip(found, dtypes)]),
+            tuple([reference.Result(y, dtype) for y, dtype in zip(wanted, dtypes)]))
 
 
 def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) -> Judgement:

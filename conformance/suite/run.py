@@ -20,7 +20,7 @@ import numpy as np
 
 from tinyml.conformance import reference
 from tinyml.conformance.suite import errors, forward, gradients, ops, second
-from tinyml.conformance.suite.backends import Backend, open_backend
+from tinyml.conformance.suite.backends import Backend, elsewhere, open_backend
 from tinyml.conformance.suite.cases import Case, Within, chosen, describe, op_cases, within
 from tinyml.conformance.suite.ops import Judgement
 
@@ -174,6 +174,9 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
     dtypes = [dtype for dtype in op.dtypes if backend.lacks(dtype) is None]
     if op.dtypes and not dtypes:
         return [Verdict(op.name, "skipped", str(backend.lacks(op.dtypes[0])))]
+    if elsewhere(op.name, backend.name):
+        of = chosen(op.name, only and only.split("/")[0])
+        return [Verdict(op.name, "skipped", "declared for the CPU alone")] if of else []
     if op.samples is None or not any(True for _ in op_cases(op, dtypes)):
         return _missing(suite, op, only, "the record has no samples")
     if suite == "ops":

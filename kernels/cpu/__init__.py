@@ -277,4 +277,5 @@ def open_device(number: int) -> CPU:
     return CPU()
 
 
+import tinyml.kernels.cpu.lapack  # noqa: E402
 import tinyml.kernels.cpu.sorting  # noqa: E402, F401

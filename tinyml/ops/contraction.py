@@ -66,7 +66,7 @@ def _transposed(x: Any) -> Any:
     return x.op("permute_dims", axes=tuple(order))
 
 
-def _unbatched(g: Any, x: Any) -> Any:
+def unbatched(g: Any, x: Any) -> Any:
     """The sum over batch axes along which x was repeated, in x's type."""
     lead = g.ndim - x.ndim
     axes = [d for d in range(g.ndim) if d < lead or x.shape[d - lead] != g.shape[d]]
@@ -77,8 +77,8 @@ def _unbatched(g: Any, x: Any) -> Any:
 
 MATMUL: Op = define(
     "matmul", _matmul_infer, nest=_matmul_nest,
-    grad=(lambda g, _y, _a, b: _unbatched(apply(MATMUL, g, _transposed(conj(b))), _a),
-          lambda g, _y, a, _b: _unbatched(apply(MATMUL, _transposed(conj(a)), g), _b)),
+    grad=(lambda g, _y, _a, b: unbatched(apply(MATMUL, g, _transposed(conj(b))), _a),
+          lambda g, _y, a, _b: unbatched(apply(MATMUL, _transposed(conj(a)), g), _b)),
     samples=samples.matmul(), dtypes=(*NUMBERS, *COMPLEX),
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((4, 5), np.float32)), {},
                               ShapeError, "3 != 4")],

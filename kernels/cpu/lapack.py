@@ -1,0 +1,164 @@
+"""The CPU's kernels of linear algebra: LAPACK as NumPy calls it, on one thread of its BLAS.
+
+The bits that LAPACK gives change with the number of BLAS's threads, so that is 1 during a call, and
+again what it was after it; a lock keeps two calls from doing so at once. Where the library that
+NumPy was built with exports no such setting (OpenBLAS in NumPy's wheels for Linux and macOS does),
+the number stays as it is, and the same bits are promised for one number of threads alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinyml.errors import ArgumentError
+from tinyml.kernels.common.exchange import over
+from tinyml.registry import Call, Plan, kernel
+from tinyml.spec import Spec
+
+Array = np.ndarray[Any, Any]
+Arrays = tuple[Array, ...]
+# What OpenBLAS calls its setting: with NumPy's prefix, with 64-bit integers, by itself.
+NAMES = [f"{prefix}openblas_{{}}_num_threads{suffix}"
+         for prefix in ("scipy_", "") for suffix in ("64_", "")]
+_lock = threading.Lock()
+
+
+def _new_lock() -> None:
+    """A child process does not have the thread that may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+@functools.lru_cache(1)
+def threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How BLAS's number of threads is read and set; None where its library does not say."""
+    from numpy.linalg import _umath_linalg  # what is linked with the library
+
+    library = ctypes.CDLL(_umath_linalg.__file__)
+    for name in NAMES:
+        try:
+            return library[name.format("get")], library[name.format("set")]
+        except AttributeError:
+            pass
+    return None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS has one thread inside, and again what it had after it."""
+    with _lock:
+        found = threads()
+        if found is None:
+            yield
+            return
+        get, set_to = found
+        before = get()
+        set_to(1)
+        try:
+            yield
+        finally:
+            set_to(before)
+
+
+# ---- by name: from matrices to the outputs
+
+
+def _hermitian(x: Array) -> Array:
+    return x / 2 + np.conj(np.swapaxes(x, -1, -2)) / 2
+
+
+def _cofactor(x: Array) -> Arrays:
+    """By singular values, of which each product leaves one out: none is divided by."""
+    u, s, vh = np.linalg.svd(x)
+    one = np.ones((*s.shape[:-1], 1), s.dtype)
+    before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)[..., : s.shape[-1]]
+    after = np.cumprod(np.concatenate([one, s[..., :0:-1]], -1), -1)[..., ::-1][..., : s.shape[-1]]
+    turn = np.linalg.det(u) * np.linalg.det(vh)
+    return (turn[..., None, None] * np.conj((u * (before * after)[..., None, :]) @ vh),)
+
+
+def _svd(x: Array, full: bool) -> Arrays:
+    u, s, vh = np.linalg.svd(x, full_matrices=full)
+    return s, u, vh
+
+
+LAPACK: dict[str, Callable[..., Arrays]] = {
+    "cholesky": lambda x: (np.linalg.cholesky(_hermitian(x)),),
+    "cofactor": _cofactor,
+    "det": lambda x: (np.linalg.det(x),),
+    "eigh": lambda x: tuple(np.linalg.eigh(_hermitian(x))),
+    "eigvalsh": lambda x: (np.linalg.eigvalsh(_hermitian(x)),),
+    "inv": lambda x: (np.linalg.inv(x),),
+    "pinv": lambda x, rtol: (np.linalg.pinv(x, rtol=rtol),),
+    "qr": lambda x, complete: tuple(np.linalg.qr(x, "complete" if complete else "reduced")),
+    "slogdet": lambda x: tuple(np.linalg.slogdet(x))[::-1],
+    "solve": lambda x, b: (np.linalg.solve(x, b),),
+    "svd": _svd,
+    "svdvals": lambda x: (np.linalg.svd(x, compute_uv=False),),
+}
+# Elimination and reflections, for which an infinity is a number like others.
+DIRECT = ("cholesky", "det", "inv", "qr", "slogdet", "solve")
+# What LAPACK found, and what to do.
+REFUSALS = {
+    "cholesky": ("a matrix is not positive definite", "add a multiple of the identity to it"),
+    "inv": ("a matrix is singular", "tinyml.linalg.pinv"),
+    "solve": ("a matrix is singular", "tinyml.linalg.pinv"),
+}
+LOST = ("the iteration did not converge", "scale the matrix; its elements differ by too much")
+
+
+def computed(name: str, *xs: Any, **attrs: Any) -> list[Array]:
+    """The outputs of an op; a matrix that holds a NaN gives NaN everywhere.
+
+    So does one with an infinity where eigenvalues or singular values are asked for. What LAPACK
+    does with those, an iteration without end among it, differs between libraries.
+    """
+    x = xs[0]
+    good = ~(np.isnan(x) if name in DIRECT else ~np.isfinite(x)).any((-2, -1))
+    if not good.all():
+        x = np.where(good[..., None, None], x, np.eye(*x.shape[-2:], dtype=x.dtype))
+    with one_thread(), np.errstate(all="ignore"):
+        try:
+            found = [np.array(y) for y in LAPACK[name](x, *xs[1:], **attrs)]
+        except np.linalg.LinAlgError:
+            message, remedy = REFUSALS.get(name, LOST)
+            raise ArgumentError(message, remedy=remedy) from None
+    if not good.all():
+        batch = max(np.ndim(each) for each in xs) - 2
+        for y in found:
+            y[np.broadcast_to(~good, y.shape[:batch])] = np.nan
+    return found
+
+
+def _register(name: str) -> None:
+    @kernel(name, "cpu")
+    def of(call: Call) -> Plan:
+        device: Any = call.device
+
+        def run(*operands: Any) -> Any:
+            xs = [device.download(x, spec) if isinstance(spec, Spec) else x
+                  for x, spec in zip(operands, call.ins)]
+            results = []
+            for spec, value in zip(call.outs, computed(name, *xs, **call.attrs)):
+                buffer = device.empty(spec.nbytes)
+                over(buffer.ptr, buffer, spec, writeable=True)[...] = value
+                results.append(buffer)
+            return tuple(results) if len(results) > 1 else results[0]
+
+        return Plan(run, call.outs, "kernel")
+
+
+for _name in LAPACK:
+    _register(_name)

@@ -1,0 +1,390 @@
+"""Linear algebra: the linalg extension of the Array API standard 2024.12.
+
+Matrices stand in the last two axes, the axes before are a batch. Factorisations are LAPACK's, as
+NumPy's library has it, of float32, float64, complex64 and complex128 (integers become float32), on
+the CPU: elsewhere they raise KernelNotFound, whose remedy is `.to("cpu")`. A matrix gives the same
+bits, for every number of threads, where that library lets its threads be counted (OpenBLAS,
+as NumPy's wheels for Linux and macOS hold it). A matrix that holds a NaN gives NaN, and so does an
+infinity where eigenvalues or singular values are sought.
+Products, norms over vectors, `trace` and `diagonal` run on every device. All have gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinyml.core import apply
+from tinyml.dtypes import bool_, float32, int64, promote
+from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
+from tinyml.op import Op
+from tinyml.ops.arguments import as_size
+from tinyml.ops.arranging import beside
+from tinyml.ops.arranging import diagonal as diagonal_of
+from tinyml.ops.calls import named
+from tinyml.ops.contraction import matmul, matrix_transpose, tensordot, vecdot
+from tinyml.ops.creation import asarray, eye
+from tinyml.ops.datatypes import finfo
+from tinyml.ops.elementwise import abs, astype, conj
+from tinyml.ops.lapack import (
+    CHOLESKY,
+    DET,
+    EIGH,
+    EIGVALSH,
+    INV,
+    PINV,
+    QR,
+    SLOGDET,
+    SOLVE,
+    SVD,
+    SVDVALS,
+)
+from tinyml.ops.norms import vector_norm
+from tinyml.ops.products import cross, outer
+from tinyml.ops.reduce import max, min, sum
+from tinyml.ops.scan import part as part_of
+from tinyml.ops.shape import broadcast_to, concat, reshape
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+
+__all__ = ["cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul",
+           "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr",
+           "slogdet", "solve", "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm"]
+
+
+class Eigen(NamedTuple):
+    """What `eigh` gives."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+class Triangular(NamedTuple):
+    """What `qr` gives."""
+
+    Q: Tensor
+    R: Tensor
+
+
+class Determinant(NamedTuple):
+    """What `slogdet` gives."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+class Singular(NamedTuple):
+    """What `svd` gives."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def _matrix(x: Any) -> Any:
+    """A tensor of at least 2 axes; integers and bools become float32."""
+    x = asarray(x)
+    expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
+    return astype(x, float32) if x.dtype.is_integer or x.dtype is bool_ else x
+
+
+def _one(op: Op, x: Any, *others: Any, **attrs: Any) -> Tensor:
+    result: Tensor = apply(op, _matrix(x), *others, **attrs)
+    return result
+
+
+# ---- solutions and factors
+
+
+@named
+def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
+    """The lower triangle l with l l^H = x, or, `upper`, the upper one u with u^H u = x.
+
+    Array API standard 2024.12, linalg.cholesky; (..., n, n), of which the Hermitian part counts, to
+    the same shape. Raises ShapeError, DTypeError, and ArgumentError where a matrix is not positive
+    definite.
+
+    >>> import tinyml
+    >>> tinyml.linalg.cholesky(tinyml.tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()
+    [[2.0, 0.0], [1.0, 2.0]]
+    """
+    lower = _one(CHOLESKY, x)
+    return conj(lower).mT if upper else lower
+
+
+@named
+def inv(x: Any, /) -> Tensor:
+    """The inverse of square matrices (Array API standard 2024.12, linalg.inv): (..., n, n).
+
+    Raises ShapeError, DTypeError, and ArgumentError where a matrix is singular.
+
+    >>> import tinyml
+    >>> tinyml.linalg.inv(tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
+    return _one(INV, x)
+
+
+@named
+def solve(x1: Any, x2: Any, /) -> Tensor:
+    """The y with x1 y = x2, without an inverse (Array API standard 2024.12, linalg.solve).
+
+    x1 is (..., n, n), x2 one vector (n,), or (..., n, k); the batches broadcast. Raises ShapeError,
+    DTypeError, and ArgumentError where a matrix is singular.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> tinyml.linalg.solve(x, tinyml.tensor([1.0, 1.0])).tolist()
+    [0.5, 0.25]
+    """
+    x1, x2 = beside(x1, x2)
+    x1, vector = _matrix(x1), x2.ndim == 1
+    x2 = _matrix(reshape(x2, (x2.size, 1)) if vector else x2)
+    dtype = promote(x1.dtype, x2.dtype)
+    result: Tensor = apply(SOLVE, astype(x1, dtype), astype(x2, dtype))
+    return reshape(result, result.shape[:-1]) if vector else result
+
+
+@named
+def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
+    """Q with orthonormal columns and R, an upper triangle, with Q R = x; with names Q and R.
+
+    Array API standard 2024.12, linalg.qr: (..., m, n) to (..., m, k) and (..., k, n) with k the
+    lesser of m and n, or m where `mode` is "complete". The signs are those of Householder's
+    reflections, so R's diagonal may be negative. Raises ShapeError, DTypeError, ArgumentError.
+    Gradients need independent columns (ArgumentError else); GradientError is raised where columns
+    complete Q.
+
+    >>> import tinyml
+    >>> q, r = tinyml.linalg.qr(tinyml.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    >>> tinyml.allclose(q @ r, tinyml.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    True
+    """
+    expect(mode in ("reduced", "complete"), "mode 'reduced' or 'complete'", mode, ArgumentError)
+    x = _matrix(x)
+    rows, columns = x.shape[-2:]
+    if rows >= columns:
+        return Triangular(*apply(QR, x, complete=mode == "complete" and rows > columns))
+    q, r = apply(QR, part_of(x, x.ndim - 1, 0, rows), complete=False)
+    rest = matmul(conj(q).mT, part_of(x, x.ndim - 1, rows, columns))
+    return Triangular(q, concat([r, rest], axis=-1))
+
+
+@named
+def eigh(x: Any, /) -> Eigen:
+    """The rising eigenvalues (..., n) of Hermitian matrices, and their vectors (..., n, n).
+
+    Array API standard 2024.12, linalg.eigh; with the names eigenvalues and eigenvectors. The
+    Hermitian part counts, so gradients are Hermitian. A vector may be multiplied by any number of
+    size 1, and gradients are right for what does not change by that; where eigenvalues are equal, a
+    gradient that arrives at vectors is not finite. Raises ShapeError, DTypeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.eigh(tinyml.tensor([[2.0, 0.0], [0.0, 1.0]])).eigenvalues.tolist()
+    [1.0, 2.0]
+    """
+    values, vectors = apply(EIGH, _matrix(x))
+    return Eigen(values, vectors)
+
+
+@named
+def eigvalsh(x: Any, /) -> Tensor:
+    """The eigenvalues that `eigh` gives, alone (Array API standard 2024.12, linalg.eigvalsh).
+
+    Where some are equal, a gradient is one of those that there are.
+
+    >>> import tinyml
+    >>> tinyml.linalg.eigvalsh(tinyml.tensor([[2.0, 0.0], [0.0, 1.0]])).tolist()
+    [1.0, 2.0]
+    """
+    return _one(EIGVALSH, x)
+
+
+@named
+def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
+    """The falling singular values S (..., k), and U and Vh with U diag(S) Vh = x; k = min(m, n).
+
+    Array API standard 2024.12, linalg.svd, of (..., m, n): U is (..., m, m) and Vh (..., n, n), or,
+    without `full_matrices`, (..., m, k) and (..., k, n). What `eigh` says of vectors holds here;
+    GradientError is raised where a gradient arrives at the vectors of more than k. Raises
+    ShapeError, DTypeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.svd(tinyml.tensor([[0.0, 2.0], [1.0, 0.0]])).S.tolist()
+    [2.0, 1.0]
+    """
+    values, left, right = apply(SVD, _matrix(x), full=bool(full_matrices))
+    return Singular(left, values, right)
+
+
+@named
+def svdvals(x: Any, /) -> Tensor:
+    """The singular values that `svd` gives, alone (Array API standard 2024.12, linalg.svdvals).
+
+    >>> import tinyml
+    >>> tinyml.linalg.svdvals(tinyml.tensor([[0.0, 2.0], [1.0, 0.0]])).tolist()
+    [2.0, 1.0]
+    """
+    return _one(SVDVALS, x)
+
+
+def _tolerance(x: Any, rtol: Any) -> Any:
+    """By how much of the greatest a singular value counts as 0 at most, where that is not said."""
+    if rtol is None:
+        kind = x.dtype if x.dtype.is_inexact else float32
+        size: int = x.shape[-1] if x.shape[-1] > x.shape[-2] else x.shape[-2]
+        return size * float(finfo(kind).eps)
+    return rtol if isinstance(rtol, (int, float)) else asarray(rtol, device=x.device)
+
+
+@named
+def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
+    """The pseudo-inverse (..., n, m) of matrices (Array API standard 2024.12, linalg.pinv).
+
+    Singular values of at most `rtol` times the greatest count as 0: a number, or a tensor that
+    broadcasts to the batch; max(m, n) eps where it is not given. Gradients are right where the rank
+    stays. Raises ShapeError, DTypeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.pinv(tinyml.tensor([[2.0], [0.0]])).tolist()
+    [[0.5, 0.0]]
+    """
+    x = _matrix(x)
+    return _one(PINV, x, _tolerance(x, rtol))
+
+
+@named
+def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
+    """How many singular values are greater than `rtol` times the greatest; int64, of the batch.
+
+    Array API standard 2024.12, linalg.matrix_rank; `rtol` as `pinv` has it. Raises ShapeError,
+    DTypeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.matrix_rank(tinyml.ones((2, 2))).item()
+    1
+    """
+    x = _matrix(x)
+    values = svdvals(x)
+    if not values.shape[-1]:
+        return sum(astype(values, int64), -1)
+    least: Any = _tolerance(x, rtol)
+    if not isinstance(least, (int, float)):
+        least = reshape(least, (*least.shape, 1))
+    return sum(astype(values > max(values, -1, True) * least, int64), -1)
+
+
+@named
+def det(x: Any, /) -> Tensor:
+    """The determinant of square matrices (Array API standard 2024.12, linalg.det).
+
+    Its gradient exists for singular matrices, too; that of the gradient only for others. Raises
+    ShapeError, DTypeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.det(tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])).item()
+    8.0
+    """
+    return _one(DET, x)
+
+
+@named
+def slogdet(x: Any, /) -> Determinant:
+    """The sign of determinants and the logarithm of their size, which neither over- nor underflow.
+
+    Array API standard 2024.12, linalg.slogdet; with the names sign and logabsdet: 0 and -inf for a
+    singular matrix, of which a gradient raises ArgumentError. Raises ShapeError, DTypeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.slogdet(tinyml.tensor([[1.0, 0.0], [0.0, -1.0]])).sign.item()
+    -1.0
+    """
+    size, sign = apply(SLOGDET, _matrix(x))
+    return Determinant(sign, size)
+
+
+# ---- made of others
+
+
+@named
+def matrix_power(x: Any, n: int, /) -> Tensor:
+    """The product of n times the same square matrix; of its inverse where n is negative.
+
+    Array API standard 2024.12, linalg.matrix_power: (..., m, m). Raises ShapeError,
+    ArgumentTypeError, and ArgumentError for a singular matrix and a negative n.
+
+    >>> import tinyml
+    >>> tinyml.linalg.matrix_power(tinyml.tensor([[1, 1], [0, 1]]), 3).tolist()
+    [[1, 3], [0, 1]]
+    """
+    x, n = asarray(x), as_size(n, "n")
+    expect(x.ndim >= 2 and x.shape[-1] == x.shape[-2], "square matrices", x.shape, ShapeError)
+    if n == 0:
+        return broadcast_to(eye(x.shape[-1], dtype=x.dtype, device=x.device), x.shape)
+    square, left = (inv(x), -n) if n < 0 else (x, n)
+    found: Any = None
+    while left:
+        if left & 1:
+            found = square if found is None else matmul(found, square)
+        left >>= 1
+        square = matmul(square, square) if left else square
+    result: Tensor = found
+    return result
+
+
+@named
+def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
+    """The diagonals of matrices (Array API standard 2024.12, linalg.diagonal).
+
+    `offset` counts columns to the right, negative ones rows downward. Raises ShapeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.diagonal(tinyml.tensor([[1, 2], [3, 4]])).tolist()
+    [1, 4]
+    """
+    x = asarray(x)
+    expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
+    return diagonal_of(x, offset, -2, -1)
+
+
+@named
+def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sums along diagonals (Array API standard 2024.12, linalg.trace); types as `sum` has them.
+
+    Raises ShapeError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.trace(tinyml.tensor([[1, 2], [3, 4]])).item()
+    5
+    """
+    return sum(diagonal(x, offset=offset), -1, dtype=dtype)
+
+
+@named
+def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
+    """A norm of each matrix (Array API standard 2024.12, linalg.matrix_norm).
+
+    `ord`: "fro" (or None), the root of the sum of squares; "nuc", the sum of the singular values; 2
+    and -2 the greatest and the least of them; 1 and -1 the greatest and the least sum of sizes in a
+    column; inf and -inf in a row. The result is real. Raises ShapeError, ArgumentError.
+
+    >>> import tinyml
+    >>> tinyml.linalg.matrix_norm(tinyml.tensor([[3.0, 0.0], [0.0, 4.0]])).item()
+    5.0
+    """
+    x = _matrix(x)
+    if ord is None or isinstance(ord, str):
+        expect(ord in (None, "fro", "nuc"), "ord 'fro' or 'nuc'", ord, ArgumentError)
+    elif isinstance(ord, bool) or not isinstance(ord, (int, float)):
+        raise ArgumentTypeError(f"ord is {ord!r}", remedy="'fro', 'nuc', 1, -1, 2, -2, inf, -inf")
+    if ord in (None, "fro"):
+        return vector_norm(x, (-2, -1), keepdims)
+    if ord == "nuc":
+        found: Any = sum(svdvals(x), -1)
+    else:
+        size = math.fabs(ord)
+        expect(size in (1, 2, math.inf), "ord of size 1, 2 or inf", ord, ArgumentError)
+        values = svdvals(x) if size == 2 else sum(abs(x), -2 if size == 1 else -1)
+        found = (max if ord > 0 else min)(values, -1)
+    return reshape(found, (*found.shape, 1, 1)) if keepdims else found
