@@ -26,7 +26,7 @@ FLOORS: dict[int, str] = {
     7: "control compiler",
     8: "forward tape custom derivatives flow observe memory nans threads nn optim data random io "
        "special fft linalg tracing graphtext jitted graphfile graphreader",
-    9: "__main__ cli doctor explain bench train webnn onnx",
+    9: "__main__ cli doctor explain bench train",
     10: "conformance.reference conformance.suite conformance.opinfo conformance.edges",
 }
 FRONT_DOOR = 8
