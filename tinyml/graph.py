@@ -130,7 +130,8 @@ class Graph:
 
         Its last inputs are constants, whose values come with it.
         """
-        return self.once(("prepared", wanted), lambda: self._prepare(wanted)) or (self, [])
+        found: Any = self.once(("prepared", wanted), lambda: self._prepare(wanted))
+        return found or (self, [])
 
     def _prepare(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
         present = floats(self.outputs)
