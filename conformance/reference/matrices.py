@@ -7,7 +7,6 @@ size 1, so `UNIQUE` says for each such op what of its outputs is compared.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +31,6 @@ def _adjoint(x: Array) -> Array:
 def each(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of one matrix (and of a second one, broadcast) over batches of them."""
 
-    @functools.wraps(function)
     def over(x: Array, *others: Any, **attrs: Any) -> Any:
         arrays = [np.asarray(other, x.dtype) for other in others if np.ndim(other) >= 2]
         numbers = [other for other in others if np.ndim(other) < 2]
@@ -51,6 +49,7 @@ def each(function: Callable[..., Any]) -> Callable[..., Any]:
                               (*batch, *column[0].shape)) for column in zip(*found)]
         return tuple(stacked) if len(stacked) > 1 else stacked[0]
 
+    over.__doc__ = function.__doc__
     return over
 
 
