@@ -3,10 +3,10 @@
 Matrices stand in the last two axes, the axes before are a batch. Factorisations are LAPACK's, as
 NumPy's library has it, of float32, float64, complex64 and complex128 (integers become float32), on
 the CPU: elsewhere they raise KernelNotFound, whose remedy is `.to("cpu")`. A matrix gives the same
-bits, for every number of threads, where that library lets its threads be counted (OpenBLAS,
-as NumPy's wheels for Linux and macOS hold it). A matrix that holds a NaN gives NaN, and so does an
-infinity where eigenvalues or singular values are sought.
-Products, norms over vectors, `trace` and `diagonal` run on every device. All have gradients.
+bits, for every number of threads, where that library lets its threads be counted (OpenBLAS, as
+NumPy's wheels for Linux and macOS hold it). A matrix that holds a NaN gives NaN, and so does an
+infinity where eigenvalues or singular values are sought. Products, norms over vectors, `trace` and
+`diagonal` run on every device. All but `matrix_rank` have gradients.
 """
 
 from __future__ import annotations

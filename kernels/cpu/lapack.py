@@ -44,9 +44,12 @@ if hasattr(os, "register_at_fork"):
 @functools.lru_cache(1)
 def threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """How BLAS's number of threads is read and set; None where its library does not say."""
-    from numpy.linalg import _umath_linalg  # what is linked with the library
+    try:
+        from numpy.linalg import _umath_linalg  # what is linked with the library
 
-    library = ctypes.CDLL(_umath_linalg.__file__)
+        library = ctypes.CDLL(_umath_linalg.__file__)
+    except (ImportError, OSError):  # a NumPy that is built otherwise
+        return None
     for name in NAMES:
         try:
             return library[name.format("get")], library[name.format("set")]
