@@ -107,7 +107,7 @@ def how(op: Op, device: Any) -> list[str]:
     """How an op runs on a device: what the planner does with its samples, in their order.
 
     Each is kernel, view, nest, push (a nest that stores by itself), body (its ops one by one) or
-    dynamic (the shape depends on values).
+    dynamic (the shape depends on values); none where the device refuses the op.
 
     >>> from tinyml.registry import device
     >>> how(op_named("reshape"), device("cpu"))
@@ -118,6 +118,8 @@ def how(op: Op, device: Any) -> list[str]:
     for sample in _samples(op):
         try:
             plan = make_plan(op, _specs(sample, place), sample.attrs)
+        except KernelNotFound:
+            return ["none"]
         except TinyMLError:
             continue  # a type that this device lacks
         word = _word(op, plan)

@@ -147,7 +147,7 @@ def computed(name: str, *xs: Any, **attrs: Any) -> list[Array]:
 
 def _register(name: str) -> None:
     @kernel(name, "cpu")
-    def of(call: Call) -> Plan:
+    def lapack(call: Call) -> Plan:
         device: Any = call.device
 
         def run(*operands: Any) -> Any:

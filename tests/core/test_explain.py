@@ -21,6 +21,7 @@ from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError
 from tinyml.explain import every_op, explain, how, nest_text, op_named, source, subject
 from tinyml.lower import lower
 from tinyml.op import OPS, Op
+from tinyml.ops.lapack import CPU_ONLY
 from tinyml.registry import device as find_device
 
 ROOT = Path(__file__).parents[2]
@@ -47,8 +48,8 @@ def test_every_op_has_a_row_and_a_way_on_each_device(device: str,
     assert lines[0].split() == ["op", device]
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
     assert set(rows) == set(every_op())
-    for ways in rows.values():
-        assert set(ways.split(", ")) <= WAYS
+    for name, ways in rows.items():
+        assert set(ways.split(", ")) <= WAYS or device != "cpu" and name in CPU_ONLY, name
     for name, ways in [("tanh", "nest"), ("matmul", "nest"), ("permute_dims", "view"),
                        ("reshape", "view, nest"), ("scatter_add", "push"), ("softmax", "nest")]:
         assert rows[name].startswith(ways), name

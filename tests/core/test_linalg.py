@@ -26,6 +26,7 @@ from tinyml.errors import (
     KernelNotFound,
     ShapeError,
 )
+from tinyml.explain import kernels
 from tinyml.op import find
 from tinyml.ops.lapack import CPU_ONLY, WIDE
 
@@ -273,6 +274,10 @@ def test_opencl_names_the_way_to_the_cpu() -> None:
     with pytest.raises(KernelNotFound, match="no LAPACK"):
         linalg.solve(x, x)
     assert linalg.inv(x.to("cpu")).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_the_table_of_kernels_says_where_there_is_none() -> None:
+    assert kernels(["inv"]).ops["inv"] == {"cpu": ["kernel"], "opencl": ["none"]}
 
 
 @pytest.mark.parametrize("name", sorted(CPU_ONLY))
