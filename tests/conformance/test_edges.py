@@ -68,6 +68,7 @@ def test_a_rounded_function_decides_at_every_hard_value(name: str) -> None:
         decided = decided or [set() for _ in run.args]
         for seen, x in zip(decided, run.args, strict=True):
             seen |= {str(v) for v in x.tolist()}
+    assert decided
     for seen in decided:
         assert {"nan", "inf", "-inf", "0.0", "-0.0"} <= seen
 

@@ -56,15 +56,19 @@ def test_without_torch_there_is_no_ratio() -> None:
 @pytest.mark.peers("torch", "jax")
 @pytest.mark.parametrize("peer", ["torch", "jax"])
 def test_contenders_compute_the_same(peer: str, device: str) -> None:
-    for case in core.eager_cases(device, {peer: importlib.import_module(peer)}):
-        if "recording" not in case.name and "backward" not in case.name:
-            _agree(case)
+    cases = [case for case in core.eager_cases(device, {peer: importlib.import_module(peer)})
+             if "recording" not in case.name and "backward" not in case.name]
+    assert cases
+    for case in cases:
+        _agree(case)
 
 
 @pytest.mark.peers("torch", "jax")
 @pytest.mark.parametrize("peer", ["torch", "jax"])
 def test_jitted_contenders_compute_the_same(peer: str) -> None:
-    for case in jit.jit_cases("cpu", {peer: importlib.import_module(peer)}):
+    cases = list(jit.jit_cases("cpu", {peer: importlib.import_module(peer)}))
+    assert cases
+    for case in cases:
         _agree(case)
 
 
@@ -87,11 +91,19 @@ def test_the_bare_call_is_the_kernel() -> None:
     assert call.keep[-1].tolist() == [[2.0, 1.0], [4.0, 3.0]]
 
 
-def test_a_step_eager_and_jitted_leaves_the_network_as_it_is(device: str) -> None:
+def test_a_step_eager_and_jitted_leaves_the_network_as_it_is(
+        device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nets: list[Any] = []
+    network = jit.digits.network
+    monkeypatch.setattr(jit.digits, "network",
+                        lambda *args: nets.append(network(*args)) or nets[-1])
     for compile_it in (False, True):
         step = jit.training_step(device, compile_it)
+        before = [w.tolist() for w in nets[-1].parameters()]
         step()
         step()
+        assert [w.tolist() for w in nets[-1].parameters()] == before
+    assert len(nets) == 2
 
 
 # ---- the rows

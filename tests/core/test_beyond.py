@@ -414,7 +414,7 @@ def test_the_same_under_jit(name: str, device: str) -> None:
     f = _weighted(SMOOTH[name])
     if device == "cpu":
         want, got = tinyml.value_and_grad(f)(x), tinyml.jit(tinyml.value_and_grad(f))(x)
-        for a, b in zip(got, want):
+        for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-13)
     else:
         np.testing.assert_allclose(tinyml.jit(SMOOTH[name])(x).numpy(), SMOOTH[name](x).numpy(),

@@ -157,7 +157,7 @@ def test_scan_is_a_loop(device: str, length: int, reverse: bool) -> None:
         c, rows[k] = step(c, xs[k])
     np.testing.assert_allclose(carry.numpy(), c.numpy(), rtol=1e-6)
     assert ys.shape == (length, 2) and str(ys.device) == device
-    for row, y in zip(rows, ys):
+    for row, y in zip(rows, ys, strict=True):
         np.testing.assert_allclose(y.numpy(), row.numpy(), rtol=1e-6)
 
 
@@ -356,7 +356,7 @@ def test_any_nesting_has_the_gradient_of_the_plain_loops(kinds: list[str], start
 
     x, w = wide(start).sum(), wide(0.7).sum()
     mine, theirs = (grad(build(kinds, control), (0, 1))(x, w) for control in (True, False))
-    for a, b in zip(mine, theirs):
+    for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(a.item(), b.item(), rtol=1e-9, atol=1e-12)
 
 
@@ -405,5 +405,5 @@ def test_scan_against_jax() -> None:
     want = jax.grad(lambda x, c: f(x, c, jnp.sin, jax.lax.scan), (0, 1))(
         jnp.array(X.tolist()), jnp.array(2.0))
     mine = grad(lambda x, c: f(x, c, tinyml.sin, scan), (0, 1))(X, wide(2.0).sum())
-    for a, b in zip(mine, want):
+    for a, b in zip(mine, want, strict=True):
         np.testing.assert_allclose(a.numpy(), b, rtol=2e-5)

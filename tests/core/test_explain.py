@@ -144,7 +144,7 @@ def test_an_op_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> No
     assert text.startswith(f"{name}: {op.doc}\n  error bound ")
     for section in ("operands (", "shape rule (tinyml/ops/", "\ngradient\n", "\non cpu: "):
         assert section in text, section
-    assert "def " in text and "not differentiable" in text or op.differentiable
+    assert ("not differentiable" in text) is not op.differentiable
     if "\non cpu: nest" in text or "\non cpu: push" in text:
         assert "nest over " in text and "def k(meta" in text
 
@@ -267,6 +267,7 @@ def test_a_nest_has_a_line_a_statement(device: str) -> None:
     from tinyml.planning import nest_of
     from tinyml.registry import Call
 
+    nests = 0
     for name in KINDS:
         chosen = subject(name)
         assert chosen.sample is not None
@@ -279,7 +280,9 @@ def test_a_nest_has_a_line_a_statement(device: str) -> None:
         text = nest_text(nest)
         stores = sum(instr.kind == "store" for instr in nest.code)
         assert sum(line.strip().startswith("a") and " = " in line or "+=" in line
-                   for line in text.splitlines()) == stores
+                   for line in text.splitlines()) == stores > 0
+        nests += 1
+    assert nests > 10
     assert lower([], []).code and nest_text(lower([], [])) == "nest of one point"
 
 

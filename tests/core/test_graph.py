@@ -168,12 +168,11 @@ def test_grad_of_a_replayed_trace_of_grad(function: Function) -> None:
 
 def test_the_pullback_of_a_graph_is_a_graph(function: Function) -> None:
     x = numbers(2, 3)
-    graph = build(lambda v: [scalar(function)(v)], [x.spec]).opened()
-    ys = graph.call([x]) if len(graph.inputs) == 1 else None
-    if ys is None:
-        return
-    back = graph.pullback((True,), (True,))
-    found = back.call([x, *ys, tinyml.ones((), dtype="float64")])
+    closed = build(lambda v: [scalar(function)(v)], [x.spec])
+    graph, others = closed.opened(), [capture.tensor for capture in closed.captures]
+    ys = graph.call([x, *others])
+    back = graph.pullback((True, *[False] * len(others)), (True,))
+    found = back.call([x, *others, *ys, tinyml.ones((), dtype="float64")])
     near(found, [tinyml.grad(scalar(function))(x)])
 
 

@@ -222,7 +222,7 @@ def test_a_value_where_a_mask_holds_needs_no_number_of_places(device: str) -> No
     def f(x: Any, mask: Any) -> Any:
         return x.at[mask].set(-1.0), x.at[mask].add(row), x.at[x > 2.0].mul(2.0)
 
-    for have, plain in zip(tinyml.jit(f)(x, mask), f(x, mask)):
+    for have, plain in zip(tinyml.jit(f)(x, mask), f(x, mask), strict=True):
         assert have.tolist() == plain.tolist()
     assert f(x, mask)[1].tolist() == [[7.0, 9.0], [2.0, 3.0], [11.0, 13.0]]
     assert tinyml.jit(lambda x, mask: x[mask].sum())(x, mask).item() == 10.0
@@ -304,7 +304,7 @@ def test_gradients_of_reducing_updates_are_torchs(mode: str) -> None:
     np.testing.assert_allclose(y.numpy(), ty.detach().numpy())
     g = np.array([1.0, 10.0, 100.0])
     ty.backward(torch.tensor(g))
-    for have, want in zip(back(tinyml.tensor(g)), (tx.grad, tu.grad)):
+    for have, want in zip(back(tinyml.tensor(g)), (tx.grad, tu.grad), strict=True):
         np.testing.assert_allclose(have.numpy(), want.numpy())
 
 

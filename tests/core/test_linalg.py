@@ -66,7 +66,7 @@ def test_squares_beside_numpy(size: tuple[int, int, int], dtype: str) -> None:
     near(linalg.inv(tensor(x)), np.linalg.inv(x), dtype)
     near(linalg.det(tensor(x)), np.linalg.det(x), dtype)
     near(linalg.solve(tensor(x), tensor(b)), np.linalg.solve(x, b), dtype)
-    for got, want in zip(linalg.slogdet(tensor(x)), np.linalg.slogdet(x)):
+    for got, want in zip(linalg.slogdet(tensor(x)), np.linalg.slogdet(x), strict=True):
         near(got, want, dtype)
     for n in (-2, 0, 1, 5):
         near(linalg.matrix_power(tensor(x / 4), n), np.linalg.matrix_power(x / 4, n), dtype, 2000)

@@ -169,7 +169,7 @@ def test_nonzero_on_a_device(device: str) -> None:
     array[3, 4], array[0, 0] = np.nan, -0.0
     x = tinyml.tensor(array, device=device)
     for view, seen in ((x, array), (x.T, array.T), (x[::-1, ::3], array[::-1, ::3])):
-        for found, want in zip(nonzero(view), np.nonzero(seen)):
+        for found, want in zip(nonzero(view), np.nonzero(seen), strict=True):
             np.testing.assert_array_equal(found.numpy(), want)
     rows, columns = nonzero(x)
     assert not np.isin(0.0, x.reshape(-1)[rows * 100 + columns].numpy())
@@ -344,7 +344,7 @@ def test_a_recurrence_differentiates_to_the_third_order(reverse: bool, device: s
         inner = tinyml.grad(f, (0, 1, 2))
         grads = inner(*ours)
         wanted = torch.autograd.grad(total, theirs, create_graph=True)
-        for x, y in zip(grads, wanted):
+        for x, y in zip(grads, wanted, strict=True):
             np.testing.assert_allclose(x.numpy(), y.detach(), rtol=1e-9, atol=1e-9)
         total = sum((g ** 2).sum() for g in wanted)
 

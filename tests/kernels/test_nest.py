@@ -175,7 +175,7 @@ def test_a_random_graph_of_words_is_one_launch(graph: Any, device: str) -> None:
     kinds, lines = graph
     apart, together, how = launch(graph_body(lines, len(kinds)), *graph_inputs(kinds, device))
     assert how == "nest"
-    for want, have in zip(as_tuple(apart), as_tuple(together)):
+    for want, have in zip(as_tuple(apart), as_tuple(together), strict=True):
         assert_same_bits(want, have)
 
 
@@ -296,7 +296,7 @@ def test_every_body_of_the_table_is_one_launch(name: str, device: str) -> None:
             attrs = op.canon(*[x.spec if hasattr(x, "spec") else type(x) for x in xs], **attrs)
         apart, together, how = launch(partial(op.body, **attrs), *xs)
         assert how == "nest", (name, sample.name)
-        for want, have in zip(as_tuple(apart), as_tuple(together)):
+        for want, have in zip(as_tuple(apart), as_tuple(together), strict=True):
             assert_close(want, have)
 
 
@@ -385,7 +385,7 @@ def test_a_body_with_nested_reductions_is_one_launch(name: str, device: str) -> 
     body, arrays = ONE_LAUNCH[name]
     xs = [tinyml.tensor(a, device=device) for a in arrays]
     apart, together, how = launch(body, *xs)
-    for want, have in zip(as_tuple(apart), as_tuple(together)):
+    for want, have in zip(as_tuple(apart), as_tuple(together), strict=True):
         assert_close(want, have)
     assert how == "nest"
 
@@ -438,7 +438,7 @@ def test_a_body_that_is_not_one_nest_is_right_all_the_same(name: str, device: st
     xs = [tinyml.tensor(a, device=device) for a in arrays]
     apart, together, how = launch(body, *xs)
     assert how == "body"
-    for want, have in zip(as_tuple(apart), as_tuple(together)):
+    for want, have in zip(as_tuple(apart), as_tuple(together), strict=True):
         assert_close(want, have)
 
 

@@ -323,7 +323,8 @@ def test_the_size_of_nonzero_is_open_when_compiled(device: str) -> None:
     find = tinyml.jit(lambda x: nonzero(x > 0))
     for seed in range(3):
         array = uniform(4, 5, seed=seed)
-        for found, want in zip(find(tinyml.tensor(array, device=device)), np.nonzero(array > 0)):
+        for found, want in zip(find(tinyml.tensor(array, device=device)), np.nonzero(array > 0),
+                               strict=True):
             np.testing.assert_array_equal(found.numpy(), want)
 
 

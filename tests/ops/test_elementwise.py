@@ -216,7 +216,7 @@ def test_devices_decide_alike(name: str, device: str) -> None:
 def test_floats_divide_as_pythons_do(xs: list[float], ys: list[float]) -> None:
     x, y = (tinyml.tensor(np.array(v, np.float64)) for v in (xs, ys))
     for a, b, quotient, rest in zip(xs, ys, tinyml.floor_divide(x, y).tolist(),
-                                    tinyml.remainder(x, y).tolist()):
+                                    tinyml.remainder(x, y).tolist(), strict=True):
         # Beyond 2^50 a quotient may be a unit off, as its record says.
         if math.isfinite(a) and math.isfinite(b) and b and abs(a / b) < 2.0**50:
             assert quotient == a // b and math.copysign(1, quotient) == math.copysign(1, a // b)
