@@ -14,6 +14,7 @@ import pytest
 
 import tinyml
 from tinyml.conformance import reference
+from tinyml.conformance.suite.backends import elsewhere
 from tinyml.core import apply
 from tinyml.dtypes import as_dtype
 from tinyml.errors import (
@@ -96,9 +97,11 @@ def _dtype(op: Op) -> str:
     return "float32" if "float32" in op.dtypes else op.dtypes[0]
 
 
-# Whose result's size depends on values reads the device; what has no samples runs others.
+# Whose result's size depends on values reads the device; what has no samples runs others; what is
+# declared for the CPU alone is refused here, as the suite and tests/core/test_jit.py see.
 @pytest.mark.parametrize("name", sorted(n for n, op in OPS.items() if op.samples and op.dtypes
-                                        and op.dynamic is None))
+                                        and op.dynamic is None
+                                        and not elsewhere(n, "tinyml:opencl")))
 def test_no_op_reads_the_device(name: str, opencl: Any) -> None:
     op = OPS[name]
     if op.samples is None:
