@@ -21,7 +21,7 @@ from tinyml.conformance import reference
 from tinyml.core import apply, describe, upload
 from tinyml.dtypes import EVERY, as_dtype
 from tinyml.errors import TinyMLError
-from tinyml.op import find
+from tinyml.op import attribute_key, find
 from tinyml.ops.sampling import Sample
 from tinyml.planning import checked
 from tinyml.registry import device as find_device
@@ -156,6 +156,7 @@ def planned(op: Any, call: Call, device: str) -> Answer | None:
     if not any(isinstance(spec, Spec) for spec in specs):
         return None
     try:
+        attribute_key(call.attrs)
         _, outs = checked(op, tuple(specs), call.attrs)
     except Exception as error:
         return _refused(error)
