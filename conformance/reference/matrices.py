@@ -232,7 +232,8 @@ def pinv(x: Array, rtol: Any) -> Array:
     """The inverses of the singular values, 0 for those that count as 0."""
     s, u, vh = _decomposed(x)
     kept = s > rtol * (s[0] if len(s) else 0)
-    return _adjoint(vh) @ (np.where(kept, 1 / np.where(kept, s, 1), 0)[:, None] * _adjoint(u))
+    factors = np.where(kept, 1 / np.where(kept, s, 1), 0)
+    return np.asarray(_adjoint(vh) @ (factors[:, None] * _adjoint(u)))
 
 
 # ---- what is unique of outputs

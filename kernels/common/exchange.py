@@ -116,7 +116,7 @@ class Export:
         if dtype.narrow and dtype.name != "float16" or dtype.packed:
             raise AttributeError(f"{dtype.name} has no code in NumPy's array interface")
         low, high = np.lib.array_utils.byte_bounds(values)
-        whole = np.asarray(_Bytes(low, values, (high - low,), 1, None))
+        whole: Any = np.asarray(_Bytes(low, values, (high - low,), 1, None))
         return {"version": 3, "shape": values.shape, "typestr": values.dtype.str,
                 "strides": values.strides, "data": memoryview(whole.view(np.uint8)).toreadonly(),
                 "offset": values.ctypes.data - low}
