@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import tinyml.ops.joining  # noqa: F401  the kernel of a concatenation of many
 import tinyml.ops.samples as samples
 from tinyml.core import apply, full
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_, integer_range
