@@ -33,34 +33,34 @@ _find_from_checkout()
 # First, since the module tinyml.tensor must not stand in the place of the function of that name.
 from tinyml.tensor import Tensor  # noqa: E402, I001
 
-import tinyml.ops.arranging as _arranging  # noqa: E402
-import tinyml.ops.borders as _borders  # noqa: E402
-import tinyml.ops.counting as _counting  # noqa: E402
-import tinyml.ops.distinct as _distinct  # noqa: E402
-import tinyml.ops.nans as _nans  # noqa: E402
-import tinyml.ops.norms as _norms  # noqa: E402
-import tinyml.ops.products as _products  # noqa: E402
-import tinyml.ops.running as _running  # noqa: E402
-import tinyml.ops.series as _series  # noqa: E402
-import tinyml.ops.statistics as _statistics  # noqa: E402
-import tinyml.ops.bits  # noqa: E402
-import tinyml.ops.composite as _composite  # noqa: E402
-import tinyml.ops.contraction as _contraction  # noqa: E402
+import tinyml.functions.split_stack as _arranging  # noqa: E402
+import tinyml.functions.padding as _borders  # noqa: E402
+import tinyml.functions.histograms as _counting  # noqa: E402
+import tinyml.functions.sets as _distinct  # noqa: E402
+import tinyml.functions.nan_reductions as _nans  # noqa: E402
+import tinyml.functions.norms as _norms  # noqa: E402
+import tinyml.functions.products as _products  # noqa: E402
+import tinyml.ops.cumulative_extrema as _running  # noqa: E402
+import tinyml.functions.numeric as _series  # noqa: E402
+import tinyml.functions.statistics as _statistics  # noqa: E402
+import tinyml.ops.random_bits  # noqa: E402
+import tinyml.ops.nn.softmax as _composite  # noqa: E402
+import tinyml.ops.matmul as _contraction  # noqa: E402
 import tinyml.ops.creation as _creation  # noqa: E402
-import tinyml.ops.datatypes as _datatypes  # noqa: E402
+import tinyml.functions.datatypes as _datatypes  # noqa: E402
 import tinyml.ops.elementwise as _elementwise  # noqa: E402
-import tinyml.ops.fourier  # noqa: E402
-import tinyml.ops.indexing as _indexing  # noqa: E402
-import tinyml.ops.lapack  # noqa: E402
-import tinyml.ops.manipulation as _manipulation  # noqa: E402
-import tinyml.ops.optim  # noqa: E402
-import tinyml.ops.special_bessel  # noqa: E402
-import tinyml.ops.special_gamma  # noqa: E402
-import tinyml.ops.special_polynomials  # noqa: E402, F401
-import tinyml.ops.reduce as _reduce  # noqa: E402
-import tinyml.ops.scan as _scan  # noqa: E402
-import tinyml.ops.sets as _sets  # noqa: E402
-import tinyml.ops.shape as _shape  # noqa: E402
+import tinyml.ops.fft  # noqa: E402
+import tinyml.ops.gather_scatter as _indexing  # noqa: E402
+import tinyml.ops.linalg  # noqa: E402
+import tinyml.functions.rearrange as _manipulation  # noqa: E402
+import tinyml.ops.nn.optimizer_steps  # noqa: E402
+import tinyml.ops.special.bessel  # noqa: E402
+import tinyml.ops.special.gamma  # noqa: E402
+import tinyml.ops.special.polynomials  # noqa: E402, F401
+import tinyml.ops.reduction as _reduce  # noqa: E402
+import tinyml.ops.cumulative as _scan  # noqa: E402
+import tinyml.functions.sets as _sets  # noqa: E402
+import tinyml.ops.views as _shape  # noqa: E402
 import tinyml.ops.sorting as _sorting  # noqa: E402
 from tinyml.dtypes import (  # noqa: E402
     DType,
@@ -85,29 +85,29 @@ from tinyml.dtypes import (  # noqa: E402
 )
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
-from tinyml.ops.arranging import *  # noqa: E402, F403
-from tinyml.ops.borders import *  # noqa: E402, F403
-from tinyml.ops.counting import *  # noqa: E402, F403
-from tinyml.ops.distinct import *  # noqa: E402, F403
-from tinyml.ops.nans import *  # noqa: E402, F403
-from tinyml.ops.norms import *  # noqa: E402, F403
-from tinyml.ops.products import *  # noqa: E402, F403
-from tinyml.ops.running import *  # noqa: E402, F403
-from tinyml.ops.series import *  # noqa: E402, F403
-from tinyml.ops.statistics import *  # noqa: E402, F403
-from tinyml.ops.composite import *  # noqa: E402, F403
-from tinyml.ops.contraction import *  # noqa: E402, F403
+from tinyml.functions.split_stack import *  # noqa: E402, F403
+from tinyml.functions.padding import *  # noqa: E402, F403
+from tinyml.functions.histograms import *  # noqa: E402, F403
+from tinyml.functions.sets import *  # noqa: E402, F403
+from tinyml.functions.nan_reductions import *  # noqa: E402, F403
+from tinyml.functions.norms import *  # noqa: E402, F403
+from tinyml.functions.products import *  # noqa: E402, F403
+from tinyml.ops.cumulative_extrema import *  # noqa: E402, F403
+from tinyml.functions.numeric import *  # noqa: E402, F403
+from tinyml.functions.statistics import *  # noqa: E402, F403
+from tinyml.ops.nn.softmax import *  # noqa: E402, F403
+from tinyml.ops.matmul import *  # noqa: E402, F403
 from tinyml.ops.creation import *  # noqa: E402, F403
-from tinyml.ops.datatypes import *  # noqa: E402, F403
+from tinyml.functions.datatypes import *  # noqa: E402, F403
 from tinyml.ops.elementwise import *  # noqa: E402, F403
-from tinyml.ops.indexing import *  # noqa: E402, F403
-from tinyml.ops.manipulation import *  # noqa: E402, F403
-from tinyml.ops.reduce import *  # noqa: E402, F403
-from tinyml.ops.scan import *  # noqa: E402, F403
-from tinyml.ops.sets import *  # noqa: E402, F403
-from tinyml.ops.shape import *  # noqa: E402, F403
+from tinyml.ops.gather_scatter import *  # noqa: E402, F403
+from tinyml.functions.rearrange import *  # noqa: E402, F403
+from tinyml.ops.reduction import *  # noqa: E402, F403
+from tinyml.ops.cumulative import *  # noqa: E402, F403
+from tinyml.functions.sets import *  # noqa: E402, F403
+from tinyml.ops.views import *  # noqa: E402, F403
 from tinyml.ops.sorting import *  # noqa: E402, F403
-from tinyml.threads import get_num_threads, set_num_threads  # noqa: E402
+from tinyml.ir.devices import get_num_threads, set_num_threads  # noqa: E402
 
 # The standard that this namespace keeps, and its names: those that the modules of ops give away.
 __array_api_version__ = "2024.12"
@@ -189,21 +189,22 @@ _NAMES = {
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
 
 if _TYPE_CHECKING:
-    from tinyml.autodiff import grad, value_and_grad, vjp
-    from tinyml.custom import checkpoint, custom_gradient
-    from tinyml.derivatives import hessian, hvp, jacobian
-    from tinyml.flow import cond, scan, while_loop
-    from tinyml.forward import jvp
-    from tinyml.graph import Graph
-    from tinyml.graphfile import load_graph, save_graph
-    from tinyml.io import load, save
-    from tinyml.jitted import jit
-    from tinyml.memory import memory_stats, reset_peak, track_memory
-    from tinyml.nans import debug
-    from tinyml.observe import profile
-    from tinyml.tape import GradientTape
-    from tinyml.tracing import tensor_spec, trace
-    from tinyml.values import no_grad
+    from tinyml.autodiff.checkpoint import checkpoint
+    from tinyml.autodiff.custom_gradient import custom_gradient
+    from tinyml.autodiff.grad import grad, value_and_grad, vjp
+    from tinyml.autodiff.jacobian import hessian, hvp, jacobian
+    from tinyml.autodiff.jvp import jvp
+    from tinyml.autodiff.tape import GradientTape
+    from tinyml.compiler.jit import jit
+    from tinyml.core.state import no_grad
+    from tinyml.graph.control_flow import cond, scan, while_loop
+    from tinyml.graph.graph import Graph
+    from tinyml.graph.trace import tensor_spec, trace
+    from tinyml.io.graph_writer import load_graph, save_graph
+    from tinyml.io.safetensors import load, save
+    from tinyml.observe.memory import memory_stats, reset_peak, track_memory
+    from tinyml.observe.nans import debug
+    from tinyml.observe.profile import profile
 
 
 def __getattr__(name: str) -> object:

@@ -12,21 +12,23 @@ infinity where eigenvalues or singular values are sought. Products, norms over v
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from tinyml.core import apply
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
-from tinyml.op import Op
+from tinyml.functions.datatypes import finfo
+from tinyml.functions.norms import vector_norm
+from tinyml.functions.products import cross, outer
+from tinyml.ir.op import Op
 from tinyml.ops.arguments import as_size
-from tinyml.ops.arranging import beside
-from tinyml.ops.arranging import diagonal as diagonal_of
 from tinyml.ops.calls import named
-from tinyml.ops.contraction import matmul, matrix_transpose, tensordot, vecdot
-from tinyml.ops.creation import asarray, eye
-from tinyml.ops.datatypes import finfo
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import asarray, beside, eye
+from tinyml.ops.diagonal import diagonal as diagonal_of
 from tinyml.ops.elementwise import abs, astype, conj
-from tinyml.ops.lapack import (
+from tinyml.ops.linalg import (
     CHOLESKY,
     DET,
     EIGH,
@@ -39,14 +41,10 @@ from tinyml.ops.lapack import (
     SVD,
     SVDVALS,
 )
-from tinyml.ops.norms import vector_norm
-from tinyml.ops.products import cross, outer
-from tinyml.ops.reduce import max, min, sum
-from tinyml.ops.scan import part as part_of
-from tinyml.ops.shape import broadcast_to, concat, reshape
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
+from tinyml.ops.matmul import matmul, matrix_transpose, tensordot, vecdot
+from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.views import broadcast_to, reshape
+from tinyml.ops.views import part as part_of
 
 __all__ = ["cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul",
            "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr",
@@ -90,8 +88,7 @@ def _matrix(x: Any) -> Any:
 
 
 def _one(op: Op, x: Any, *others: Any, **attrs: Any) -> Tensor:
-    result: Tensor = apply(op, _matrix(x), *others, **attrs)
-    return result
+    return apply(op, _matrix(x), *others, **attrs)
 
 
 # ---- solutions and factors
@@ -329,8 +326,7 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
             found = square if found is None else matmul(found, square)
         left >>= 1
         square = matmul(square, square) if left else square
-    result: Tensor = found
-    return result
+    return found
 
 
 @named

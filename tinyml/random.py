@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.dtypes import (
     DType,
     as_dtype,
@@ -32,11 +32,11 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.ops.arguments import as_axis, as_shape, as_size
-from tinyml.ops.bits import RANDOM_BITS, THREEFRY
+from tinyml.ops.concat import concat
 from tinyml.ops.creation import arange, full, tensor, zeros
 from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
-from tinyml.ops.indexing import gather
-from tinyml.ops.shape import concat
+from tinyml.ops.gather_scatter import gather
+from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
 from tinyml.tensor import Tensor
 
@@ -153,8 +153,7 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
     if kind is uint64:
         pair = apply(THREEFRY, start, *_counters(start, math.prod(size)))
         high, low = (word.astype(uint64) for word in pair)
-        wide: Tensor = ((high << 32) | low).reshape(size)
-        return wide
+        return ((high << 32) | low).reshape(size)
     words: Tensor = apply(RANDOM_BITS, start, shape=(math.prod(size),)).reshape(size)
     if kind is uint32:
         return words

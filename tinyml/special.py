@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from tinyml.ops.composite import log_softmax, softmax
-from tinyml.ops.composite import sigmoid as expit
 from tinyml.ops.elementwise import erf, erfc, exp2, expm1, log1p, xlogy
-from tinyml.ops.special import (
-    entr,
-    erfcx,
-    erfinv,
-    log_ndtr,
-    logit,
-    ndtr,
-    ndtri,
-    xlog1py,
-)
-from tinyml.ops.special_bessel import (
+from tinyml.ops.elementwise.activation import sigmoid as expit
+from tinyml.ops.nn.softmax import log_softmax, softmax
+from tinyml.ops.special.bessel import (
     airy_ai,
     airy_aip,
     i0,
@@ -32,7 +22,8 @@ from tinyml.ops.special_bessel import (
     y0,
     y1,
 )
-from tinyml.ops.special_gamma import (
+from tinyml.ops.special.error import entr, erfcx, erfinv, log_ndtr, logit, ndtr, ndtri, xlog1py
+from tinyml.ops.special.gamma import (
     beta,
     betaln,
     gamma,
@@ -44,7 +35,7 @@ from tinyml.ops.special_gamma import (
     psi,
     zeta,
 )
-from tinyml.ops.special_polynomials import (
+from tinyml.ops.special.polynomials import (
     eval_chebyt,
     eval_chebyu,
     eval_chebyv,

@@ -8,17 +8,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-import tinyml.core as core
-import tinyml.ops.composite as composite
-import tinyml.ops.contraction as contraction
+import tinyml.core.apply as core
+import tinyml.core.backward as reverse
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
-import tinyml.ops.reduce as reduce
-import tinyml.ops.selection as selection
-import tinyml.ops.shape as shapes
-import tinyml.reverse as reverse
-from tinyml.builder import entered, refuse_leaked
-from tinyml.core import apply
+import tinyml.ops.matmul as contraction
+import tinyml.ops.nn.softmax as composite
+import tinyml.ops.reduction as reduce
+import tinyml.ops.subscript as selection
+import tinyml.ops.views as shapes
+from tinyml.core.apply import apply
+from tinyml.core.backward import backward
+from tinyml.core.builder import entered, refuse_leaked
+from tinyml.core.node import Class, Data, Leaf, Node, make
+from tinyml.core.state import STATE
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -29,12 +32,10 @@ from tinyml.errors import (
     SerializationError,
     expect,
 )
-from tinyml.op import find
+from tinyml.ir.devices import Device
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.op import find
 from tinyml.ops.calls import binary, named
-from tinyml.registry import Device
-from tinyml.registry import device as find_device
-from tinyml.reverse import backward
-from tinyml.values import STATE, Class, Data, Leaf, Node, make
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -331,8 +332,7 @@ class Tensor(Data):
 
     def copy(self) -> Tensor:
         """The same values in new, dense memory; differentiable."""
-        result: Tensor = apply(find("copy"), self)
-        return result
+        return apply(find("copy"), self)
 
     @named
     def to(self, device: Any) -> Tensor:
@@ -340,8 +340,7 @@ class Tensor(Data):
         target = find_device(device)
         if target is self.device:
             return self
-        moved: Tensor = apply(creation.TRANSFER, self, device=target.name)
-        return moved
+        return apply(creation.TRANSFER, self, device=target.name)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """`to` by the Array API's name; a stream has no meaning here and is refused."""

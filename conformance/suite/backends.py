@@ -26,7 +26,7 @@ def elsewhere(op: str, backend: str) -> bool:
     >>> elsewhere("svd", "tinyml:opencl"), elsewhere("svd", "tinyml:cpu"), elsewhere("svd", "numpy")
     (True, False, False)
     """
-    from tinyml.ops.lapack import CPU_ONLY
+    from tinyml.ops.linalg import CPU_ONLY
 
     return op in CPU_ONLY and backend.startswith("tinyml:") and backend != "tinyml:cpu"
 
@@ -115,7 +115,7 @@ class TinyML:
     def lacks(self, dtype: str) -> str | None:
         """Why the device has no such dtype: float64 is optional in OpenCL."""
         from tinyml.dtypes import as_dtype
-        from tinyml.registry import device
+        from tinyml.ir.devices import device
 
         has = device(self.device).supports(as_dtype(dtype))
         return None if has else f"{self.name} has no {dtype} on this machine"
@@ -129,7 +129,7 @@ class TinyML:
         self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
     ) -> Pullback:
         """The vector-Jacobian product that tinyml records for this op."""
-        from tinyml.autodiff import vjp
+        from tinyml.autodiff.grad import vjp
 
         only_these, entered = self._only(op, args, attrs, wrt)
         y, pull = vjp(only_these, *entered)
@@ -145,7 +145,7 @@ class TinyML:
     def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                 tangents: Sequence[Array]) -> Array:
         """The Jacobian-vector product that tinyml makes of this op's rules."""
-        from tinyml.forward import jvp
+        from tinyml.autodiff.jvp import jvp
 
         only_these, entered = self._only(op, args, attrs, wrt)
         _, tangent = jvp(only_these, entered, [self._enter(v) for v in tangents])
@@ -154,7 +154,7 @@ class TinyML:
     def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
         """The vector-Jacobian product of the one that tinyml records for this op."""
-        from tinyml.autodiff import vjp
+        from tinyml.autodiff.grad import vjp
 
         only_these, entered = self._only(op, args, attrs, wrt)
         cotangent = self._enter(g)
@@ -182,8 +182,8 @@ class TinyML:
         return only_these, [entered[k] for k in wrt]
 
     def _apply(self, op: str, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
-        from tinyml.core import apply
-        from tinyml.op import find
+        from tinyml.core.apply import apply
+        from tinyml.ir.op import find
 
         result = apply(find(op), *args, **attrs)
         return result if isinstance(result, tuple) else (result,)
@@ -203,7 +203,7 @@ class TinyML:
 
     def _laid_out(self, x: Array) -> Any:
         """Flips, repeats, gaps and the order of axes are made again by views on the device."""
-        from tinyml.ops.shape import broadcast_to, permute_dims
+        from tinyml.ops.views import broadcast_to, permute_dims
 
         flips = tuple(slice(None, None, -1 if step < 0 else 1) for step in x.strides)
         held = x[flips]

@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.core import apply, describe, upload
+from tinyml.core.apply import apply, describe
+from tinyml.core.plan import checked
+from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY, as_dtype
 from tinyml.errors import TinyMLError
-from tinyml.op import attribute_key, find
-from tinyml.ops.sampling import Sample
-from tinyml.planning import checked
-from tinyml.registry import device as find_device
-from tinyml.spec import Spec, make_spec
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.op import attribute_key, find
+from tinyml.ir.spec import Spec, make_spec
+from tinyml.ops.samples.values import Sample
 
 ENDS = (2**31 - 1, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63), 2**64)
 HUGE = 1 << 40  # bytes that no machine affords: refused before anything is allocated, or a view

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from tinyml.conformance import reference
 from tinyml.dtypes import as_dtype
-from tinyml.ops.fourier import radices
-from tinyml.ops.lapack import CPU_ONLY
+from tinyml.ops.fft import radices
+from tinyml.ops.linalg import CPU_ONLY
 
 Array = npt.NDArray[Any]
 

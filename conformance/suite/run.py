@@ -156,7 +156,7 @@ def all_ops() -> dict[str, Any]:
     Those that apply graphs (call, cond, ...) have no dtypes of their own, and are not among them.
     """
     import tinyml.ops
-    from tinyml.op import OPS
+    from tinyml.ir.op import OPS
 
     for room in pkgutil.iter_modules(tinyml.ops.__path__):
         importlib.import_module(f"tinyml.ops.{room.name}")

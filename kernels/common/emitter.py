@@ -11,8 +11,8 @@ from typing import Any
 
 from tinyml.dtypes import DType
 from tinyml.errors import KernelNotFound
+from tinyml.ir.nest import ZERO, Instr
 from tinyml.kernels.common.schedule import Loop, Program, Statement
-from tinyml.nest import ZERO, Instr
 
 Words = dict[str, str | dict[str, str]]
 

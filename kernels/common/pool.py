@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.errors import AllocationError, ArgumentError
-from tinyml.spec import Spec
+from tinyml.ir.spec import Spec
 
 KNOWN_LIMIT = 1024  # sizes of requests whose free list is found at once
 Block = tuple[Any, Any]  # (address or handle, what keeps the memory alive)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tinyml.kernels.common.space import LOOPS, Space
-from tinyml.lower import NotOneNest
-from tinyml.nest import Monoid, Nest
-from tinyml.spec import Spec, dense_strides
+from tinyml.ir.lower import NotOneNest
+from tinyml.ir.nest import Monoid, Nest
+from tinyml.ir.spec import Spec, dense_strides
+from tinyml.kernels.common.index_space import LOOPS, Space
 
 UNROLL = (32, 16, 8)  # lanes tried over a parallel axis: vectors of 8 or 16 floats
 MOST_WORDS = 24  # of a nest in such lanes: a text of thousands of lines is compiled for minutes

@@ -13,15 +13,15 @@ import numpy as np
 
 from tinyml.dtypes import DType, integer_range, rounded
 from tinyml.errors import ArgumentError, out_of_range
-from tinyml.kernels.common.exchange import Exchange, layout, over
-from tinyml.kernels.common.packed import memory, pack, unpack
+from tinyml.ir.lower import Scalar
+from tinyml.ir.nest import Nest
+from tinyml.ir.spec import Spec, flat, stored
+from tinyml.kernels.common.interchange import Exchange, layout, over
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, points, run_in_lanes
+from tinyml.kernels.common.subbyte import memory, pack, unpack
 from tinyml.kernels.cpu.emit import Kernel, emit
 from tinyml.kernels.cpu.objectcode import function, load
-from tinyml.lower import Scalar
-from tinyml.nest import Nest
-from tinyml.spec import Spec, flat, stored
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
 MOST_RANGES = 256

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from tinyml.errors import ArgumentError
-from tinyml.kernels.common.exchange import over
-from tinyml.registry import Call, Plan, kernel
-from tinyml.spec import Spec
+from tinyml.ir.devices import Call, Plan, kernel
+from tinyml.ir.spec import Spec
+from tinyml.kernels.common.interchange import over
 
 Array = np.ndarray[Any, Any]
 Arrays = tuple[Array, ...]

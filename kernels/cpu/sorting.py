@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.kernels.common.exchange import over
-from tinyml.registry import Call, Plan, kernel
+from tinyml.ir.devices import Call, Plan, kernel
+from tinyml.kernels.common.interchange import over
 
 Array = np.ndarray[Any, Any]
 NARROW = 32  # bits of a value, and of an index, of which a key is made

@@ -23,15 +23,15 @@ from tinyml.errors import (
     ForkedDeviceError,
     out_of_range,
 )
+from tinyml.ir.lower import Scalar
+from tinyml.ir.nest import Nest
+from tinyml.ir.spec import Spec, flat, stored
 from tinyml.kernels.common.cache import folder, get, key, problem, put
-from tinyml.kernels.common.exchange import Exchange, over, reach
-from tinyml.kernels.common.packed import memory, pack, unpack
+from tinyml.kernels.common.interchange import Exchange, over, reach
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
 from tinyml.kernels.common.schedule import Program, run_in_lanes
+from tinyml.kernels.common.subbyte import memory, pack, unpack
 from tinyml.kernels.opencl.emit import Kernel, emit
-from tinyml.lower import Scalar
-from tinyml.nest import Nest
-from tinyml.spec import Spec, flat, stored
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
 PROBE_SECONDS = 120

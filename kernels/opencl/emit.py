@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from tinyml.dtypes import DType, integer_range
 from tinyml.kernels.common.emitter import Emitter
-from tinyml.kernels.common.narrow import INFINITY, layout
 from tinyml.kernels.common.schedule import Program
+from tinyml.kernels.common.small_floats import INFINITY, layout
 from tinyml.kernels.opencl.words import HELPERS, WORDS
 
 TYPES = {

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.reverse
-from tinyml.core import apply
+import tinyml.core.backward
+from tinyml.core.apply import apply
+from tinyml.core.node import Node
 from tinyml.errors import ArgumentTypeError, GradientError, ShapeError
-from tinyml.op import OPS, Op
-from tinyml.values import Node
+from tinyml.ir.op import OPS, Op
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp

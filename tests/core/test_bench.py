@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml import bench
-from tinyml.bench import core, jit
-from tinyml.bench.timing import Case, Row, race, timed
-from tinyml.cli import main
+import tinyml.cli.bench as bench
+from tinyml.cli.bench import core, jit
+from tinyml.cli.bench.timing import Case, Row, race, timed
+from tinyml.cli.main import main
 
 
 def _array(value: Any) -> Any:

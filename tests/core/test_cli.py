@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import tinyml
-from tinyml import doctor
-from tinyml.cli import main
+import tinyml.cli.doctor as doctor
+from tinyml.cli.main import main
 from tinyml.errors import BuildError
 
 

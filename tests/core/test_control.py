@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-from tinyml.derivatives import hvp
+from tinyml.autodiff.jacobian import hvp
+from tinyml.autodiff.jvp import jvp
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -20,10 +21,9 @@ from tinyml.errors import (
     GraphError,
     ShapeError,
 )
-from tinyml.flow import cond, scan, while_loop
-from tinyml.forward import jvp
-from tinyml.graph import Graph
-from tinyml.tracing import trace
+from tinyml.graph.control_flow import cond, scan, while_loop
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import trace
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml.custom import checkpoint, custom_gradient
-from tinyml.derivatives import hvp
+from tinyml.autodiff.checkpoint import checkpoint
+from tinyml.autodiff.custom_gradient import custom_gradient
+from tinyml.autodiff.jacobian import hvp
+from tinyml.autodiff.jvp import jvp
+from tinyml.autodiff.tape import GradientTape
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
-from tinyml.forward import jvp
-from tinyml.tape import GradientTape
-from tinyml.tracing import trace
+from tinyml.graph.trace import trace
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp

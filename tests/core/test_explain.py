@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.explain as views
-from tinyml.cli import CUT_OFF, main
-from tinyml.core import apply
+import tinyml.cli.explain as views
+from tinyml.cli.explain import every_op, explain, how, nest_text, op_named, source, subject
+from tinyml.cli.main import CUT_OFF, main
+from tinyml.core.apply import apply
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError
-from tinyml.explain import every_op, explain, how, nest_text, op_named, source, subject
-from tinyml.lower import lower
-from tinyml.op import OPS, Op
-from tinyml.ops.lapack import CPU_ONLY
-from tinyml.registry import device as find_device
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.lower import lower
+from tinyml.ir.op import OPS, Op
+from tinyml.ops.linalg import CPU_ONLY
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +77,7 @@ def test_nothing_is_compiled_to_say_how(device: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_kernel_that_is_registered_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tinyml.registry as registry
+    import tinyml.ir.devices as registry
 
     def mine(call: Any) -> Any:
         small = call.outs[0].size < 10
@@ -264,8 +264,8 @@ def test_source_shows_what_a_function_closes_over() -> None:
 
 
 def test_a_nest_has_a_line_a_statement(device: str) -> None:
-    from tinyml.planning import nest_of
-    from tinyml.registry import Call
+    from tinyml.core.plan import nest_of
+    from tinyml.ir.devices import Call
 
     nests = 0
     for name in KINDS:

@@ -20,7 +20,7 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
-from tinyml.graph import Graph, build, needed
+from tinyml.graph.graph import Graph, build, needed
 
 Function = Callable[..., Any]
 

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.control
+import tinyml.graph.control_ops
 import tinyml.random
 from tinyml import graphfile, graphreader, io, tree
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -30,12 +30,12 @@ from tinyml.errors import (
     FileMissingError,
     SerializationError,
 )
-from tinyml.graph import Graph
-from tinyml.graphfile import load_graph, save_graph
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import Traced, trace
+from tinyml.io.graph_writer import load_graph, save_graph
+from tinyml.ir.op import OPS, Op, attribute_key
 from tinyml.nn import Linear
-from tinyml.op import OPS, Op, attribute_key
-from tinyml.ops.sampling import Sample
-from tinyml.tracing import Traced, trace
+from tinyml.ops.samples.values import Sample
 
 ROOT = Path(__file__).parents[2]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))

@@ -15,17 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.control
+import tinyml.graph.control_ops
+import tinyml.io.graph_reader as graphreader
+import tinyml.io.graph_writer as graphfile
 import tinyml.random
-from tinyml import graphfile, graphreader
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.errors import DTypeError, FileFormatError, FileMissingError, TinyMLError
-from tinyml.graph import Graph
-from tinyml.graphfile import load_graph, save_graph
-from tinyml.op import OPS, Op
-from tinyml.ops.sampling import Sample
-from tinyml.spec import make_spec
-from tinyml.tracing import Traced, trace
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import Traced, trace
+from tinyml.io.graph_writer import load_graph, save_graph
+from tinyml.ir.op import OPS, Op
+from tinyml.ir.spec import make_spec
+from tinyml.ops.samples.values import Sample
 
 Document = dict[str, Any]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 import tinyml
 from tests.core.test_graph import FUNCTIONS, Function, near, numbers, scalar
+from tinyml.compiler.jit import Jitted, RetraceWarning
 from tinyml.compiler.program import Program, compiled
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
 from tinyml.conformance.suite.cases import asked
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.dtypes import DTYPES
 from tinyml.errors import (
     ArgumentTypeError,
@@ -32,10 +33,9 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
-from tinyml.graph import Graph
-from tinyml.jitted import Jitted, RetraceWarning
-from tinyml.op import OPS
-from tinyml.registry import device as find_device
+from tinyml.graph.graph import Graph
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.op import OPS
 
 
 def program(f: Jitted, *args: Any) -> Program:

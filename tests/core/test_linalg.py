@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import tinyml
 import tinyml.linalg as linalg
+from tinyml.cli.explain import kernels
 from tinyml.conformance.suite import ops
 from tinyml.conformance.suite.backends import NumPy, open_backend
 from tinyml.conformance.suite.cases import op_cases
@@ -26,9 +27,8 @@ from tinyml.errors import (
     KernelNotFound,
     ShapeError,
 )
-from tinyml.explain import kernels
-from tinyml.op import find
-from tinyml.ops.lapack import CPU_ONLY, WIDE
+from tinyml.ir.op import find
+from tinyml.ops.linalg import CPU_ONLY, WIDE
 
 SIZES = st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(0, 6))
 

@@ -14,16 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.core as core
-import tinyml.observe as observing
+import tinyml.core.apply as core
+import tinyml.observe.events as observing
+from tinyml.compiler.jit import jit
 from tinyml.errors import ArgumentError, ArgumentTypeError, NaNError, NaNWarning
-from tinyml.jitted import jit
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.op import OPS
 from tinyml.kernels.common.pool import Counted, Pool, size_class
-from tinyml.memory import memory_stats, reset_peak, track_memory
-from tinyml.nans import debug
-from tinyml.observe import Event, observe, profile
-from tinyml.op import OPS
-from tinyml.registry import device as find_device
+from tinyml.observe.events import Event, observe
+from tinyml.observe.memory import memory_stats, reset_peak, track_memory
+from tinyml.observe.nans import debug
+from tinyml.observe.profile import profile
 
 HERE = "test_observe.py"
 

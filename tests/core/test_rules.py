@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.control
-import tinyml.ops.optim
+import tinyml.graph.control_ops
+import tinyml.ops.nn.optimizer_steps
 from tinyml import errors
-from tinyml.core import apply
-from tinyml.graph import build
-from tinyml.op import OPS, Op, find
-from tinyml.planning import checked
-from tinyml.spec import make_spec
+from tinyml.core.apply import apply
+from tinyml.core.plan import checked
+from tinyml.graph.graph import build
+from tinyml.ir.op import OPS, Op, find
+from tinyml.ir.spec import make_spec
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(OPS)

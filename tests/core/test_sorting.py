@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinyml
-from tinyml.core import apply
-from tinyml.dims import Dim
+from tinyml.core.apply import apply
 from tinyml.errors import AxisError, DTypeError, DynamicShapeError, ShapeError, TinyMLError
-from tinyml.ops.scan import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_scan
+from tinyml.ir.dims import Dim
+from tinyml.ops.cumulative import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_scan
 from tinyml.ops.sorting import SORT, argsort, nonzero, sort, topk
 
 Tensor = Any

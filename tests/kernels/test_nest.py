@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 import tinyml
 from tinyml.conformance import reference
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.dtypes import DTYPES, as_dtype, float32, promote
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.monoids import SUM
+from tinyml.ir.nest import Nest
+from tinyml.ir.op import OPS, Op
+from tinyml.ir.spec import dense_strides, make_spec
 from tinyml.kernels import common
 from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
-from tinyml.nest import Nest
-from tinyml.op import OPS, Op
-from tinyml.ops.monoids import SUM
-from tinyml.registry import device as find_device
-from tinyml.spec import dense_strides, make_spec
 
 Tensor = Any
 Body = Callable[..., Any]

@@ -15,7 +15,7 @@ import pytest
 import tinyml
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.dtypes import as_dtype
 from tinyml.errors import (
     ArgumentError,
@@ -25,8 +25,8 @@ from tinyml.errors import (
     OutOfRangeError,
     TinyMLError,
 )
-from tinyml.op import OPS, Op
-from tinyml.registry import device as find_device
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.op import OPS, Op
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import tinyml
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.errors import DeviceError
-from tinyml.op import Op
-from tinyml.registry import Call, Plan, device, find, kernel
-from tinyml.spec import make_spec
+from tinyml.ir.devices import Call, Plan, device, find, kernel
+from tinyml.ir.op import Op
+from tinyml.ir.spec import make_spec
 
 
 def _op(name: str) -> Op:

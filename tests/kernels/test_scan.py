@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.ops.scan as scans
-from tinyml.core import apply
+import tinyml.ops.cumulative as scans
+from tinyml.autodiff.jvp import jvp
+from tinyml.core.apply import apply
 from tinyml.dtypes import float32, int64
-from tinyml.forward import jvp
+from tinyml.ir.monoids import AFFINE, SUM
+from tinyml.ir.nest import Nest
+from tinyml.ir.op import Op
+from tinyml.ir.spec import dense_strides, make_spec
 from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
-from tinyml.nest import Nest
-from tinyml.op import Op
-from tinyml.ops.monoids import AFFINE, SUM
-from tinyml.ops.scan import cumprod, cumsum, linear_scan
+from tinyml.ops.cumulative import cumprod, cumsum, linear_scan
 from tinyml.ops.sorting import nonzero, sort
-from tinyml.spec import dense_strides, make_spec
 
 Tensor = Any
 Body = Callable[..., Any]

@@ -19,10 +19,10 @@ import tinyml
 from tinyml.conformance.reference import wide
 from tinyml.conformance.suite.bounds import units
 from tinyml.conformance.suite.ulp import REFERENCE_SLACK, distance
-from tinyml.core import apply
+from tinyml.core.apply import apply
+from tinyml.ir.op import OPS, Op
 from tinyml.kernels.common.cache import key
 from tinyml.kernels.cpu import objectcode
-from tinyml.op import OPS, Op
 from tinyml.ops.arguments import with_shape
 
 Array = npt.NDArray[Any]

@@ -17,8 +17,8 @@ import tinyml
 import tinyml.ops.elementwise as front
 from tinyml.dtypes import INTEGERS, as_dtype, integer_range
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError
-from tinyml.ops.rows import FUNCTIONS, conj
-from tinyml.ops.stub import stub
+from tinyml.ops.elementwise.define import FUNCTIONS, conj
+from tinyml.ops.elementwise.stub import stub
 
 ROWS = {name: f for name, f in FUNCTIONS.items() if hasattr(f, "op")}
 Array = Any

@@ -5,9 +5,9 @@ it, line by line.
 """
 
 from tinyml.compiler.program import compiled
-from tinyml.core import watched
-from tinyml.planning import run_body
-from tinyml.registry import Call, Plan, kernel
+from tinyml.core.apply import watched
+from tinyml.core.plan import run_body
+from tinyml.ir.devices import Call, Plan, kernel
 
 
 @kernel("call", "opencl")

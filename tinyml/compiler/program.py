@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tinyml.builder import Builder, building
-from tinyml.compiler.grouping import Group, Grouping, form
-from tinyml.graph import Graph, dying, needed, replay, variables
-from tinyml.lower import NotOneNest, Numbers, lower
-from tinyml.op import Var
-from tinyml.planning import make_plan
-from tinyml.spec import Spec, make_spec
-from tinyml.values import no_grad
+from tinyml.compiler.fusion import Group, Grouping, form
+from tinyml.core.builder import Builder, building
+from tinyml.core.plan import make_plan
+from tinyml.core.state import no_grad
+from tinyml.graph.graph import Graph, dying, needed, replay, variables
+from tinyml.ir.lower import NotOneNest, Numbers, lower
+from tinyml.ir.op import Var
+from tinyml.ir.spec import Spec, make_spec
 
 
 class Place(NamedTuple):

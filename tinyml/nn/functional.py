@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import tinyml.ops.matmul as contraction
+import tinyml.ops.nn.softmax as composite
 from tinyml.errors import ArgumentError
-from tinyml.ops import composite, contraction
 from tinyml.ops.arguments import as_sizes
 from tinyml.tensor import Tensor
 

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from tinyml.core import apply, describe, expanded, record, run
+from tinyml.core.apply import apply, describe, expanded, record, run
+from tinyml.core.node import Class, Node
+from tinyml.core.state import STATE
 from tinyml.errors import TinyMLError
-from tinyml.op import Op
-from tinyml.spec import Spec
-from tinyml.values import STATE, Class, Node
+from tinyml.ir.op import Op
+from tinyml.ir.spec import Spec
 
 P = ParamSpec("P")
 R = TypeVar("R")

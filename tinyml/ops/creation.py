@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import tinyml.core as core
-from tinyml.core import apply, upload
+import tinyml.core.apply as core
+from tinyml.core.apply import apply
+from tinyml.core.node import Data, Leaf, Tensor, make
+from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
-from tinyml.op import Op, define, find
+from tinyml.ir.devices import device as find_device
+from tinyml.ir.op import Op, define, find
+from tinyml.ir.spec import element_count, make_spec
 from tinyml.ops.arguments import as_shape, as_size
 from tinyml.ops.calls import named
-from tinyml.registry import device as find_device
-from tinyml.spec import element_count, make_spec
-from tinyml.values import Data, Leaf, make
 
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
-
-__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
-           "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
+__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full", "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
 
 TRANSFER: Op = define(
     "transfer",
@@ -83,8 +80,7 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
             device is not None and find_device(device) is not kept.device)
         if copy:
             moved = kept if device is None else kept.to(device)
-            copied: Tensor = moved.copy() if dtype is None else moved.copy().astype(dtype)
-            return copied
+            return moved.copy() if dtype is None else moved.copy().astype(dtype)
         expect(copy is None or not alters, "a type and a device that need no copy",
                f"{kept.spec}", ArgumentError, remedy="copy=None")
         same: Tensor = kept if device is None else kept.to(device)
@@ -225,3 +221,9 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
     return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape, dtype,
                       float32, device)
+
+
+def beside(*values: Any) -> list[Any]:
+    """Tensors as they are; numbers and arrays as tensors on the device of the first tensor."""
+    device = next((x.spec.device for x in values if isinstance(x, Data)), None)
+    return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]

@@ -7,29 +7,29 @@ step it is, is told at run time. A device may have a kernel of its own in its pl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import tinyml.ops.samples_scan as samples
-from tinyml.core import apply, full, upload
-from tinyml.dims import Dim
+import tinyml.ops.samples.cumulative as samples
+from tinyml.core.apply import apply, full
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
-from tinyml.nest import ZERO, Ids, Monoid, Nest
-from tinyml.op import Op, define
+from tinyml.ir.dims import Dim
+from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, element, with_shape
 from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
+from tinyml.ops.cumulative import CUMSUM
 from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
-from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG
-from tinyml.ops.sampling import ErrorCase, Sample, special, spread
-from tinyml.ops.scan import CUMSUM, part
-from tinyml.ops.shape import Ints, pad, permute_dims, reshape, unravel, zeros_of
-from tinyml.spec import Spec
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
+from tinyml.ops.gather_scatter import GATHER, IOTA, PUT_ALONG
+from tinyml.ops.pad import pad
+from tinyml.ops.samples.values import ErrorCase, Sample, special, spread
+from tinyml.ops.views import Ints, part, permute_dims, reshape, unravel, zeros_of
 
 __all__ = ["argsort", "nonzero", "searchsorted", "sort", "topk"]
 
@@ -281,8 +281,7 @@ def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) ->
     """
     expect(side in ("left", "right"), "side 'left' or 'right'", side, ArgumentError)
     table = x1 if sorter is None else apply(GATHER, x1, sorter, axis=0)
-    result: Tensor = apply(SEARCH, table, x2, side=side)
-    return result
+    return apply(SEARCH, table, x2, side=side)
 
 
 def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:

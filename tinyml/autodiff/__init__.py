@@ -1,0 +1,1 @@
+"""Differentiation of functions: reverse and forward mode, Jacobians, tapes, checkpoints, rules of one's own."""

@@ -1,0 +1,123 @@
+"""What a tensor is made of: a buffer, a spec, and how it was made; and what a thread is doing.
+
+`Data` is a tensor's content: a buffer (or a graph's variable), a spec, and a node, if a gradient
+may be asked for. `Node` is how it was made; it holds values, never tensors, so there are no
+reference cycles and memory is freed without the collector.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tinyml.ir.op import Op
+from tinyml.ir.spec import Spec
+
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+from tinyml.core.state import STATE
+
+# ---- how values were made
+
+_era = 0
+_era_lock = threading.Lock()
+
+
+def new_era() -> int:
+    """A number greater than the era of every node made so far; nodes made from now on carry it."""
+    global _era
+    with _era_lock:
+        _era += 1
+        return _era
+
+
+class Node:
+    """How a value was made: the plan that ran, the inputs with their values and nodes, the result.
+
+    `low` is the least depth of any leaf that it depends on: a backward pass records itself only
+    when an outer differentiation can see it. Values are kept only where a rule reads them. `era`
+    orders nodes by the time they were made; see new_era. `hooks` is there only where somebody
+    registered some.
+    """
+
+    __slots__ = ("op", "plan", "bufs", "parents", "y", "low", "era", "hooks")
+
+    hooks: list[Callable[[Any], Any]]
+
+    def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
+                 parents: tuple[Node | None, ...], y: Any, low: int) -> None:
+        self.op = op
+        self.plan = plan
+        self.bufs = bufs
+        self.parents = parents
+        self.y = y
+        self.low = low
+        self.era = _era
+
+
+class Leaf(Node):
+    """Where differentiation ends: a value with respect to which a gradient is asked for."""
+
+    __slots__ = ("grad", "spec")
+
+    def __init__(self, spec: Spec, low: int, parent: Node | None = None) -> None:
+        super().__init__(None, None, (), (parent,) if parent else (), None, low)
+        self.spec = spec
+        self.grad: Any = None
+
+
+class Item(Node):
+    """Output `place` of an op of several outputs, whose own node is the one parent."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, main: Node, place: int) -> None:
+        super().__init__(None, None, (), (main,), None, main.low)
+        self.place = place
+
+
+@contextmanager
+def one_deeper() -> Iterator[int]:
+    """A differentiation: what is recorded inside belongs to it, at the depth that it gives."""
+    before = STATE.recording
+    STATE.depth += 1
+    STATE.recording = True
+    new_era()
+    try:
+        yield STATE.depth
+    finally:
+        STATE.depth -= 1
+        STATE.recording = before
+
+
+# ---- tensors
+
+
+class Data:
+    """What a tensor is: buffer, spec, node.
+
+    Hidden state, as a generator's, has a `lock` too: a graph may read and replace it, unlike other
+    tensors of the outside, and holds the lock meanwhile.
+    """
+
+    __slots__ = ("buf", "spec", "node", "lock", "__weakref__")
+
+    lock: Any  # a threading.RLock
+
+    def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
+        self.buf = buf
+        self.spec = spec
+        self.node = node
+
+
+class Class:
+    """The one class of tensors, which stands on a higher floor: tinyml.tensor says itself here."""
+
+    tensor: Any = Data
+
+
+def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
+    """A tensor of these parts."""
+    return Class.tensor(buf, spec, node)

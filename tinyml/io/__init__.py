@@ -1,0 +1,1 @@
+"""Files: tensors as safetensors, graphs as JSON."""

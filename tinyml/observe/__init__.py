@@ -1,0 +1,1 @@
+"""Observers: events of each op that runs, profiles, memory, NaNs."""

@@ -1,0 +1,1 @@
+"""Records of neural networks: convolution, pooling, softmax, losses, normalisation, optimizer steps."""
