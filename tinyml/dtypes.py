@@ -38,8 +38,8 @@ class DType:
         self.is_float = kind == "float"
         self.is_integer = kind in ("int", "uint")
         self.is_inexact = kind in ("float", "complex")  # gradients flow through such values
-        self.narrow = exponent > 0
-        self.packed = kind != "bool" and bits < 8
+        self.is_small_float = exponent > 0
+        self.is_subbyte = kind != "bool" and bits < 8
         self._numpy: np.dtype[Any] | None = None
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ from tinyml.ir.op import Op
 from tinyml.ops.arguments import as_size
 from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray, beside, eye
+from tinyml.ops.creation import as_tensors, asarray, eye
 from tinyml.ops.diagonal import diagonal as diagonal_of
 from tinyml.ops.elementwise import abs, astype, conj
 from tinyml.ops.linalg import (
@@ -43,8 +43,7 @@ from tinyml.ops.linalg import (
 )
 from tinyml.ops.matmul import matmul, matrix_transpose, tensordot, vecdot
 from tinyml.ops.reduction import max, min, sum
-from tinyml.ops.views import broadcast_to, reshape
-from tinyml.ops.views import part as part_of
+from tinyml.ops.views import broadcast_to, reshape, slice_axis
 
 __all__ = ["cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul",
            "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr",
@@ -135,7 +134,7 @@ def solve(x1: Any, x2: Any, /) -> Tensor:
     >>> tinyml.linalg.solve(x, tinyml.tensor([1.0, 1.0])).tolist()
     [0.5, 0.25]
     """
-    x1, x2 = beside(x1, x2)
+    x1, x2 = as_tensors(x1, x2)
     x1, vector = _matrix(x1), x2.ndim == 1
     x2 = _matrix(reshape(x2, (x2.size, 1)) if vector else x2)
     dtype = promote(x1.dtype, x2.dtype)
@@ -163,8 +162,8 @@ def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
     rows, columns = x.shape[-2:]
     if rows >= columns:
         return Triangular(*apply(QR, x, complete=mode == "complete" and rows > columns))
-    q, r = apply(QR, part_of(x, x.ndim - 1, 0, rows), complete=False)
-    rest = matmul(conj(q).mT, part_of(x, x.ndim - 1, rows, columns))
+    q, r = apply(QR, slice_axis(x, x.ndim - 1, 0, rows), complete=False)
+    rest = matmul(conj(q).mT, slice_axis(x, x.ndim - 1, rows, columns))
     return Triangular(q, concat([r, rest], axis=-1))
 
 

@@ -59,7 +59,7 @@ def units(op: Any, dtype: str) -> float:
     """
     kind = as_dtype(dtype)
     given = op.ulp.get(kind.compute, 0.0) if isinstance(op.ulp, dict) else op.ulp
-    if kind.narrow:
+    if kind.is_small_float:
         return 0.5 + max(float(given), 0.5) * 2.0 ** (kind.mantissa - 23)
     return max(float(given), 4.5 if kind.kind == "complex" else 0.5)
 

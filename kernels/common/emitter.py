@@ -190,7 +190,7 @@ class Emitter(ABC):
 
     def _load(self, instr: Instr, lane: int) -> str:
         arg, rank = instr.data
-        if instr.dtype.packed:
+        if instr.dtype.is_subbyte:
             text = self.packed(arg, self.address(arg, instr.args[:rank], lane), instr.dtype)
         else:
             text = self.place(arg, instr.args[:rank], lane)

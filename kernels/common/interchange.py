@@ -76,7 +76,7 @@ def layout(array: Array, device: Any) -> Spec | None:
     Elements must be aligned, native, and whole elements apart.
     """
     dtype = as_dtype(array.dtype)
-    if dtype.packed or not (array.dtype.isnative and array.flags.aligned):
+    if dtype.is_subbyte or not (array.dtype.isnative and array.flags.aligned):
         return None
     if any(step % array.itemsize for step in array.strides):
         return None
@@ -113,7 +113,7 @@ class Export:
         Raises AttributeError for types without a code of NumPy's, so that NumPy asks `__array__`.
         """
         dtype, values = self.spec.dtype, self.values
-        if dtype.narrow and dtype.name != "float16" or dtype.packed:
+        if dtype.is_small_float and dtype.name != "float16" or dtype.is_subbyte:
             raise AttributeError(f"{dtype.name} has no code in NumPy's array interface")
         low, high = np.lib.array_utils.byte_bounds(values)
         whole: Any = np.asarray(_Bytes(low, values, (high - low,), 1, None))
@@ -137,7 +137,7 @@ class Export:
         expect(dl_device is None or tuple(dl_device) == CPU, f"device {CPU}, the CPU", dl_device,
                ExportError, remedy="DLPack takes tensors out by way of the CPU")
         dtype, values = self.spec.dtype, self.values
-        expect(not dtype.packed, "elements of whole bytes", dtype.name, ExportError,
+        expect(not dtype.is_subbyte, "elements of whole bytes", dtype.name, ExportError,
                remedy="x.astype('int8')")
         expect(self.shared or copy is not False, "memory on the CPU", self.spec, ExportError,
                remedy="x.to('cpu'), or copy=None")

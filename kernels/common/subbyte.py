@@ -21,7 +21,7 @@ def pack(array: Array, dtype: DType | None) -> Array:
     >>> pack(np.array([1, 2, 3]), uint4).tolist()
     [33, 3]
     """
-    if dtype is None or not dtype.packed:
+    if dtype is None or not dtype.is_subbyte:
         return array
     per = 8 // dtype.bits
     values = array.astype(np.int8).ravel() & ((1 << dtype.bits) - 1)

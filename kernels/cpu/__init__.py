@@ -98,13 +98,13 @@ class CPU(Pooled, Exchange):
 
     def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
         """The tensor's own memory as a read-only array, which keeps it alive."""
-        if spec.dtype.packed:
+        if spec.dtype.is_subbyte:
             return unpack(self.download(buffer, memory(spec)), spec)
         return over(buffer.ptr, buffer, spec)
 
     def lend(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any] | None:
         """Every tensor's own memory but that of packed ones."""
-        return None if spec.dtype.packed else self.download(buffer, spec)
+        return None if spec.dtype.is_subbyte else self.download(buffer, spec)
 
     def borrow(self, array: np.ndarray[Any, Any]) -> tuple[View, Spec] | None:
         """The array's own memory."""
@@ -233,7 +233,7 @@ def _binding(kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], packed: l
             lines.append(f"    if not {low} <= {name} <= {high}: refuse_scalar({name})")
         elif kind is int:
             lines.append(f"    if not -{LIMIT} < {name} < {LIMIT}: refuse_scalar({name})")
-        if dtype.narrow:
+        if dtype.is_small_float:
             lines.append(f"    {name} = rounded({name}, {dtype.name!r})")
     for k in range(0 if into else len(outs)):
         lines += ["    try:", f"        block = free{k}.pop()", "    except IndexError:",

@@ -58,9 +58,9 @@ class Numba(InLanes):
     def cast(self, name: str, have: DType, want: DType) -> str:
         """A conversion; the bounds are exact in every float type."""
         short = SHORT[want.name]
-        if have.narrow:
+        if have.is_small_float:
             return f"{have.name}_{SHORT[have.name]}({name})"
-        if want.narrow:
+        if want.is_small_float:
             single = name if have.name == "float32" else f"odd_f64({name})"
             return f"{want.name}_f32({single})"
         if want.kind == "bool":
@@ -73,7 +73,7 @@ class Numba(InLanes):
             return (f"{short}(0) if {name} != {name} else {short}({low}) "
                     f"if {name} <= {own}({low}.0) else {short}({high}) "
                     f"if {name} >= {own}({high + 1}.0) else {short}({name})")
-        if want.packed:
+        if want.is_subbyte:
             return self.signed(f"(i64({name}) & {(1 << want.bits) - 1})", want)
         return f"{short}({name})"
 

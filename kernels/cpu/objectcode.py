@@ -28,7 +28,7 @@ ALLOWED = frozenset(
 _HERE = __name__.rpartition(".")[0]
 MODULES = (*[f"{_HERE}.{name}" for name in ("division", "doubles", "functions", "narrow",
                                             "objectcode", "vocabulary")],
-           "tinyml.kernels.common.narrow", "tinyml.dtypes")
+           "tinyml.kernels.common.is_small_float", "tinyml.dtypes")
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}

@@ -84,7 +84,7 @@ def odd_f64(x: Any) -> Any:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"odd_f64": odd_f64}
 for _dtype in DTYPES.values():
-    if _dtype.narrow:
+    if _dtype.is_small_float:
         FUNCTIONS[f"{_dtype.name}_f32"] = inlined(narrowing(_dtype))
         FUNCTIONS[f"{_dtype.name}_u{_dtype.bits}"] = inlined(widening(_dtype))
 if half is not None:

@@ -62,7 +62,7 @@ def sort(call: Call) -> Plan:
         results = device.empty(values.nbytes), device.empty(indices.nbytes)
         if spec.size:
             x = np.ascontiguousarray(np.moveaxis(device.download(buffer, spec), axis, -1))
-            order = _order(x.astype(np.float32) if spec.dtype.narrow else x, descending)
+            order = _order(x.astype(np.float32) if spec.dtype.is_small_float else x, descending)
             found = np.take_along_axis(x, order, -1), order
             for new, out, result in zip(found, call.outs, results):
                 array = over(result.ptr, result, out, writeable=True)

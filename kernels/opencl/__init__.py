@@ -184,7 +184,7 @@ class OpenCL(Pooled, Exchange):
 
     def download(self, buffer: Any, spec: Spec) -> np.ndarray[Any, Any]:
         """A read-only copy of a tensor's content; raises what went wrong before it."""
-        if spec.dtype.packed:
+        if spec.dtype.is_subbyte:
             return unpack(self.download(buffer, memory(spec)), spec)
         self._here()
         self.reads += 1
@@ -201,7 +201,7 @@ class OpenCL(Pooled, Exchange):
         """The tensor's own memory where that is the host's, mapped until nobody reads it."""
         if not spec.size:
             return self.download(buffer, spec)  # of which there is nothing to copy
-        if spec.dtype.packed or not self._on_host:
+        if spec.dtype.is_subbyte or not self._on_host:
             return None
         self._here()
         self.reads += 1
@@ -378,7 +378,7 @@ def _float_converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
         if kind is int and not -LIMIT < value < LIMIT:
             raise ArgumentError("a number beyond every data type",
                                 remedy="cast the tensor to a wider type first")
-        if dtype.narrow:
+        if dtype.is_small_float:
             value = rounded(value, dtype.name)
         if -largest <= value <= largest or value != value:
             return number(value)

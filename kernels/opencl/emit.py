@@ -105,10 +105,10 @@ class OpenCLC(Emitter):
     def cast(self, name: str, have: DType, want: DType) -> str:
         """A conversion; convert_sat is not used, since drivers differ on NaN."""
         kind = TYPES[want.name]
-        if have.narrow:
+        if have.is_small_float:
             self.helpers.add(_helper(WIDEN, have))
             return f"from_{have.name}({name})"
-        if want.narrow:
+        if want.is_small_float:
             self.helpers.add(_helper(NARROW, want))
             if have.name == "float64":
                 self.helpers.add(ODD)
@@ -123,7 +123,7 @@ class OpenCLC(Emitter):
             most = self.literal(high, want)
             return (f"isnan({name}) ? ({kind})0 : {name} <= ({own}){float(low).hex()} ? {least} : "
                     f"{name} >= ({own}){float(high + 1).hex()} ? {most} : ({kind}){name}")
-        if want.packed:
+        if want.is_subbyte:
             return f"({kind}){self.signed(f'((long){name} & {(1 << want.bits) - 1})', want)}"
         return f"({kind}){name}"
 

@@ -539,7 +539,7 @@ def test_an_inner_gradient_does_not_walk_the_outer_graph(monkeypatch: pytest.Mon
 
 
 def test_derivatives_in_threads() -> None:
-    """Each thread has its own depth and recording; eras are common to all."""
+    """Each thread has its own depth and recording; epochs are common to all."""
     from concurrent.futures import ThreadPoolExecutor
 
     def work(k: int) -> list[float]:

@@ -407,7 +407,7 @@ def _constant() -> Op:
     return Op(
         "constant", lambda x, value: make_spec(x.shape, tinyml.float32, x.device),
         nest=lambda n, index, x, value: n.const(value, tinyml.float32),
-        canon=lambda x, value: {"value": float(value)},
+        normalize=lambda x, value: {"value": float(value)},
     )
 
 

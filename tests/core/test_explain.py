@@ -66,7 +66,7 @@ def test_the_ways_are_those_of_the_plans_that_run(device: str) -> None:
                 if isinstance(x, np.ndarray) else x for x in sample.args]
         apply(op, *args, **sample.attrs)
         (plan,) = op.memo.values()
-        expected = "push" if op.push is not None and plan.how == "nest" else plan.how
+        expected = "push" if op.scatter_nest is not None and plan.how == "nest" else plan.how
         assert expected in how(op, place), name
 
 

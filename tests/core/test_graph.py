@@ -169,7 +169,7 @@ def test_grad_of_a_replayed_trace_of_grad(function: Function) -> None:
 def test_the_pullback_of_a_graph_is_a_graph(function: Function) -> None:
     x = numbers(2, 3)
     closed = build(lambda v: [scalar(function)(v)], [x.spec])
-    graph, others = closed.opened(), [capture.tensor for capture in closed.captures]
+    graph, others = closed.closed_over_as_inputs(), [capture.tensor for capture in closed.captures]
     ys = graph.call([x, *others])
     back = graph.pullback((True, *[False] * len(others)), (True,))
     found = back.call([x, *others, *ys, tinyml.ones((), dtype="float64")])

@@ -42,7 +42,7 @@ def program(f: Jitted, *args: Any) -> Program:
     """What a jitted function runs for arguments that are tensors."""
     graph = f.graph(*args)
     captured = [capture.tensor for capture in graph.captures]
-    return compiled(graph.opened(), [x.spec for x in (*args, *captured)])
+    return compiled(graph.closed_over_as_inputs(), [x.spec for x in (*args, *captured)])
 
 
 def names(f: Jitted, *args: Any) -> list[str]:

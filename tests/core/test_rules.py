@@ -145,8 +145,8 @@ def test_only_errors_of_tinyml_come_out_of_an_op(part: int, device: str) -> None
 # ---- counts and kinds of operands
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if OPS[name].lift is not None
-                                  and OPS[name].canon is None])
+@pytest.mark.parametrize("name", [name for name in NAMES if OPS[name].promote is not None
+                                  and OPS[name].normalize is None])
 def test_a_word_takes_as_many_operands_as_it_has(name: str) -> None:
     op = find(name)
     assert op.samples is not None

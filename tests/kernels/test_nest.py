@@ -74,7 +74,7 @@ def assert_close(want: Tensor, have: Tensor) -> None:
 # ---- random graphs of vocabulary words over one broadcast shape
 
 POOL = ("bool", "uint8", "int32", "float32")
-WORDS = tuple(name for name, op in OPS.items() if op.lift is not None and op.canon is None
+WORDS = tuple(name for name, op in OPS.items() if op.promote is not None and op.normalize is None
               and op.samples and set(POOL) & set(op.dtypes) and name not in ("complex", "polar"))
 ARITY = {name: len(OPS[name].samples(OPS[name].dtypes[0])[0].args) for name in WORDS}  # type: ignore
 CONDITIONS = {"where": 1}  # operands in front that are conditions of any type
@@ -292,8 +292,8 @@ def test_every_body_of_the_table_is_one_launch(name: str, device: str) -> None:
         xs = [tinyml.tensor(a, device=device) if isinstance(a, np.ndarray) else a
               for a in sample.args]
         attrs = sample.attrs
-        if op.canon is not None:
-            attrs = op.canon(*[x.spec if hasattr(x, "spec") else type(x) for x in xs], **attrs)
+        if op.normalize is not None:
+            attrs = op.normalize(*[x.spec if hasattr(x, "spec") else type(x) for x in xs], **attrs)
         apart, together, how = launch(partial(op.body, **attrs), *xs)
         assert how == "nest", (name, sample.name)
         for want, have in zip(as_tuple(apart), as_tuple(together), strict=True):

@@ -12,7 +12,7 @@ from tinyml.autodiff.custom_gradient import P, R, _floats, _with, joined, like, 
 from tinyml.autodiff.grad import marked
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
-from tinyml.core.node import Node, make, new_era, one_deeper
+from tinyml.core.node import Node, make, new_epoch, one_deeper
 from tinyml.core.state import STATE
 from tinyml.errors import GradientError
 from tinyml.random import GENERATOR
@@ -80,12 +80,12 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
             return f(*args, **kwargs)
         flat, definition = tree.flatten((args, kwargs))
         values = [plain(x) for x in flat]
-        states, era = _states(), new_era()
+        states, epoch = _states(), new_epoch()
         given, named = tree.unflatten(definition, values)
         value = f(*given, **named)
         _first_read(states)
         outputs, shape = tree.flatten(value)
-        captured = _captured(outputs, era)
+        captured = _captured(outputs, epoch)
         places = [k for k in _floats(flat) if flat[k].node is not None]
         if not places and not captured:
             return value
@@ -122,7 +122,7 @@ class _Run(NamedTuple):
 
     def pull(self, gs: list[Any], xs: Sequence[Any], wanted: tuple[bool, ...]) -> list[Any]:
         """Cotangents of the arguments at `places` and of `captured`, from a second run."""
-        era = new_era()
+        epoch = new_epoch()
         with one_deeper() as depth, _as_then(self.states):
             pairs = [marked(make(self.values[k].buf, x.spec, x.node), depth)
                      for k, x in zip(self.places, xs)]
@@ -130,7 +130,7 @@ class _Run(NamedTuple):
             given, named = tree.unflatten(self.definition, entered)
             outputs, shape = tree.flatten(self.f(*given, **named))
         leaves: list[Node] = [leaf for _, leaf in pairs if leaf is not None]
-        self.check(outputs, shape, _captured(outputs, era, leaves))
+        self.check(outputs, shape, _captured(outputs, epoch, leaves))
         arrive = [(outputs[k].node, g) for k, g in zip(_floats(outputs), gs)
                   if outputs[k].node is not None]
         ends = [n for n, want in zip([*leaves, *self.captured], wanted) if want]
@@ -150,8 +150,8 @@ class _Run(NamedTuple):
                 remedy="let it depend on its arguments and on what does not change")
 
 
-def _captured(outputs: Sequence[Any], era: int, leaves: Sequence[Node] = ()) -> list[Node]:
-    """The nodes older than `era` that outputs were made of, but by way of the leaves."""
+def _captured(outputs: Sequence[Any], epoch: int, leaves: Sequence[Node] = ()) -> list[Node]:
+    """The nodes older than `epoch` that outputs were made of, but by way of the leaves."""
     found: list[Node] = []
     seen = {id(leaf) for leaf in leaves}
     work: list[Node] = [y.node for y in outputs if isinstance(y, Tensor) and y.node is not None
@@ -159,7 +159,7 @@ def _captured(outputs: Sequence[Any], era: int, leaves: Sequence[Node] = ()) -> 
     seen.update(id(node) for node in work)
     while work:
         node = work.pop()
-        if node.era < era:
+        if node.epoch < epoch:
             found.append(node)
             continue
         for parent in node.parents:

@@ -14,10 +14,10 @@ from tinyml.autodiff.grad import conforming, is_float
 from tinyml.core.apply import apply, describe
 from tinyml.core.builder import entered
 from tinyml.core.node import Item, Node, make
-from tinyml.core.plan import Planned
+from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect
-from tinyml.graph.graph import build, replay, several
+from tinyml.graph.graph import as_tuple, build, replay
 from tinyml.ir.op import Op
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
@@ -48,10 +48,10 @@ def joined(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[T
     parents = tuple([x.node for x in xs] + list(more))
     specs = tuple([x.spec for x in xs] + [None] * len(more))
     outs = tuple([y.spec for y in ys])
-    plan = Planned(_never, specs, outs, {}, "rule")
+    plan = CompiledOp(_never, specs, outs, {}, "rule")
     op = Op(name, lambda *_: outs if len(outs) > 1 else outs[0], grad=rule)
-    low = min(node.low for node in parents if node is not None)
-    node = Node(op, plan, (None,) * len(parents), parents, None, low)
+    min_level = min(node.min_level for node in parents if node is not None)
+    node = Node(op, plan, (None,) * len(parents), parents, None, min_level)
     if len(ys) == 1:
         return [make(ys[0].buf, ys[0].spec, node)]
     return [make(y.buf, y.spec, Item(node, k)) for k, y in enumerate(ys)]
@@ -266,7 +266,7 @@ class _Custom:
         outs = [*[outputs[k].spec for k in places], *[state.var.spec for state in states]]
         op = Op(self.name, lambda *_: together(outs), grad=rule,
                 body=lambda *v: together(part(0, v)))
-        ys = several(apply(op, *xs, *captured))
+        ys = as_tuple(apply(op, *xs, *captured))
         for state, y in zip(states, ys[len(places):]):
             state.tensor._replace(y)
         return tree.unflatten(shape, _with(results, places, ys))

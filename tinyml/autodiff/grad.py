@@ -30,13 +30,13 @@ def marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:
         return x, None
     x = entered(x)
     outer = x.node
-    leaf = Leaf(x.spec, min(depth, outer.low) if outer is not None else depth, outer)
+    leaf = Leaf(x.spec, min(depth, outer.min_level) if outer is not None else depth, outer)
     return make(x.buf, x.spec, leaf), leaf
 
 
 def outside(y: Any, depth: int) -> Any:
     """A value as the caller sees it: without a node that only this differentiation made."""
-    if isinstance(y, Tensor) and y.node is not None and y.node.low >= depth:
+    if isinstance(y, Tensor) and y.node is not None and y.node.min_level >= depth:
         return make(y.buf, y.spec)
     return y
 
@@ -44,7 +44,7 @@ def outside(y: Any, depth: int) -> Any:
 def seen_outside(values: Iterable[Any]) -> bool:
     """Whether a differentiation around this place sees something that one of the values is of."""
     return STATE.recording and any(
-        isinstance(x, Tensor) and x.node is not None and x.node.low <= STATE.depth for x in values)
+        isinstance(x, Tensor) and x.node is not None and x.node.min_level <= STATE.depth for x in values)
 
 
 def conforming(given: Any, leaves: list[Any], definition: tree.TreeDef, what: str) -> list[Any]:

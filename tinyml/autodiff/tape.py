@@ -8,7 +8,7 @@ from typing import Any
 import tinyml.tree as tree
 from tinyml.autodiff.grad import conforming, is_float, seen_outside
 from tinyml.core.backward import backward
-from tinyml.core.node import Leaf, Node, new_era
+from tinyml.core.node import Leaf, Node, new_epoch
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.ops.creation import ones_like, zeros_like
@@ -84,9 +84,9 @@ class GradientTape:
             if id(x) in self._watched and x.node is self._watched[id(x)][1]:
                 continue
             before = x.node
-            new_era()
-            low = self._depth if before is None else min(self._depth, before.low)
-            leaf = Leaf(x.spec, low, before)
+            new_epoch()
+            min_level = self._depth if before is None else min(self._depth, before.min_level)
+            leaf = Leaf(x.spec, min_level, before)
             self._watched[id(x)] = (x, leaf, before)
             x.node = leaf
 

@@ -24,7 +24,7 @@ import numpy as np
 
 import tinyml
 import tinyml.ops
-from tinyml.core.plan import Planned, checked, make_plan, nest_of
+from tinyml.core.plan import CompiledOp, checked, make_plan, nest_of
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError, TinyMLError
 from tinyml.graph.trace import trace
@@ -128,8 +128,8 @@ def how(op: Op, device: Any) -> list[str]:
     return found or (["kernel"] if find_kernels(op.name, device.name) else [_of_record(op)])
 
 
-def _word(op: Op, plan: Planned) -> str:
-    return "push" if plan.how == "nest" and op.push is not None else plan.how
+def _word(op: Op, plan: CompiledOp) -> str:
+    return "push" if plan.how == "nest" and op.scatter_nest is not None else plan.how
 
 
 def _of_record(op: Op) -> str:
@@ -317,7 +317,7 @@ def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str
     return title, "\n\n".join([*parts, *packs, sources[-1].rstrip()])
 
 
-def _lines(op: Op, sample: Sample, plan: Planned) -> str:
+def _lines(op: Op, sample: Sample, plan: CompiledOp) -> str:
     """The ops of a body, which run one by one."""
     if op.body is None:
         return "by the function above"

@@ -75,16 +75,16 @@ class _Probe(Lowering):
 
 def traits(app: Application) -> Traits | None:
     """Run an op's nest once, and see what it asks for; None where it has none."""
-    if app.op.nest is None and app.op.push is None:
+    if app.op.nest is None and app.op.scatter_nest is None:
         return None
     operands = list(dict.fromkeys(v for v in app.inputs if isinstance(v, Var)))
     probe = _Probe(operands)
     sources = [probe.source(v) for v in app.inputs]
     n = probe.nest
     try:
-        if app.op.push is not None:
+        if app.op.scatter_nest is not None:
             numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in app.specs]
-            app.op.push(n, numbers, *sources, **app.attrs)
+            app.op.scatter_nest(n, numbers, *sources, **app.attrs)
         else:
             app.op.nest(n, n.axes_for(app.specs[0].shape), *sources, **app.attrs)  # type: ignore
     except NotOneNest:
@@ -162,7 +162,7 @@ class Grouping:
         """The group of all readers of a line, if it may join."""
         trait = self.traits[k]
         readers = [r for var in self.lines[k].outs for r in self.readers.get(var, [])]
-        if trait is None or self.lines[k].app.op.push is not None or not readers:
+        if trait is None or self.lines[k].app.op.scatter_nest is not None or not readers:
             return None
         group = self.of.get(readers[0][0])
         if group is None or any(self.of.get(r) is not group for r, _ in readers):
@@ -186,7 +186,7 @@ class Grouping:
 
     def _may_loop(self, k: int, trait: Traits, group: Group) -> bool:
         """Whether a reduction inside another nest leaves it its parallel axes."""
-        if self.lines[group.root].app.op.push is not None:
+        if self.lines[group.root].app.op.scatter_nest is not None:
             return False
         if group.heavy or trait.heavy and (group.reduces or not group.plain):
             return False

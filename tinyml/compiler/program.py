@@ -14,13 +14,13 @@ from tinyml.compiler.fusion import Group, Grouping, form
 from tinyml.core.builder import Builder, building
 from tinyml.core.plan import make_plan
 from tinyml.core.state import no_grad
-from tinyml.graph.graph import Graph, dying, needed, replay, variables
+from tinyml.graph.graph import Graph, last_uses, needed, replay, variables
 from tinyml.ir.lower import NotOneNest, Numbers, lower
 from tinyml.ir.op import Var
 from tinyml.ir.spec import Spec, make_spec
 
 
-class Place(NamedTuple):
+class BufferView(NamedTuple):
     """Where a variable's content lies: in the memory of `base`, from `offset` on, as `spec`."""
 
     base: Var
@@ -62,7 +62,7 @@ def flattened(graph: Graph) -> tuple[Graph, list[Any]]:
     builder = Builder(inline=True)
     with building(builder), no_grad():
         xs = [builder.input(var.spec) for var in graph.inputs]
-        outputs = [builder.lift(y).buf for y in replay(graph, xs)]
+        outputs = [builder.enter(y).buf for y in replay(graph, xs)]
     captures = builder.captured()
     inputs = [*builder.inputs, *[c.var for c in captures]]
     return (Graph(inputs, needed(builder.lines, outputs, inputs), outputs),
@@ -82,7 +82,7 @@ class _Planner:
     def __init__(self, graph: Graph, ins: Sequence[Spec], constants: Sequence[Any]) -> None:
         self.graph = graph
         self.constants = constants
-        self.places = {var: Place(var, 0, spec) for var, spec in zip(graph.inputs, ins)}
+        self.places = {var: BufferView(var, 0, spec) for var, spec in zip(graph.inputs, ins)}
         self.steps: list[Step] = []
         self.known: dict[Any, Any] = {}
 
@@ -112,7 +112,7 @@ class _Planner:
         strides, offset = layout
         spec = line.outs[0].spec
         laid = make_spec(spec.shape, spec.dtype, spec.device, strides)
-        self.places[line.outs[0]] = Place(place.base, place.offset + offset, laid)
+        self.places[line.outs[0]] = BufferView(place.base, place.offset + offset, laid)
 
     def _group(self, grouping: Grouping, group: Group) -> None:
         """A group as one step; smaller groups where it is no nest."""
@@ -148,18 +148,18 @@ class _Planner:
         run, values, name = known
         self.steps.append(Step(run, (*places, *values), root.outs, False, name))
         for var, spec in zip(root.outs, outs):
-            self.places[var] = Place(var, 0, spec)
+            self.places[var] = BufferView(var, 0, spec)
 
     def _plan(self, k: int) -> None:
         """A line as the eager op would run it."""
         line = self.graph.lines[k]
         app = line.app
         ins = tuple([self.places[v] if isinstance(v, Var) else v for v in app.inputs])
-        specs = tuple([v.spec if isinstance(v, Place) else type(v) for v in ins])
+        specs = tuple([v.spec if isinstance(v, BufferView) else type(v) for v in ins])
         plan = make_plan(app.op, specs, app.attrs)
         self.steps.append(Step(plan.run, ins, line.outs, True, app.op.name))
         for var, spec in zip(line.outs, plan.outs):
-            self.places[var] = Place(var, 0, spec)
+            self.places[var] = BufferView(var, 0, spec)
 
 
 # ---- the function that runs it
@@ -182,7 +182,7 @@ def _written(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[in
     def slot(var: Var) -> tuple[int, Any]:
         return var.spec.device.block_size(var.spec.nbytes), var.spec.device
 
-    def said(place: Place) -> str:
+    def said(place: BufferView) -> str:
         if place.offset and place not in views:
             views[place] = f"w{len(views)}"
             lines.append(f"    {views[place]} = {named(place.spec.device.view)}"
@@ -194,14 +194,14 @@ def _written(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[in
     names.update(zip(constants, map(named, planner.constants)))
     results = [planner.places[var] for var in planner.graph.outputs]
     kept = {place.base for place in results}
-    touched = [(*step.outs, *[v.base for v in step.ins if isinstance(v, Place)])
+    touched = [(*step.outs, *[v.base for v in step.ins if isinstance(v, BufferView)])
                for step in planner.steps]
-    views: dict[Place, str] = {}
+    views: dict[BufferView, str] = {}
     slots: list[tuple[int, Any]] = []
     free: dict[Any, list[str]] = {}
     lines: list[str] = []
-    for k, (step, dead) in enumerate(zip(planner.steps, dying(touched, list(kept)))):
-        values = [said(v) if isinstance(v, Place) else named(v) for v in step.ins]
+    for k, (step, dead) in enumerate(zip(planner.steps, last_uses(touched, list(kept)))):
+        values = [said(v) if isinstance(v, BufferView) else named(v) for v in step.ins]
         for j, var in enumerate(step.outs):
             if step.allocates or var in kept:
                 names[var] = f"o{k}_{j}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyml.core.builder import refuse_leaked
 from tinyml.core.node import Class, Data, Item, Node, Tensor
-from tinyml.core.plan import Planned, line_plan, make_plan
+from tinyml.core.plan import CompiledOp, line_plan, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import as_tensor, upload
 from tinyml.errors import TinyMLError
@@ -23,7 +23,7 @@ SCALARS = (bool, int, float, complex)
 class Watching:
     """What wraps what runs, while observers look (tinyml.observe); None while nobody does."""
 
-    wrap: Callable[[Op, Planned], Callable[..., Any]] | None = None
+    wrap: Callable[[Op, CompiledOp], Callable[..., Any]] | None = None
 
 
 def watched() -> bool:
@@ -48,13 +48,13 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Any:
             key = (key, attribute_key(attrs))
         except TinyMLError as error:
             raise error.during(op.name, describe(xs)) from None
-    plan: Planned | None = op.memo.get(key)
+    plan: CompiledOp | None = op.memo.get(key)
     if plan is None:
         return _first(op, xs, attrs)
     return run(op, plan, xs)
 
 
-def run(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
+def run(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
     """Execute a plan, recording where an input has a node."""
     try:
         if STATE.recording:
@@ -66,7 +66,7 @@ def run(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
         raise error.during(op.name, describe(xs)) from error.__cause__
 
 
-def _execute(plan: Planned, xs: Sequence[Any]) -> Any:
+def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
         return Class.tensor(result, plan.out)
@@ -104,9 +104,9 @@ def _line(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """A call while a graph is built: a line of it, recorded as any other call is."""
     builder = STATE.building
     try:
-        xs = [builder.lift(x) if isinstance(x, Data) else x for x in _operands(op, xs)]
+        xs = [builder.enter(x) if isinstance(x, Data) else x for x in _operands(op, xs)]
         plan = line_plan(op, tuple([x.spec if isinstance(x, Data) else type(x) for x in xs]), attrs)
-        if builder.takes_apart(op, plan.ins, plan.out.device.name):
+        if builder.inlines(op, plan.ins, plan.out.device.name):
             return op.run_body(xs, plan.attrs)
         _prepare_record(op, plan)
     except TinyMLError as error:
@@ -114,17 +114,17 @@ def _line(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     return run(op, plan, xs)
 
 
-def _prepare_record(op: Op, plan: Planned) -> None:
-    """Say once what every recording of this plan needs: see Planned."""
+def _prepare_record(op: Op, plan: CompiledOp) -> None:
+    """Say once what every recording of this plan needs: see CompiledOp."""
     if op.grad is None or not op.differentiable:
         return
     plan.fast = plan.single and plan.out.dtype.is_inexact
-    if op.lift is None:
+    if op.promote is None:
         return
-    shape, dtype = op.lift(*plan.ins)
+    shape, dtype = op.promote(*plan.ins)
     plan_of = line_plan if plan.how == "line" else make_plan
     kept = list(plan.ins)
-    expands: list[Planned | None] = [None] * len(kept)
+    expands: list[CompiledOp | None] = [None] * len(kept)
     for k, spec in enumerate(plan.ins):
         if isinstance(spec, Spec) and spec.dtype.is_inexact:
             plan.fast = plan.fast and spec.dtype is dtype
@@ -135,12 +135,12 @@ def _prepare_record(op: Op, plan: Planned) -> None:
         plan.kept, plan.expands = tuple(kept), tuple(expands)
 
 
-def expanded(plan: Planned, k: int, node: Node) -> Node:
+def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
     """The node of an operand as the op sees it: expanded, where it broadcasts."""
     expand = plan.expands[k]
     if expand is None:
         return node
-    return Node(find("expand"), expand, (None,), (node,), None, node.low)
+    return Node(find("expand"), expand, (None,), (node,), None, node.min_level)
 
 
 def describe(xs: Sequence[Any]) -> str:
@@ -162,15 +162,15 @@ def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
 # ---- recording
 
 
-def record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
+def record(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
     """Execute, and say how the result was made."""
     if not plan.fast:
         if op.grad is None and op.body is not None:
             return op.run_body(xs, plan.attrs)
         if not op.differentiable:
             return _execute(plan, xs)
-        if op.lift is not None:
-            lifted = _lifted(op, xs)
+        if op.promote is not None:
+            lifted = _promoted(op, xs)
             if lifted is not None:
                 return apply(op, *lifted, **plan.attrs)
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
@@ -182,34 +182,34 @@ def record(op: Op, plan: Planned, xs: Sequence[Any]) -> Any:
                   for k, (buf, spec) in enumerate(zip(result, plan.outs))])
 
 
-def _node(op: Op, plan: Planned, xs: Sequence[Any], result: Any) -> Node:
+def _node(op: Op, plan: CompiledOp, xs: Sequence[Any], result: Any) -> Node:
     parents: list[Node | None] = []
     bufs: list[Any] = []
-    low = 1 << 62
+    min_level = 1 << 62
     for k, x in enumerate(xs):
         if isinstance(x, Data):
             node = x.node
             bufs.append(x.buf if op.keeps_input(k) else None)
             if node is not None:
-                if node.low < low:
-                    low = node.low
+                if node.min_level < min_level:
+                    min_level = node.min_level
                 if plan.expands:
                     node = expanded(plan, k, node)
             parents.append(node)
         else:
             parents.append(None)
             bufs.append(x)
-    return Node(op, plan, tuple(bufs), tuple(parents), result if op.keeps_y else None, low)
+    return Node(op, plan, tuple(bufs), tuple(parents), result if op.keeps_y else None, min_level)
 
 
-def _lifted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
+def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
     """Float inputs with a node, cast to what the op computes in; None where they are it.
 
     So every rule sees operands of one type; that they are of one shape is the plan's matter. The
     sum over broadcast axes is the gradient of `expand`, written once.
     """
-    assert op.lift is not None
-    _, dtype = op.lift(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
+    assert op.promote is not None
+    _, dtype = op.promote(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
     lifted = [
         apply(find("cast"), x, dtype=dtype)
         if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_inexact

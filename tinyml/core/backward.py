@@ -31,7 +31,7 @@ def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any], wanted: 
     hooks are asked, `through` whether a wanted node hands its cotangent on to those before it.
     """
     ends = {id(node) for node in wanted}
-    horizon = min((node.era for node in wanted), default=0)
+    horizon = min((node.epoch for node in wanted), default=0)
     order, leads = _towards(outputs, ends, horizon, through)
     pending: dict[Any, Any] = {}
     arrived: dict[int, Any] = {}
@@ -93,7 +93,7 @@ def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
             leads[key] = key in ends
             if leads[key] and not through:
                 order.append(node)
-            elif node.era >= horizon:
+            elif node.epoch >= horizon:
                 stack.append((node, True))
                 stack.extend((p, False) for p in node.parents if p is not None)
     return order, leads
@@ -111,7 +111,7 @@ def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
         bufs = node.y if node.y is not None else (None,) * len(plan.outs)
         y = tuple([make(buf, spec, Item(node, k) if spec.dtype.is_inexact else None)
                    for k, (buf, spec) in enumerate(zip(bufs, plan.outs))])
-        g = tuple([g[k] if k in g else None if op.absent or not spec.dtype.is_inexact
+        g = tuple([g[k] if k in g else None if op.accepts_none_cotangents or not spec.dtype.is_inexact
                    else _zeros(spec) for k, spec in enumerate(plan.outs)])
     if callable(op.grad):
         found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)

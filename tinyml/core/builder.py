@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tinyml.core.node import Data, make
 from tinyml.core.state import STATE
-from tinyml.errors import LeakedTracerError, Place, ReadOnlyError, line_text, user_place
+from tinyml.errors import LeakedTracerError, ReadOnlyError, SourceLocation, line_text, user_location
 from tinyml.ir.devices import find as find_kernels
 from tinyml.ir.lower import NotOneNest
 from tinyml.ir.op import Application, Op, Scope, Var, attribute_key
@@ -57,7 +57,7 @@ class Builder:
         self.lines: list[Line] = []
         self.captures: dict[int, Capture] = {}
         self.fixed: set[Var] = set()  # arguments whose content is not to be replaced
-        self.place: Place | None = None  # that of the line which is being taken apart
+        self.place: SourceLocation | None = None  # that of the line which is being taken apart
         self._known: dict[Any, tuple[Var, ...]] = {}
 
     # ---- what comes in
@@ -70,7 +70,7 @@ class Builder:
             self.fixed.add(var)
         return make(var, var.spec)
 
-    def lift(self, x: Data) -> Data:
+    def enter(self, x: Data) -> Data:
         """A tensor as this graph sees it: its own, or a capture.
 
         Raises LeakedTracerError where it is a value of a graph that is finished.
@@ -96,9 +96,9 @@ class Builder:
 
         Returns what x is to hold now. Raises ReadOnlyError unless x is state or made in this graph.
         """
-        value, var = self.lift(value), x.buf
+        value, var = self.enter(value), x.buf
         if hasattr(x, "lock"):
-            self.lift(x)
+            self.enter(x)
             self.captures[id(x)] = self.captures[id(x)]._replace(result=value.buf)
             return x
         if not isinstance(var, Var):
@@ -116,9 +116,9 @@ class Builder:
 
     # ---- what is written
 
-    def takes_apart(self, op: Op, specs: Sequence[Any], device: str) -> bool:
+    def inlines(self, op: Op, specs: Sequence[Any], device: str) -> bool:
         """Whether a composite is written as its body's lines; a graph in a graph always is."""
-        return (self.inline and not op.in_nest(specs) and op.body is not None
+        return (self.inline and not op.lowers_directly(specs) and op.body is not None
                 and (op.name == "call" or not find_kernels(op.name, device)))
 
     def append(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any],
@@ -131,7 +131,7 @@ class Builder:
             known = self._known.get(key)
             if known is not None:
                 return known
-        place = self.place if self.inline else user_place()
+        place = self.place if self.inline else user_location()
         app = Application(op, tuple(inputs), attrs, specs, place)
         outs = tuple([Var(app, k, spec, self.scope) for k, spec in enumerate(specs)])
         self.lines.append(Line(app, outs))
@@ -173,4 +173,4 @@ def entered(x: Any) -> Any:
     that the user holds.
     """
     builder = STATE.building
-    return x if builder is None or not isinstance(x, Data) else builder.lift(x)
+    return x if builder is None or not isinstance(x, Data) else builder.enter(x)

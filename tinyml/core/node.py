@@ -21,40 +21,40 @@ from tinyml.core.state import STATE
 
 # ---- how values were made
 
-_era = 0
-_era_lock = threading.Lock()
+_epoch = 0
+_epoch_lock = threading.Lock()
 
 
-def new_era() -> int:
-    """A number greater than the era of every node made so far; nodes made from now on carry it."""
-    global _era
-    with _era_lock:
-        _era += 1
-        return _era
+def new_epoch() -> int:
+    """A number greater than the epoch of every node made so far; nodes made from now on carry it."""
+    global _epoch
+    with _epoch_lock:
+        _epoch += 1
+        return _epoch
 
 
 class Node:
     """How a value was made: the plan that ran, the inputs with their values and nodes, the result.
 
-    `low` is the least depth of any leaf that it depends on: a backward pass records itself only
-    when an outer differentiation can see it. Values are kept only where a rule reads them. `era`
-    orders nodes by the time they were made; see new_era. `hooks` is there only where somebody
+    `min_level` is the least depth of any leaf that it depends on: a backward pass records itself only
+    when an outer differentiation can see it. Values are kept only where a rule reads them. `epoch`
+    orders nodes by the time they were made; see new_epoch. `hooks` is there only where somebody
     registered some.
     """
 
-    __slots__ = ("op", "plan", "bufs", "parents", "y", "low", "era", "hooks")
+    __slots__ = ("op", "plan", "bufs", "parents", "y", "min_level", "epoch", "hooks")
 
     hooks: list[Callable[[Any], Any]]
 
     def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
-                 parents: tuple[Node | None, ...], y: Any, low: int) -> None:
+                 parents: tuple[Node | None, ...], y: Any, min_level: int) -> None:
         self.op = op
         self.plan = plan
         self.bufs = bufs
         self.parents = parents
         self.y = y
-        self.low = low
-        self.era = _era
+        self.min_level = min_level
+        self.epoch = _epoch
 
 
 class Leaf(Node):
@@ -62,8 +62,8 @@ class Leaf(Node):
 
     __slots__ = ("grad", "spec")
 
-    def __init__(self, spec: Spec, low: int, parent: Node | None = None) -> None:
-        super().__init__(None, None, (), (parent,) if parent else (), None, low)
+    def __init__(self, spec: Spec, min_level: int, parent: Node | None = None) -> None:
+        super().__init__(None, None, (), (parent,) if parent else (), None, min_level)
         self.spec = spec
         self.grad: Any = None
 
@@ -74,7 +74,7 @@ class Item(Node):
     __slots__ = ("place",)
 
     def __init__(self, main: Node, place: int) -> None:
-        super().__init__(None, None, (), (main,), None, main.low)
+        super().__init__(None, None, (), (main,), None, main.min_level)
         self.place = place
 
 
@@ -84,7 +84,7 @@ def one_deeper() -> Iterator[int]:
     before = STATE.recording
     STATE.depth += 1
     STATE.recording = True
-    new_era()
+    new_epoch()
     try:
         yield STATE.depth
     finally:

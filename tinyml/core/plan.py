@@ -28,7 +28,7 @@ from tinyml.ir.spec import Spec, make_spec
 _DECLARED = frozenset((*COMPLEX, *STORED))  # types that few ops know
 
 
-class Planned:
+class CompiledOp:
     """An op on given layouts, ready to run.
 
     `fast` says that a record of it needs no cast first: one float output, a rule of its own, and
@@ -49,21 +49,21 @@ class Planned:
         self.single = len(outs) == 1
         self.fast = False
         self.kept = ins
-        self.expands: tuple[Planned | None, ...] = ()
+        self.expands: tuple[CompiledOp | None, ...] = ()
 
 
 # ---- planning
 
 
-def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
+def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
     """How an op runs on these layouts: kernel, else view, else nest, else body."""
     attrs, given = checked(op, specs, attrs)
     ins = tuple(specs)
     if any(spec.unknown for spec in given):
-        return Planned(_by_itself(op, ins, attrs), ins, (), attrs, "dynamic")
+        return CompiledOp(_by_itself(op, ins, attrs), ins, (), attrs, "dynamic")
     outs = tuple([make_spec(spec.shape, spec.dtype, spec.device) for spec in given])  # dense
     plan = _plan(Call(op, ins, attrs, outs, given[0].device))
-    return Planned(plan.run, ins, plan.outs, attrs, plan.how)
+    return CompiledOp(plan.run, ins, plan.outs, attrs, plan.how)
 
 
 def _plan(call: Call) -> Plan:
@@ -74,16 +74,16 @@ def _plan(call: Call) -> Plan:
             return plan
     if op.view is not None:
         layout = op.view(call.ins[0], **call.attrs)
-        if layout is not None and not (layout[1] and call.ins[0].dtype.packed):
+        if layout is not None and not (layout[1] and call.ins[0].dtype.is_subbyte):
             return _plan_view(call, layout)  # but no address is within a byte
-    if op.nest is not None or op.push is not None or op.body is not None:
+    if op.nest is not None or op.scatter_nest is not None or op.body is not None:
         device.afford(sum(spec.nbytes for spec in call.outs))
         try:
             nest, ins = nest_of(call)
             return Plan(device.prepare(nest, ins, call.outs, op.name), call.outs, "nest")
         except NotOneNest:
             pass
-    if op.body is not None or op.dynamic is not None:
+    if op.body is not None or op.host_impl is not None:
         return Plan(run_body(call), call.outs, "body")
     raise KernelNotFound(
         f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
@@ -96,7 +96,7 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
     """The attributes in their one form, and the specs of the results; raises the user's errors."""
     device: Any = None
     for spec in specs:
-        if isinstance(spec, Spec) and not op.mixes:
+        if isinstance(spec, Spec) and not op.cross_device:
             if device is not None and spec.device is not device:
                 raise MixedDeviceError(
                     f"tensors of {device} and {spec.device} in one operation",
@@ -105,8 +105,8 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
             device = spec.device
     _refuse_undeclared(op, specs)
     try:
-        if op.canon is not None:
-            attrs = op.canon(*specs, **attrs)
+        if op.normalize is not None:
+            attrs = op.normalize(*specs, **attrs)
         result = op.infer(*specs, **attrs)
     except TinyMLError:
         raise
@@ -132,7 +132,7 @@ def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
 def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
              error: Exception) -> TinyMLError:
     """What a rule that fell over its operands or attributes says: typed, whatever it fell over."""
-    unbound = _unbound(op, op.canon or op.infer, specs, attrs)
+    unbound = _unbound(op, op.normalize or op.infer, specs, attrs)
     if unbound is not None:
         return unbound
     number = next((k for k, spec in enumerate(specs) if not isinstance(spec, Spec)), None)
@@ -161,7 +161,7 @@ def _unbound(op: Op, rule: Callable[..., Any], xs: Sequence[Any],
             remedy=op.doc or "see the op's record")
 
 
-def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
+def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
     """The plan of an op on variables: to run it is to write a line of the graph being built."""
     attrs, given = checked(op, specs, attrs)
     outs = tuple([symbolic(spec) for spec in given])
@@ -170,7 +170,7 @@ def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Planned:
         written = STATE.building.append(op, values, attrs, outs)
         return written[0] if len(written) == 1 else written
 
-    return Planned(run, tuple(specs), outs, attrs, "line")
+    return CompiledOp(run, tuple(specs), outs, attrs, "line")
 
 
 def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
@@ -179,7 +179,7 @@ def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[
     def run(*values: Any) -> Any:
         xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, specs)]
         with no_grad():
-            return op.run_body(xs, attrs) if op.dynamic is None else op.dynamic(*xs, **attrs)
+            return op.run_body(xs, attrs) if op.host_impl is None else op.host_impl(*xs, **attrs)
 
     return run
 
@@ -213,7 +213,7 @@ def nest_of(call: Call) -> tuple[Nest, list[Any]]:
 def _outputs(inputs: list[Any], call: Call) -> list[Var]:
     """The graph of an op: itself, or its body's ops."""
     op = call.op
-    if op.in_nest(call.ins):
+    if op.lowers_directly(call.ins):
         app = Application(op, tuple(inputs), call.attrs, call.outs)
         return [Var(app, k, symbolic(spec)) for k, spec in enumerate(call.outs)]
     builder = Builder(inline=True, closed=True)

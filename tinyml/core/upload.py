@@ -43,7 +43,7 @@ def _converted(array: np.ndarray[Any, Any], own: DType, wanted: DType) -> np.nda
     if own.kind == "complex" and wanted.kind != "complex":
         raise DTypeError(f"{own.name} values as {wanted.name} would lose their imaginary parts",
                          remedy="take the real parts first")
-    if own.is_inexact and (wanted.is_integer or wanted.narrow) and array.size:
+    if own.is_inexact and (wanted.is_integer or wanted.is_small_float) and array.size:
         source = upload(array, "cpu")
         plan = make_plan(find("cast"), (source.spec,), {"dtype": wanted})
         return make(plan.run(source.buf), plan.out).numpy()

@@ -10,7 +10,7 @@ from tinyml.core.node import Tensor
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_size
 from tinyml.ops.calls import named
-from tinyml.ops.creation import beside
+from tinyml.ops.creation import as_tensors
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import sum
@@ -70,7 +70,7 @@ def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
         subscripts = ",".join(named_axes[: len(operands)]) + end
     text, arrow, result = subscripts.replace(" ", "").partition("->")
     parts = text.split(",")
-    xs = beside(*operands)
+    xs = as_tensors(*operands)
     expect(len(parts) == len(xs), f"{len(parts)} operands of {subscripts!r}", len(xs),
            ArgumentError)
     for part in (*parts, result):

@@ -17,11 +17,11 @@ from tinyml.functions.rearrange import expand_dims, stack
 from tinyml.functions.split_stack import ravel
 from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray, beside
+from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
 from tinyml.ops.gather_scatter import scatter
 from tinyml.ops.reduction import max, min, sum
-from tinyml.ops.views import part, reshape
+from tinyml.ops.views import reshape, slice_axis
 
 __all__ = ["bincount", "digitize", "histogram", "histogram2d", "histogramdd", "one_hot"]
 
@@ -138,9 +138,9 @@ def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
 
     last = edges.size - 1
     place = searchsorted(edges, x, side="right") - 1
-    place = where(equal(x, part(edges, 0, last, last + 1)), last - 1, place)
-    inside = logical_and(less_equal(part(edges, 0, 0, 1), x),
-                         less_equal(x, part(edges, 0, last, last + 1)))
+    place = where(equal(x, slice_axis(edges, 0, last, last + 1)), last - 1, place)
+    inside = logical_and(less_equal(slice_axis(edges, 0, 0, 1), x),
+                         less_equal(x, slice_axis(edges, 0, last, last + 1)))
     return where(inside, place, 0), inside
 
 
@@ -168,7 +168,7 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
 def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, Tensor, Tensor]:
     """How many points (x, y) fall into each bin, and the edges along both axes."""
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     expect(x.ndim == y.ndim == 1 and x.size == y.size, "two vectors of one size",
            (x.shape, y.shape), ShapeError)
     if not isinstance(bins, (tuple, list)) or len(bins) != 2:
@@ -205,7 +205,7 @@ def _counted(sample: Any, bins: Any, range: Any, density: bool,
     limits = [None] * axes if range is None else list(range)
     expect(len(each) == len(limits) == axes, f"bins and ranges for {axes} axes",
            (len(each), len(limits)), ArgumentError)
-    columns = [reshape(part(points, 1, d, d + 1), (count,)) for d in builtins.range(axes)]
+    columns = [reshape(slice_axis(points, 1, d, d + 1), (count,)) for d in builtins.range(axes)]
     edges = [_edges(*those) for those in zip(columns, each, limits)]
     shape = tuple([e.size - 1 for e in edges])
     place: Any = full((count,), 0, int64, points.device)
@@ -230,7 +230,7 @@ def _dense(counts: Any, edges: list[Any]) -> Any:
     values = astype(counts, edges[0].dtype)
     values = values / sum(values)
     for d, edge in enumerate(edges):
-        width = part(edge, 0, 1, edge.size) - part(edge, 0, 0, edge.size - 1)
+        width = slice_axis(edge, 0, 1, edge.size) - slice_axis(edge, 0, 0, edge.size - 1)
         values = values / reshape(width, [edge.size - 1 if k == d else 1
                                           for k in builtins.range(len(edges))])
     return values

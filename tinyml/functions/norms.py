@@ -10,7 +10,7 @@ from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import expand_dims
 from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray, beside
+from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.elementwise import abs, astype, equal, isclose, not_equal, sqrt, square, where
 from tinyml.ops.reduction import all as all_of
 from tinyml.ops.reduction import max, min, sum
@@ -69,7 +69,7 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
     >>> tinyml.cdist(tinyml.tensor([[0.0, 0.0]]), tinyml.tensor([[3.0, 4.0]])).tolist()
     [[5.0]]
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     expect(x.ndim >= 2 and y.ndim >= 2 and x.shape[-1] == y.shape[-1],
            "rows of one size", (x.shape, y.shape), ShapeError)
     apart = expand_dims(x, -2) - expand_dims(y, -3)
@@ -85,7 +85,7 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
     >>> tinyml.allclose(tinyml.ones(2), tinyml.ones(2) + 1e-9)
     True
     """
-    left, right = beside(x, y)
+    left, right = as_tensors(x, y)
     return bool(all_of(isclose(left, right, rtol, atol, equal_nan)))
 
 
@@ -97,5 +97,5 @@ def array_equal(x: Any, y: Any) -> bool:
     >>> tinyml.array_equal([1, 2], [1, 2]), tinyml.array_equal([1], [[1]])
     (True, False)
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     return x.shape == y.shape and bool(all_of(equal(x, y)))

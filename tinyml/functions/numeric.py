@@ -17,13 +17,13 @@ from tinyml.functions.split_stack import ravel, sliding_window_view
 from tinyml.ops.arguments import as_axis, as_number
 from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray, beside
+from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumsum
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import sum
-from tinyml.ops.views import part, reshape
+from tinyml.ops.views import reshape, slice_axis
 
 __all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient", "interp", "trapezoid"]
 
@@ -32,7 +32,7 @@ __all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient
 
 def _slid(x: Any, y: Any, mode: str) -> Tensor:
     """Sums of products of y with x at each shift of it."""
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     expect(x.ndim == y.ndim == 1 and x.size > 0 and y.size > 0, "two vectors with elements",
            (x.shape, y.shape), ShapeError)
     expect(mode in ("full", "same", "valid"), "full, same or valid", mode, ArgumentError)
@@ -56,7 +56,7 @@ def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
     >>> tinyml.convolve(tinyml.tensor([1, 2, 3]), tinyml.tensor([1, 1])).tolist()
     [1, 3, 5, 3]
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     if x.ndim == y.ndim == 1 and y.size > x.size:
         x, y = y, x
     return _slid(x, flip(y), mode)
@@ -70,7 +70,7 @@ def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
     >>> tinyml.correlate(tinyml.tensor([1, 2, 3]), tinyml.tensor([0, 1]), "full").tolist()
     [1, 2, 3, 0]
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     if x.ndim == y.ndim == 1 and y.size > x.size:
         return flip(_slid(y, x, mode))
     return _slid(x, y, mode)
@@ -142,7 +142,7 @@ def _steps(y: Any, x: Any, dx: Any, axis: int) -> Any:
         x = reshape(x, tuple([x.size if d == axis else 1 for d in range(y.ndim)]))
     place = axis - y.ndim + x.ndim
     size = x.shape[place]
-    return part(x, place, 1, size) - part(x, place, 0, size - 1)
+    return slice_axis(x, place, 1, size) - slice_axis(x, place, 0, size - 1)
 
 
 def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
@@ -152,7 +152,7 @@ def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
     size = y.shape[axis]
     if size == 0:
         return y, axis
-    means = (part(y, axis, 1, size) + part(y, axis, 0, size - 1)) * 0.5
+    means = (slice_axis(y, axis, 1, size) + slice_axis(y, axis, 0, size - 1)) * 0.5
     return means * _steps(y, x, dx, axis), axis
 
 
@@ -184,7 +184,7 @@ def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     [0, 3, 5]
     """
     x = ravel(x)
-    parts = [part(x, 0, 1, max(x.size, 1)) - part(x, 0, 0, max(x.size - 1, 0))]
+    parts = [slice_axis(x, 0, 1, max(x.size, 1)) - slice_axis(x, 0, 0, max(x.size - 1, 0))]
     if to_begin is not None:
         parts.insert(0, astype(ravel(asarray(to_begin, device=x.device)), x.dtype))
     if to_end is not None:
@@ -223,13 +223,13 @@ def _slope(f: Any, distance: Any, axis: int, edge_order: int) -> Any:
            ShapeError)
 
     def at(start: int, stop: int) -> Any:
-        return part(f, axis, start, stop)
+        return slice_axis(f, axis, start, stop)
 
     places = _places(distance, f, axis)
-    steps = part(places, axis, 1, size) - part(places, axis, 0, size - 1)
+    steps = slice_axis(places, axis, 1, size) - slice_axis(places, axis, 0, size - 1)
 
     def step(start: int, stop: int) -> Any:
-        return part(steps, axis, start, stop)
+        return slice_axis(steps, axis, start, stop)
 
     if edge_order == 1:
         first = (at(1, 2) - at(0, 1)) / step(0, 1)

@@ -16,7 +16,7 @@ from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype
 from tinyml.ops.gather_scatter import gather
-from tinyml.ops.views import broadcast_to, part
+from tinyml.ops.views import broadcast_to, slice_axis
 
 __all__ = ["pad"]
 
@@ -82,7 +82,7 @@ def _bordered(x: Any, axis: int, before: int, after: int, mode: str, constants: 
             value = _ramp(x, axis, side, width, pair(ends)[side])
         else:
             count = min(int(lengths[side]), size)
-            near = part(x, axis, 0, count) if side == 0 else part(x, axis, size - count, size)
+            near = slice_axis(x, axis, 0, count) if side == 0 else slice_axis(x, axis, size - count, size)
             value = astype(_statistic(near, axis, mode), x.dtype)
         shape = tuple([width if d == axis else n for d, n in enumerate(x.shape)])
         borders.append(broadcast_to(value, shape))
@@ -95,7 +95,7 @@ def _ramp(x: Any, axis: int, side: int, width: int, end: Any) -> Any:
     shape = tuple([width if d == axis else 1 for d in range(x.ndim)])
     way = upload((steps if side == 0 else steps[::-1]).reshape(shape).astype("float64"
                  if x.dtype.name == "float64" else "float32"), x.device)
-    edge = part(x, axis, 0, 1) if side == 0 else part(x, axis, x.shape[axis] - 1, x.shape[axis])
+    edge = slice_axis(x, axis, 0, 1) if side == 0 else slice_axis(x, axis, x.shape[axis] - 1, x.shape[axis])
     return astype((edge - end) * way + end, x.dtype)
 
 

@@ -14,7 +14,7 @@ from tinyml.functions.rearrange import flip
 from tinyml.ops.arguments import as_axis, as_size
 from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray, beside
+from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumprod
 from tinyml.ops.elementwise import multiply
 from tinyml.ops.gather_scatter import gather
@@ -32,7 +32,7 @@ def outer(x: Any, y: Any) -> Tensor:
     >>> tinyml.outer(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).tolist()
     [[3, 4], [6, 8]]
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     return reshape(x, (x.size, 1)) * reshape(y, (1, y.size))
 
 
@@ -44,7 +44,7 @@ def inner(x: Any, y: Any) -> Tensor:
     >>> tinyml.inner(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).item()
     11
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     if x.ndim == 0 or y.ndim == 0:
         return multiply(x, y)
     expect(x.shape[-1] == y.shape[-1], "x.shape[-1] == y.shape[-1]",
@@ -64,7 +64,7 @@ def kron(x: Any, y: Any) -> Tensor:
     >>> tinyml.kron(tinyml.tensor([1, 10]), tinyml.tensor([1, 2])).tolist()
     [1, 2, 10, 20]
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     ndim = max(x.ndim, y.ndim)
     left = (1,) * (ndim - x.ndim) + x.shape
     right = (1,) * (ndim - y.ndim) + y.shape
@@ -81,7 +81,7 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     >>> tinyml.cross(tinyml.tensor([1, 0, 0]), tinyml.tensor([0, 1, 0])).tolist()
     [0, 0, 1]
     """
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     shape = np.broadcast_shapes(x.shape, y.shape)
     place = as_axis(axis, len(shape))
     expect(shape[place] == 3, "3 elements along the axis", shape, ShapeError)

@@ -19,7 +19,7 @@ from tinyml.ops.cumulative import cumulative_sum
 from tinyml.ops.gather_scatter import GATHER
 from tinyml.ops.reduction import min
 from tinyml.ops.sorting import searchsorted
-from tinyml.ops.views import broadcast_to, part, permute_dims, reshape
+from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
 __all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "moveaxis", "repeat", "roll", "squeeze", "stack", "tile", "unstack"]
 
@@ -150,7 +150,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
         size = x.shape[d]
         start = -by % size if size else 0
         if start:
-            result = concat([part(result, d, start, size), part(result, d, 0, start)], d)
+            result = concat([slice_axis(result, d, start, size), slice_axis(result, d, 0, start)], d)
     return result
 
 
@@ -223,5 +223,5 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     result: Any = concat(ends, place) if len(ends) > 1 else x
     for _ in range(times):
         size = result.shape[place]
-        result = part(result, place, 1, size) - part(result, place, 0, max(size - 1, 0))
+        result = slice_axis(result, place, 1, size) - slice_axis(result, place, 0, max(size - 1, 0))
     return result

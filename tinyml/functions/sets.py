@@ -16,14 +16,14 @@ from tinyml.functions.split_stack import ravel
 from tinyml.ops.arguments import as_axis
 from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray, beside, zeros
+from tinyml.ops.creation import as_tensors, asarray, zeros
 from tinyml.ops.cumulative import cumsum
 from tinyml.ops.elementwise import astype, equal, logical_not, not_equal
 from tinyml.ops.gather_scatter import GATHER, SCATTER, gather, scatter
 from tinyml.ops.pad import pad
 from tinyml.ops.reduction import any as any_of
 from tinyml.ops.sorting import SORT, argsort, nonzero, searchsorted, sort
-from tinyml.ops.views import part, reshape
+from tinyml.ops.views import reshape, slice_axis
 
 __all__ = ["intersect1d", "isin", "lexsort", "setdiff1d", "setxor1d", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
@@ -62,9 +62,9 @@ class _Runs:
         self.size = self.x.size
         flat = reshape(self.x, (self.size,))
         self.sorted, self.order = _in_order(flat)
-        earlier = part(self.sorted, 0, 0, max(self.size - 1, 0))
-        differs = part(self.sorted, 0, 1, self.size) != earlier
-        begins = part(pad(differs, 1, 0, True), 0, 0, self.size)
+        earlier = slice_axis(self.sorted, 0, 0, max(self.size - 1, 0))
+        differs = slice_axis(self.sorted, 0, 1, self.size) != earlier
+        begins = slice_axis(pad(differs, 1, 0, True), 0, 0, self.size)
         self.starts = nonzero(begins)[0]
         self.ranks = cumsum(begins) - 1
 
@@ -180,11 +180,11 @@ def unique(x: Any, axis: int | None = None, *, return_index: bool = False,
     width = rows.shape[1]
     order = upload(np.arange(count), x.device)
     if not consecutive and count and width:
-        order = lexsort([reshape(part(rows, 1, k, k + 1), (count,))
+        order = lexsort([reshape(slice_axis(rows, 1, k, k + 1), (count,))
                          for k in range(width - 1, -1, -1)])
         rows = gather(rows, order, 0)
-    differs = any_of(not_equal(part(rows, 0, 1, max(count, 1)),
-                               part(rows, 0, 0, max(count - 1, 0))), axis=1)
+    differs = any_of(not_equal(slice_axis(rows, 0, 1, max(count, 1)),
+                               slice_axis(rows, 0, 0, max(count - 1, 0))), axis=1)
     begins = concat([full((min(count, 1),), True, bool_, x.device), differs], 0)
     starts = nonzero(begins)[0]
     first = gather(order, starts) if count else order
@@ -210,7 +210,7 @@ def isin(x: Any, values: Any, *, invert: bool = False) -> Tensor:
     >>> tinyml.isin(tinyml.tensor([1, 2, 3]), [3, 1]).tolist()
     [True, False, True]
     """
-    x, values = beside(x, values)
+    x, values = as_tensors(x, values)
     values = ravel(values)
     dtype = promote(x.dtype, values.dtype)
     flat, table = astype(ravel(x), dtype), sort(astype(values, dtype))
@@ -226,7 +226,7 @@ def isin(x: Any, values: Any, *, invert: bool = False) -> Tensor:
 
 def _pair(x: Any, y: Any) -> tuple[Any, Any]:
     """Two vectors of distinct elements, of one type."""
-    x, y = beside(x, y)
+    x, y = as_tensors(x, y)
     dtype = promote(x.dtype, y.dtype)
     return unique_values(astype(x, dtype)), unique_values(astype(y, dtype))
 

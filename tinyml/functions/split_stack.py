@@ -25,7 +25,7 @@ from tinyml.ops.creation import asarray
 from tinyml.ops.diagonal import diag_embed
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import TAKE_ALONG, gather
-from tinyml.ops.views import broadcast_to, part, permute_dims, reshape
+from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
 __all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "choose", "column_stack", "diagflat", "dsplit", "dstack", "fliplr", "flipud", "hsplit", "hstack", "ravel", "rot90", "select", "sliding_window_view", "split", "swapaxes", "vsplit", "vstack"]
 
@@ -53,7 +53,7 @@ def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
     parts: list[Tensor] = []
     for start, stop in zip(bounds, bounds[1:]):
         start, stop, _ = slice(start, stop).indices(size)
-        parts.append(part(x, axis, start, max(start, stop)))
+        parts.append(slice_axis(x, axis, start, max(start, stop)))
     return tuple(parts)
 
 

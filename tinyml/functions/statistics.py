@@ -25,7 +25,7 @@ from tinyml.ops.gather_scatter import IOTA, TAKE_ALONG
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import max, mean, min, reduced_shape, sum
 from tinyml.ops.sorting import SORT
-from tinyml.ops.views import broadcast_to, part, permute_dims, reshape
+from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
 __all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedian", "nanpercentile", "nanquantile", "percentile", "ptp", "quantile"]
 
@@ -214,7 +214,7 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Te
     axis, k = as_axis(axis, x.ndim), as_size(k, "k")
     expect(1 <= k <= x.shape[axis], f"1 <= k <= {x.shape[axis]}", k, ShapeError)
     found = apply(SORT, x, axis=axis, descending=False)
-    value, index = (_placed(part(y, axis, k - 1, k), x, (axis,), keepdims) for y in found)
+    value, index = (_placed(slice_axis(y, axis, k - 1, k), x, (axis,), keepdims) for y in found)
     return value, index
 
 
@@ -244,10 +244,10 @@ def _run_lengths(ordered: Any, axis: int) -> Any:
 
     size = ordered.shape[axis]
     places = apply(IOTA, ordered, axis=axis)
-    before = part(ordered, axis, 0, size - 1)
-    same = equal(part(ordered, axis, 1, size), before)
-    first = part(places, axis, 0, 1)
-    starts = concat([first, where(same, 0, part(places, axis, 1, size))], axis)
+    before = slice_axis(ordered, axis, 0, size - 1)
+    same = equal(slice_axis(ordered, axis, 1, size), before)
+    first = slice_axis(places, axis, 0, 1)
+    starts = concat([first, where(same, 0, slice_axis(places, axis, 1, size))], axis)
     return places - cummax(starts, axis)[0] + 1
 
 

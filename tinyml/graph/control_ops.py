@@ -25,7 +25,7 @@ from tinyml.errors import (
     GraphError,
     expect,
 )
-from tinyml.graph.graph import Graph, apply_graph, build, floats, replay, several
+from tinyml.graph.graph import Graph, apply_graph, as_tuple, build, floats, replay
 from tinyml.ir.op import Op, Var, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_size
@@ -39,8 +39,8 @@ def _apply(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
     No plan is kept: graphs that were traced for this call will not come again.
     """
     if STATE.building is not None or watched():
-        return list(several(apply(op, *xs, **attrs)))
-    return list(several(run(op, make_plan(op, [x.spec for x in xs], attrs), xs)))
+        return list(as_tuple(apply(op, *xs, **attrs)))
+    return list(as_tuple(run(op, make_plan(op, [x.spec for x in xs], attrs), xs)))
 
 
 # ---- graphs that stand for each other
@@ -114,7 +114,7 @@ def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], y
                no: Graph) -> list[Any]:
     """The branch that was taken, backwards."""
     there = floats(yes.outputs)
-    gs = list(compress(several(g), there))
+    gs = list(compress(as_tuple(g), there))
     ways = [graph.pullback(wanted[1:], there, outputs=False) for graph in (yes, no)]
     found = iter(apply_over(COND, dict(zip(("yes", "no"), ways)), [pred, *xs, *gs]))
     return [next(found) if want else None for want in (False, *wanted[1:])]
@@ -128,7 +128,7 @@ def row_spec(spec: Spec) -> Spec:
     return make_spec(spec.shape[1:], spec.dtype, spec.device, spec.strides[1:], spec.symbolic)
 
 
-def _scan_canon(*_: Spec, body: Graph, carry: Any, consts: Any, length: Any,
+def _scan_normalize(*_: Spec, body: Graph, carry: Any, consts: Any, length: Any,
                 reverse: Any) -> dict[str, Any]:
     counts = {"carry": as_size(carry, "carry"), "consts": as_size(consts, "consts"),
               "length": as_size(length, "length")}
@@ -186,7 +186,7 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
                     reverse=reverse)[carry:] if carry else []
     there = floats(body.outputs)
     asked = (*there[:carry], *wanted[carry:])  # the cotangents of all carries go on
-    arrive = list(compress(several(g), there))
+    arrive = list(compress(as_tuple(g), there))
     moving, held = sum(there[:carry]), list(compress(fixed, wanted[carry:]))
     adding = moving + len(held)
 
@@ -223,7 +223,7 @@ def _check_carry(specs: Sequence[Spec], given: Sequence[Spec]) -> None:
     expect(after == before, f"a body that gives the carry {before}", after, GraphError)
 
 
-def _while_canon(*_: Spec, test: Graph, body: Graph, carry: Any,
+def _while_normalize(*_: Spec, test: Graph, body: Graph, carry: Any,
                  max_steps: Any) -> dict[str, Any]:
     count, limit = as_size(carry, "carry"), max_steps
     if limit is not None:
@@ -276,11 +276,11 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
 # ---- the records: they run as they stand, and the host decides what is launched
 
 COND = define(
-    "cond", _cond_infer, grad=_cond_grad, dynamic=_cond_run, dtypes=(),
+    "cond", _cond_infer, grad=_cond_grad, host_impl=_cond_run, dtypes=(),
     doc="One of two graphs, as a bool says; its gradient is another such choice.")
 SCAN = define(
-    "scan", _scan_infer, grad=_scan_grad, dynamic=_scan_run, canon=_scan_canon, dtypes=(),
+    "scan", _scan_infer, grad=_scan_grad, host_impl=_scan_run, normalize=_scan_normalize, dtypes=(),
     doc="A graph applied again and again to a carry and to slices; its gradient is a scan.")
 WHILE = define(
-    "while", _while_infer, grad=_while_grad, dynamic=_while_run, canon=_while_canon, dtypes=(),
+    "while", _while_infer, grad=_while_grad, host_impl=_while_run, normalize=_while_normalize, dtypes=(),
     doc="A graph applied to a carry as long as another holds; its gradient is a scan.")

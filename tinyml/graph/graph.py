@@ -18,7 +18,7 @@ from tinyml.core.apply import apply, full, run, watched
 from tinyml.core.backward import backward
 from tinyml.core.builder import Builder, Capture, Line, building, refuse_leaked, symbolic
 from tinyml.core.node import Data, Leaf, make, one_deeper
-from tinyml.core.plan import Planned, make_plan
+from tinyml.core.plan import CompiledOp, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import as_tensor
 from tinyml.errors import TinyMLError, expect, line_text
@@ -49,7 +49,7 @@ class Graph:
         self.states = tuple([c for c in captures if c.is_state])
         self.reads = (*self.inputs, *[c.var for c in captures])
         self.gives = (*self.outputs, *[c.result for c in self.states])
-        self.plans: dict[Any, Planned] = {}
+        self.plans: dict[Any, CompiledOp] = {}
         self._derived: dict[Any, Any] = {}  # also "way back", where one was ever asked for
 
     @property
@@ -73,11 +73,11 @@ class Graph:
         found: T = self._derived[key]
         return found
 
-    def opened(self) -> Graph:
+    def closed_over_as_inputs(self) -> Graph:
         """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
         if not self.captures:
             return self
-        return self.once("opened", lambda: Graph(self.reads, self.lines, self.gives))
+        return self.once("closed over as inputs", lambda: Graph(self.reads, self.lines, self.gives))
 
     # ---- running it
 
@@ -107,7 +107,7 @@ class Graph:
         return self.run_by(self._as_one_op, xs)
 
     def _as_one_op(self, operands: list[Any]) -> list[Any]:
-        graph = self.opened()
+        graph = self.closed_over_as_inputs()
         if "way back" in graph._derived and STATE.recording:
             wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
             if any(wanted):
@@ -167,7 +167,7 @@ class Graph:
             gs = [builder.input(var.spec) for var in compress(self.outputs, present)]
             asked = [leaf for leaf in leaves if leaf is not None]
             found = backward([y.node for y in compress(ys, present)], gs, asked, False)
-            results = [builder.lift(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
+            results = [builder.enter(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
                                     if g is None else g) for leaf, g in zip(asked, found)]
         ends = [g.buf for g in results]
         inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]
@@ -200,7 +200,7 @@ def needed(lines: Sequence[Line], ends: Sequence[Var], given: Sequence[Var]) -> 
     return kept
 
 
-def dying(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
+def last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
     """For each step, given by all that it touches, what neither later steps nor the ends do."""
     seen = set(ends)
     found = []
@@ -216,7 +216,7 @@ def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
     env: dict[Var, Any] = dict(zip(graph.reads, values))
     builder = STATE.building
     sizes: dict[Any, int] = {}
-    ends = graph.once("dying", lambda: dying(
+    ends = graph.once("last_uses", lambda: last_uses(
         [(*line.outs, *variables(line)) for line in graph.lines], graph.gives))
     for line, dead in zip(graph.lines, ends):
         app = line.app
@@ -230,7 +230,7 @@ def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
             if app.place is not None:
                 error.line = line_text(*app.place)
             raise
-        for var, value in zip(line.outs, several(result)):
+        for var, value in zip(line.outs, as_tuple(result)):
             env[var] = value
             if var.spec.unknown:
                 sizes.update(zip(var.spec.shape, value.spec.shape))
@@ -259,7 +259,7 @@ def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
     if not graph.outputs:
         return []
     if STATE.building is not None or watched():
-        return list(several(apply(CALL, *xs, graph=graph)))
+        return list(as_tuple(apply(CALL, *xs, graph=graph)))
     specs = tuple([x.spec for x in xs])
     plan = graph.plans.get(specs)
     if plan is None:
@@ -268,10 +268,10 @@ def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
         bare = copy(graph)
         bare.plans = {}  # so that no plan holds itself: nothing is left to the collector
         plan = graph.plans[specs] = make_plan(CALL, specs, {"graph": bare})
-    return list(several(run(CALL, plan, xs)))
+    return list(as_tuple(run(CALL, plan, xs)))
 
 
-def several(result: Any) -> tuple[Any, ...]:
+def as_tuple(result: Any) -> tuple[Any, ...]:
     """What an op gives, or its cotangents, as a tuple also where there is one."""
     return result if isinstance(result, tuple) else (result,)
 
@@ -285,14 +285,14 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
     """The way back as a graph of its own, run as one op; it is differentiable again."""
     graph._derived["way back"] = True
-    gs = several(g)
+    gs = as_tuple(g)
     back = graph.pullback(wanted, tuple([x is not None for x in gs]))
-    found = iter(back.call([*xs, *several(y), *[x for x in gs if x is not None]]))
+    found = iter(back.call([*xs, *as_tuple(y), *[x for x in gs if x is not None]]))
     return [next(found) if want else None for want in wanted]
 
 
 CALL: Op = define(
-    "call", _call_infer, grad=_call_grad, dtypes=(), mixes=True, absent=True,
+    "call", _call_infer, grad=_call_grad, dtypes=(), cross_device=True, accepts_none_cotangents=True,
     body=lambda *xs, graph: tuple(replay(graph, xs)),
     doc="A graph applied to tensors as one op; its gradient is a graph.",
 )
@@ -310,7 +310,7 @@ def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec],
     builder = Builder()
     with building(builder):
         xs = [builder.input(spec, k not in owned) for k, spec in enumerate(specs)]
-        outputs = [builder.lift(y).buf for y in tensors(f(*xs), xs)]
+        outputs = [builder.enter(y).buf for y in tensors(f(*xs), xs)]
     return Graph(builder.inputs, builder.lines, outputs, builder.captured())
 
 

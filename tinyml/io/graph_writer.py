@@ -255,7 +255,7 @@ class Writer:
     def _nested(self, graph: Graph, depth: int) -> int:
         number = self._numbers.get(graph)
         if number is None:
-            graph_in_json = self._graph(graph.opened(), depth)
+            graph_in_json = self._graph(graph.closed_over_as_inputs(), depth)
             number = self._numbers[graph] = len(self.graphs)
             self.graphs.append(graph_in_json)
         return number

@@ -172,9 +172,9 @@ def lower(outputs: Sequence[Var], inputs: Sequence[Any], numbers: Numbers | None
     lowering = Lowering(inputs, numbers)
     n = lowering.nest
     sources = {var.source for var in outputs}
-    if len(sources) == 1 and (app := outputs[0].source) is not None and app.op.push is not None:
+    if len(sources) == 1 and (app := outputs[0].source) is not None and app.op.scatter_nest is not None:
         outs = [n.arg(var.spec.dtype, var.spec.ndim, "out") for var in outputs]
-        app.op.push(n, outs, *[lowering.source(v) for v in app.inputs], **app.attrs)
+        app.op.scatter_nest(n, outs, *[lowering.source(v) for v in app.inputs], **app.attrs)
         return n
     stores = []
     for var in outputs:

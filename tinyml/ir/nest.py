@@ -171,7 +171,7 @@ class Nest:
         if dtype.kind == "complex":
             return self.complex(self.const(value.real, part(dtype)),
                                 self.const(value.imag, part(dtype)))
-        if dtype.narrow:
+        if dtype.is_small_float:
             return self.cast(self.const(value, DTYPES[dtype.compute]), dtype)
         if dtype.kind == "float":
             data: Any = struct.pack("<d", float(value))
@@ -188,7 +188,7 @@ class Nest:
         value = self.put("scalar", (), number, computed, frozenset())
         if dtype.kind == "complex":
             return self.complex(value, self.put("imaginary", (), number, computed, frozenset()))
-        return self.cast(value, dtype) if dtype.narrow else value
+        return self.cast(value, dtype) if dtype.is_small_float else value
 
     def load(self, arg: int, index: Ids, guard: int | None = None, other: int | None = None) -> int:
         """The element of an argument; where `guard` is false, `other` and no read."""
@@ -208,10 +208,10 @@ class Nest:
             return self.put("prim", values, word, own, self.join(values))
         if own.kind == "complex":
             return self._on_parts(word, values, own)
-        if any(self.code[v].dtype.narrow for v in values):
+        if any(self.code[v].dtype.is_small_float for v in values):
             result = self.prim(word, *map(self.widened, values),
                                dtype=bool_ if dtype is bool_ else None)
-            return self.cast(result, dtype or own) if own.narrow else result
+            return self.cast(result, dtype or own) if own.is_small_float else result
         return self.put("prim", values, word, dtype or own, self.join(values))
 
     def _on_parts(self, word: str, values: Ids, dtype: DType) -> int:
@@ -233,7 +233,7 @@ class Nest:
     def widened(self, value: int) -> int:
         """A value of a narrow float in the type of its arithmetic; others as they are."""
         dtype = self.code[value].dtype
-        return self.cast(value, DTYPES[dtype.compute]) if dtype.narrow else value
+        return self.cast(value, DTYPES[dtype.compute]) if dtype.is_small_float else value
 
     def cast(self, value: int, dtype: DType) -> int:
         """The value in another type; narrow floats come and go by float32."""
@@ -250,9 +250,9 @@ class Nest:
         if dtype.kind == "complex":
             real = self.cast(value, part(dtype))
             return self.complex(real, self.const(0, part(dtype)))
-        middle = DTYPES[own.compute if own.narrow else dtype.compute]
+        middle = DTYPES[own.compute if own.is_small_float else dtype.compute]
         if dtype not in (middle, own) and own is not middle and (
-                own.narrow or dtype.narrow and own.name != "float64"):
+                own.is_small_float or dtype.is_small_float and own.name != "float64"):
             return self.cast(self.cast(value, middle), dtype)
         return self.put("prim", (value,), "cast", dtype, self.free[value])
 
@@ -265,7 +265,7 @@ class Nest:
 
         The state over narrow floats is kept, and given, in the type of their arithmetic.
         """
-        if any(self.code[i].dtype.narrow for i in items):
+        if any(self.code[i].dtype.is_small_float for i in items):
             return self.reduce(monoid, over, *map(self.widened, items))
         axes = tuple([self.code[i].data for i in over if self.code[i].kind == "axis"])
         inner = self.join(items) | frozenset(axes)
@@ -293,7 +293,7 @@ class Nest:
         With `exclusive` it is the state before them. The state begins as `start`, else empty; with
         `reverse` it runs from the end. The loop over the axis is sequential.
         """
-        if any(self.code[i].dtype.narrow for i in items):
+        if any(self.code[i].dtype.is_small_float for i in items):
             begin = None if start is None else tuple(map(self.widened, start))
             return self.scan(monoid, along, *map(self.widened, items), start=begin,
                              reverse=reverse, exclusive=exclusive)

@@ -78,14 +78,14 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
-    def in_nest(self, specs: Iterable[Any]) -> bool:
+    def lowers_directly(self, specs: Iterable[Any]) -> bool:
         """Whether it says itself as statements of a nest, for these operands.
 
         With a nest and a body it does so for real numbers; for complex ones it is its body, unless
         the nest is for them too.
         """
-        if self.push is not None or self.nest is None or self.body is None or self.complex_nest:
-            return self.push is not None or self.nest is not None
+        if self.scatter_nest is not None or self.nest is None or self.body is None or self.complex_nest:
+            return self.scatter_nest is not None or self.nest is not None
         return not any(isinstance(s, Spec) and s.dtype.kind == "complex" for s in specs)
 
     def run_body(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
@@ -93,9 +93,9 @@ class Op:
         body: Any = self.body
         xs = tuple(xs)
         specs = [getattr(x, "spec", type(x)) for x in xs]
-        if not any(isinstance(s, Spec) and s.dtype.narrow for s in specs):
+        if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
             return body(*xs, **attrs)
-        wide = [x.astype(s.dtype.compute) if isinstance(s, Spec) and s.dtype.narrow else x
+        wide = [x.astype(s.dtype.compute) if isinstance(s, Spec) and s.dtype.is_small_float else x
                 for x, s in zip(xs, specs)]
         result, outs = body(*wide, **attrs), self.infer(*specs, **attrs)
         if not isinstance(result, tuple):

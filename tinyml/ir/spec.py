@@ -42,7 +42,7 @@ class Spec:
     @property
     def nbytes(self) -> int:
         """Bytes that the elements take when stored densely."""
-        if self.dtype.packed:
+        if self.dtype.is_subbyte:
             return -(-self.size * self.dtype.bits // 8)
         return self.size * self.dtype.itemsize
 
@@ -123,7 +123,7 @@ def stored(spec: Spec) -> Spec:
     >>> [stored(make_spec((3, 3), dtype, None)).shape for dtype in (float32, uint4)]
     [(3, 3), (5,)]
     """
-    return make_spec((spec.nbytes,), uint8, spec.device) if spec.dtype.packed else spec
+    return make_spec((spec.nbytes,), uint8, spec.device) if spec.dtype.is_subbyte else spec
 
 
 def flat(spec: Spec) -> Spec:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import tinyml.core.apply as core
 import tinyml.core.backward as reverse
 from tinyml.core.node import make
-from tinyml.core.plan import Planned
-from tinyml.errors import ArgumentTypeError, Place, line_text, user_frame
+from tinyml.core.plan import CompiledOp
+from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame
 from tinyml.graph.graph import replay
 from tinyml.ir.op import LIVING, Op
 from tinyml.ir.spec import Spec
@@ -46,7 +46,7 @@ class Event:
     __slots__ = ("op", "how", "ins", "outs", "attrs", "seconds", "ran", "depth", "values",
                  "buffers")
 
-    def __init__(self, op: Op, plan: Planned, outs: tuple[Spec, ...], values: tuple[Any, ...],
+    def __init__(self, op: Op, plan: CompiledOp, outs: tuple[Spec, ...], values: tuple[Any, ...],
                  buffers: tuple[Any, ...], seconds: float, ran: int, depth: int) -> None:
         self.op = op.name
         self.how = plan.how
@@ -78,12 +78,12 @@ class Event:
         return sum(spec.nbytes for spec in (*self.ins, *self.outs) if isinstance(spec, Spec))
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> SourceLocation | None:
         """File and number of the user's line: outside of tinyml, and of the callback.
 
         Of a line of a graph, which runs long after it was written, that is where it was written.
         """
-        return place_of(_frame_of(_observe_run))
+        return location_of(_frame_of(_observe_run))
 
     @property
     def line(self) -> str | None:
@@ -110,13 +110,13 @@ def _frame_of(function: Callable[..., Any]) -> types.FrameType | None:
     return frame
 
 
-def place_of(start: types.FrameType | None) -> Place | None:
+def location_of(start: types.FrameType | None) -> SourceLocation | None:
     """The user's line as seen from a frame: the innermost, or that of a graph's line in between."""
     user = user_frame(start)
     frame = start
     while frame is not None and frame is not user:
         if frame.f_code is replay.__code__ and frame.f_locals["app"].place is not None:
-            place: Place = frame.f_locals["app"].place
+            place: SourceLocation = frame.f_locals["app"].place
             return place
         frame = frame.f_back
     return None if user is None else (user.f_code.co_filename, user.f_lineno)
@@ -142,16 +142,16 @@ class _Here(threading.local):
 _here = _Here()
 _observers: tuple[_Observer, ...] = ()
 _lock = threading.RLock()
-_plans: dict[Op, dict[Any, Planned]] = {}  # of the time when nobody looks
+_plans: dict[Op, dict[Any, CompiledOp]] = {}  # of the time when nobody looks
 
 
-def _wrap(op: Op, plan: Planned) -> Callable[..., Any]:
+def _wrap(op: Op, plan: CompiledOp) -> Callable[..., Any]:
     """What runs in the place of a plan's own run while somebody looks."""
     run = plan.run
     if any(isinstance(spec, Spec) and spec.symbolic for spec in (*plan.ins, *plan.outs)):
         return run  # a line of a graph: nothing is executed
     # A plan of its own, for one that held itself would be a cycle, left to the collector.
-    inner = Planned(run, plan.ins, plan.outs, plan.attrs, plan.how)
+    inner = CompiledOp(run, plan.ins, plan.outs, plan.attrs, plan.how)
 
     def observed(*values: Any) -> Any:
         me = threading.get_ident()
@@ -163,7 +163,7 @@ def _wrap(op: Op, plan: Planned) -> Callable[..., Any]:
     return observed
 
 
-def _observe_run(op: Op, plan: Planned, values: tuple[Any, ...],
+def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
                  seeing: Sequence[_Observer]) -> Any:
     """Run an op, timed, and tell those who look."""
     clock = time.perf_counter

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyml.core.plan import make_plan
 from tinyml.core.upload import upload
-from tinyml.errors import Place, line_text, user_frame
+from tinyml.errors import SourceLocation, line_text, user_frame
 from tinyml.ir.devices import device as find_device
 from tinyml.ir.spec import Spec
-from tinyml.observe.events import Event, observe, place_of
+from tinyml.observe.events import Event, location_of, observe
 from tinyml.observe.profile import table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Made(NamedTuple):
     spec: Spec | None
     nbytes: int
     device: str
-    place: Place | None
+    place: SourceLocation | None
 
     @property
     def line(self) -> str:
@@ -111,7 +111,7 @@ _trackings: tuple[Tracking, ...] = ()
 _lock = threading.Lock()
 
 
-def _origin() -> tuple[Place | None, Spec | None, bool]:
+def _origin() -> tuple[SourceLocation | None, Spec | None, bool]:
     """The user's line, the spec where an upload is under way, and whether a plan is being made."""
     start = sys._getframe(1)
     user = user_frame(start)
@@ -122,7 +122,7 @@ def _origin() -> tuple[Place | None, Spec | None, bool]:
             spec = frame.f_locals.get("spec")
         planning = planning or frame.f_code is make_plan.__code__
         frame = frame.f_back
-    return place_of(start), spec, planning
+    return location_of(start), spec, planning
 
 
 @contextmanager

@@ -87,14 +87,14 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
             if node_y is not None:
                 node_y = expanded(plan, 1, node_y)
         if node_x is None:
-            low = node_y.low
-        elif node_y is None or node_x.low < node_y.low:
-            low = node_x.low
+            min_level = node_y.min_level
+        elif node_y is None or node_x.min_level < node_y.min_level:
+            min_level = node_x.min_level
         else:
-            low = node_y.low
+            min_level = node_y.min_level
         kept = b if keep_y or plan.ins[1].__class__ is not Spec else None
         node = Node(op, plan, (a if keep_x else None, kept), (node_x, node_y),
-                    result if keep_result else None, low)
+                    result if keep_result else None, min_level)
         return Class.tensor(result, plan.out, node)
 
     return call

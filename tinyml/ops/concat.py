@@ -32,7 +32,7 @@ __all__ = ["concat"]
 # ---- concat and pad
 
 
-def _concat_canon(*xs: Spec, axis: Any) -> dict[str, Any]:
+def _concat_normalize(*xs: Spec, axis: Any) -> dict[str, Any]:
     expect(len(xs) > 0, "at least one tensor", "none", ArgumentError)
     return {"axis": as_axis(axis, xs[0].ndim)}
 
@@ -77,7 +77,7 @@ def _concat_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
 
 
 CONCAT: Op = define(
-    "concat", _concat_infer, canon=_concat_canon, nest=_concat_nest, grad=_concat_grad,
+    "concat", _concat_infer, normalize=_concat_normalize, nest=_concat_nest, grad=_concat_grad,
     samples=samples.concat(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW, _ROW[:, :2]), {"axis": 0}, ShapeError, "outside axis 0")],
     doc="Tensors one behind the other along an axis; dtypes promote.",
@@ -117,7 +117,7 @@ MANY = 8  # operands of one nest at the most
 def copies(call: Call) -> Plan | None:
     """A copy for each operand where there are many; packed ones, which share bytes, are a nest."""
     (out,), device, axis = call.outs, call.device, call.attrs["axis"]
-    if len(call.ins) <= MANY or out.dtype.packed:
+    if len(call.ins) <= MANY or out.dtype.is_subbyte:
         return None
     steps = []
     place = 0

@@ -25,8 +25,8 @@ __all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "fr
 TRANSFER: Op = define(
     "transfer",
     lambda x, device: make_spec(x.shape, x.dtype, find_device(device), None, x.symbolic),
-    canon=lambda x, device: {"device": find_device(device).name},
-    dynamic=lambda x, device: upload(x.numpy(), device),
+    normalize=lambda x, device: {"device": find_device(device).name},
+    host_impl=lambda x, device: upload(x.numpy(), device),
     grad=(lambda g, _y, _x, device: g.to(_x.device),),
     dtypes=(),
     doc="The same elements on another device.",
@@ -223,7 +223,7 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
                       float32, device)
 
 
-def beside(*values: Any) -> list[Any]:
+def as_tensors(*values: Any) -> list[Any]:
     """Tensors as they are; numbers and arrays as tensors on the device of the first tensor."""
     device = next((x.spec.device for x in values if isinstance(x, Data)), None)
     return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]

@@ -31,7 +31,7 @@ from tinyml.ops.elementwise import astype, conj
 from tinyml.ops.pad import pad
 from tinyml.ops.reduction import sum_dtype
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import broadcast_to, part, reshape
+from tinyml.ops.views import broadcast_to, reshape, slice_axis
 
 __all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "linear_scan"]
 
@@ -79,13 +79,13 @@ def split_blocks(x: Any, axis: int, length: int, fill: int) -> Any:
 def join_blocks(x: Any, axis: int, size: int) -> Any:
     """Blocks as one axis again, without what filled the last one up."""
     x = reshape(x, (*x.shape[:axis], -1, *x.shape[axis + 2 :]))
-    return x if x.shape[axis] == size else part(x, axis, 0, size)
+    return x if x.shape[axis] == size else slice_axis(x, axis, 0, size)
 
 
 def _last(x: Any, axis: int, reverse: bool) -> Any:
     """Where a scan ends, the axis kept."""
     size = x.shape[axis]
-    return part(x, axis, 0, 1) if reverse else part(x, axis, size - 1, size)
+    return slice_axis(x, axis, 0, 1) if reverse else slice_axis(x, axis, size - 1, size)
 
 
 def shifted(x: Any, axis: int, reverse: bool, first: Any = None) -> Any:
@@ -93,7 +93,7 @@ def shifted(x: Any, axis: int, reverse: bool, first: Any = None) -> Any:
     size = x.shape[axis]
     if not size:
         return x
-    rest = part(x, axis, 1, size) if reverse else part(x, axis, 0, size - 1)
+    rest = slice_axis(x, axis, 1, size) if reverse else slice_axis(x, axis, 0, size - 1)
     if first is not None:
         return concat([rest, first] if reverse else [first, rest], axis)
     one = tuple([int(d == axis) for d in range(x.ndim)])
@@ -104,13 +104,13 @@ def shifted(x: Any, axis: int, reverse: bool, first: Any = None) -> Any:
 # ---- records
 
 
-def _canon(x: Spec, *_: Spec, axis: Any, **ways: Any) -> dict[str, Any]:
+def _normalize(x: Spec, *_: Spec, axis: Any, **ways: Any) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim), **{k: bool(v) for k, v in ways.items()}}
 
 
 def _two_ways(x: Spec, *rest: Spec, axis: Any, reverse: Any = False,
               exclusive: Any = False) -> dict[str, Any]:
-    return _canon(x, *rest, axis=axis, reverse=reverse, exclusive=exclusive)
+    return _normalize(x, *rest, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
 def _check_start(x: Spec, start: tuple[Spec, ...], axis: int, dtype: DType) -> None:
@@ -191,7 +191,7 @@ def _define(name: str, monoid: Monoid, **fields: Any) -> Op:
         return scan_nest(n, index, monoid, (x,), start, sum_dtype(x.dtype), axis, reverse,
                          exclusive)
 
-    return define(name, infer, nest=nest, complex_nest=True, canon=_two_ways, dtypes=COMPUTABLE,
+    return define(name, infer, nest=nest, complex_nest=True, normalize=_two_ways, dtypes=COMPUTABLE,
                   errors=_errors, **fields)
 
 
@@ -318,7 +318,7 @@ def _linear_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int,
 LINEAR_SCAN: Op = define(
     "linear_scan", _linear_infer, nest=_linear_nest, complex_nest=True, body=_linear_body,
     grad=_linear_grad,
-    canon=lambda a, *rest, axis, reverse=False: _canon(a, *rest, axis=axis, reverse=reverse),
+    normalize=lambda a, *rest, axis, reverse=False: _normalize(a, *rest, axis=axis, reverse=reverse),
     samples=samples.recurrence(), dtypes=(*FLOATS, *COMPLEX, "int32", "int64"),
     errors=lambda: [
         ErrorCase((_X, _X[:1]), {"axis": 0, "reverse": False}, ShapeError, r"b of shape \(2, 3\)"),

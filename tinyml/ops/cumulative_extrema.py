@@ -44,7 +44,7 @@ from tinyml.ops.elementwise import (
 from tinyml.ops.gather_scatter import IOTA, PUT_ALONG
 from tinyml.ops.reduction import reduced_shape, restore
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import part, reshape, zeros_of
+from tinyml.ops.views import reshape, slice_axis, zeros_of
 
 __all__ = ["cummax", "cummin", "logcumsumexp", "logsumexp"]
 
@@ -60,10 +60,10 @@ def _define(name: str, monoid: Monoid, word: str, doc: str) -> Op:
         blocks = split_blocks(x, axis, block_length(x.shape[axis]), 0)
         inner = apply(op, blocks, axis=axis + 1)
         count, length = blocks.shape[axis], blocks.shape[axis + 1]
-        ends = apply(op, part(inner, axis + 1, length - 1, length), axis=axis)
-        before = concat([part(ends, axis, 0, 1), part(ends, axis, 0, count - 1)], axis)
-        rest = part(inner, axis, 1, count).op(word, part(before, axis, 1, count))
-        return join_blocks(concat([part(inner, axis, 0, 1), rest], axis), axis, x.shape[axis])
+        ends = apply(op, slice_axis(inner, axis + 1, length - 1, length), axis=axis)
+        before = concat([slice_axis(ends, axis, 0, 1), slice_axis(ends, axis, 0, count - 1)], axis)
+        rest = slice_axis(inner, axis, 1, count).op(word, slice_axis(before, axis, 1, count))
+        return join_blocks(concat([slice_axis(inner, axis, 0, 1), rest], axis), axis, x.shape[axis])
 
     def grad(g: Any, y: Any, x: Any, axis: int) -> Any:
         return apply(PUT_ALONG, zeros_of(x), _places(x, y, axis), g, axis=axis)
@@ -73,7 +73,7 @@ def _define(name: str, monoid: Monoid, word: str, doc: str) -> Op:
 
     made = [define(
         name, infer, nest=nest, body=body, grad=(grad,), doc=doc, dtypes=NUMBERS,
-        canon=lambda x, axis: {"axis": as_axis(axis, x.ndim)},
+        normalize=lambda x, axis: {"axis": as_axis(axis, x.ndim)},
         samples=samples_beyond.running_extreme(),
         errors=lambda: [ErrorCase(([[1.0]],), {"axis": 2}, AxisError, "-2 <= axis < 2")])]
     return made[0]
@@ -146,7 +146,7 @@ def _lse_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
 
 LOGSUMEXP: Op = define(
     "logsumexp", _lse_infer, body=_lse_body, ulp=16, dtypes=FLOATS,
-    canon=lambda x, axis=None, keepdims=False: {"axis": as_axes(axis, x.ndim),
+    normalize=lambda x, axis=None, keepdims=False: {"axis": as_axes(axis, x.ndim),
                                                 "keepdims": bool(keepdims)},
     grad=(lambda g, y, x, axis, keepdims:
           restore(g, x, axis) * (x - restore(y, x, axis)).op("exp"),),

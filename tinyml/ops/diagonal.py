@@ -133,7 +133,7 @@ def _triangle(name: str, word: str, doc: str) -> Op:
                                         layouts(dtype, (2, 3, 4)))]
 
     return define(
-        name, infer, body=body, canon=lambda x, k=0: {"k": as_size(k, "k")}, samples=cases,
+        name, infer, body=body, normalize=lambda x, k=0: {"k": as_size(k, "k")}, samples=cases,
         grad=(lambda g, _y, _x, k: g.op(name, k=k),), dtypes=EVERY, doc=doc,
         errors=lambda: [ErrorCase((np.ones(3, np.float32),), {"k": 0}, ShapeError,
                                   "at least 2 axes")],

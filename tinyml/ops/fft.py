@@ -26,7 +26,7 @@ from tinyml.ops.arguments import as_axis, with_shape
 from tinyml.ops.matmul import matmul
 from tinyml.ops.pad import pad
 from tinyml.ops.samples.values import ErrorCase, Sample, spread, transposed
-from tinyml.ops.views import part, permute_dims, reshape
+from tinyml.ops.views import permute_dims, reshape, slice_axis
 
 Roots = npt.NDArray[np.complex128]
 RADIX = 16  # products of primes go up to this
@@ -147,10 +147,10 @@ def _bluestein(x: Any, inverse: bool) -> Any:
     wide = _transform(pad(x * chirp, (0, 0), (width - n, 0), 0), False)
     # The chirp is even, so the transform of its conjugate is the conjugate's.
     wide = _transform(wide * _of(_chirped, n, width, inverse, x), True)
-    return part(wide, 0, 0, n) * chirp
+    return slice_axis(wide, 0, 0, n) * chirp
 
 
-def _canon(x: Spec, axis: Any = -1, inverse: Any = False) -> dict[str, Any]:
+def _normalize(x: Spec, axis: Any = -1, inverse: Any = False) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim), "inverse": bool(inverse)}
 
 
@@ -188,7 +188,7 @@ def _samples(dtype: str) -> list[Sample]:
 
 
 FFT: Op = define(
-    "fft", _infer, body=_body, canon=_canon, dtypes=COMPLEX, samples=_samples,
+    "fft", _infer, body=_body, normalize=_normalize, dtypes=COMPLEX, samples=_samples,
     grad=(lambda g, _y, _x, axis, inverse: apply(FFT, g, axis=axis, inverse=not inverse),),
     errors=lambda: [
         ErrorCase((np.ones((2, 0), np.complex64),), {"axis": 1}, ShapeError, "one element"),

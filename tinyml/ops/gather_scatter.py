@@ -40,14 +40,14 @@ from tinyml.ops.views import broadcast_to, reshape, zeros_of
 __all__ = ["gather", "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis"]
 
 NUMBERS = (*FLOATS, *INTEGERS, *COMPLEX)
-UNPACKED = tuple([name for name in EVERY if not DTYPES[name].packed])
+UNPACKED = tuple([name for name in EVERY if not DTYPES[name].is_subbyte])
 
 _X = np.arange(12, dtype=np.float32).reshape(4, 3)
 _TABLE = np.array([0, 3, 3, 1])
 _FAR = np.array([0, 4])
 
 
-def _canon(x: Spec, *_: Any, axis: Any) -> dict[str, Any]:
+def _normalize(x: Spec, *_: Any, axis: Any) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
 
@@ -100,7 +100,7 @@ def _gather_nest(n: Nest, index: Ids, x: Any, *tables: Any, axis: int) -> int:
 
 
 GATHER: Op = define(
-    "gather", _gather_infer, canon=_canon, nest=_gather_nest,
+    "gather", _gather_infer, normalize=_normalize, nest=_gather_nest,
     grad=(lambda g, _y, _x, *tables, axis: apply(
         SCATTER_ADD, zeros_of(_x), g, *tables, axis=axis),),
     samples=samples.gather(), dtypes=EVERY,
@@ -120,7 +120,7 @@ GATHER: Op = define(
 
 
 def _scatter_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
-    expect(not x.dtype.packed, "elements of whole bytes", x.dtype.name, DTypeError)
+    expect(not x.dtype.is_subbyte, "elements of whole bytes", x.dtype.name, DTypeError)
     wanted = _indexed_shape(x, tables, axis)
     expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
     expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
@@ -136,10 +136,10 @@ def _joining_infer(dtypes: tuple[str, ...]) -> Callable[..., Spec]:
     return infer
 
 
-def _scatter_push(mode: str) -> Callable[..., None]:
+def _scatter_scatter(mode: str) -> Callable[..., None]:
     """First x itself, then the updates in row-major order of the indices, one after the other."""
 
-    def push(n: Nest, outs: list[int], x: Any, updates: Any, *tables: Any, axis: int) -> None:
+    def scatter(n: Nest, outs: list[int], x: Any, updates: Any, *tables: Any, axis: int) -> None:
         count = len(tables)
         before = [n.axis(f"i{d}", x.shape[d]) for d in range(axis)]
         after = [n.axis(f"i{d}", x.shape[d]) for d in range(axis + count, x.ndim)]
@@ -152,7 +152,7 @@ def _scatter_push(mode: str) -> Callable[..., None]:
         value = updates((*before, *inner, *after))
         n.store(outs[0], value, (*before, *places, *after), mode)
 
-    return push
+    return scatter
 
 
 def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
@@ -218,8 +218,8 @@ _SCATTER_ERRORS = samples.error_cases(
 # name, word, dtypes, rules of x and of the updates, what it does
 SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
     define(
-        name, _scatter_infer if word == "set" else _joining_infer(dtypes), canon=_canon, grad=grad,
-        push=_scatter_push(word), samples=samples.scatter(word), dtypes=dtypes,
+        name, _scatter_infer if word == "set" else _joining_infer(dtypes), normalize=_normalize, grad=grad,
+        scatter_nest=_scatter_scatter(word), samples=samples.scatter(word), dtypes=dtypes,
         errors=_SCATTER_ERRORS, doc=f"x with {what}; indices as in gather.",
     )
     for name, word, dtypes, grad, what in (
@@ -265,7 +265,7 @@ def _put_infer(x: Spec, indices: Spec, updates: Spec, *, axis: int) -> Spec:
     return with_shape(x, x.shape)
 
 
-def _put_push(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, axis: int) -> None:
+def _put_scatter(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, axis: int) -> None:
     row = [n.axis(f"i{d}", size) if d != axis else -1 for d, size in enumerate(x.shape)]
 
     def at(place: int) -> Ids:
@@ -292,7 +292,7 @@ def _put_along(dtype: str) -> list[Sample]:
 
 
 TAKE_ALONG: Op = define(
-    "take_along", _take_infer, canon=_canon, nest=_take_nest,
+    "take_along", _take_infer, normalize=_normalize, nest=_take_nest,
     grad=(lambda g, _y, _x, indices, axis: apply(
         PUT_ALONG, zeros_of(_x), indices, g, axis=axis), None),
     samples=_along, dtypes=EVERY,
@@ -301,7 +301,7 @@ TAKE_ALONG: Op = define(
     doc="x at one index per place along an axis (numpy.take_along_axis).",
 )
 PUT_ALONG: Op = define(
-    "put_along", _put_infer, canon=_canon, push=_put_push,
+    "put_along", _put_infer, normalize=_normalize, scatter_nest=_put_scatter,
     grad=(lambda g, _y, _x, _i, _u, axis: g, None,
           lambda g, _y, _x, indices, _u, axis: apply(TAKE_ALONG, g, indices, axis=axis)),
     samples=_put_along, dtypes=(*NUMBERS, *COMPLEX),
@@ -315,7 +315,7 @@ PUT_ALONG: Op = define(
 )
 
 IOTA: Op = define(
-    "iota", lambda x, axis: with_shape(x, x.shape, int64), canon=_canon,
+    "iota", lambda x, axis: with_shape(x, x.shape, int64), normalize=_normalize,
     nest=lambda n, index, x, axis: index[axis], differentiable=False, dtypes=EVERY,
     samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)
                            for axis, name in ((0, "rows"), (1, "columns"))],

@@ -16,7 +16,7 @@ import numpy as np
 
 import tinyml.ops.samples.linalg as samples
 from tinyml.core.apply import apply
-from tinyml.dtypes import COMPLEX, DType, part
+from tinyml.dtypes import COMPLEX, DType
 from tinyml.errors import (
     ArgumentError,
     DTypeError,
@@ -35,7 +35,7 @@ from tinyml.ops.elementwise.conversion import complex, imag, where
 from tinyml.ops.matmul import matmul, unbatched
 from tinyml.ops.reduction import sum
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import part as part_of
+from tinyml.ops.views import slice_axis
 
 WIDE = ("float32", "float64", *COMPLEX)
 Shape = tuple[int, ...]
@@ -171,7 +171,7 @@ def _svd_rule(g: Any, y: Any, _x: Any, full: bool) -> Any:
         if gu is not None or gvh is not None:
             raise GradientError("the vectors beside those of a singular value have no derivative",
                                 remedy="full_matrices=False")
-        u, vh = part_of(u, u.ndim - 1, 0, count), part_of(vh, vh.ndim - 2, 0, count)
+        u, vh = slice_axis(u, u.ndim - 1, 0, count), slice_axis(vh, vh.ndim - 2, 0, count)
     if gu is None and gvh is None:
         return matmul(u * _as_row(gs), vh)
     row, column = _as_row(s), _as_column(s)
@@ -250,7 +250,7 @@ def _same(x: Spec, *_: Any) -> tuple[Output, ...]:
 
 
 def _values(x: Spec) -> tuple[Output, ...]:
-    return ((*x.shape[:-2], min(x.shape[-2:])), part(x.dtype)),
+    return ((*x.shape[:-2], min(x.shape[-2:])), slice_axis(x.dtype)),
 
 
 def _solve_outputs(x: Spec, b: Spec) -> tuple[Output, ...]:
@@ -273,7 +273,7 @@ def _svd_outputs(x: Spec, full: bool) -> tuple[Output, ...]:
     *batch, m, n = x.shape
     count = min(m, n)
     wide = (m, n) if full else (count, count)
-    return (((*batch, count), part(x.dtype)), ((*batch, m, wide[0]), x.dtype),
+    return (((*batch, count), slice_axis(x.dtype)), ((*batch, m, wide[0]), x.dtype),
             ((*batch, wide[1], n), x.dtype))
 
 
@@ -303,9 +303,9 @@ COFACTOR: Op = _row(
     "cofactor", True, _same, "The cofactors of x: det's slope, also where x has no inverse.",
     grad=(_cofactor_rule,))
 SLOGDET: Op = _row(
-    "slogdet", True, lambda x: ((x.shape[:-2], part(x.dtype)), (x.shape[:-2], x.dtype)),
+    "slogdet", True, lambda x: ((x.shape[:-2], slice_axis(x.dtype)), (x.shape[:-2], x.dtype)),
     "The logarithm of the determinant's size, and its sign, a number of size 1 or 0.",
-    grad=(_slogdet_rule,), absent=True)
+    grad=(_slogdet_rule,), accepts_none_cotangents=True)
 SOLVE: Op = _row(
     "solve", True, _solve_outputs, "The solution y of x y = b; the batches broadcast.", "solve",
     grad=(_solve_first, _solve_second),
@@ -316,18 +316,18 @@ QR: Op = _row(
     "qr", False, _qr_outputs,
     "q with orthonormal columns and r, an upper triangle, whose product is x, by Householder's "
     "reflections: an element of r's diagonal has the sign that its column's first element had not.",
-    "tall", grad=(_qr_rule,), absent=True,
+    "tall", grad=(_qr_rule,), accepts_none_cotangents=True,
     errors=(ErrorCase((np.ones((2, 3), np.float32),), {"complete": False}, ShapeError, "as many"),))
 EIGH: Op = _row(
     "eigh", True, lambda x: (*_values(x), (x.shape, x.dtype)),
     "The rising eigenvalues of the Hermitian part of x, and their vectors in columns.",
-    "hermitian", grad=(_eigh_rule,), absent=True)
+    "hermitian", grad=(_eigh_rule,), accepts_none_cotangents=True)
 EIGVALSH: Op = _row(
     "eigvalsh", True, _values, "The rising eigenvalues of the Hermitian part of x.", "hermitian",
     grad=(_eigvalsh_rule,))
 SVD: Op = _row(
     "svd", False, _svd_outputs, "The falling singular values s, and u, vh with u diag(s) vh = x.",
-    "any", grad=(_svd_rule,), absent=True)
+    "any", grad=(_svd_rule,), accepts_none_cotangents=True)
 SVDVALS: Op = _row("svdvals", False, _values, "The falling singular values of x.", "any",
                    grad=(_svdvals_rule,))
 PINV: Op = _row(

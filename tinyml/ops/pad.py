@@ -19,7 +19,7 @@ from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import _ROW, SLICE, Ints, place_in_slice
 
 
-def _pad_canon(x: Spec, *, before: Any, after: Any, value: Any) -> dict[str, Any]:
+def _pad_normalize(x: Spec, *, before: Any, after: Any, value: Any) -> dict[str, Any]:
     number = as_number(value, "value")
     if x.dtype.is_integer:
         low, high = integer_range(x.dtype)
@@ -43,7 +43,7 @@ def _pad_nest(n: Nest, index: Ids, x: Any, *, before: Ints, after: Ints, value: 
 
 
 PAD: Op = define(
-    "pad", _pad_infer, canon=_pad_canon, nest=_pad_nest,
+    "pad", _pad_infer, normalize=_pad_normalize, nest=_pad_nest,
     grad=(lambda g, _y, _x, before, after, value: apply(
         SLICE, g, start=before, stop=tuple([b + n for b, n in zip(before, _x.shape)]),
         step=(1,) * g.ndim),),

@@ -68,7 +68,7 @@ def _bits_nest(n: Nest, index: Ids, key: Any, *, shape: Ints) -> int:
 
 RANDOM_BITS: Op = define(
     "random_bits", _bits_infer, nest=_bits_nest, differentiable=False,
-    canon=lambda key, shape: {"shape": as_shape(shape)},
+    normalize=lambda key, shape: {"shape": as_shape(shape)},
     samples=samples.random_bits(), dtypes=("uint32",),
     errors=lambda: [ErrorCase((np.zeros(3, np.uint32),), {"shape": (2,)}, DTypeError, "a key")],
     doc="uint32 bits of a shape from a key (2,): element i from the key and i alone.",

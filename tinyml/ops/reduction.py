@@ -60,7 +60,7 @@ def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
     return g.op("reshape", shape=kept).op("expand", shape=x.shape)
 
 
-def _canon(x: Spec, axis: Any = None, keepdims: bool = False, **attrs: Any) -> dict[str, Any]:
+def _normalize(x: Spec, axis: Any = None, keepdims: bool = False, **attrs: Any) -> dict[str, Any]:
     return {"axis": as_axes(axis, x.ndim), "keepdims": bool(keepdims), **attrs}
 
 
@@ -95,7 +95,7 @@ def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: 
         value = n.cast(x(full), through or x.dtype)
         return n.reduce(monoid, over, n.cast(value, out(x.dtype)))[0]
 
-    return define(name, infer, nest=nest, canon=_canon, errors=_bad_axis(), **fields)
+    return define(name, infer, nest=nest, normalize=_normalize, errors=_bad_axis(), **fields)
 
 
 SUM_OP: Op = _define(
@@ -161,12 +161,12 @@ def _arg(name: str, monoid: Monoid, doc: str) -> Op:
         full, over = widen(n, index, x, (axis,), keepdims)
         return n.reduce(monoid, over, x(full), over[0])[1]
 
-    def canon(x: Spec, axis: Any, keepdims: bool = False) -> dict[str, Any]:
+    def normalize(x: Spec, axis: Any, keepdims: bool = False) -> dict[str, Any]:
         return {"axis": as_axis(axis, x.ndim), "keepdims": bool(keepdims)}
 
     case = ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2, "keepdims": False}, AxisError,
                      "-2 <= axis < 2")
-    return define(name, infer, nest=nest, canon=canon, differentiable=False, doc=doc,
+    return define(name, infer, nest=nest, normalize=canon, differentiable=False, doc=doc,
                   samples=samples.arg_reduction(), dtypes=NUMBERS, errors=error_cases(case))
 
 
@@ -202,7 +202,7 @@ def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
 
 VAR_OP: Op = define(
     "var", _var_infer, nest=_var_nest, grad=(_var_grad,),
-    canon=lambda x, axis=None, correction=0.0, keepdims=False: _canon(
+    normalize=lambda x, axis=None, correction=0.0, keepdims=False: _normalize(
         x, axis, keepdims, correction=float(as_number(correction, "correction"))),
     samples=samples.variance(), dtypes=FLOATS, errors=lambda: [
         case._replace(attrs={**case.attrs, "correction": 0.0}) for case in _bad_axis()()],
@@ -221,7 +221,7 @@ def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
 
 
-MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=_bad_axis(),
+MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize, errors=_bad_axis(),
                  samples=samples.reduction(identity=False),
                  dtypes=(*FLOATS, *COMPLEX, "int32", "bool"),
                  doc="The sum over axes divided by the count; of integers, in float32.")
@@ -229,7 +229,7 @@ MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, canon=_canon, errors=
 
 STD_OP: Op = define(
     "std", _var_infer, body=lambda x, **attrs: apply(VAR_OP, x, **attrs).op("sqrt"),
-    canon=VAR_OP.canon, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
+    normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
     # Squares of the least numbers are 0, so that their root says nothing about them.
     samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],
     doc="The square root of the variance.",

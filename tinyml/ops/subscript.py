@@ -259,7 +259,7 @@ def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
     row-major order of the broadcast indices, one after the other: of 'set' the last one stays.
     """
     op = update_op(mode)
-    if x.dtype.packed and mode == "set":  # places of less than a byte are not written one by one
+    if x.dtype.is_subbyte and mode == "set":  # places of less than a byte are not written one by one
         whole = astype(x, "int8" if x.dtype.kind == "int" else "uint8")
         return astype(setitem(whole, key, like(value, x), mode), x.dtype)
     chosen = select(x, key)

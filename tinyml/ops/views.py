@@ -32,7 +32,7 @@ from tinyml.ops.samples import ErrorCase, Sample
 __all__ = ["broadcast_to", "permute_dims", "reshape"]
 
 
-def part(x: Any, axis: int, start: int, stop: int) -> Any:
+def slice_axis(x: Any, axis: int, start: int, stop: int) -> Any:
     """x[start:stop] along an axis."""
     at = tuple([slice(start, stop) if d == axis else slice(None) for d in range(x.ndim)])
     return x[at]
@@ -61,7 +61,7 @@ def unravel(n: Nest, place: int, shape: Ints) -> Ids:
 # ---- reshape
 
 
-def _reshape_canon(x: Spec, shape: Any) -> dict[str, Any]:
+def _reshape_normalize(x: Spec, shape: Any) -> dict[str, Any]:
     wanted = list(as_sizes(shape))
     if -1 in wanted:
         known = element_count([n for n in wanted if n != -1], 1)
@@ -117,7 +117,7 @@ def _reshape_nest(n: Nest, index: Ids, x: Any, *, shape: Ints) -> int:
 _ROW = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 RESHAPE: Op = define(
-    "reshape", _reshape_infer, canon=_reshape_canon, view=_reshape_view, nest=_reshape_nest,
+    "reshape", _reshape_infer, normalize=_reshape_normalize, view=_reshape_view, nest=_reshape_nest,
     grad=(lambda g, _y, _x, shape: apply(RESHAPE, g, shape=_x.shape),),
     samples=samples.reshape(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"shape": (5,)}, ShapeError, "12 elements"),
@@ -128,7 +128,7 @@ RESHAPE: Op = define(
 # ---- permute_dims
 
 
-def _permute_canon(x: Spec, axes: Any) -> dict[str, Any]:
+def _permute_normalize(x: Spec, axes: Any) -> dict[str, Any]:
     order = tuple([as_axis(a, x.ndim) for a in as_sizes(axes, "axes")])
     expect(sorted(order) == list(range(x.ndim)), f"each of {x.ndim} axes once", order, AxisError)
     return {"axes": order}
@@ -140,7 +140,7 @@ def _inverse(axes: Ints) -> Ints:
 
 PERMUTE: Op = define(
     "permute_dims", lambda x, axes: with_shape(x, tuple([x.shape[a] for a in axes])),
-    canon=_permute_canon,
+    normalize=_permute_normalize,
     view=lambda x, axes: (tuple([x.strides[a] for a in axes]), 0),
     nest=lambda n, index, x, axes: x(tuple([index[d] for d in _inverse(axes)])),
     grad=(lambda g, _y, _x, axes: apply(PERMUTE, g, axes=_inverse(axes)),),
@@ -172,7 +172,7 @@ def _expand_grad(g: Any, _y: Any, _x: Any, shape: Ints) -> Any:
 
 
 EXPAND: Op = define(
-    "expand", _expand_infer, canon=lambda x, shape: {"shape": as_shape(shape)},
+    "expand", _expand_infer, normalize=lambda x, shape: {"shape": as_shape(shape)},
     view=lambda x, shape: (expanded_strides(x, shape), 0), nest=_expand_nest,
     grad=(_expand_grad,), samples=samples.expand(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"shape": (3, 5)}, ShapeError, "do not broadcast")],
@@ -187,7 +187,7 @@ def slice_shape(start: Ints, stop: Ints, step: Ints) -> Ints:
     return tuple([len(range(a, b, s)) for a, b, s in zip(start, stop, step)])
 
 
-def _slice_canon(*_: Spec, start: Any, stop: Any, step: Any, **attrs: Any) -> dict[str, Any]:
+def _slice_normalize(*_: Spec, start: Any, stop: Any, step: Any, **attrs: Any) -> dict[str, Any]:
     return {**attrs, "start": as_places(start, "start"), "stop": as_places(stop, "stop"),
             "step": as_places(step, "step")}
 
@@ -216,7 +216,7 @@ def _slice_nest(n: Nest, index: Ids, x: Any, *, start: Ints, stop: Ints, step: I
 
 
 SLICE: Op = define(
-    "slice", _slice_infer, canon=_slice_canon, view=_slice_view, nest=_slice_nest,
+    "slice", _slice_infer, normalize=_slice_normalize, view=_slice_view, nest=_slice_nest,
     grad=(lambda g, _y, _x, start, stop, step: apply(
         UNSLICE, g, shape=_x.shape, start=start, stop=stop, step=step),),
     samples=samples.slices(), dtypes=EVERY,
@@ -272,7 +272,7 @@ def _unslice_samples(dtype: str) -> list[Sample]:
 
 UNSLICE: Op = define(
     "unslice", _unslice_infer, nest=_unslice_nest,
-    canon=lambda g, shape, **places: _slice_canon(g, shape=as_shape(shape), **places),
+    normalize=lambda g, shape, **places: _slice_normalize(g, shape=as_shape(shape), **places),
     grad=(lambda h, _y, _g, shape, start, stop, step: apply(
         SLICE, h, start=start, stop=stop, step=step),),
     samples=_unslice_samples, dtypes=(*FLOATS, *COMPLEX),
@@ -296,7 +296,7 @@ def _slice_set_nest(n: Nest, index: Ids, x: Any, v: Any, *, start: Ints, stop: I
 
 
 SLICE_SET: Op = define(
-    "slice_set", _slice_set_infer, canon=_slice_canon, nest=_slice_set_nest,
+    "slice_set", _slice_set_infer, normalize=_slice_normalize, nest=_slice_set_nest,
     grad=(lambda g, _y, _x, _v, start, stop, step: apply(
               SLICE_SET, g, zeros_of(_v), start=start, stop=stop, step=step),
           lambda g, _y, _x, _v, start, stop, step: apply(

@@ -42,7 +42,7 @@ def _cast_infer(x: Spec, *, dtype: DType) -> Spec:
 
 CAST: Op = define(
     "cast", _cast_infer,
-    canon=lambda x, dtype: {"dtype": as_dtype(dtype)},
+    normalize=lambda x, dtype: {"dtype": as_dtype(dtype)},
     nest=lambda n, index, x, dtype: n.cast(x(index), dtype),
     grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
     samples=samples.cast(), dtypes=EVERY,

@@ -163,7 +163,7 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
         values = [element(n, x, index, dtype) for x in xs[skip:]]
         return n.prim(text, *conditions, *values, dtype=gives(dtype))
 
-    def lift(*specs: Any) -> tuple[tuple[int, ...], DType]:
+    def promote_operands(*specs: Any) -> tuple[tuple[int, ...], DType]:
         return shape_of(specs), operand_dtype(kind, specs[skip:])
 
     def composed(*xs: Any) -> Any:
@@ -180,7 +180,7 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
         fields["nest"] = nest
     if body is not None or parts is not None:
         fields["body"] = composed
-    return define(name, infer, lift=lift, **fields)
+    return define(name, infer, promote=promote_operands, **fields)
 
 
 def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:

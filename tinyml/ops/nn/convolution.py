@@ -36,7 +36,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def _window_canon(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+def _window_normalize(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                   **attrs: Any) -> dict[str, Any]:
     window = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
     expect(min(*window["stride"], *window["dilation"]) > 0 and min(window["padding"]) >= 0,
@@ -145,7 +145,7 @@ def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: I
     return n.reduce(DOT, over, n.cast(g((batch, out, *place)), dtype), image)[0]
 
 
-_conv: dict[str, Any] = {"canon": _window_canon, "dtypes": FLOATS}
+_conv: dict[str, Any] = {"normalize": _window_normalize, "dtypes": FLOATS}
 
 CONV: Op = define(
     "conv2d", _conv_infer, nest=_conv_nest, **_conv, samples=samples.conv2d(),

@@ -38,7 +38,7 @@ def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
 
 LAYER_NORM: Op = define(
     "layer_norm", _norm_infer, body=_layer_norm, samples=samples.layer_norm(), ulp=64,
-    canon=lambda x, w, b, eps=1e-5: {"eps": float(as_number(eps, "eps"))},
+    normalize=lambda x, w, b, eps=1e-5: {"eps": float(as_number(eps, "eps"))},
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), *[np.ones(2, np.float32)] * 2),
                               {"eps": 1e-5}, ShapeError, "weight of shape")],
     doc="(x - mean) / sqrt(var + eps) over the last axis, times weight plus bias "

@@ -42,17 +42,17 @@ def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
     return infer
 
 
-def _canon(*names: str) -> Callable[..., dict[str, Any]]:
+def _normalize(*names: str) -> Callable[..., dict[str, Any]]:
     """Attributes that are numbers, by name; `nesterov` is a bool."""
 
-    def canon(*_: Any, **attrs: Any) -> dict[str, Any]:
+    def normalize(*_: Any, **attrs: Any) -> dict[str, Any]:
         expect(sorted(attrs) == sorted(names), f"attributes {', '.join(names)}",
                ", ".join(attrs) or "none", ArgumentTypeError)
         numbers = {name: as_number(value, name) for name, value in attrs.items()}
         return {name: bool(value) if name == "nesterov" else float(value)
                 for name, value in numbers.items()}
 
-    return canon
+    return normalize
 
 
 def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
@@ -131,12 +131,12 @@ _MOMENTUM = {"momentum": 0.9, "decay": 0.0, "nesterov": False}
 _ADAMW = {"weight1": 0.1, "beta2": 0.95, "weight2": 0.05, "eps": 1e-3}
 
 SGD_STEP: Op = define(
-    "sgd_step", _infer(2, 1, 1), canon=_canon(*_SGD), body=sgd_step, ulp=16,
+    "sgd_step", _infer(2, 1, 1), normalize=_normalize(*_SGD), body=sgd_step, ulp=16,
     samples=_samples(2, (0.1,), _SGD, decay=0.2),
     errors=_errors(2, 1, _SGD), doc="p - rate (g + decay p).",
 )
 SGD_MOMENTUM_STEP: Op = define(
-    "sgd_momentum_step", _infer(3, 1, 2), canon=_canon(*_MOMENTUM), body=sgd_momentum_step,
+    "sgd_momentum_step", _infer(3, 1, 2), normalize=_normalize(*_MOMENTUM), body=sgd_momentum_step,
     ulp=16,
     samples=_samples(3, (0.1,), _MOMENTUM, decay=0.2, nesterov=True),
     errors=_errors(3, 1, _MOMENTUM),
@@ -144,7 +144,7 @@ SGD_MOMENTUM_STEP: Op = define(
         "momentum b') (Polyak 1964; Sutskever et al. 2013). Results p', b'.",
 )
 ADAMW_STEP: Op = define(
-    "adamw_step", _infer(4, 3, 3), canon=_canon(*_ADAMW), body=adamw_step, ulp=32,
+    "adamw_step", _infer(4, 3, 3), normalize=_normalize(*_ADAMW), body=adamw_step, ulp=32,
     samples=_samples(4, (0.9, 0.1, 0.3), _ADAMW, eps=0.1), errors=_errors(4, 3, _ADAMW),
     doc="m' = m + weight1 (g - m); v' = beta2 v + weight2 g^2; p' = keep p - rate m' / (sqrt(v') / "
         "root + eps) (Loshchilov and Hutter 2019). Results p', m', v'.",

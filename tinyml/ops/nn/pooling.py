@@ -26,7 +26,7 @@ __all__ = ["max_pool2d"]
 # ---- max_pool2d
 
 
-def _pool_canon(_x: Any, *, kernel: Any, stride: Any = None, padding: Any = 0) -> dict[str, Any]:
+def _pool_normalize(_x: Any, *, kernel: Any, stride: Any = None, padding: Any = 0) -> dict[str, Any]:
     window = {"kernel": _pair(kernel), "stride": _pair(kernel if stride is None else stride),
               "padding": _pair(padding)}
     expect(min(*window["kernel"], *window["stride"]) > 0, "positive kernel and stride", window)
@@ -84,7 +84,7 @@ def _pool_take_infer(x: Spec, indices: Spec) -> Spec:
     return with_shape(x, indices.shape)
 
 
-def _pool_dx_push(n: Nest, outs: list[int], g: Any, indices: Any, *, shape: Ints) -> None:
+def _pool_dx_scatter(n: Nest, outs: list[int], g: Any, indices: Any, *, shape: Ints) -> None:
     batch, channel = n.axis("i0", shape[0]), n.axis("i1", shape[1])
     j = (n.axis("j0", shape[2]), n.axis("j1", shape[3]))
     n.store(outs[0], n.const(0, g.dtype), (batch, channel, *j))
@@ -103,15 +103,15 @@ def _pool_take_nest(n: Nest, index: Ids, x: Any, indices: Any) -> int:
 _PIXELS = np.ones((1, 2, 2, 2), np.float32)
 
 MAX_POOL: Op = define(
-    "max_pool2d", _pool_infer, canon=_pool_canon, nest=_pool_nest,
+    "max_pool2d", _pool_infer, normalize=_pool_normalize, nest=_pool_nest,
     grad=(lambda g, y, _x, **window: apply(MAX_POOL_DX, g[0], y[1], shape=_x.shape),),
     samples=samples.max_pool2d(), dtypes=(*FLOATS, "int32"),
     doc="The greatest element of each window, and its index in the flattened plane; the first of "
         "equals, NaN above all.",
 )
 MAX_POOL_DX: Op = define(
-    "max_pool2d_dx", _pool_dx_infer, push=_pool_dx_push,
-    canon=lambda g, indices, shape: {"shape": as_shape(shape)},
+    "max_pool2d_dx", _pool_dx_infer, scatter_nest=_pool_dx_scatter,
+    normalize=lambda g, indices, shape: {"shape": as_shape(shape)},
     grad=(lambda h, _y, _g, indices, shape: apply(MAX_POOL_TAKE, h, indices), None),
     samples=samples.max_pool2d_dx(),
     errors=lambda: [ErrorCase((_PIXELS, _PIXELS.astype(np.int64)), {"shape": (1, 3, 4, 4)},

@@ -52,12 +52,12 @@ def _log_softmax(x: Any, *, axis: int) -> Any:
 
 
 _over_axis: dict[str, Any] = {
-    "canon": _axis, "samples": samples.axis_map(),
+    "normalize": _axis, "samples": samples.axis_map(),
     "errors": lambda: [ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2}, IndexError,
                                  "-2 <= axis < 2")],
 }
 SOFTMAX_DX: Op = define(
-    "softmax_dx", _softmax_dx_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
+    "softmax_dx", _softmax_dx_infer, normalize=_axis, samples=_two(samples.axis_map()), ulp=16,
     body=lambda g, y, axis: y * (g - (g * y).op("sum", axis=axis, keepdims=True)),
     doc="softmax's gradient from its result: y (g - sum(g y)).",
 )
@@ -67,7 +67,7 @@ SOFTMAX: Op = define(
     doc="exp(x - max) over its sum along an axis.",
 )
 LOG_SOFTMAX_DX: Op = define(
-    "log_softmax_dx", _softmax_dx_infer, canon=_axis, samples=_two(samples.axis_map()), ulp=16,
+    "log_softmax_dx", _softmax_dx_infer, normalize=_axis, samples=_two(samples.axis_map()), ulp=16,
     body=lambda g, y, axis: g - y.op("exp") * g.op("sum", axis=axis, keepdims=True),
     doc="log_softmax's gradient from its result: g - exp(y) sum(g).",
 )

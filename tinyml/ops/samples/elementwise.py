@@ -231,16 +231,16 @@ def operands(arity: int) -> Samples:
         return unary() if arity == 1 else binary()
 
     def samples(dtype: str) -> list[Sample]:
-        def several(*shapes: tuple[int, ...]) -> tuple[Array, ...]:
+        def as_tuple(*shapes: tuple[int, ...]) -> tuple[Array, ...]:
             return tuple([spread(dtype, shape, -3.0, 3.0, seed=f"x{k}")
                           for k, shape in enumerate(shapes)])
 
         hard = special(dtype)
         return [
-            Sample(several(*[(7,)] * arity), {}, "same", True),
-            Sample(several(*[()] * arity), {}, "0-d"),
-            Sample(several((0, 3), *[(3,)] * (arity - 1)), {}, "empty"),
-            Sample(several((3, 1), *[(4,)] * (arity - 1)), {}, "outer", True),
+            Sample(as_tuple(*[(7,)] * arity), {}, "same", True),
+            Sample(as_tuple(*[()] * arity), {}, "0-d"),
+            Sample(as_tuple((0, 3), *[(3,)] * (arity - 1)), {}, "empty"),
+            Sample(as_tuple((3, 1), *[(4,)] * (arity - 1)), {}, "outer", True),
             Sample(tuple([np.roll(hard, 3 * k) for k in range(arity)]), {}, "special"),
         ]
 

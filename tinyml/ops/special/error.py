@@ -80,7 +80,7 @@ def as_operand(x: Any, g: Any) -> Any:
 
 def in_wide(dtype: DType) -> DType:
     """What a nest of many steps computes in: float32 for narrow floats, rounded at its end."""
-    return float32 if dtype.narrow else dtype
+    return float32 if dtype.is_small_float else dtype
 
 
 # ---- what formulas are written with

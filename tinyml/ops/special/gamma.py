@@ -202,7 +202,7 @@ def _derivative(x: Any, n: int) -> Any:
 
 
 POLYGAMMA: Op = define(
-    "polygamma", lambda x, n: infer(x), canon=_order, body=_derivative, dtypes=FLOATS,
+    "polygamma", lambda x, n: infer(x), normalize=_order, body=_derivative, dtypes=FLOATS,
     grad=(lambda g, _y, x, n: g * apply(POLYGAMMA, x, n=n + 1),), ulp=64,
     samples=_of_order(_positive, (1, 0, 2, 3)),
     errors=error_cases(ErrorCase(([1.0],), {"n": -1}, ArgumentError, "0 <= n <= 100")),

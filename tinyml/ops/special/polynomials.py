@@ -102,7 +102,7 @@ def _nest(n: Nest, index: Ids, x: Any, degree: Any, *, family: str, parameter: f
     return n.prim("where", known, y, n.const(float("nan"), dtype))
 
 
-def _canon(*_: Any, family: str, parameter: Any = 0.0, most: Any) -> dict[str, Any]:
+def _normalize(*_: Any, family: str, parameter: Any = 0.0, most: Any) -> dict[str, Any]:
     expect(family in FAMILIES, f"a family among {', '.join(FAMILIES)}", family, ArgumentError)
     count = as_size(most, "most")
     expect(0 < count <= GREATEST, f"degrees up to {GREATEST}", count, OutOfRangeError)
@@ -146,8 +146,8 @@ def _samples(dtype: str) -> list[Sample]:
 
 
 POLYNOMIAL: Op = define(
-    "polynomial", lambda x, n, family, parameter, most: infer(x, n), canon=_canon, nest=_nest,
-    lift=lambda *specs: (shape_of(specs), operand_dtype("float", specs)),
+    "polynomial", lambda x, n, family, parameter, most: infer(x, n), normalize=_normalize, nest=_nest,
+    promote=lambda *specs: (shape_of(specs), operand_dtype("float", specs)),
     grad=(_slope, None), samples=_samples, dtypes=FLOATS, ulp=64,
     errors=error_cases(
         ErrorCase(([1.0], [2]), {"family": "chebyt", "most": 0}, OutOfRangeError, "degrees up to"),
