@@ -12,12 +12,12 @@ partitionable scheme, where element i of a shape depends on the key and i alone.
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
 
 from tinyml.core.apply import apply
+from tinyml.core.state import GLOBAL_STATE
 from tinyml.dtypes import (
     DType,
     as_dtype,
@@ -38,7 +38,7 @@ from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
-from tinyml.tensor import Tensor
+from tinyml.tensor import StateTensor, Tensor
 
 _WORD = 1 << 32
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
@@ -100,8 +100,7 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.state = key(seed, device="cpu")
-        self.state.lock = threading.RLock()
+        self.state = StateTensor(key(seed, device="cpu"))
 
     def seed(self, seed: int) -> None:
         """Start again from this seed."""
@@ -118,6 +117,7 @@ class Generator:
 
 
 GENERATOR = Generator()
+GLOBAL_STATE.append(GENERATOR.state)
 
 
 def seed(seed: int) -> None:

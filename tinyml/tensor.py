@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -13,7 +14,8 @@ import tinyml.core.backward as reverse
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
 import tinyml.ops.matmul as contraction
-import tinyml.ops.nn.softmax as composite
+import tinyml.ops.elementwise.activation as activations
+import tinyml.ops.nn.softmax as normalized
 import tinyml.ops.reduction as reduce
 import tinyml.ops.subscript as selection
 import tinyml.ops.views as shapes
@@ -400,8 +402,8 @@ class Tensor(Data):
     sum, mean, prod = reduce.sum, reduce.mean, reduce.prod
     max, min, var, std = reduce.max, reduce.min, reduce.var, reduce.std
     all, any, argmax, argmin = reduce.all, reduce.any, reduce.argmax, reduce.argmin
-    relu, sigmoid, gelu = composite.relu, composite.sigmoid, composite.gelu
-    softmax, log_softmax = composite.softmax, composite.log_softmax
+    relu, sigmoid, gelu = activations.relu, activations.sigmoid, activations.gelu
+    softmax, log_softmax = normalized.softmax, normalized.log_softmax
     broadcast_to = shapes.broadcast_to
 
     def reshape(self, *sizes: Any) -> Tensor:
@@ -443,6 +445,17 @@ def _leaves(node: Node) -> list[Leaf]:
                 seen.add(id(parent))
                 work.append(parent)
     return found
+
+
+class StateTensor(Tensor):
+    """Hidden state, as a generator's: a graph may read and replace it, and holds its lock."""
+
+    __slots__ = ("lock",)
+    is_state = True
+
+    def __init__(self, content: Tensor) -> None:
+        super().__init__(content.buf, content.spec)
+        self.lock = threading.RLock()
 
 
 Class.tensor = Tensor

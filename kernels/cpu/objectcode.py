@@ -26,9 +26,9 @@ ALLOWED = frozenset(
 
 # The modules that say what a source's names mean and how it is compiled.
 _HERE = __name__.rpartition(".")[0]
-MODULES = (*[f"{_HERE}.{name}" for name in ("division", "doubles", "functions", "narrow",
-                                            "objectcode", "vocabulary")],
-           "tinyml.kernels.common.is_small_float", "tinyml.dtypes")
+MODULES = (*[f"{_HERE}.{name}" for name in ("math_integer", "math_f64", "math_f32", "small_floats",
+                                            "objectcode", "intrinsics")],
+           "tinyml.kernels.common.small_floats", "tinyml.dtypes")
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -123,17 +123,17 @@ def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
     """Compile with Numba: (symbol, object code). BuildError names what is wrong."""
     import numba
 
-    from tinyml.kernels.cpu import functions, narrow, vocabulary
+    from tinyml.kernels.cpu import intrinsics, math_f32, small_floats
 
-    called = {**functions.FUNCTIONS, **narrow.FUNCTIONS}
-    signature = numba.types.void(*[vocabulary.numba_type(t) for t in types])
-    space = {**vocabulary.NAMES, **called}
+    called = {**math_f32.FUNCTIONS, **small_floats.FUNCTIONS}
+    signature = numba.types.void(*[intrinsics.numba_type(t) for t in types])
+    space = {**intrinsics.NAMES, **called}
     try:
         name = symbol_name(source, types)
         unique = source.replace("def k(", f"def {name}(", 1)
         exec(compile(unique, "<tinyml kernel>", "exec"), space)
-        vocabulary.compile_called(source, called)
-        with vocabulary.superword_vectorisation():
+        intrinsics.compile_called(source, called)
+        with intrinsics.superword_vectorisation():
             compiled: Any = numba.cfunc(signature, error_model="numpy")(space[name])
         library = compiled._library
         refuse_foreign(library.get_llvm_str())

@@ -96,7 +96,7 @@ def test_a_traced_cond_chooses_when_it_runs(device: str) -> None:
     x = tinyml.tensor([1.0, 2.0], device=device)
     graph = trace(f)(x)
     back = trace(grad(f))(x)
-    assert [line.app.op.name for line in graph.lines].count("cond") == 1
+    assert [equation.op.name for equation in graph.equations].count("cond") == 1
     assert (graph(x).item(), graph(-x).item()) == (5.0, -3.0)
     assert (back(x).tolist(), back(-x).tolist()) == ([2.0, 4.0], [1.0, 1.0])
 

@@ -388,7 +388,7 @@ def test_rules_in_graphs_draw_what_the_value_drew() -> None:
 def test_rules_in_graphs() -> None:
     """A traced function keeps the rule, for whoever differentiates the graph."""
     graph = trace(lambda x: clipped(x * W) * 5.0)(V)
-    assert any(line.app.op.name == "clipped" for line in graph.lines)
+    assert any(equation.op.name == "clipped" for equation in graph.equations)
     close(graph(V), V * W * 5.0)
     close(grad(lambda x: graph(x).sum())(V), W)
     with pytest.raises(GradientError, match="not declared linear"):

@@ -220,8 +220,8 @@ def test_a_split_keeps_what_a_generator_becomes() -> None:
 def test_a_split_computes_nothing_twice() -> None:
     graph = tinyml.trace(lambda x, y: x.exp().sin() * y.exp())(numbers(2), numbers(2))
     first, second = graph.split([True, False])
-    assert [line.app.op.name for line in first.lines] == ["exp", "sin"]
-    assert [line.app.op.name for line in second.lines] == ["exp", "mul"]
+    assert [equation.op.name for equation in first.equations] == ["exp", "sin"]
+    assert [equation.op.name for equation in second.equations] == ["exp", "mul"]
 
 
 def test_lines_that_nothing_needs_can_be_left_out() -> None:
@@ -230,7 +230,7 @@ def test_lines_that_nothing_needs_can_be_left_out() -> None:
         return x + 1.0
 
     graph = tinyml.trace(wasteful)(numbers(2))
-    assert (len(graph.lines), len(needed(graph.lines, graph.gives, graph.reads))) == (3, 1)
+    assert (len(graph.equations), len(needed(graph.equations, graph.gives, graph.reads))) == (3, 1)
 
 
 def test_graphs_that_do_not_fit_are_refused() -> None:

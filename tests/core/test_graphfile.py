@@ -104,7 +104,7 @@ def test_every_sample_fits_the_rules_for_files(name: str) -> None:
             document = {"format": graphreader.FORMAT, "version": graphreader.VERSION,
                         "tensors": None, "graphs": graphfile.Writer(graph).graphs}
             again = graphreader.Reader("it", json.loads(json.dumps(document))).parts
-            lines = zip(graph.lines, again.lines, strict=True)
+            lines = zip(graph.equations, again.lines, strict=True)
             for (one, _), (two, _) in lines:
                 assert one.op is two.op
                 assert one.specs == two.specs or any(spec.unknown for spec in one.specs)
@@ -213,7 +213,7 @@ def test_an_attribute_keeps_every_bit(value: Any) -> None:
 def test_operands_that_are_numbers_keep_every_bit(number: Any, tmp_path: Path) -> None:
     graph = trace(lambda x: x * number)(tinyml.tensor_spec((2,), "float64"))
     loaded = round_trip(tmp_path, graph)
-    assert packed(loaded.lines[0].app.inputs[1]) == packed(number)
+    assert packed(loaded.equations[0].equation.inputs[1]) == packed(number)
     same_graph(tmp_path, graph, tinyml.tensor(np.array([1.0, -2.0])))
 
 

@@ -314,18 +314,18 @@ def mutated(document: Document, rng: random.Random) -> Document:
 def weight(graph: Graph) -> int:
     """About how many bytes a run touches."""
     total = sum(var.spec.nbytes for var in graph.inputs)
-    for line in graph.lines:
-        attrs = line.app.attrs
+    for equation in graph.equations:
+        attrs = equation.attrs
         inner = sum(weight(v) for v in attrs.values() if isinstance(v, Graph))
-        steps = 40 if line.app.op.name == "while" else attrs.get("length", 1)
-        total += inner * steps + sum(1000 if v.spec.unknown else v.spec.nbytes for v in line.outs)
+        steps = 40 if equation.op.name == "while" else attrs.get("length", 1)
+        total += inner * steps + sum(1000 if v.spec.unknown else v.spec.nbytes for v in equation.outs)
     return total
 
 
 def endless(graph: Graph) -> bool:
-    return any(line.app.op.name == "while" and line.app.attrs["max_steps"] is None
-               or any(isinstance(v, Graph) and endless(v) for v in line.app.attrs.values())
-               for line in graph.lines)
+    return any(equation.op.name == "while" and equation.attrs["max_steps"] is None
+               or any(isinstance(v, Graph) and endless(v) for v in equation.attrs.values())
+               for equation in graph.equations)
 
 
 @pytest.fixture(scope="module")

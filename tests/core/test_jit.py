@@ -98,7 +98,7 @@ def test_after_the_first_way_back_nothing_is_computed_again() -> None:
     kept, constants = f.graph(x).prepared((True,))
     assert not constants and len(kept.outputs) > 2
     (back,) = [made for made in kept._derived.values() if isinstance(made, tinyml.Graph)]
-    assert [line.app.op.name for line in back.lines].count("exp") == 0
+    assert [equation.op.name for equation in back.equations].count("exp") == 0
     assert len(back.plans) == 1  # and that is what ran
 
 

@@ -13,17 +13,16 @@ from tinyml.autodiff.grad import marked
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
 from tinyml.core.node import Node, make, new_epoch, one_deeper
-from tinyml.core.state import STATE
+from tinyml.core.state import GLOBAL_STATE, STATE
 from tinyml.errors import GradientError
-from tinyml.random import GENERATOR
 from tinyml.tensor import Tensor
 
 # ---- hidden state: what a second run must find as the first one did
 
 
 def _states() -> dict[int, tuple[Tensor, Tensor]]:
-    """The global generator's state; in a graph under construction, all state that it has read."""
-    read = [GENERATOR.state]
+    """The global state; in a graph under construction, all state that it has read."""
+    read = list(GLOBAL_STATE)
     if STATE.building is not None:
         read = [c.tensor for c in STATE.building.captures.values() if c.is_state]
     return {id(x): (x, _held(x)) for x in read}
@@ -39,7 +38,7 @@ def _first_read(states: dict[int, tuple[Tensor, Tensor]]) -> None:
     """Add the state that a graph under construction has read since, as it was then."""
     if STATE.building is not None:
         for var, x, _ in STATE.building.captures.values():
-            if hasattr(x, "lock"):
+            if x.is_state:
                 states.setdefault(id(x), (x, make(var, var.spec)))
 
 

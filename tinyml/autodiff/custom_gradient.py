@@ -11,13 +11,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import tinyml.tree as tree
 from tinyml.autodiff.grad import conforming, is_float
-from tinyml.core.apply import apply, describe
+from tinyml.core.apply import apply, as_tuple, describe
 from tinyml.core.builder import entered
 from tinyml.core.node import Item, Node, make
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect
-from tinyml.graph.graph import as_tuple, build, replay
+from tinyml.graph.graph import build, replay
 from tinyml.ir.op import Op
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor

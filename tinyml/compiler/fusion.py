@@ -1,6 +1,6 @@
-"""Grouping: which lines of a graph share a nest, by one rule over what each op asks its operands.
+"""Grouping: which equations of a graph share a nest, by one rule over what each op asks its operands.
 
-Lines are visited from the last to the first. A line joins the nest of its readers if all of them
+Equations are visited from the last to the first. An equation joins the nest of its readers if all of them
 are in that nest, none asks for an element twice, and no loop loses its parallel axes; else its
 result is written to memory and it begins a nest of its own. A view of something in memory is the
 same memory under other strides. Nothing here knows an op by its name: what an op asks is found by
@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from tinyml.core.builder import Line
-from tinyml.graph.graph import Graph, variables
+from tinyml.graph.graph import Graph
 from tinyml.ir.lower import Lowering, NotOneNest, Numbers
 from tinyml.ir.nest import Ids
-from tinyml.ir.op import Application, Var, attribute_key
+from tinyml.ir.op import Equation, Var, attribute_key
 
-MOST_LINES = 48  # of a nest: compilers are slow on endless functions, and arguments are limited
+MOST_EQUATIONS = 48  # of a nest: compilers are slow on endless functions, and arguments are limited
 SMALL = 1 << 16  # points of a loop that one thread may as well run alone
 ENOUGH = 64  # points of a parallel axis that keep a device busy
 
@@ -73,63 +72,63 @@ class _Probe(Lowering):
         return super().at(var, index, guard, other)
 
 
-def traits(app: Application) -> Traits | None:
+def traits(equation: Equation) -> Traits | None:
     """Run an op's nest once, and see what it asks for; None where it has none."""
-    if app.op.nest is None and app.op.scatter_nest is None:
+    if equation.op.nest is None and equation.op.scatter_nest is None:
         return None
-    operands = list(dict.fromkeys(v for v in app.inputs if isinstance(v, Var)))
+    operands = list(dict.fromkeys(v for v in equation.inputs if isinstance(v, Var)))
     probe = _Probe(operands)
-    sources = [probe.source(v) for v in app.inputs]
+    sources = [probe.source(v) for v in equation.inputs]
     n = probe.nest
     try:
-        if app.op.scatter_nest is not None:
-            numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in app.specs]
-            app.op.scatter_nest(n, numbers, *sources, **app.attrs)
+        if equation.op.scatter_nest is not None:
+            numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in [v.spec for v in equation.outs]]
+            equation.op.scatter_nest(n, numbers, *sources, **equation.attrs)
         else:
-            app.op.nest(n, n.axes_for(app.specs[0].shape), *sources, **app.attrs)  # type: ignore
+            equation.op.nest(n, n.axes_for([v.spec for v in equation.outs][0].shape), *sources, **equation.attrs)  # type: ignore
     except NotOneNest:
         return None
-    asked = tuple([probe.asked.get(v, Asked(True, True)) for v in app.inputs])
+    asked = tuple([probe.asked.get(v, Asked(True, True)) for v in equation.inputs])
     reduces = any(instr.kind in ("reduce", "running") for instr in n.code)
     return Traits(asked, reduces, prod(n.axes.values()),
                   reduces and not all(a.once for a in asked), all(a.plain for a in asked))
 
 
 class Group:
-    """Lines that become one nest."""
+    """Equations that become one nest."""
 
     def __init__(self) -> None:
         self.members: list[int] = []  # the root first
-        self.plain = True  # whether every line reads at axes alone
+        self.plain = True  # whether every equation reads at axes alone
         self.reduces = False
         self.heavy = False
 
     @property
     def root(self) -> int:
-        """The line whose results are written."""
+        """The equation whose results are written."""
         return self.members[0]
 
 
 class Grouping:
-    """The groups of a graph's lines.
+    """The groups of a graph's equations.
 
-    of       the group of each line
-    views    lines whose result is their operand's memory under other strides
+    of       the group of each equation
+    views    equations whose result is their operand's memory under other strides
     """
 
     def __init__(self, graph: Graph) -> None:
-        self.lines = graph.lines
-        self.traits = _all_traits(self.lines)
+        self.equations = graph.equations
+        self.traits = _all_traits(self.equations)
         self.readers: dict[Var, list[tuple[int, int]]] = {}
-        for k, line in enumerate(self.lines):
-            for place, value in enumerate(line.app.inputs):
+        for k, equation in enumerate(self.equations):
+            for place, value in enumerate(equation.inputs):
                 if isinstance(value, Var):
                     self.readers.setdefault(value, []).append((k, place))
         self.of: dict[int, Group] = {}
         self.plain_at: dict[int, bool] = {}
         self.views: set[int] = set()
         self.cut: set[int] = set()
-        self._form(range(len(self.lines)), set(graph.outputs))
+        self._form(range(len(self.equations)), set(graph.outputs))
 
     def divide(self, group: Group) -> None:
         """Form smaller groups in the place of one that is no nest: reductions stand alone."""
@@ -139,13 +138,13 @@ class Grouping:
         members = sorted(group.members)
         for k in members:
             del self.of[k]
-        self._form(members, set(self.lines[group.root].outs))
+        self._form(members, set(self.equations[group.root].outs))
 
     def _form(self, members: Sequence[int], written: set[Var]) -> None:
         for k in reversed(members):
-            line, trait = self.lines[k], self.traits[k]
-            group = None if k in self.cut or not written.isdisjoint(line.outs) else self._join(k)
-            if group is None and _is_view(line):
+            equation, trait = self.equations[k], self.traits[k]
+            group = None if k in self.cut or not written.isdisjoint(equation.outs) else self._join(k)
+            if group is None and _is_view(equation):
                 self.views.add(k)
                 continue
             if group is None:
@@ -159,15 +158,15 @@ class Grouping:
                 group.plain = group.plain and trait.plain
 
     def _join(self, k: int) -> Group | None:
-        """The group of all readers of a line, if it may join."""
+        """The group of all readers of an equation, if it may join."""
         trait = self.traits[k]
-        readers = [r for var in self.lines[k].outs for r in self.readers.get(var, [])]
-        if trait is None or self.lines[k].app.op.scatter_nest is not None or not readers:
+        readers = [r for var in self.equations[k].outs for r in self.readers.get(var, [])]
+        if trait is None or self.equations[k].equation.op.scatter_nest is not None or not readers:
             return None
         group = self.of.get(readers[0][0])
         if group is None or any(self.of.get(r) is not group for r, _ in readers):
             return None
-        if len(group.members) >= MOST_LINES or self.traits[group.root] is None:
+        if len(group.members) >= MOST_EQUATIONS or self.traits[group.root] is None:
             return None
         plain = True
         for reader, place in readers:
@@ -175,7 +174,7 @@ class Grouping:
             if not asked.once:
                 return None
             plain = plain and asked.plain and self.plain_at[reader]
-        if _is_view(self.lines[k]) and not (plain and trait.plain):
+        if _is_view(self.equations[k]) and not (plain and trait.plain):
             return None
         if trait.reduces and not (plain and self._may_loop(k, trait, group)):
             return None
@@ -186,42 +185,41 @@ class Grouping:
 
     def _may_loop(self, k: int, trait: Traits, group: Group) -> bool:
         """Whether a reduction inside another nest leaves it its parallel axes."""
-        if self.lines[group.root].app.op.scatter_nest is not None:
+        if self.equations[group.root].equation.op.scatter_nest is not None:
             return False
         if group.heavy or trait.heavy and (group.reduces or not group.plain):
             return False
-        size = self.lines[k].outs[0].spec.size
-        root = self.lines[group.root].outs[0].spec.size
+        size = self.equations[k].outs[0].spec.size
+        root = self.equations[group.root].outs[0].spec.size
         return trait.work <= SMALL and root <= SMALL or size >= ENOUGH and root >= size
 
 
-def _is_view(line: Line) -> bool:
-    app = line.app
-    if app.op.view is None or not isinstance(app.inputs[0], Var):
+def _is_view(equation: Equation) -> bool:
+    if equation.op.view is None or not isinstance(equation.inputs[0], Var):
         return False
-    return app.op.view(app.inputs[0].spec, **app.attrs) is not None
+    return equation.op.view(equation.inputs[0].spec, **equation.attrs) is not None
 
 
-def form(lines: Sequence[Line], args: Sequence[Var]) -> Any:
-    """What lines do to arguments, whatever these are called: equal groups have the same form."""
+def form(equations: Sequence[Equation], args: Sequence[Var]) -> Any:
+    """What equations do to arguments, whatever these are called: equal groups have the same form."""
     numbers: dict[Any, Any] = {v: k for k, v in enumerate(args)}
     said = []
-    for line in lines:
-        said.append((line.app.op, attribute_key(line.app.attrs), tuple([
-            numbers[v] if isinstance(v, Var) else (attribute_key(v),) for v in line.app.inputs])))
-        for var in line.outs:
+    for equation in equations:
+        said.append((equation.op, attribute_key(equation.attrs), tuple([
+            numbers[v] if isinstance(v, Var) else (attribute_key(v),) for v in equation.inputs])))
+        for var in equation.outs:
             numbers[var] = len(numbers)
     return tuple(said)
 
 
-def _all_traits(lines: Sequence[Line]) -> list[Traits | None]:
-    """The traits of each line; those of equal ones are found once."""
+def _all_traits(equations: Sequence[Equation]) -> list[Traits | None]:
+    """The traits of each equation; those of equal ones are found once."""
     known: dict[Any, Traits | None] = {}
     found: list[Traits | None] = []
-    for line in lines:
-        args = list(dict.fromkeys(variables(line)))
-        key = form([line], args), tuple([v.spec for v in args])
+    for equation in equations:
+        args = list(dict.fromkeys(equation.operands))
+        key = form([equation], args), tuple([v.spec for v in args])
         if key not in known:
-            known[key] = traits(line.app)
+            known[key] = traits(equation)
         found.append(known[key])
     return found

@@ -9,15 +9,14 @@ import numpy as np
 
 from tinyml.core.builder import refuse_leaked
 from tinyml.core.node import Class, Data, Item, Node, Tensor
-from tinyml.core.plan import CompiledOp, line_plan, make_plan
+from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan
 from tinyml.core.state import STATE
-from tinyml.core.upload import as_tensor, upload
+from tinyml.core.upload import SCALARS, as_operands, upload
 from tinyml.errors import TinyMLError
-from tinyml.ir.op import Op, attribute_key, find
+from tinyml.ir.op import Op, attribute_key
 from tinyml.ir.spec import Spec
 
 MEMO_LIMIT = 512  # plans kept per op; a loop over ever new shapes must not grow without bound
-SCALARS = (bool, int, float, complex)
 
 
 class Watching:
@@ -27,21 +26,23 @@ class Watching:
 
 
 def watched() -> bool:
-    """Whether somebody observes what runs."""
+    """Return whether somebody observes what runs."""
     return Watching.wrap is not None
 
 
 # ---- the one path
 
 
-def apply(op: Op, *xs: Any, **attrs: Any) -> Any:
-    """Apply an op to tensors and Python numbers; the one path of every operation.
+def apply(op: Op, *xs: Any, **attrs: Any) -> Tensor:
+    """Apply an op of one output to tensors and Python numbers; the one path of every operation.
 
-    Returns a tensor, or a tuple of them for an op of several outputs. Raises the TinyMLError that
-    the op's shape rule raises, with op, inputs and the user's line.
+    Ops of several outputs go the same way by `apply_many`. Raises the TinyMLError that the op's
+    shape rule raises, with op, inputs and the user's line.
     """
+    result: Tensor
     if STATE.building is not None:
-        return _line(op, xs, attrs)
+        result = _write(op, xs, attrs)
+        return result
     key: Any = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
     if attrs:
         try:
@@ -49,9 +50,18 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Any:
         except TinyMLError as error:
             raise error.during(op.name, describe(xs)) from None
     plan: CompiledOp | None = op.memo.get(key)
-    if plan is None:
-        return _first(op, xs, attrs)
-    return run(op, plan, xs)
+    result = _first(op, xs, attrs) if plan is None else run(op, plan, xs)
+    return result
+
+
+def apply_many(op: Op, *xs: Any, **attrs: Any) -> tuple[Tensor, ...]:
+    """Apply an op of any number of outputs, and return them all."""
+    return as_tuple(apply(op, *xs, **attrs))
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    """Return what an op gives, or its cotangents, as a tuple also where there is one."""
+    return result if isinstance(result, tuple) else (result,)
 
 
 def run(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
@@ -76,9 +86,9 @@ def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
 
 
 def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """A call for which there is no plan yet: convert, check, plan."""
+    """Run a call for which there is no plan yet: convert, check, plan."""
     try:
-        xs = _operands(op, xs)
+        xs = _operands(xs)
         for x in xs:
             if isinstance(x, Data) and x.spec.symbolic:
                 refuse_leaked(x)
@@ -100,14 +110,15 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     return run(op, plan, xs)
 
 
-def _line(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """A call while a graph is built: a line of it, recorded as any other call is."""
+def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """Make a call an equation of the graph under construction, recorded as any other call is."""
     builder = STATE.building
     try:
-        xs = [builder.enter(x) if isinstance(x, Data) else x for x in _operands(op, xs)]
-        plan = line_plan(op, tuple([x.spec if isinstance(x, Data) else type(x) for x in xs]), attrs)
-        if builder.inlines(op, plan.ins, plan.out.device.name):
-            return op.run_body(xs, plan.attrs)
+        xs = [builder.enter(x) if isinstance(x, Data) else x for x in _operands(xs)]
+        specs = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
+        plan = equation_plan(op, specs, attrs)
+        if builder.inlines(op, plan.ins, plan.out.device):
+            return op.run_composition(xs, plan.attrs)
         _prepare_record(op, plan)
     except TinyMLError as error:
         raise error.during(op.name, describe(xs)) from error.__cause__
@@ -115,58 +126,54 @@ def _line(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
 
 
 def _prepare_record(op: Op, plan: CompiledOp) -> None:
-    """Say once what every recording of this plan needs: see CompiledOp."""
+    """Find out once what every recording of this plan needs: see CompiledOp."""
     if op.grad is None or not op.differentiable:
         return
     plan.fast = plan.single and plan.out.dtype.is_inexact
     if op.promote is None:
         return
     shape, dtype = op.promote(*plan.ins)
-    plan_of = line_plan if plan.how == "line" else make_plan
+    plan_of = equation_plan if plan.how == "equation" else make_plan
     kept = list(plan.ins)
     expands: list[CompiledOp | None] = [None] * len(kept)
     for k, spec in enumerate(plan.ins):
         if isinstance(spec, Spec) and spec.dtype.is_inexact:
             plan.fast = plan.fast and spec.dtype is dtype
             if spec.shape != shape:
-                expands[k] = plan_of(find("expand"), (spec,), {"shape": shape})
+                expands[k] = plan_of(Implicit.expand, (spec,), {"shape": shape})
                 kept[k] = expands[k].out  # type: ignore[union-attr]
     if any(expands):
         plan.kept, plan.expands = tuple(kept), tuple(expands)
 
 
 def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
-    """The node of an operand as the op sees it: expanded, where it broadcasts."""
+    """Return the node of an operand as the op sees it: expanded, where it broadcasts."""
     expand = plan.expands[k]
     if expand is None:
         return node
-    return Node(find("expand"), expand, (None,), (node,), None, node.min_level)
+    return Node(Implicit.expand, expand, (None,), (node,), None, node.min_level)
 
 
 def describe(xs: Sequence[Any]) -> str:
-    """Operands for an error message."""
+    """Return operands as text for an error message."""
     return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
 
 
-def _operands(op: Op, xs: Sequence[Any]) -> list[Any]:
-    """Tensors and numbers as they are; arrays and lists as tensors on the others' device."""
-    if any(type(x) not in SCALARS and not isinstance(x, Data) for x in xs) or not any(
-        isinstance(x, Data) for x in xs
-    ):
-        device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
-        tensors = any(isinstance(x, Data) for x in xs)
-        return [x if tensors and type(x) in SCALARS else as_tensor(x, device) for x in xs]
-    return list(xs)
+def _operands(xs: Sequence[Any]) -> Sequence[Any]:
+    """Return operands with arrays and lists among them as tensors."""
+    known = [isinstance(x, Data) for x in xs]
+    fit = any(known) and all(k or type(x) in SCALARS for k, x in zip(known, xs))
+    return xs if fit else as_operands(xs)
 
 
 # ---- recording
 
 
 def record(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
-    """Execute, and say how the result was made."""
+    """Execute, and keep how the result was made."""
     if not plan.fast:
-        if op.grad is None and op.body is not None:
-            return op.run_body(xs, plan.attrs)
+        if op.grad is None and op.composition(plan.ins) is not None:
+            return op.run_composition(xs, plan.attrs)
         if not op.differentiable:
             return _execute(plan, xs)
         if op.promote is not None:
@@ -203,7 +210,7 @@ def _node(op: Op, plan: CompiledOp, xs: Sequence[Any], result: Any) -> Node:
 
 
 def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
-    """Float inputs with a node, cast to what the op computes in; None where they are it.
+    """Return float inputs with a node cast to what the op computes in; None where they are it.
 
     So every rule sees operands of one type; that they are of one shape is the plan's matter. The
     sum over broadcast axes is the gradient of `expand`, written once.
@@ -211,7 +218,7 @@ def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
     assert op.promote is not None
     _, dtype = op.promote(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
     lifted = [
-        apply(find("cast"), x, dtype=dtype)
+        apply(Implicit.cast, x, dtype=dtype)
         if isinstance(x, Data) and x.node is not None and x.spec.dtype.is_inexact
         and x.spec.dtype is not dtype else x
         for x in xs
@@ -223,7 +230,7 @@ def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tensor:
-    """A tensor of one value, stored once and read with stride 0."""
+    """Return a tensor of one value, stored once and read with stride 0."""
     one = upload(np.full((), value, dtype.numpy), device, dtype)
-    return apply(find("expand"), one, shape=shape) if shape else one
+    return apply(Implicit.expand, one, shape=shape) if shape else one
 

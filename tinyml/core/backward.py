@@ -1,4 +1,4 @@
-"""The way back: from cotangents of results to those of leaves, along the nodes.
+"""The pullback: from cotangents of results to those of leaves, along the nodes.
 
 The walk is iterative, so a graph of 100,000 ops is no deeper than one of ten. Rules are ordinary
 operations on tensors, so the walk can itself be recorded, and differentiated again.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinyml.core.apply import full
+from tinyml.core.apply import full, watched
 from tinyml.core.node import Item, Node, make
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, GradientError, expect
@@ -111,13 +111,20 @@ def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
         bufs = node.y if node.y is not None else (None,) * len(plan.outs)
         y = tuple([make(buf, spec, Item(node, k) if spec.dtype.is_inexact else None)
                    for k, (buf, spec) in enumerate(zip(bufs, plan.outs))])
-        g = tuple([g[k] if k in g else None if op.accepts_none_cotangents or not spec.dtype.is_inexact
+        g = tuple([g[k] if k in g else None
+                   if op.accepts_none_cotangents or not spec.dtype.is_inexact
                    else _zeros(spec) for k, spec in enumerate(plan.outs)])
-    if callable(op.grad):
-        found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
-        return found
-    return [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
-            for k, want in enumerate(wanted)]
+    before = STATE.pullback_of
+    if watched():
+        STATE.pullback_of = op
+    try:
+        if callable(op.grad):
+            found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
+            return found
+        return [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
+                for k, want in enumerate(wanted)]
+    finally:
+        STATE.pullback_of = before
 
 
 def _zeros(spec: Spec) -> Any:

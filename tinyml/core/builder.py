@@ -1,4 +1,4 @@
-"""A graph under construction: while one is built, every op of the thread becomes a line of it.
+"""A graph under construction: while one is built, every op of the thread becomes an equation.
 
 A tensor from outside becomes a capture, an input that nobody named; a variable that outlives its
 graph is refused, with the line that made it.
@@ -15,15 +15,8 @@ from tinyml.core.state import STATE
 from tinyml.errors import LeakedTracerError, ReadOnlyError, SourceLocation, line_text, user_location
 from tinyml.ir.devices import find as find_kernels
 from tinyml.ir.lower import NotOneNest
-from tinyml.ir.op import Application, Op, Scope, Var, attribute_key
+from tinyml.ir.op import Equation, Op, Scope, Var, attribute_key
 from tinyml.ir.spec import Spec, make_spec
-
-
-class Line(NamedTuple):
-    """An application and the variables that it gives."""
-
-    app: Application
-    outs: tuple[Var, ...]
 
 
 class Capture(NamedTuple):
@@ -39,13 +32,14 @@ class Capture(NamedTuple):
     @property
     def is_state(self) -> bool:
         """Whether a graph may replace it."""
-        return hasattr(self.tensor, "lock")
+        return bool(self.tensor.is_state)
 
 
 class Builder:
-    """The lines of one graph while they are written.
+    """The equations of one graph while they are written.
 
-    inline   composites become their bodies' lines, and, unless it is closed, equal lines are one
+    inline   composites become what they are composed of, and, unless it is closed, equal
+             equations are one
     closed   nothing from outside may enter: NotOneNest where something would
     """
 
@@ -54,17 +48,17 @@ class Builder:
         self.closed = closed
         self.scope = Scope()
         self.inputs: list[Var] = []
-        self.lines: list[Line] = []
+        self.equations: list[Equation] = []
         self.captures: dict[int, Capture] = {}
         self.fixed: set[Var] = set()  # arguments whose content is not to be replaced
-        self.place: SourceLocation | None = None  # that of the line which is being taken apart
+        self.location: SourceLocation | None = None  # of the equation that is being inlined
         self._known: dict[Any, tuple[Var, ...]] = {}
 
     # ---- what comes in
 
     def input(self, spec: Spec, fixed: bool = True) -> Any:
         """A tensor that stands for an argument; one that is not `fixed` may be replaced."""
-        var = Var(None, 0, symbolic(spec), self.scope)
+        var = Var(symbolic(spec), self.scope)
         self.inputs.append(var)
         if fixed:
             self.fixed.add(var)
@@ -83,7 +77,7 @@ class Builder:
             raise NotOneNest
         known = self.captures.get(id(x))
         if known is None:
-            var = Var(None, 0, symbolic(x.spec), self.scope)
+            var = Var(symbolic(x.spec), self.scope)
             known = self.captures[id(x)] = Capture(var, x, var)
         return make(known.result, known.result.spec, x.node)
 
@@ -97,7 +91,7 @@ class Builder:
         Returns what x is to hold now. Raises ReadOnlyError unless x is state or made in this graph.
         """
         value, var = self.enter(value), x.buf
-        if hasattr(x, "lock"):
+        if x.is_state:
             self.enter(x)
             self.captures[id(x)] = self.captures[id(x)]._replace(result=value.buf)
             return x
@@ -116,14 +110,15 @@ class Builder:
 
     # ---- what is written
 
-    def inlines(self, op: Op, specs: Sequence[Any], device: str) -> bool:
-        """Whether a composite is written as its body's lines; a graph in a graph always is."""
-        return (self.inline and not op.lowers_directly(specs) and op.body is not None
-                and (op.name == "call" or not find_kernels(op.name, device)))
+    def inlines(self, op: Op, specs: Sequence[Any], device: Any) -> bool:
+        """Return whether a composite is written as what it is composed of."""
+        return (self.inline and not op.lowers_directly(specs)
+                and op.composition(specs) is not None
+                and (op.inlines or not find_kernels(op.name, device.name)))
 
     def append(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any],
                specs: tuple[Spec, ...]) -> tuple[Var, ...]:
-        """Write a line; an equal one that is known is not written again."""
+        """Write an equation; an equal one that is known is not written again."""
         key: Any = None
         if self.inline and not self.closed:
             key = (op, tuple([v if isinstance(v, Var) else attribute_key(v) for v in inputs]),
@@ -131,10 +126,9 @@ class Builder:
             known = self._known.get(key)
             if known is not None:
                 return known
-        place = self.place if self.inline else user_location()
-        app = Application(op, tuple(inputs), attrs, specs, place)
-        outs = tuple([Var(app, k, spec, self.scope) for k, spec in enumerate(specs)])
-        self.lines.append(Line(app, outs))
+        location = self.location if self.inline else user_location()
+        outs = tuple([Var(spec, self.scope, location) for spec in specs])
+        self.equations.append(Equation(op, tuple(inputs), attrs, outs, location))
         if key is not None:
             self._known[key] = outs
         return outs
@@ -149,8 +143,7 @@ def refuse_leaked(x: Data) -> None:
     """LeakedTracerError where a value belongs to a graph that is finished."""
     var = x.buf
     if isinstance(var, Var) and (var.scope is None or not var.scope.open):
-        place = var.source.place if var.source is not None else None
-        made = f", made at {line_text(*place)}," if place else ", an argument,"
+        made = f", made at {line_text(*var.location)}," if var.location else ", an argument,"
         raise LeakedTracerError(f"{x.spec}{made} outlived the graph that it belongs to")
 
 

@@ -1,4 +1,4 @@
-"""What a tensor is made of: a buffer, a spec, and how it was made; and what a thread is doing.
+"""What a tensor is made of: a buffer, a spec, and how it was made.
 
 `Data` is a tensor's content: a buffer (or a graph's variable), a spec, and a node, if a gradient
 may be asked for. `Node` is how it was made; it holds values, never tensors, so there are no
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tinyml.core.state import STATE
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
-from tinyml.core.state import STATE
 
 # ---- how values were made
 
@@ -26,7 +23,7 @@ _epoch_lock = threading.Lock()
 
 
 def new_epoch() -> int:
-    """A number greater than the epoch of every node made so far; nodes made from now on carry it."""
+    """Return a number greater than every node's epoch; nodes made from now on carry it."""
     global _epoch
     with _epoch_lock:
         _epoch += 1
@@ -36,10 +33,10 @@ def new_epoch() -> int:
 class Node:
     """How a value was made: the plan that ran, the inputs with their values and nodes, the result.
 
-    `min_level` is the least depth of any leaf that it depends on: a backward pass records itself only
-    when an outer differentiation can see it. Values are kept only where a rule reads them. `epoch`
-    orders nodes by the time they were made; see new_epoch. `hooks` is there only where somebody
-    registered some.
+    `min_level` is the least depth of any leaf that it depends on: a backward pass records itself
+    only when an outer differentiation can see it. Values are kept only where a rule reads them.
+    `epoch` orders nodes by the time they were made; see new_epoch. `hooks` is there only where
+    somebody registered some.
     """
 
     __slots__ = ("op", "plan", "bufs", "parents", "y", "min_level", "epoch", "hooks")
@@ -80,7 +77,7 @@ class Item(Node):
 
 @contextmanager
 def one_deeper() -> Iterator[int]:
-    """A differentiation: what is recorded inside belongs to it, at the depth that it gives."""
+    """Enter a differentiation: what is recorded inside belongs to it, at the depth given."""
     before = STATE.recording
     STATE.depth += 1
     STATE.recording = True
@@ -98,13 +95,14 @@ def one_deeper() -> Iterator[int]:
 class Data:
     """What a tensor is: buffer, spec, node.
 
-    Hidden state, as a generator's, has a `lock` too: a graph may read and replace it, unlike other
-    tensors of the outside, and holds the lock meanwhile.
+    `is_state` marks hidden state, as a generator's, which has a `lock` too: a graph may read and
+    replace it, unlike other tensors that it did not make, and holds the lock meanwhile.
     """
 
-    __slots__ = ("buf", "spec", "node", "lock", "__weakref__")
+    __slots__ = ("buf", "spec", "node", "__weakref__")
 
-    lock: Any  # a threading.RLock
+    is_state = False
+    lock: AbstractContextManager[Any]  # of state alone
 
     def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
         self.buf = buf
@@ -112,12 +110,21 @@ class Data:
         self.node = node
 
 
+# The one class of tensors stands on a higher floor. Type checkers find it by this name, in this
+# one place; what runs finds it in Class, where tinyml.tensor enters it.
+if TYPE_CHECKING:
+    from tinyml.tensor import Tensor
+else:
+    Tensor = Data
+
+
 class Class:
-    """The one class of tensors, which stands on a higher floor: tinyml.tensor says itself here."""
+    """The class of tensors that operations make."""
 
     tensor: Any = Data
 
 
 def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
-    """A tensor of these parts."""
-    return Class.tensor(buf, spec, node)
+    """Return a tensor of these parts."""
+    tensor: Tensor = Class.tensor(buf, spec, node)
+    return tensor

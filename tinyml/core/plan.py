@@ -1,4 +1,4 @@
-"""How an op runs on given layouts, found out once: kernel, else view, else nest, else body."""
+"""How an op runs on given layouts, found out once: kernel, else view, else nest, else other ops."""
 
 from __future__ import annotations
 
@@ -22,10 +22,18 @@ from tinyml.ir.devices import Call, Plan
 from tinyml.ir.devices import find as find_kernels
 from tinyml.ir.lower import NotOneNest, Scalar, lower
 from tinyml.ir.nest import Nest
-from tinyml.ir.op import Application, Op, Var, find
+from tinyml.ir.op import Equation, Op, Var
 from tinyml.ir.spec import Spec, make_spec
 
 _DECLARED = frozenset((*COMPLEX, *STORED))  # types that few ops know
+
+
+class Implicit:
+    """The records that the one path applies by itself; tinyml.ops enters them here."""
+
+    cast: Op
+    copy: Op
+    expand: Op
 
 
 class CompiledOp:
@@ -56,13 +64,17 @@ class CompiledOp:
 
 
 def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
-    """How an op runs on these layouts: kernel, else view, else nest, else body."""
+    """Return how an op runs on these layouts: by kernel, else view, nest or other ops."""
     attrs, given = checked(op, specs, attrs)
     ins = tuple(specs)
     if any(spec.unknown for spec in given):
         return CompiledOp(_by_itself(op, ins, attrs), ins, (), attrs, "dynamic")
     outs = tuple([make_spec(spec.shape, spec.dtype, spec.device) for spec in given])  # dense
-    plan = _plan(Call(op, ins, attrs, outs, given[0].device))
+    before, STATE.planning = STATE.planning, True
+    try:
+        plan = _plan(Call(op, ins, attrs, outs, given[0].device))
+    finally:
+        STATE.planning = before
     return CompiledOp(plan.run, ins, plan.outs, attrs, plan.how)
 
 
@@ -76,15 +88,16 @@ def _plan(call: Call) -> Plan:
         layout = op.view(call.ins[0], **call.attrs)
         if layout is not None and not (layout[1] and call.ins[0].dtype.is_subbyte):
             return _plan_view(call, layout)  # but no address is within a byte
-    if op.nest is not None or op.scatter_nest is not None or op.body is not None:
+    composition = op.composition(call.ins)
+    if op.nest is not None or op.scatter_nest is not None or composition is not None:
         device.afford(sum(spec.nbytes for spec in call.outs))
         try:
             nest, ins = nest_of(call)
             return Plan(device.prepare(nest, ins, call.outs, op.name), call.outs, "nest")
         except NotOneNest:
             pass
-    if op.body is not None or op.host_impl is not None:
-        return Plan(run_body(call), call.outs, "body")
+    if composition is not None or op.host_impl is not None:
+        return Plan(run_composition(call), call.outs, "body")
     raise KernelNotFound(
         f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
         remedy=f"register one with @kernel({op.name!r}, {device.name.partition(':')[0]!r})",
@@ -161,8 +174,8 @@ def _unbound(op: Op, rule: Callable[..., Any], xs: Sequence[Any],
             remedy=op.doc or "see the op's record")
 
 
-def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
-    """The plan of an op on variables: to run it is to write a line of the graph being built."""
+def equation_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
+    """Return the plan of an op on variables: to run it is to write an equation of a graph."""
     attrs, given = checked(op, specs, attrs)
     outs = tuple([symbolic(spec) for spec in given])
 
@@ -170,7 +183,7 @@ def line_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp
         written = STATE.building.append(op, values, attrs, outs)
         return written[0] if len(written) == 1 else written
 
-    return CompiledOp(run, tuple(specs), outs, attrs, "line")
+    return CompiledOp(run, tuple(specs), outs, attrs, "equation")
 
 
 def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
@@ -179,7 +192,9 @@ def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[
     def run(*values: Any) -> Any:
         xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, specs)]
         with no_grad():
-            return op.run_body(xs, attrs) if op.host_impl is None else op.host_impl(*xs, **attrs)
+            if op.host_impl is not None:
+                return op.host_impl(*xs, **attrs)
+            return op.run_composition(xs, attrs)
 
     return run
 
@@ -204,18 +219,17 @@ def nest_of(call: Call) -> tuple[Nest, list[Any]]:
     inputs: list[Any] = []
     for spec in call.ins:
         numbers = sum(isinstance(i, Scalar) for i in inputs)
-        inputs.append(Var(None, 0, symbolic(spec)) if isinstance(spec, Spec)
-                      else Scalar(spec, numbers))
-    nest = lower(_outputs(inputs, call), inputs)
+        inputs.append(Var(symbolic(spec)) if isinstance(spec, Spec) else Scalar(spec, numbers))
+    nest = lower(*_equations(inputs, call), inputs)
     return nest, [i if isinstance(i, Scalar) else spec for i, spec in zip(inputs, call.ins)]
 
 
-def _outputs(inputs: list[Any], call: Call) -> list[Var]:
-    """The graph of an op: itself, or its body's ops."""
+def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[Var]]:
+    """Return the graph of an op, itself or the ops that it is composed of, and its outputs."""
     op = call.op
     if op.lowers_directly(call.ins):
-        app = Application(op, tuple(inputs), call.attrs, call.outs)
-        return [Var(app, k, symbolic(spec)) for k, spec in enumerate(call.outs)]
+        outs = tuple([Var(symbolic(spec)) for spec in call.outs])
+        return [Equation(op, tuple(inputs), call.attrs, outs)], outs
     builder = Builder(inline=True, closed=True)
     specs = [i.spec for i in inputs if isinstance(i, Var)]
     weak = next((spec for spec in specs if spec.dtype.is_inexact), specs[0])
@@ -223,14 +237,14 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
     for value in inputs:
         if isinstance(value, Scalar):
             dtype = promote_scalar(weak.dtype, value.kind)
-            value.var = Var(None, 0, make_spec((), dtype, weak.device, None, True))
+            value.var = Var(make_spec((), dtype, weak.device, None, True))
             value = value.var
         value.scope = builder.scope
         values.append(make(value, value.spec))
-    body: Any = op.body
+    body: Any = op.composition(call.ins)
     with building(builder), no_grad():
         try:
-            result = op.run_body(values, call.attrs)
+            result = op.run_composition(values, call.attrs)
         except TypeError as error:
             raise _unbound(op, body, values, call.attrs) or error from error.__cause__
     results = result if isinstance(result, tuple) else (result,)
@@ -239,11 +253,11 @@ def _outputs(inputs: list[Any], call: Call) -> list[Var]:
             raise NotOneNest
         if tensor.spec.shape != spec.shape or tensor.spec.dtype is not spec.dtype:
             raise KernelNotFound(f"the body of {op.name!r} gives {tensor.spec}, its rule {spec}")
-    return [tensor.buf for tensor in results]
+    return builder.equations, [tensor.buf for tensor in results]
 
 
-def run_body(call: Call) -> Callable[..., Any]:
-    """What runs an op by other ops, and gives dense buffers."""
+def run_composition(call: Call) -> Callable[..., Any]:
+    """Return what runs an op by other ops, and gives dense buffers."""
     function = _by_itself(call.op, call.ins, call.attrs)
 
     def run(*values: Any) -> Any:
@@ -257,5 +271,5 @@ def run_body(call: Call) -> Callable[..., Any]:
 
 
 def _dense(tensor: Any) -> Any:
-    """A buffer with the elements of a tensor densely."""
-    return make_plan(find("copy"), (tensor.spec,), {}).run(tensor.buf)
+    """Return a buffer with the elements of a tensor densely."""
+    return make_plan(Implicit.copy, (tensor.spec,), {}).run(tensor.buf)

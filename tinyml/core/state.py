@@ -7,29 +7,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-if TYPE_CHECKING:
-    pass
-
 
 class State(threading.local):
     """What a thread is doing.
 
     recording   whether operations on values with a node are recorded
     depth       how many differentiations it is inside of
-    building    the innermost graph under construction, a tinyml.builder.Builder, or None
+    building    the innermost graph under construction, a tinyml.core.builder.Builder, or None
+
+    What observers ask for, beside what runs; the first two are kept only while there are some:
+
+    equation    the equation that a replay is running, or None
+    pullback_of the op whose gradient rule is running, or None
+    uploading   the spec of the tensor whose content is on its way to a device, or None
+    planning    whether a plan is being made
     """
 
     recording = True
     depth = 0
     building: Any = None
+    equation: Any = None
+    pullback_of: Any = None
+    uploading: Any = None
+    planning = False
 
 
 STATE = State()
+GLOBAL_STATE: list[Any] = []  # hidden state that a checkpoint's second run finds as its first did
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Operations inside are not recorded, in this thread.
+    """Record no operation inside, in this thread.
 
     >>> import tinyml
     >>> x = tinyml.ones(1, requires_grad=True)

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinyml.core.node import Data, Tensor, make
-from tinyml.core.plan import make_plan
+from tinyml.core.plan import Implicit, make_plan
+from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import DTypeError
+from tinyml.ir.devices import HOST
 from tinyml.ir.devices import device as find_device
-from tinyml.ir.op import find
 from tinyml.ir.spec import make_spec
+
+SCALARS = (bool, int, float, complex)
+
+
+def as_operands(xs: Sequence[Any]) -> list[Any]:
+    """Return tensors and numbers as they are; arrays and lists as tensors on the others' device."""
+    device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
+    keeps_numbers = any(isinstance(x, Data) for x in xs)
+    return [x if keeps_numbers and type(x) in SCALARS else as_tensor(x, device) for x in xs]
 
 
 def as_tensor(value: Any, device: Any = None) -> Any:
-    """A tensor as it is; a number, a list or an array as a tensor."""
+    """Return a tensor as it is; a number, a list or an array as a tensor."""
     return value if isinstance(value, Data) else upload(value, device)
 
 
 def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
-    """A tensor of a number, a nested list or an array, as its device takes it in (`as_array`).
+    """Return a tensor of a number, a nested list or an array, as its device takes it in.
 
     Raises ArgumentTypeError for others, DTypeError where their type has no counterpart.
     """
@@ -35,17 +46,21 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
     if own is not wanted:
         array = _converted(array, own, wanted)
     dense = np.ascontiguousarray(array, wanted.numpy).reshape(array.shape)
-    return make(target.upload(dense, wanted), spec)
+    STATE.uploading = spec
+    try:
+        return make(target.upload(dense, wanted), spec)
+    finally:
+        STATE.uploading = None
 
 
 def _converted(array: np.ndarray[Any, Any], own: DType, wanted: DType) -> np.ndarray[Any, Any]:
-    """An array in another type: by NumPy where that is exact or rounds once, else by `cast`."""
+    """Return an array in another type: by NumPy where that is exact or rounds once, else `cast`."""
     if own.kind == "complex" and wanted.kind != "complex":
         raise DTypeError(f"{own.name} values as {wanted.name} would lose their imaginary parts",
                          remedy="take the real parts first")
     if own.is_inexact and (wanted.is_integer or wanted.is_small_float) and array.size:
-        source = upload(array, "cpu")
-        plan = make_plan(find("cast"), (source.spec,), {"dtype": wanted})
+        source = upload(array, HOST)
+        plan = make_plan(Implicit.cast, (source.spec,), {"dtype": wanted})
         return make(plan.run(source.buf), plan.out).numpy()
     with np.errstate(over="ignore"):
         return array.astype(wanted.numpy)

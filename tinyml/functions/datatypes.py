@@ -27,7 +27,8 @@ from tinyml.ir.devices import device as find_device
 from tinyml.ir.op import find
 from tinyml.ops.calls import named
 
-__all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf", "isdtype", "nan", "newaxis", "pi", "result_type"]
+__all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf",
+           "isdtype", "nan", "newaxis", "pi", "result_type"]
 
 e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
 newaxis = None

@@ -18,7 +18,8 @@ from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
 from tinyml.ops.reduction import argmax, argmin, max, min, reduced_shape, sum
 from tinyml.ops.views import reshape
 
-__all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
+__all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin",
+           "nanprod", "nanstd", "nansum", "nanvar"]
 
 
 def _filled(x: Any, value: Any) -> Any:

@@ -25,7 +25,8 @@ from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import sum
 from tinyml.ops.views import reshape, slice_axis
 
-__all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient", "interp", "trapezoid"]
+__all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient", "interp",
+           "trapezoid"]
 
 # ---- sliding products
 

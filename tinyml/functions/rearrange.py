@@ -21,7 +21,8 @@ from tinyml.ops.reduction import min
 from tinyml.ops.sorting import searchsorted
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
-__all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "moveaxis", "repeat", "roll", "squeeze", "stack", "tile", "unstack"]
+__all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "moveaxis", "repeat",
+           "roll", "squeeze", "stack", "tile", "unstack"]
 
 
 # ---- views

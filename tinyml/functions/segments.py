@@ -21,7 +21,8 @@ from tinyml.ops.gather_scatter import gather, scatter
 from tinyml.ops.reduction import max
 from tinyml.ops.views import reshape
 
-__all__ = ["scatter_reduce", "segment_max", "segment_mean", "segment_min", "segment_prod", "segment_sum"]
+__all__ = ["scatter_reduce", "segment_max", "segment_mean", "segment_min", "segment_prod",
+           "segment_sum"]
 
 
 # ---- sums of segments

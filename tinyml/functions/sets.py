@@ -25,7 +25,8 @@ from tinyml.ops.reduction import any as any_of
 from tinyml.ops.sorting import SORT, argsort, nonzero, searchsorted, sort
 from tinyml.ops.views import reshape, slice_axis
 
-__all__ = ["intersect1d", "isin", "lexsort", "setdiff1d", "setxor1d", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
+__all__ = ["intersect1d", "isin", "lexsort", "setdiff1d", "setxor1d", "union1d", "unique",
+           "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
 
 class UniqueAll(NamedTuple):

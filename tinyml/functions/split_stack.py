@@ -27,7 +27,10 @@ from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import TAKE_ALONG, gather
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
-__all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "choose", "column_stack", "diagflat", "dsplit", "dstack", "fliplr", "flipud", "hsplit", "hstack", "ravel", "rot90", "select", "sliding_window_view", "split", "swapaxes", "vsplit", "vstack"]
+__all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "choose",
+           "column_stack", "diagflat", "dsplit", "dstack", "fliplr", "flipud", "hsplit", "hstack",
+           "ravel", "rot90", "select", "sliding_window_view", "split", "swapaxes", "vsplit",
+           "vstack"]
 
 
 # ---- splits

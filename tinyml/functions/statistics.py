@@ -27,7 +27,8 @@ from tinyml.ops.reduction import max, mean, min, reduced_shape, sum
 from tinyml.ops.sorting import SORT
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
-__all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedian", "nanpercentile", "nanquantile", "percentile", "ptp", "quantile"]
+__all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedian", "nanpercentile",
+           "nanquantile", "percentile", "ptp", "quantile"]
 
 # ---- order statistics
 

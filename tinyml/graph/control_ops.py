@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
-from tinyml.core.apply import apply, describe, full, run, watched
+from tinyml.core.apply import apply_many, as_tuple, describe, full, run, watched
 from tinyml.core.builder import Capture, symbolic
 from tinyml.core.node import make
 from tinyml.core.plan import make_plan
@@ -25,7 +25,7 @@ from tinyml.errors import (
     GraphError,
     expect,
 )
-from tinyml.graph.graph import Graph, apply_graph, as_tuple, build, floats, replay
+from tinyml.graph.graph import Graph, apply_graph, build, floats, replay
 from tinyml.ir.op import Op, Var, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_size
@@ -33,13 +33,13 @@ from tinyml.ops.concat import one_after_another
 from tinyml.ops.creation import zeros_like
 
 
-def _apply(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
-    """The results of a record as a list.
+def _apply_once(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
+    """Return the results of a record as a list, and keep no plan.
 
-    No plan is kept: graphs that were traced for this call will not come again.
+    Graphs that were traced for this call will not come again.
     """
     if STATE.building is not None or watched():
-        return list(as_tuple(apply(op, *xs, **attrs)))
+        return list(apply_many(op, *xs, **attrs))
     return list(as_tuple(run(op, make_plan(op, [x.spec for x in xs], attrs), xs)))
 
 
@@ -60,18 +60,18 @@ def apply_over(op: Op, graphs: dict[str, Graph], before: Sequence[Any],
     opened = {}
     for name, graph in graphs.items():
         own = {id(c.tensor): c for c in graph.captures}
-        mine = [own.get(id(c.tensor)) or Capture(new := Var(None, 0, c.var.spec), c.tensor, new)
+        mine = [own.get(id(c.tensor)) or Capture(new := Var(c.var.spec), c.tensor, new)
                 for c in captures]
         cut = len(graph.inputs) - len(after)
         opened[name] = Graph(
-            [*graph.inputs[:cut], *[c.var for c in mine], *graph.inputs[cut:]], graph.lines,
+            [*graph.inputs[:cut], *[c.var for c in mine], *graph.inputs[cut:]], graph.equations,
             [*graph.outputs[:given], *[c.result for c in mine[:states]], *graph.outputs[given:]])
     if not all(graph.outputs for graph in opened.values()):
         return []
     for name, more in (("carry", states), ("consts", len(captures) - states)):
         if name in attrs:
             attrs[name] += more
-    results = _apply(op, *before, *[c.tensor for c in captures], *after, **opened, **attrs)
+    results = _apply_once(op, *before, *[c.tensor for c in captures], *after, **opened, **attrs)
     for state, value in zip(captures[:states], results[given:]):
         state.tensor._replace(value)
     return results[:given] + results[given + states :]
@@ -181,8 +181,8 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
     """A scan in the other direction, over the carries, which a scan collects first."""
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
     keeping = body.once("carries", lambda: Graph(
-        body.inputs, body.lines, [*body.outputs[:carry], *body.inputs[:carry]]))
-    before = _apply(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
+        body.inputs, body.equations, [*body.outputs[:carry], *body.inputs[:carry]]))
+    before = _apply_once(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
                     reverse=reverse)[carry:] if carry else []
     there = floats(body.outputs)
     asked = (*there[:carry], *wanted[carry:])  # the cotangents of all carries go on
@@ -263,10 +263,10 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
                             remedy="scan, where the number is known; or while_loop(..., "
                                    "max_steps=n)").during("while_loop", describe(xs))
     rest = Graph(body.inputs, [], body.inputs[:carry])
-    more = Graph(body.inputs, body.lines, body.outputs)  # body itself will hold what holds this
+    more = Graph(body.inputs, body.equations, body.outputs)  # body itself will hold what holds this
 
     def step(*v: Any) -> list[Any]:
-        return _apply(COND, replay(test, v)[0], *v, yes=more, no=rest)
+        return _apply_once(COND, replay(test, v)[0], *v, yes=more, no=rest)
 
     known = body.once(("while", test), lambda: build(step, [v.spec for v in body.inputs]))
     return _scan_grad(g, None, *xs, wanted=wanted, body=known, carry=carry,

@@ -1,8 +1,8 @@
-"""Graphs: what is done to tensors, as lines to be run, differentiated and compiled.
+"""Graphs: what is done to tensors, as equations to be run, differentiated and compiled.
 
-A graph is flat and in SSA form: each line applies an op to earlier values. A replay applies the
+A graph is flat and in SSA form: each equation applies an op to earlier values. A replay applies the
 same ops through the one path, so it is differentiable, and can be traced again. Composites stay
-whole; the compiler takes them apart. `tinyml.tracing` makes graphs of users' functions.
+whole; the compiler takes them apart. `tinyml.trace` makes graphs of users' functions.
 """
 
 from __future__ import annotations
@@ -14,43 +14,44 @@ from functools import partial
 from itertools import compress
 from typing import Any, TypeVar
 
-from tinyml.core.apply import apply, full, run, watched
+from tinyml.core.apply import apply_many, as_tuple, full, run, watched
 from tinyml.core.backward import backward
-from tinyml.core.builder import Builder, Capture, Line, building, refuse_leaked, symbolic
+from tinyml.core.builder import Builder, Capture, building, refuse_leaked, symbolic
 from tinyml.core.node import Data, Leaf, make, one_deeper
 from tinyml.core.plan import CompiledOp, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import as_tensor
 from tinyml.errors import TinyMLError, expect, line_text
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import Op, Var, define
+from tinyml.ir.op import Equation, Op, Var, define
 from tinyml.ir.spec import Spec
 
 T = TypeVar("T")
 
 
 class Graph:
-    """Lines over variables.
+    """Equations over variables.
 
     inputs    variables that the caller gives
-    captures  tensors of the outside that it reads, those that are state last; see Capture
-    lines     applications in order, with the variables that they give
+    captures  tensors that it reads without being given them, state last; see Capture
+    equations what is computed, in order
     outputs   variables that it gives
     reads     all that it reads: inputs, then captures
     gives     all that it gives: outputs, then what the `states` among its captures become
     """
 
-    def __init__(self, inputs: Sequence[Var], lines: Sequence[Line], outputs: Sequence[Var],
+    def __init__(self, inputs: Sequence[Var], equations: Sequence[Equation], outputs: Sequence[Var],
                  captures: Sequence[Capture] = ()) -> None:
         self.inputs = tuple(inputs)
-        self.lines = tuple(lines)
+        self.equations = tuple(equations)
         self.outputs = tuple(outputs)
         self.captures = tuple(captures)
         self.states = tuple([c for c in captures if c.is_state])
         self.reads = (*self.inputs, *[c.var for c in captures])
         self.gives = (*self.outputs, *[c.result for c in self.states])
         self.plans: dict[Any, CompiledOp] = {}
-        self._derived: dict[Any, Any] = {}  # also "way back", where one was ever asked for
+        self.differentiated = False  # whether a gradient through it was ever asked for
+        self._derived: dict[Any, Any] = {}
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -61,9 +62,9 @@ class Graph:
     def unknown(self) -> bool:
         """Whether some size depends on values, here or in a graph inside: it cannot be planned."""
         return any(
-            any(var.spec.unknown for var in line.outs)
-            or any(isinstance(value, Graph) and value.unknown for value in line.app.attrs.values())
-            for line in self.lines
+            any(var.spec.unknown for var in equation.outs)
+            or any(isinstance(v, Graph) and v.unknown for v in equation.attrs.values())
+            for equation in self.equations
         )
 
     def once(self, key: Any, make_it: Callable[[], T]) -> T:
@@ -77,12 +78,12 @@ class Graph:
         """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
         if not self.captures:
             return self
-        return self.once("closed over as inputs", lambda: Graph(self.reads, self.lines, self.gives))
+        return self.once("closed over as inputs", lambda: Graph(self.reads, self.equations, self.gives))
 
     # ---- running it
 
     def run(self, xs: Sequence[Any]) -> list[Any]:
-        """The outputs as a list, from a list of inputs, line by line."""
+        """The outputs as a list, from a list of inputs, one equation after the other."""
         return self.run_by(partial(replay, self), xs)
 
     def run_by(self, function: Callable[[list[Any]], list[Any]], xs: Sequence[Any]) -> list[Any]:
@@ -102,20 +103,20 @@ class Graph:
 
     def call(self, xs: Sequence[Any]) -> list[Any]:
         """Run it as one op: compiled where the compiler is loaded, recorded as a whole."""
-        if not (self.captures or "way back" in self._derived):
+        if not (self.captures or self.differentiated):
             return apply_graph(self, xs)
         return self.run_by(self._as_one_op, xs)
 
     def _as_one_op(self, operands: list[Any]) -> list[Any]:
         graph = self.closed_over_as_inputs()
-        if "way back" in graph._derived and STATE.recording:
+        if graph.differentiated and STATE.recording:
             wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
             if any(wanted):
                 graph, constants = graph.prepared(wanted)
                 operands += constants
         return apply_graph(graph, operands)
 
-    # ---- the way back
+    # ---- the pullback
 
     def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
                  outputs: bool = True) -> Graph:
@@ -124,11 +125,11 @@ class Graph:
         Those of the inputs `wanted` come out. What it needs of the forward pass beyond inputs and
         outputs, it computes again; where it is not given the `outputs`, these too.
         """
-        key = (wanted, present) if outputs else (wanted, present, "inputs alone")
-        return self.once(key, lambda: self._way_back(wanted, present, outputs)[0])
+        key = "pullback", wanted, present, outputs
+        return self.once(key, lambda: self._pullback(wanted, present, outputs)[0])
 
     def prepared(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
-        """This graph with more outputs, those that the way back to the inputs `wanted` reads.
+        """Return this graph with more outputs, those that the pullback to `wanted` reads.
 
         Its last inputs are constants, whose values come with it.
         """
@@ -137,33 +138,34 @@ class Graph:
 
     def _prepare(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
         present = floats(self.outputs)
-        whole, forward = self._way_back(wanted, present)
-        early = {var for line in forward for var in line.outs}
-        late = [line for line in whole.lines if not early.intersection(line.outs)]
+        whole, forward = self._pullback(wanted, present)
+        early = {var for equation in forward for var in equation.outs}
+        late = [e for e in whole.equations if not early.intersection(e.outs)]
         constants = [c.var for c in whole.captures]
         count = len(self.inputs) + len(self.outputs)
         xs = (*whole.inputs[: len(self.inputs)], *constants)
         ys = whole.inputs[len(self.inputs) : count]
-        read = (*[v for line in late for v in variables(line)], *whole.outputs)
+        read = (*[v for equation in late for v in equation.operands], *whole.outputs)
         extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
         graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
-        graph._derived["way back"] = True
-        asked = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra))
-        graph._derived["prepared", asked[0]] = None  # it is that already
-        graph._derived[asked] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
-                                      whole.outputs)
+        graph.differentiated = True
+        every = (*wanted, *[False] * len(constants))
+        known = (*present, *[False] * len(extra))
+        graph._derived["prepared", every] = None  # it is that already
+        graph._derived["pullback", every, known, True] = Graph(
+            (*xs, *ys, *extra, *whole.inputs[count:]), late, whole.outputs)
         return graph, [c.tensor for c in whole.captures]
 
-    def _way_back(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
-                  outputs: bool = True) -> tuple[Graph, list[Line]]:
-        """The pullback, and the lines of its forward part."""
+    def _pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
+                  outputs: bool = True) -> tuple[Graph, list[Equation]]:
+        """Return the pullback, and the equations of its forward part."""
         builder = Builder()
         with building(builder), one_deeper() as depth:
             xs = [builder.input(var.spec) for var in self.inputs]
             leaves = [Leaf(x.spec, depth) if want else None for x, want in zip(xs, wanted)]
             ys = replay(self, [x if leaf is None else make(x.buf, x.spec, leaf)
                                for x, leaf in zip(xs, leaves)])
-            forward = list(builder.lines)
+            forward = list(builder.equations)
             gs = [builder.input(var.spec) for var in compress(self.outputs, present)]
             asked = [leaf for leaf in leaves if leaf is not None]
             found = backward([y.node for y in compress(ys, present)], gs, asked, False)
@@ -171,15 +173,11 @@ class Graph:
                                     if g is None else g) for leaf, g in zip(asked, found)]
         ends = [g.buf for g in results]
         inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]
-        return Graph(inputs, needed(builder.lines, ends, inputs), ends, builder.captured()), forward
+        graph = Graph(inputs, needed(builder.equations, ends, inputs), ends, builder.captured())
+        return graph, forward
 
 
-# ---- lines
-
-
-def variables(line: Line) -> list[Var]:
-    """The variables that a line reads."""
-    return [v for v in line.app.inputs if isinstance(v, Var)]
+# ---- equations
 
 
 def floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
@@ -187,21 +185,22 @@ def floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
     return tuple([var.spec.dtype.is_inexact for var in vars_])
 
 
-def needed(lines: Sequence[Line], ends: Sequence[Var], given: Sequence[Var]) -> list[Line]:
-    """The lines that `ends` depend on, where `given` are known."""
+def needed(equations: Sequence[Equation], ends: Sequence[Var],
+           given: Sequence[Var]) -> list[Equation]:
+    """Return the equations that `ends` depend on, where `given` are known."""
     have = set(given)
     live = set(ends) - have
     kept = []
-    for line in reversed(lines):
-        if not live.isdisjoint(line.outs):
-            kept.append(line)
-            live.update(v for v in variables(line) if v not in have)
+    for equation in reversed(equations):
+        if not live.isdisjoint(equation.outs):
+            kept.append(equation)
+            live.update(v for v in equation.operands if v not in have)
     kept.reverse()
     return kept
 
 
 def last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
-    """For each step, given by all that it touches, what neither later steps nor the ends do."""
+    """Return for each step, given by all that it touches, what nothing touches after it."""
     seen = set(ends)
     found = []
     for touched in reversed(steps):
@@ -212,35 +211,40 @@ def last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[
 
 
 def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
-    """Apply the lines one by one to values of all that the graph reads; all that it gives."""
+    """Apply the equations one by one to values of all that it reads; return all that it gives."""
     env: dict[Var, Any] = dict(zip(graph.reads, values))
     builder = STATE.building
     sizes: dict[Any, int] = {}
-    ends = graph.once("last_uses", lambda: last_uses(
-        [(*line.outs, *variables(line)) for line in graph.lines], graph.gives))
-    for line, dead in zip(graph.lines, ends):
-        app = line.app
-        if builder is not None:
-            builder.place = app.place
-        attrs = resolved(app.attrs, sizes) if sizes else app.attrs
-        try:
-            result = apply(app.op, *[env[v] if isinstance(v, Var) else v for v in app.inputs],
-                           **attrs)
-        except TinyMLError as error:
-            if app.place is not None:
-                error.line = line_text(*app.place)
-            raise
-        for var, value in zip(line.outs, as_tuple(result)):
-            env[var] = value
-            if var.spec.unknown:
-                sizes.update(zip(var.spec.shape, value.spec.shape))
-        for var in dead:
-            del env[var]
+    last = graph.once("last uses", lambda: last_uses(
+        [(*e.outs, *e.operands) for e in graph.equations], graph.gives))
+    outer = STATE.equation
+    try:
+        for equation, dead in zip(graph.equations, last):
+            if builder is not None:
+                builder.location = equation.location
+            elif watched():
+                STATE.equation = equation
+            attrs = resolved(equation.attrs, sizes) if sizes else equation.attrs
+            results = apply_many(
+                equation.op, *[env[v] if isinstance(v, Var) else v for v in equation.inputs],
+                **attrs)
+            for var, value in zip(equation.outs, results):
+                env[var] = value
+                if var.spec.unknown:
+                    sizes.update(zip(var.spec.shape, value.spec.shape))
+            for var in dead:
+                del env[var]
+    except TinyMLError as error:
+        if equation.location is not None:
+            error.line = line_text(*equation.location)
+        raise
+    finally:
+        STATE.equation = outer
     return [env[var] for var in graph.gives]
 
 
 def resolved(attrs: Any, sizes: dict[Any, int]) -> Any:
-    """Attributes with the sizes that were found out in the place of those that were unknown."""
+    """Return attributes with the sizes that were found out instead of unknown ones."""
     if isinstance(attrs, dict):
         return {name: resolved(value, sizes) for name, value in attrs.items()}
     if isinstance(attrs, tuple):
@@ -259,7 +263,7 @@ def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
     if not graph.outputs:
         return []
     if STATE.building is not None or watched():
-        return list(as_tuple(apply(CALL, *xs, graph=graph)))
+        return list(apply_many(CALL, *xs, graph=graph))
     specs = tuple([x.spec for x in xs])
     plan = graph.plans.get(specs)
     if plan is None:
@@ -271,11 +275,6 @@ def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
     return list(as_tuple(run(CALL, plan, xs)))
 
 
-def as_tuple(result: Any) -> tuple[Any, ...]:
-    """What an op gives, or its cotangents, as a tuple also where there is one."""
-    return result if isinstance(result, tuple) else (result,)
-
-
 def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
     for k, (spec, var) in enumerate(zip(specs, graph.inputs, strict=True)):
         expect(symbolic(spec) is var.spec, f"input {k} of {var.spec}", spec)
@@ -283,8 +282,8 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 
 
 def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
-    """The way back as a graph of its own, run as one op; it is differentiable again."""
-    graph._derived["way back"] = True
+    """Run the pullback as a graph of its own, as one op; it is differentiable again."""
+    graph.differentiated = True
     gs = as_tuple(g)
     back = graph.pullback(wanted, tuple([x is not None for x in gs]))
     found = iter(back.call([*xs, *as_tuple(y), *[x for x in gs if x is not None]]))
@@ -292,8 +291,8 @@ def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph)
 
 
 CALL: Op = define(
-    "call", _call_infer, grad=_call_grad, dtypes=(), cross_device=True, accepts_none_cotangents=True,
-    body=lambda *xs, graph: tuple(replay(graph, xs)),
+    "call", _call_infer, grad=_call_grad, dtypes=(), cross_device=True, inlines=True,
+    accepts_none_cotangents=True, body=lambda *xs, graph: tuple(replay(graph, xs)),
     doc="A graph applied to tensors as one op; its gradient is a graph.",
 )
 
@@ -311,7 +310,7 @@ def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec],
     with building(builder):
         xs = [builder.input(spec, k not in owned) for k, spec in enumerate(specs)]
         outputs = [builder.enter(y).buf for y in tensors(f(*xs), xs)]
-    return Graph(builder.inputs, builder.lines, outputs, builder.captured())
+    return Graph(builder.inputs, builder.equations, outputs, builder.captured())
 
 
 def tensors(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:

@@ -9,7 +9,7 @@ from tinyml.graph.graph import Graph
 from tinyml.ir.op import Var
 
 
-def said(graph: Graph) -> list[str]:
+def lines_of(graph: Graph) -> list[str]:
     """The lines of a graph as text; those of graphs inside it are indented."""
     names: dict[Var, str] = {}
 
@@ -23,17 +23,16 @@ def said(graph: Graph) -> list[str]:
     if graph.captures:
         head += f" captures({given([c.var for c in graph.captures])})"
     lines = [head + ":"]
-    for line in graph.lines:
-        app = line.app
-        inputs = [name(v) if isinstance(v, Var) else repr(v) for v in app.inputs]
-        inputs += [f"{key}={_attribute(value)}" for key, value in app.attrs.items()]
-        results = ", ".join(name(var) for var in line.outs)
-        specs = ", ".join(str(var.spec) for var in line.outs)
-        lines.append(f"  {results} = {app.op.name}({', '.join(inputs)}): {specs}")
-        for key, value in app.attrs.items():
+    for equation in graph.equations:
+        inputs = [name(v) if isinstance(v, Var) else repr(v) for v in equation.inputs]
+        inputs += [f"{key}={_attribute(value)}" for key, value in equation.attrs.items()]
+        results = ", ".join(name(var) for var in equation.outs)
+        specs = ", ".join(str(var.spec) for var in equation.outs)
+        lines.append(f"  {results} = {equation.op.name}({', '.join(inputs)}): {specs}")
+        for key, value in equation.attrs.items():
             if isinstance(value, Graph):
                 lines += [f"    {key} = {text}" if k == 0 else f"    {text}"
-                          for k, text in enumerate(said(value))]
+                          for k, text in enumerate(lines_of(value))]
     lines.append(f"  return {', '.join(name(var) for var in graph.outputs)}")
     lines += [f"  {name(state.var)} becomes {name(state.result)}" for state in graph.states]
     return lines

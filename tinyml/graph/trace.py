@@ -1,4 +1,4 @@
-"""Graphs of Python functions: what a function does to tensors, as lines to be read and called.
+"""Graphs of Python functions: what a function does to tensors, as equations to be read and called.
 
 `trace(f)(*specs)` runs f once on values without content and writes down every op.
 """
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-import tinyml.graph.pretty as graphtext
+import tinyml.graph.pretty as pretty
 import tinyml.tree as tree
 from tinyml.core.builder import symbolic
 from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor
 from tinyml.dtypes import as_dtype, float32
 from tinyml.errors import ArgumentTypeError, GraphError, ShapeError, expect
-from tinyml.graph.graph import Graph, build, needed, variables
+from tinyml.graph.graph import Graph, build, needed
 from tinyml.ir.devices import device as find_device
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_shape
@@ -42,15 +42,15 @@ class Traced(Graph):
 
     def __init__(self, graph: Graph, structure: tree.TreeDef | None = None,
                  result: tree.TreeDef | None = None) -> None:
-        super().__init__(graph.inputs, graph.lines, graph.outputs, graph.captures)
+        super().__init__(graph.inputs, graph.equations, graph.outputs, graph.captures)
         self.structure = structure
         self.result = result
 
     def __repr__(self) -> str:
-        return "\n".join(graphtext.said(self))
+        return "\n".join(pretty.lines_of(self))
 
     def __call__(self, *args: Any) -> Any:
-        """Apply the lines to arguments of the structure, shapes and dtypes of those traced.
+        """Apply the equations to arguments of the structure, shapes and dtypes of those traced.
 
         Raises GraphError for another structure, ShapeError for another shape or dtype.
         """
@@ -62,7 +62,7 @@ class Traced(Graph):
         return tree.unflatten(self.result, results) if self.result is not None else tuple(results)
 
     def run(self, xs: Sequence[Any]) -> list[Any]:
-        """The outputs as a list, from a list of inputs, line by line.
+        """The outputs as a list, from a list of inputs, one equation after the other.
 
         Raises ShapeError where one is not of the shape, dtype and device that was traced.
         """
@@ -88,13 +88,13 @@ class Traced(Graph):
         rest = [v for v, k in zip(self.inputs, known) if not k]
         early = {*start, *[c.var for c in constants]}
         first, second = [], []
-        for line in self.lines:
-            if early.issuperset(variables(line)):
-                first.append(line)
-                early.update(line.outs)
+        for equation in self.equations:
+            if early.issuperset(equation.operands):
+                first.append(equation)
+                early.update(equation.outs)
             else:
-                second.append(line)
-        read = (*[v for line in second for v in variables(line)], *self.gives)
+                second.append(equation)
+        read = (*[v for equation in second for v in equation.operands], *self.gives)
         vars_ = tuple(dict.fromkeys(v for v in read if v in early))
         return (Traced(Graph(start, needed(first, vars_, self.reads), vars_, constants)),
                 Traced(Graph((*vars_, *rest), second, self.outputs, self.states),

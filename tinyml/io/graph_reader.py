@@ -27,14 +27,14 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 import tinyml.tree as tree
-from tinyml.core.builder import Capture, Line, symbolic
+from tinyml.core.builder import Capture, symbolic
 from tinyml.core.plan import checked
 from tinyml.dtypes import DTYPES, DType, uint32
 from tinyml.errors import DTypeError, FileFormatError, TinyMLError
 from tinyml.graph.graph import Graph
 from tinyml.ir.devices import device as find_device
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import Application, Op, Scope, Var, find
+from tinyml.ir.op import Equation, Op, Scope, Var, find
 from tinyml.ir.spec import Spec, make_spec
 
 FORMAT, VERSION = "tinyml.graph", 1
@@ -63,7 +63,7 @@ class Parts(NamedTuple):
     inputs: list[Var]
     captures: list[Var]
     cells: list[Capture]
-    lines: list[Line]
+    equations: list[Equation]
     outputs: list[Var]
     structure: tree.TreeDef | None
     result: tree.TreeDef | None
@@ -93,7 +93,7 @@ class Reader:
         for k, entry in enumerate(entries[:-1]):
             self.place = f"graph {k}"
             parts = self._graph(entry, False)
-            self._graphs.append(Graph(parts.inputs, parts.lines, parts.outputs))
+            self._graphs.append(Graph(parts.inputs, parts.equations, parts.outputs))
             self._weights.append(self._lines)
             self._depths.append(self._depth)
         self.place = "the last graph"
@@ -116,7 +116,7 @@ class Reader:
         known: list[Var] = []
 
         def given(specs: Any, what: str) -> list[Var]:
-            vars_ = [Var(None, 0, self._spec(s), scope) for s in self._list(specs, what)]
+            vars_ = [Var(self._spec(s), scope) for s in self._list(specs, what)]
             known.extend(vars_)
             return vars_
 
@@ -126,29 +126,29 @@ class Reader:
         if len(cells) > last:
             self.refuse(f"{len(cells)} cells")
         states = [self._state(cell, scope) for cell in cells]
-        lines = [line for _, entered in states for line in entered]
+        equations = [equation for _, entered in states for equation in entered]
         known += [entered[0].outs[0] if entered else var for var, entered in states]
         for k, one in enumerate(self._list(fields["lines"], "lines")):
             self.place = f"{here}, line {k}"
-            line = self._line(one, known, scope)
-            lines.append(line)
-            known.extend(line.outs)
+            equation = self._line(one, known, scope)
+            equations.append(equation)
+            known.extend(equation.outs)
             self._lines += 1
             if self._lines > MAX_LINES:
                 self.refuse(f"more than {MAX_LINES} lines")
         self.place = here
-        held = [self._held(cell, var, known, lines, scope)
+        held = [self._held(cell, var, known, equations, scope)
                 for cell, (var, _) in zip(cells, states)]
         outputs = [self._var(v, known) for v in self._list(fields["outputs"], "outputs")]
         if not last:
-            return Parts(inputs, [], [], lines, outputs, None, None)
+            return Parts(inputs, [], [], equations, outputs, None, None)
         structure = self._structure(fields["structure"], len(inputs))
         result = self._structure(fields["result"], len(outputs))
         if structure is not None and structure.nodes[-1].kind is not tuple:
             self.refuse("arguments that are no tuple")
-        return Parts(inputs, captures, held, lines, outputs, structure, result)
+        return Parts(inputs, captures, held, equations, outputs, structure, result)
 
-    def _line(self, entry: Any, known: list[Var], scope: Scope) -> Line:
+    def _line(self, entry: Any, known: list[Var], scope: Scope) -> Equation:
         fields = self._object(entry, "op", "inputs", "attrs", "outputs")
         op = self._op(fields["op"])
         inputs = [self._operand(x, known) for x in self._list(fields["inputs"], "inputs")]
@@ -213,29 +213,29 @@ class Reader:
 
     # ---- the random generator
 
-    def _state(self, entry: Any, scope: Scope) -> tuple[Var, list[Line]]:
+    def _state(self, entry: Any, scope: Scope) -> tuple[Var, list[Equation]]:
         """The variable of a cell, and the line that brings it to the device asked for."""
         fields = self._object(entry, "name", "spec", "becomes")
         if fields["name"] != GENERATOR:
             self.refuse(f"an unknown cell {_shown(fields['name'])}")
         if fields["spec"] != ["uint32", [2], "cpu"]:
             self.refuse("a generator whose state is no key on the cpu")
-        var = Var(None, 0, make_spec((2,), uint32, find_device("cpu"), None, True), scope)
+        var = Var(make_spec((2,), uint32, find_device("cpu"), None, True), scope)
         if self.device is None or self.device is var.spec.device:
             return var, []
         return var, [self._moved(var, self.device, scope)]
 
-    def _held(self, entry: Any, var: Var, known: list[Var], lines: list[Line],
+    def _held(self, entry: Any, var: Var, known: list[Var], equations: list[Equation],
               scope: Scope) -> Capture:
         result = self._var(entry["becomes"], known)
         if result.spec.device is not var.spec.device:
-            lines.append(self._moved(result, var.spec.device, scope))
-            result = lines[-1].outs[0]
+            equations.append(self._moved(result, var.spec.device, scope))
+            result = equations[-1].outs[0]
         if result.spec is not var.spec:
             self.refuse(f"a generator whose state becomes {result.spec}")
         return Capture(var, generator(), result)
 
-    def _moved(self, var: Var, device: Any, scope: Scope) -> Line:
+    def _moved(self, var: Var, device: Any, scope: Scope) -> Equation:
         op = find("transfer")
         return _line(op, [var], *self._inferred(op, [var], {"device": device.name}), scope)
 
@@ -416,6 +416,6 @@ def _shown(entry: Any) -> str:
 
 
 def _line(op: Op, inputs: Sequence[Any], attrs: dict[str, Any], specs: tuple[Spec, ...],
-          scope: Scope) -> Line:
-    app = Application(op, tuple(inputs), attrs, specs)
-    return Line(app, tuple([Var(app, k, spec, scope) for k, spec in enumerate(specs)]))
+          scope: Scope) -> Equation:
+    outs = tuple([Var(spec, scope) for spec in specs])
+    return Equation(op, tuple(inputs), attrs, outs)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 import tinyml.tree as tree
-from tinyml.core.builder import Capture, Line
+from tinyml.core.builder import Capture
 from tinyml.core.upload import upload
 from tinyml.dtypes import DTYPES, DType
 from tinyml.errors import (
@@ -37,7 +37,7 @@ from tinyml.graph.trace import Traced
 from tinyml.io.graph_reader import EXACT, FORMAT, GENERATOR, MAX_DEPTH, VERSION, Reader, generator
 from tinyml.io.safetensors import Path, load_numpy, save, write_atomic
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import OPS, Var
+from tinyml.ir.op import OPS, Equation, Var
 from tinyml.ir.spec import Spec
 
 Array = npt.NDArray[Any]
@@ -180,26 +180,25 @@ class Writer:
             names[var] = len(names)
         inputs = [self._spec(var.spec) for var in graph.inputs]
         lines = []
-        for line in graph.lines:
-            lines.append(self._line(line, names, depth))
-            for var in line.outs:
+        for equation in graph.equations:
+            lines.append(self._line(equation, names, depth))
+            for var in equation.outs:
                 names[var] = len(names)
         return {"inputs": inputs, "cells": [self._cell(state, names) for state in graph.states],
                 "lines": lines, "outputs": [names[var] for var in graph.outputs]}
 
-    def _line(self, line: Line, names: dict[Var, int], depth: int) -> dict[str, Any]:
-        app = line.app
-        home = OPS.get(app.op.name)
-        if home is not app.op:
-            raise SerializationError(f"the op {app.op.name!r} is not in the table of ops",
+    def _line(self, equation: Equation, names: dict[Var, int], depth: int) -> dict[str, Any]:
+        home = OPS.get(equation.op.name)
+        if home is not equation.op:
+            raise SerializationError(f"the op {equation.op.name!r} is not in the table of ops",
                                      remedy="define it with tinyml.op.define, also where it loads")
-        attrs = {key: self._value(value, depth) for key, value in app.attrs.items()}
-        if app.op.name == "transfer":
-            attrs = {"device": {"device": app.attrs["device"]}}
+        attrs = {key: self._value(value, depth) for key, value in equation.attrs.items()}
+        if equation.op.name == "transfer":
+            attrs = {"device": {"device": equation.attrs["device"]}}
         inputs = [{"var": names[v]} if isinstance(v, Var) else self._value(v, depth)
-                  for v in app.inputs]
-        outputs = [self._spec(var.spec, new=True) for var in line.outs]
-        return {"op": app.op.name, "inputs": inputs, "attrs": attrs, "outputs": outputs}
+                  for v in equation.inputs]
+        outputs = [self._spec(var.spec, new=True) for var in equation.outs]
+        return {"op": equation.op.name, "inputs": inputs, "attrs": attrs, "outputs": outputs}
 
     def _cell(self, state: Capture, names: dict[Var, int]) -> dict[str, Any]:
         if state.tensor is not generator():
@@ -313,7 +312,7 @@ def load_graph(path: Path, device: Any = None) -> Traced:
             if _digest_there(path) in (digest, None):  # else a save came in between: read again
                 raise
     captures = [Capture(var, tensor, var) for var, tensor in zip(parts.captures, tensors)]
-    graph = Graph(parts.inputs, parts.lines, parts.outputs, [*captures, *parts.cells])
+    graph = Graph(parts.inputs, parts.equations, parts.outputs, [*captures, *parts.cells])
     return Traced(graph, parts.structure, parts.result)
 
 

@@ -85,6 +85,7 @@ class Device(Protocol):
         """Bytes of the block that serves a request: requests of one block size may share it."""
 
 
+HOST = "cpu"  # the device that is always there; its memory is the host's
 _ROOMS = {"cpu": "tinyml.kernels.cpu", "opencl": "tinyml.kernels.opencl"}
 _devices: dict[str, Device] = {}
 _lock = threading.RLock()

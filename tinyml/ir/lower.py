@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyml.dtypes import DType, int64, uint8
 from tinyml.ir.nest import Ids, Nest
-from tinyml.ir.op import Application, Var, attribute_key
+from tinyml.ir.op import Equation, Var, attribute_key
 from tinyml.ir.spec import stored
 
 
@@ -93,11 +93,14 @@ class _Number(Scalar):
 class Lowering:
     """The values of one graph on their way into one nest."""
 
-    def __init__(self, inputs: Sequence[Any], numbers: Numbers | None = None) -> None:
+    def __init__(self, equations: Sequence[Equation], inputs: Sequence[Any],
+                 numbers: Numbers | None = None) -> None:
         self.nest = Nest()
+        self._made_by = {var: (equation, k) for equation in equations
+                         for k, var in enumerate(equation.outs)}
         self._numbers = numbers
         self._memo: dict[Any, Any] = {}
-        self._reduced: dict[Application, Any] = {}
+        self._reduced: dict[Equation, Any] = {}
         self._args: dict[Var, int] = {}
         self._scalars: dict[Var, int] = {}
         for value in inputs:
@@ -136,45 +139,54 @@ class Lowering:
         return value if guard is None or other is None else n.select(guard, value, other)
 
     def _element(self, var: Var, index: Ids) -> int:
-        app = var.source
-        if app is None:
+        equation, number = self._made_by.get(var, (None, 0))
+        if equation is None or equation.op.nest is None:
             raise NotOneNest
-        key = (app, index, self.nest.guard)
+        key = (equation, index, self.nest.guard)
         result = self._memo.get(key)
         if result is None:
-            if app.op.nest is None:
-                raise NotOneNest
             before = len(self.nest.code)
-            sources = [self.source(value) for value in app.inputs]
-            result = app.op.nest(self.nest, index, *sources, **app.attrs)
+            sources = [self.source(value) for value in equation.inputs]
+            result = equation.op.nest(self.nest, index, *sources, **equation.attrs)
             values = result if isinstance(result, tuple) else (result,)
-            result = tuple([self.nest.cast(v, spec.dtype) for v, spec in zip(values, app.specs)])
-            self._refuse_again(app, index, before)
+            result = tuple([self.nest.cast(v, out.spec.dtype)
+                            for v, out in zip(values, equation.outs)])
+            self._refuse_again(equation, index, before)
             self._memo[key] = result
-        value: int = result[var.out]
+        value: int = result[number]
         return value
 
-    def _refuse_again(self, app: Application, index: Ids, before: int) -> None:
+    def scatter_of(self, outputs: Sequence[Var]) -> Equation | None:
+        """Return the one equation that gives all these by storing them itself, if it does."""
+        found = {self._made_by.get(var, (None, 0))[0] for var in outputs}
+        equation = found.pop()
+        if found or equation is None or equation.op.scatter_nest is None:
+            return None
+        return equation
+
+    def _refuse_again(self, equation: Equation, index: Ids, before: int) -> None:
         new = self.nest.code[before:]
         along = {a for instr in new if instr.kind == "running" for a in instr.data[1]}
         if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:
             raise NotOneNest  # points that the guard leaves out would miss in the running state
         if along or any(instr.kind == "reduce" for instr in new):
-            if self._reduced.setdefault(app, index) != index:
+            if self._reduced.setdefault(equation, index) != index:
                 raise NotOneNest
 
 
-def lower(outputs: Sequence[Var], inputs: Sequence[Any], numbers: Numbers | None = None) -> Nest:
-    """One nest that computes `outputs` from `inputs`; NotOneNest where none does.
+def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequence[Any],
+          numbers: Numbers | None = None) -> Nest:
+    """Return one nest that computes `outputs` from `inputs`; NotOneNest where none does.
 
     With `numbers`, the Python numbers of the graph are handed over at run time.
     """
-    lowering = Lowering(inputs, numbers)
+    lowering = Lowering(equations, inputs, numbers)
     n = lowering.nest
-    sources = {var.source for var in outputs}
-    if len(sources) == 1 and (app := outputs[0].source) is not None and app.op.scatter_nest is not None:
+    equation = lowering.scatter_of(outputs)
+    if equation is not None:
         outs = [n.arg(var.spec.dtype, var.spec.ndim, "out") for var in outputs]
-        app.op.scatter_nest(n, outs, *[lowering.source(v) for v in app.inputs], **app.attrs)
+        sources = [lowering.source(v) for v in equation.inputs]
+        equation.op.scatter_nest(n, outs, *sources, **equation.attrs)  # type: ignore[misc]
         return n
     stores = []
     for var in outputs:

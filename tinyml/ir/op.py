@@ -8,11 +8,11 @@ from inspect import CO_VARARGS
 from typing import Any
 
 from tinyml.dtypes import FLOATS
-from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound
+from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound, SourceLocation
 from tinyml.ir.spec import Spec
 
 Rule = Callable[..., Any]
-LIVING: weakref.WeakSet[Op] = weakref.WeakSet()  # those of the table, and those made ad hoc
+LIVING: weakref.WeakSet[Op] = weakref.WeakSet()  # those of the table, and those made on the spot
 
 
 class Op:
@@ -25,39 +25,50 @@ class Op:
               them: (g, y, *xs, wanted, **attrs) -> cotangents, `wanted` saying for which inputs
               one is needed. A parameter whose name begins with '_' gets a tensor without values,
               and the value is not kept for it.
-    canon     (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
-    lift      (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
-    body      the op by other ops: (*tensors, **attrs) -> tensor or tuple
-    nest      the op at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids;
-              where there is a body, too, that one is for complex operands, or, with
-              `complex_nest`, for what turns out to be no one nest
-    push      the op as a nest that stores by itself: (n, outs, *sources, **attrs)
-    dynamic   (*tensors, **attrs) -> tensor or tuple, run as it stands, where a size of the result
-              depends on values
-    view      (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
-              None where it cannot
-    mixes     whether operands may live on several devices
-    absent    whether the joint rule takes None, in the place of zeros, for a cotangent of an output
-              to which nothing arrives
+    normalize (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
+    promote   (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
+
+    How it runs, beside kernels:
+
+    nest          at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids
+    scatter_nest  as a nest that stores by itself: (n, outs, *sources, **attrs)
+    body          by other ops: (*tensors, **attrs) -> tensor or tuple
+    complex_body  the same for complex operands, where the nest is for real ones
+    fallback      the same where the nest cannot be part of one nest with others
+    host_impl     as it stands on tensors: (*tensors, **attrs) -> tensor or tuple, where a size of
+                  the result depends on values
+    view          (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
+                  None where it cannot
+
+    What else there is to know:
+
+    cross_device  whether operands may live on several devices
+    inlines       whether a graph that is compiled always takes it apart, whatever kernels it has
+    accepts_none_cotangents   whether the joint rule takes None, instead of zeros, for a cotangent
+                  of an output to which nothing arrives
+    internal      whether it is a step of another op, with no samples of its own
     samples, errors   dtype name -> cases, for the conformance suite
-    ulp       how far a result may lie from the exact one, in units in the last place
-    dtypes    names of the dtypes for which samples are made
-    doc       a line for people
+    ulp           how far a result may lie from the exact one, in units in the last place
+    dtypes        names of the dtypes for which samples are made
+    doc           a line for people
     """
 
     name: str
     infer: Callable[..., Spec | tuple[Spec, ...]]
     grad: tuple[Rule | None, ...] | Rule | None = None
-    canon: Callable[..., dict[str, Any]] | None = None
-    lift: Callable[..., tuple[tuple[int, ...], Any]] | None = None
-    body: Callable[..., Any] | None = None
+    normalize: Callable[..., dict[str, Any]] | None = None
+    promote: Callable[..., tuple[tuple[int, ...], Any]] | None = None
     nest: Callable[..., Any] | None = None
-    complex_nest: bool = False
-    push: Callable[..., Any] | None = None
-    dynamic: Callable[..., Any] | None = None
+    scatter_nest: Callable[..., Any] | None = None
+    body: Callable[..., Any] | None = None
+    complex_body: Callable[..., Any] | None = None
+    fallback: Callable[..., Any] | None = None
+    host_impl: Callable[..., Any] | None = None
     view: Callable[..., Any] | None = None
-    mixes: bool = False
-    absent: bool = False
+    cross_device: bool = False
+    inlines: bool = False
+    accepts_none_cotangents: bool = False
+    internal: bool = False
     samples: Callable[[str], Iterable[Any]] | None = None
     errors: Callable[[], Iterable[Any]] | None = None
     ulp: float | dict[str, float] = 0.0
@@ -78,24 +89,27 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    def composition(self, specs: Iterable[Any]) -> Callable[..., Any] | None:
+        """Return what computes it by other ops for these operands; None where nothing does."""
+        if self.complex_body is not None and _any_complex(specs):
+            return self.complex_body
+        return self.body or self.fallback
+
     def lowers_directly(self, specs: Iterable[Any]) -> bool:
-        """Whether it says itself as statements of a nest, for these operands.
+        """Return whether it becomes statements of a nest by itself, for these operands."""
+        if self.nest is None:
+            return self.scatter_nest is not None
+        return self.complex_body is None or not _any_complex(specs)
 
-        With a nest and a body it does so for real numbers; for complex ones it is its body, unless
-        the nest is for them too.
-        """
-        if self.scatter_nest is not None or self.nest is None or self.body is None or self.complex_nest:
-            return self.scatter_nest is not None or self.nest is not None
-        return not any(isinstance(s, Spec) and s.dtype.kind == "complex" for s in specs)
-
-    def run_body(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
-        """The body's result; over narrow floats it is computed in the wider type, rounded once."""
-        body: Any = self.body
+    def run_composition(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
+        """Run it by other ops; over small floats in the wider type, rounded once at the end."""
         xs = tuple(xs)
         specs = [getattr(x, "spec", type(x)) for x in xs]
+        body: Any = self.composition(specs)
         if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
             return body(*xs, **attrs)
-        wide = [x.astype(s.dtype.compute) if isinstance(s, Spec) and s.dtype.is_small_float else x
+        wide = [x.astype(s.dtype.compute)
+                if isinstance(s, Spec) and s.dtype.is_small_float else x
                 for x, s in zip(xs, specs)]
         result, outs = body(*wide, **attrs), self.infer(*specs, **attrs)
         if not isinstance(result, tuple):
@@ -111,6 +125,10 @@ class Op:
     def keeps_input(self, k: int) -> bool:
         """Whether some rule reads the values of input `k`."""
         return self.keeps[k] if k < len(self.keeps) else self.keeps_rest
+
+
+def _any_complex(specs: Iterable[Any]) -> bool:
+    return any(isinstance(s, Spec) and s.dtype.kind == "complex" for s in specs)
 
 
 def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...], bool, bool]:
@@ -148,7 +166,7 @@ def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
     op = Op(name, infer, **fields)
     if name in OPS:
         raise ArgumentError(f"an op named {name!r} exists already", remedy="another name")
-    if op.differentiable and op.grad is None and op.body is None:
+    if op.differentiable and op.grad is None and op.body is None and op.fallback is None:
         raise ArgumentError(
             f"op {name!r} has neither grad nor body",
             remedy="give one, or declare differentiable=False",
@@ -184,34 +202,41 @@ class Scope:
         self.open = True
 
 
-class Application:
-    """A line of a graph: an op applied to variables and Python numbers.
+class Var:
+    """A value of a graph: an input, or what an equation gives.
 
-    `place` is the user's file and line where it was written, where that is known.
+    `location` is the user's file and line of its equation, where that is known.
     """
 
-    __slots__ = ("op", "inputs", "attrs", "specs", "place")
+    __slots__ = ("spec", "scope", "location")
+
+    def __init__(self, spec: Spec, scope: Scope | None = None,
+                 location: SourceLocation | None = None) -> None:
+        self.spec = spec
+        self.scope = scope
+        self.location = location
+
+
+class Equation:
+    """outs = op(inputs, attrs): one line of a graph; inputs are variables and Python numbers.
+
+    `location` is the user's file and line where it was written, where that is known.
+    """
+
+    __slots__ = ("op", "inputs", "attrs", "outs", "location")
 
     def __init__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any],
-                 specs: tuple[Spec, ...], place: tuple[str, int] | None = None) -> None:
+                 outs: tuple[Var, ...], location: SourceLocation | None = None) -> None:
         self.op = op
         self.inputs = inputs
         self.attrs = attrs
-        self.specs = specs
-        self.place = place
+        self.outs = outs
+        self.location = location
 
-
-class Var:
-    """A value of a graph: output `out` of a line; an input where `source` is None."""
-
-    __slots__ = ("source", "out", "spec", "scope")
-
-    def __init__(self, source: Application | None, out: int, spec: Spec,
-                 scope: Scope | None = None) -> None:
-        self.source = source
-        self.out = out
-        self.spec = spec
-        self.scope = scope
+    @property
+    def operands(self) -> list[Var]:
+        """The variables that it reads."""
+        return [v for v in self.inputs if isinstance(v, Var)]
 
 
 def attribute_key(value: Any) -> Any:

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import tinyml.core.apply as core
-import tinyml.core.backward as reverse
+from tinyml.core.apply import Watching
 from tinyml.core.node import make
 from tinyml.core.plan import CompiledOp
+from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame
-from tinyml.graph.graph import replay
 from tinyml.ir.op import LIVING, Op
 from tinyml.ir.spec import Spec
 
@@ -78,24 +77,25 @@ class Event:
         return sum(spec.nbytes for spec in (*self.ins, *self.outs) if isinstance(spec, Spec))
 
     @property
-    def place(self) -> SourceLocation | None:
+    def location(self) -> SourceLocation | None:
         """File and number of the user's line: outside of tinyml, and of the callback.
 
-        Of a line of a graph, which runs long after it was written, that is where it was written.
+        Of an equation of a graph, which runs long after it was written, that is where it was
+        written.
         """
-        return location_of(_frame_of(_observe_run))
+        return user_location_of(_frame_of(_observe_run))
 
     @property
     def line(self) -> str | None:
         """The user's line that made it run, as 'file:line: source'."""
-        place = self.place
-        return None if place is None else line_text(*place)
+        location = self.location
+        return None if location is None else line_text(*location)
 
     @property
     def gradient_of(self) -> str | None:
         """The op whose gradient this one is part of; None on the way forward."""
-        frame = _frame_of(reverse._step_back)  # only the walk knows, and is asked when it matters
-        return None if frame is None else str(frame.f_locals["node"].op.name)
+        op = STATE.pullback_of
+        return None if op is None else str(op.name)
 
     def __repr__(self) -> str:
         ins = ", ".join(repr(s) if isinstance(s, Spec) else s.__name__ for s in self.ins)
@@ -103,22 +103,20 @@ class Event:
 
 
 def _frame_of(function: Callable[..., Any]) -> types.FrameType | None:
-    """The innermost frame of a function that is running; None where it is not."""
+    """Return the innermost frame of a function that is running; None where it is not."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not function.__code__:
         frame = frame.f_back
     return frame
 
 
-def location_of(start: types.FrameType | None) -> SourceLocation | None:
-    """The user's line as seen from a frame: the innermost, or that of a graph's line in between."""
+def user_location_of(start: types.FrameType | None) -> SourceLocation | None:
+    """Return the user's line as seen from a frame, or that of the equation that is replayed."""
+    equation = STATE.equation
+    if equation is not None and equation.location is not None:
+        location: SourceLocation = equation.location
+        return location
     user = user_frame(start)
-    frame = start
-    while frame is not None and frame is not user:
-        if frame.f_code is replay.__code__ and frame.f_locals["app"].place is not None:
-            place: SourceLocation = frame.f_locals["app"].place
-            return place
-        frame = frame.f_back
     return None if user is None else (user.f_code.co_filename, user.f_lineno)
 
 
@@ -210,7 +208,7 @@ def _renew(observers: tuple[_Observer, ...]) -> None:
     global _observers, _plans
     with _lock:
         if _observers:
-            core.Watching.wrap = None
+            Watching.wrap = None
             for op in list(LIVING):
                 op.memo.clear()
                 op.memo.update(_plans.get(op, {}))
@@ -220,7 +218,7 @@ def _renew(observers: tuple[_Observer, ...]) -> None:
             _plans = {op: dict(op.memo) for op in list(LIVING)}
             for op in _plans:
                 op.memo.clear()
-            core.Watching.wrap = _wrap
+            Watching.wrap = _wrap
 
 
 @contextmanager

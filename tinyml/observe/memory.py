@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinyml.core.plan import make_plan
-from tinyml.core.upload import upload
-from tinyml.errors import SourceLocation, line_text, user_frame
+from tinyml.core.state import STATE
+from tinyml.errors import SourceLocation, line_text
 from tinyml.ir.devices import device as find_device
 from tinyml.ir.spec import Spec
-from tinyml.observe.events import Event, location_of, observe
+from tinyml.observe.events import Event, observe, user_location_of
 from tinyml.observe.profile import table
 
 if TYPE_CHECKING:
@@ -27,12 +26,12 @@ class Made(NamedTuple):
     spec: Spec | None
     nbytes: int
     device: str
-    place: SourceLocation | None
+    location: SourceLocation | None
 
     @property
     def line(self) -> str:
         """The line that made it, as 'file:line: source'."""
-        return line_text(*self.place) if self.place else "(unknown)"
+        return line_text(*self.location) if self.location else "(unknown)"
 
 
 class Tracking:
@@ -53,10 +52,9 @@ class Tracking:
 
     def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
         """The pool says that it made a buffer otherwise than for an op: by an upload, say."""
-        place, spec, planning = _origin()
-        if not planning:  # else the run-time integers of a kernel, which live as long as its plan
-            op = "upload" if spec else "device"
-            self._made[id(buffer.block)] = Made(op, spec, size, pool.name, place)
+        if not STATE.planning:  # else the run-time integers of a kernel, which live as long as its plan
+            op = "upload" if STATE.uploading else "device"
+            self._made[id(buffer.block)] = Made(op, STATE.uploading, size, pool.name, _location())
 
     def gone(self, block: Block) -> None:
         """The pool says that nobody holds a block any more."""
@@ -64,7 +62,7 @@ class Tracking:
 
     def see(self, event: Event) -> None:
         """An op ran: its new results are its own."""
-        place = None
+        location = None
         for buf, spec in zip(event.buffers, event.outs):
             free: Any = getattr(buf, "free", None)  # of a block; a view has none
             if self not in getattr(free, "watchers", ()) or any(buf is v for v in event.values):
@@ -72,8 +70,8 @@ class Tracking:
             key = id(buf.block)
             known = self._made.get(key)
             if known is None or known.op == "device":
-                place = place or _origin()[0]
-                self._made[key] = Made(event.op, spec, free.size, free.pool.name, place)
+                location = location or _location()
+                self._made[key] = Made(event.op, spec, free.size, free.pool.name, location)
 
     def alive(self) -> list[Made]:
         """What was made inside and is still held, the largest first."""
@@ -111,18 +109,8 @@ _trackings: tuple[Tracking, ...] = ()
 _lock = threading.Lock()
 
 
-def _origin() -> tuple[SourceLocation | None, Spec | None, bool]:
-    """The user's line, the spec where an upload is under way, and whether a plan is being made."""
-    start = sys._getframe(1)
-    user = user_frame(start)
-    frame: Any = start
-    spec, planning = None, False
-    while frame is not None and frame is not user:
-        if frame.f_code is upload.__code__:
-            spec = frame.f_locals.get("spec")
-        planning = planning or frame.f_code is make_plan.__code__
-        frame = frame.f_back
-    return location_of(start), spec, planning
+def _location() -> SourceLocation | None:
+    return user_location_of(sys._getframe(1))
 
 
 @contextmanager
@@ -197,19 +185,19 @@ def memory_stats(device: Any = None) -> MemoryStats:
     >>> tinyml.memory_stats("cpu").in_use - before >= 4096
     True
     """
-    place: Any = find_device(device)
-    usage: Usage = place.pool.usage()
+    target: Any = find_device(device)
+    usage: Usage = target.pool.usage()
     trackings = _trackings
     if not trackings:
-        return MemoryStats(place.name, *usage, None, {})
+        return MemoryStats(target.name, *usage, None, {})
     oldest = trackings[0]
-    peak = max(usage.in_use, oldest.peak.get(place.name, 0))
-    return MemoryStats(place.name, *usage, peak, oldest.by_op(place.name))
+    peak = max(usage.in_use, oldest.peak.get(target.name, 0))
+    return MemoryStats(target.name, *usage, peak, oldest.by_op(target.name))
 
 
 def reset_peak(device: Any = None) -> None:
     """Give free blocks back to the device, and let its `memory_stats` count their peak anew."""
-    place: Any = find_device(device)
-    place.pool.reset_peak()
+    target: Any = find_device(device)
+    target.pool.reset_peak()
     for tracking in _trackings:
-        tracking.peak[place.name] = place.pool.in_use()
+        tracking.peak[target.name] = target.pool.in_use()

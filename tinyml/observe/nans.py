@@ -65,7 +65,7 @@ def _report(event: Event, action: Action, message: str) -> None:
                   "it; a where(...) after it does not help")
     if action == "raise":
         raise NaNError(message, remedy=remedy)
-    filename, number = event.place or ("<unknown>", 0)
+    filename, number = event.location or ("<unknown>", 0)
     warnings.warn_explicit(f"{event.op}: {message}", NaNWarning, filename, number,
                            registry=_already_warned)
 

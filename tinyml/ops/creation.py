@@ -20,7 +20,8 @@ from tinyml.ir.spec import element_count, make_spec
 from tinyml.ops.arguments import as_shape, as_size
 from tinyml.ops.calls import named
 
-__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full", "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
+__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
+           "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
 
 TRANSFER: Op = define(
     "transfer",

@@ -191,8 +191,8 @@ def _define(name: str, monoid: Monoid, **fields: Any) -> Op:
         return scan_nest(n, index, monoid, (x,), start, sum_dtype(x.dtype), axis, reverse,
                          exclusive)
 
-    return define(name, infer, nest=nest, complex_nest=True, normalize=_two_ways, dtypes=COMPUTABLE,
-                  errors=_errors, **fields)
+    return define(name, infer, nest=nest, normalize=_two_ways, dtypes=COMPUTABLE, errors=_errors,
+                  **fields)
 
 
 _X = np.ones((2, 3), np.float32)
@@ -229,7 +229,7 @@ def _cumsum_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
 
 
 CUMSUM: Op = _define(
-    "cumsum", SUM, body=_cumsum_body, grad=_cumsum_grad, samples=samples.running_sum(),
+    "cumsum", SUM, fallback=_cumsum_body, grad=_cumsum_grad, samples=samples.running_sum(),
     doc="Sums of the elements up to each, along an axis; `exclusive`: before each; `reverse`: from "
         "the end. An optional second operand is what they begin with.",
 )
@@ -266,7 +266,7 @@ def _cumprod_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int
 
 
 CUMPROD: Op = _define(
-    "cumprod", PRODUCT, body=_cumprod_body, grad=_cumprod_grad, samples=samples.running_product(),
+    "cumprod", PRODUCT, fallback=_cumprod_body, grad=_cumprod_grad, samples=samples.running_product(),
     doc="Products of the elements up to each, along an axis; `exclusive`: before each; `reverse`: "
         "from the end. An optional second operand is what they begin with.",
 )
@@ -316,9 +316,10 @@ def _linear_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int,
 
 
 LINEAR_SCAN: Op = define(
-    "linear_scan", _linear_infer, nest=_linear_nest, complex_nest=True, body=_linear_body,
+    "linear_scan", _linear_infer, nest=_linear_nest, fallback=_linear_body,
     grad=_linear_grad,
-    normalize=lambda a, *rest, axis, reverse=False: _normalize(a, *rest, axis=axis, reverse=reverse),
+    normalize=lambda a, *rest, axis, reverse=False: _normalize(
+        a, *rest, axis=axis, reverse=reverse),
     samples=samples.recurrence(), dtypes=(*FLOATS, *COMPLEX, "int32", "int64"),
     errors=lambda: [
         ErrorCase((_X, _X[:1]), {"axis": 0, "reverse": False}, ShapeError, r"b of shape \(2, 3\)"),

@@ -31,7 +31,8 @@ from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
 from tinyml.ops.elementwise import NUMBERS, astype, conj
 from tinyml.ops.samples import ErrorCase, error_cases
 
-__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std", "sum", "var"]
+__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std",
+           "sum", "var"]
 
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
@@ -166,7 +167,7 @@ def _arg(name: str, monoid: Monoid, doc: str) -> Op:
 
     case = ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2, "keepdims": False}, AxisError,
                      "-2 <= axis < 2")
-    return define(name, infer, nest=nest, normalize=canon, differentiable=False, doc=doc,
+    return define(name, infer, nest=nest, normalize=normalize, differentiable=False, doc=doc,
                   samples=samples.arg_reduction(), dtypes=NUMBERS, errors=error_cases(case))
 
 

@@ -1,4 +1,4 @@
-"""Views and movement: reshape, permute, slice, expand share memory; concat and pad copy.
+"""Views: reshape, permute, slice and expand share memory.
 
 In a nest each of them is an index: what a view is to memory, an index is to a loop.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-import tinyml.ops.concat  # noqa: F401  the kernel of a concatenation of many
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
 from tinyml.core.node import Tensor
+from tinyml.core.plan import Implicit
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ir.nest import ZERO, Ids, Nest
@@ -30,12 +30,6 @@ from tinyml.ops.arguments import (
 from tinyml.ops.samples import ErrorCase, Sample
 
 __all__ = ["broadcast_to", "permute_dims", "reshape"]
-
-
-def slice_axis(x: Any, axis: int, start: int, stop: int) -> Any:
-    """x[start:stop] along an axis."""
-    at = tuple([slice(start, stop) if d == axis else slice(None) for d in range(x.ndim)])
-    return x[at]
 
 Ints = tuple[int, ...]
 
@@ -178,6 +172,8 @@ EXPAND: Op = define(
     errors=lambda: [ErrorCase((_ROW,), {"shape": (3, 5)}, ShapeError, "do not broadcast")],
     doc="x repeated along new axes and axes of size 1, without copying.",
 )
+
+Implicit.expand = EXPAND
 
 # ---- slice
 
@@ -335,6 +331,12 @@ def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
 def permute_dims(x: Any, axes: Any) -> Tensor:
     """Axes in another order, without copying: result.shape[d] is x.shape[axes[d]]."""
     return apply(PERMUTE, x, axes=axes)
+
+
+def slice_axis(x: Any, axis: int, start: int, stop: int) -> Any:
+    """Return x[start:stop] along an axis."""
+    at = tuple([slice(start, stop) if d == axis else slice(None) for d in range(x.ndim)])
+    return x[at]
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:

@@ -25,4 +25,6 @@ PASSED_ON = {
 
 globals().update({name: getattr(home, name) for name, home in PASSED_ON.items()})
 globals().update(rows.FUNCTIONS)
-__all__ = sorted(rows.FUNCTIONS)
+from tinyml.ops.elementwise.activation import gelu, relu, sigmoid  # noqa: E402, F401
+
+__all__ = sorted([*rows.FUNCTIONS, 'relu', 'sigmoid', 'gelu'])

@@ -17,7 +17,7 @@ from tinyml.errors import DTypeError, expect
 from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import with_shape
-from tinyml.ops.elementwise import NUMBERS, operand_dtype
+from tinyml.ops.elementwise.define import NUMBERS, operand_dtype
 from tinyml.ops.elementwise.arithmetic import abs, clip, minimum
 from tinyml.ops.elementwise.conversion import where
 from tinyml.ops.elementwise.define import Operand, listed, row

@@ -7,6 +7,7 @@ from typing import Any
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.node import Data, Tensor
+from tinyml.core.plan import Implicit
 from tinyml.dtypes import EVERY, DType, as_dtype
 from tinyml.errors import DTypeError, expect
 from tinyml.ir.op import Op, define, find
@@ -70,6 +71,8 @@ COPY: Op = define(
     nest=lambda n, index, x: x(index), grad=(lambda g, _y, _x: g,),
     samples=samples.unary(), dtypes=EVERY, doc="The same values in new, dense memory.",
 )
+
+Implicit.cast, Implicit.copy = CAST, COPY
 
 # ---- complex numbers
 

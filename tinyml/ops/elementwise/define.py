@@ -178,8 +178,10 @@ def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, sk
     fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in (*ALL, *COMPLEX)]))
     if body is None:
         fields["nest"] = nest
-    if body is not None or parts is not None:
+    if body is not None:
         fields["body"] = composed
+    elif parts is not None:
+        fields["complex_body"] = composed
     return define(name, infer, promote=promote_operands, **fields)
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import COMPLEX
+from tinyml.dtypes import COMPLEX, FLOATS
 from tinyml.ops.samples.values import (
-    FLOATS,
     RICH,
     Array,
     Sample,

@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import COMPLEX, REAL, STORED
+from tinyml.dtypes import COMPLEX, FLOATS, REAL, STORED, UNSIGNED
 from tinyml.ops.samples.values import (
-    FLOATS,
     RICH,
-    UNSIGNED,
     Array,
     ErrorCase,
     Sample,
@@ -39,7 +37,9 @@ from tinyml.ops.samples.values import (
     transposed,
 )
 
-__all__ = ["binary", "bits", "cast", "comparison", "division", "error_cases", "finite", "logical", "operands", "power", "predicate", "scaling", "shifts", "ternary", "unary", "with_numbers"]
+__all__ = ["binary", "bits", "cast", "comparison", "division", "error_cases", "finite", "logical",
+           "operands", "power", "predicate", "scaling", "shifts", "ternary", "unary",
+           "with_numbers"]
 
 # -- elementwise -------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.dtypes import FLOATS
 from tinyml.ops.samples.values import (
-    FLOATS,
     RICH,
     Array,
     Sample,

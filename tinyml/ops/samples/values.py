@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tinyml.dtypes import DType, as_dtype, integer_range
 
-__all__ = ["Array", "ErrorCase", "RICH", "Sample", "Samples", "finfo", "layouts", "pairs", "readonly", "reversed_steps", "scalar", "special", "spread", "transposed"]
+__all__ = ["Array", "ErrorCase", "RICH", "Sample", "Samples", "finfo", "layouts", "pairs",
+           "readonly", "reversed_steps", "scalar", "special", "spread", "transposed"]
 
 Array = npt.NDArray[Any]
 
