@@ -13,8 +13,8 @@ import tinyml.core.apply as core
 import tinyml.core.backward as reverse
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
-import tinyml.ops.matmul as contraction
 import tinyml.ops.elementwise.activation as activations
+import tinyml.ops.matmul as contraction
 import tinyml.ops.nn.softmax as normalized
 import tinyml.ops.reduction as reduce
 import tinyml.ops.subscript as selection
@@ -360,7 +360,7 @@ class Tensor(Data):
 
     # ---- ops by name
 
-    def op(self, name: str, *others: Any, **attrs: Any) -> Any:
+    def op(self, name: str, *others: Any, **attrs: Any) -> Tensor:
         """An op of any name on this tensor and others.
 
         >>> import tinyml

@@ -17,10 +17,9 @@ from tinyml.errors import DTypeError, expect
 from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import with_shape
-from tinyml.ops.elementwise.define import NUMBERS, operand_dtype
 from tinyml.ops.elementwise.arithmetic import abs, clip, minimum
 from tinyml.ops.elementwise.conversion import where
-from tinyml.ops.elementwise.define import Operand, listed, row
+from tinyml.ops.elementwise.define import NUMBERS, Operand, listed, operand_dtype, row
 from tinyml.ops.elementwise.transcendental import exp, expm1, log, log1p, tanh
 from tinyml.ops.samples import Sample
 

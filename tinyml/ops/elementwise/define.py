@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 import tinyml.ops.samples as samples
-from tinyml.core.apply import SCALARS, apply
+from tinyml.core.apply import apply
 from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import SCALARS
 from tinyml.dtypes import (
     COMPLEX,
     EVERY,

@@ -13,8 +13,9 @@ from typing import Any
 
 import tinyml.ops.elementwise.complex as parts
 import tinyml.ops.samples as samples
-from tinyml.core.apply import SCALARS, apply
+from tinyml.core.apply import apply
 from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import SCALARS
 from tinyml.ir.op import find
 from tinyml.ops.elementwise.arithmetic import abs, maximum, remainder, rint, trunc
 from tinyml.ops.elementwise.conversion import complex, imag, real, where

@@ -2,20 +2,20 @@
 
 from tinyml.dtypes import FLOATS as FLOATS
 from tinyml.dtypes import INTEGERS as INTEGERS
-from tinyml.ops.conversion import CAST as CAST
-from tinyml.ops.conversion import COPY as COPY
-from tinyml.ops.conversion import WHERE as WHERE
-from tinyml.ops.conversion import astype as astype
-from tinyml.ops.rows import ALL as ALL
-from tinyml.ops.rows import KINDS as KINDS
-from tinyml.ops.rows import NUMBERS as NUMBERS
-from tinyml.ops.rows import Operand as Operand
-from tinyml.ops.rows import device_of as device_of
-from tinyml.ops.rows import elementwise as elementwise
-from tinyml.ops.rows import meet as meet
-from tinyml.ops.rows import operand_dtype as operand_dtype
-from tinyml.ops.rows import row as row
-from tinyml.ops.rows import shape_of as shape_of
+from tinyml.ops.elementwise.conversion import CAST as CAST
+from tinyml.ops.elementwise.conversion import COPY as COPY
+from tinyml.ops.elementwise.conversion import WHERE as WHERE
+from tinyml.ops.elementwise.conversion import astype as astype
+from tinyml.ops.elementwise.define import ALL as ALL
+from tinyml.ops.elementwise.define import KINDS as KINDS
+from tinyml.ops.elementwise.define import NUMBERS as NUMBERS
+from tinyml.ops.elementwise.define import Operand as Operand
+from tinyml.ops.elementwise.define import device_of as device_of
+from tinyml.ops.elementwise.define import elementwise as elementwise
+from tinyml.ops.elementwise.define import meet as meet
+from tinyml.ops.elementwise.define import operand_dtype as operand_dtype
+from tinyml.ops.elementwise.define import row as row
+from tinyml.ops.elementwise.define import shape_of as shape_of
 from tinyml.tensor import Tensor
 
 __all__ = [
