@@ -12,14 +12,14 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.node import Tensor
-from tinyml.dtypes import bool_
+from tinyml.dtypes import FLOATS, bool_
 from tinyml.errors import ShapeError, expect
 from tinyml.ir.monoids import DOT
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_places, as_shape, with_shape
-from tinyml.ops.elementwise import FLOATS, meet, operand_dtype
+from tinyml.ops.elementwise.define import meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints
 
