@@ -319,12 +319,13 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     if n == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype, device=x.device), x.shape)
     square, left = (inv(x), -n) if n < 0 else (x, n)
-    found: Any = None
+    found: Tensor | None = None
     while left:
         if left & 1:
             found = square if found is None else matmul(found, square)
         left >>= 1
         square = matmul(square, square) if left else square
+    assert found is not None
     return found
 
 

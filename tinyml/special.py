@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tinyml.ops.special.bessel as _bessel
 import tinyml.ops.special.error as _error
 import tinyml.ops.special.gamma as _gamma
 import tinyml.ops.special.polynomials as _polynomials
-from tinyml.ops.elementwise import erf, erfc, exp2, expm1, log1p, xlogy
-from tinyml.ops.elementwise import sigmoid as expit
-from tinyml.ops.nn.softmax import log_softmax, softmax
+from tinyml.ops.elementwise import erf as erf
+from tinyml.ops.elementwise import erfc as erfc
+from tinyml.ops.elementwise import exp2 as exp2
+from tinyml.ops.elementwise import expm1 as expm1
+from tinyml.ops.elementwise import log1p as log1p
+from tinyml.ops.elementwise import sigmoid as expit  # scipy's name
+from tinyml.ops.elementwise import xlogy as xlogy
+from tinyml.ops.nn.softmax import log_softmax as log_softmax
+from tinyml.ops.nn.softmax import softmax as softmax
 from tinyml.ops.special.bessel import *  # noqa: F403
 from tinyml.ops.special.error import *  # noqa: F403
 from tinyml.ops.special.gamma import *  # noqa: F403
 from tinyml.ops.special.polynomials import *  # noqa: F403
 
-__all__ = ["erf", "erfc", "exp2", "expit", "expm1", "log1p", "log_softmax", "softmax", "xlogy"]
-__all__ += _bessel.__all__
-__all__ += _error.__all__
-__all__ += _gamma.__all__
-__all__ += _polynomials.__all__
+if not TYPE_CHECKING:  # mypy knows literal lists only; without one it takes what is imported
+    __all__ = ["erf", "erfc", "exp2", "expit", "expm1", "log1p", "log_softmax", "softmax", "xlogy",
+               *_bessel.__all__, *_error.__all__, *_gamma.__all__, *_polynomials.__all__]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -13,8 +13,8 @@ import tinyml.core.apply as core
 import tinyml.core.backward as reverse
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
-import tinyml.ops.matmul as contraction
 import tinyml.ops.elementwise.activation as activations
+import tinyml.ops.matmul as contraction
 import tinyml.ops.nn.softmax as normalized
 import tinyml.ops.reduction as reduce
 import tinyml.ops.subscript as selection
@@ -360,7 +360,7 @@ class Tensor(Data):
 
     # ---- ops by name
 
-    def op(self, name: str, *others: Any, **attrs: Any) -> Any:
+    def op(self, name: str, *others: Any, **attrs: Any) -> Tensor:
         """An op of any name on this tensor and others.
 
         >>> import tinyml
@@ -370,6 +370,16 @@ class Tensor(Data):
         return apply(find(name), self, *others, **attrs)
 
     # ---- operators
+
+    # Declared, since a checker meets operators in rules before it knows what `_three` returns.
+    __add__: ClassVar[Binary]
+    __radd__: ClassVar[Binary]
+    __sub__: ClassVar[Binary]
+    __rsub__: ClassVar[Binary]
+    __mul__: ClassVar[Binary]
+    __rmul__: ClassVar[Binary]
+    __truediv__: ClassVar[Binary]
+    __rtruediv__: ClassVar[Binary]
 
     __add__, __radd__, __iadd__ = _three(words.add, "+")
     __sub__, __rsub__, __isub__ = _three(words.subtract, "-")

@@ -182,11 +182,10 @@ class TinyML:
         return only_these, [entered[k] for k in wrt]
 
     def _apply(self, op: str, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
-        from tinyml.core.apply import apply
+        from tinyml.core.apply import apply_many
         from tinyml.ir.op import find
 
-        result = apply(find(op), *args, **attrs)
-        return result if isinstance(result, tuple) else (result,)
+        return apply_many(find(op), *args, **attrs)
 
     def _enter(self, x: Any) -> Any:
         """A tensor with the values and the layout of an array; anything else as it is."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.core.apply import apply, describe
+from tinyml.core.apply import apply_many, describe
 from tinyml.core.plan import checked
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY, as_dtype
@@ -177,12 +177,12 @@ def answer(op: Any, call: Call, device: str) -> Answer:
         return told
     try:
         xs = [upload(x, target) if isinstance(x, np.ndarray) else x for x in call.args]
-        result = apply(op, *xs, **call.attrs)
-        for y in () if huge else result if isinstance(result, tuple) else (result,):
+        result = apply_many(op, *xs, **call.attrs)
+        for y in () if huge else result:
             y.numpy()  # what OpenCL found out of range is said when a result is read
     except Exception as error:
         return _refused(error)
-    return Answer(None, describe(result if isinstance(result, tuple) else (result,)))
+    return Answer(None, describe(result))
 
 
 def _refused(error: Exception) -> Answer:

@@ -75,7 +75,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return Node(op, *rest)
 
     with monkeypatch.context() as patch:
-        for module in (tinyml.core, tinyml.ops.calls):
+        for module in (tinyml.core.apply, tinyml.ops.calls):
             patch.setattr(module, "Node", watched)
         yield made
 
@@ -524,14 +524,14 @@ def test_an_inner_gradient_does_not_walk_the_outer_graph(monkeypatch: pytest.Mon
     for _ in range(1000):
         y = y * 1.0
     seen: list[int] = []
-    towards = tinyml.reverse._towards
+    towards = tinyml.core.backward._towards
 
     def counting(*args: Any) -> Any:
         order, leads = towards(*args)
         seen.append(len(leads))
         return order, leads
 
-    monkeypatch.setattr(tinyml.reverse, "_towards", counting)
+    monkeypatch.setattr(tinyml.core.backward, "_towards", counting)
     slope = grad(lambda z: z * z * y)(tinyml.tensor(3.0))
     assert seen == [max(seen)] and seen[0] < 10
     slope.backward()

@@ -109,7 +109,7 @@ def test_one_case_of_conformance(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_python_m_tinyml_runs_and_help_loads_no_compiler() -> None:
-    code = ("import sys; from tinyml.cli import main\n"
+    code = ("import sys; from tinyml.cli.main import main\n"
             "try: main(['--help'])\n"
             "except SystemExit: pass\n"
             "assert not {'numba', 'pyopencl', 'matplotlib', 'rich'} & set(sys.modules)")

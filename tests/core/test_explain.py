@@ -115,7 +115,7 @@ def test_a_missing_device_is_said(monkeypatch: pytest.MonkeyPatch,
 def test_a_reader_that_goes_away_is_no_error() -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-         "from tinyml.cli import CUT_OFF, main; sys.exit(main(['kernels', '--device', 'cpu']))"],
+         "from tinyml.cli.main import CUT_OFF, main; sys.exit(main(['kernels', '--device', 'cpu']))"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout is not None and child.stderr is not None
     child.stdout.close()

@@ -21,7 +21,10 @@ from hypothesis import strategies as st
 import tinyml
 import tinyml.graph.control_ops
 import tinyml.random
-from tinyml import graphfile, graphreader, io, tree
+import tinyml.io.graph_reader as graphreader
+import tinyml.io.graph_writer as graphfile
+import tinyml.io.safetensors as io
+import tinyml.tree as tree
 from tinyml.core.apply import apply
 from tinyml.errors import (
     ArgumentError,
@@ -398,7 +401,7 @@ def test_a_graph_runs_without_autodiff_compiler_and_numba(tmp_path: Path) -> Non
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import tinyml\n"
-        "from tinyml.graphfile import load_graph\n"
+        "from tinyml.io.graph_writer import load_graph\n"
         f"graph = load_graph({str(tmp_path / 'm.json')!r}, 'cpu')\n"
         "y, r, *_ = graph(tinyml.ones((3, 3)))\n"
         "print(y.numpy().tobytes().hex())\n"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tinyml
 from tests.core.test_graph import FUNCTIONS, Function, near, numbers, scalar
 from tinyml.compiler.jit import Jitted, RetraceWarning
-from tinyml.compiler.program import Program, compiled
+from tinyml.compiler.program import Executable, compiled
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
 from tinyml.conformance.suite.cases import asked
@@ -38,7 +38,7 @@ from tinyml.ir.devices import device as find_device
 from tinyml.ir.op import OPS
 
 
-def program(f: Jitted, *args: Any) -> Program:
+def program(f: Jitted, *args: Any) -> Executable:
     """What a jitted function runs for arguments that are tensors."""
     graph = f.graph(*args)
     captured = [capture.tensor for capture in graph.captures]
@@ -47,7 +47,7 @@ def program(f: Jitted, *args: Any) -> Program:
 
 def names(f: Jitted, *args: Any) -> list[str]:
     """The calls of a jitted function by the ops in them."""
-    return [step.name for step in program(f, *args).steps]
+    return [step.name for step in program(f, *args).launches]
 
 
 @pytest.fixture(params=FUNCTIONS)
@@ -242,12 +242,12 @@ def test_buffers_are_reused() -> None:
         return x
 
     found = program(tinyml.jit(f), tinyml.ones((8, 8)))
-    assert len(found.steps) == 20 and len(found.slots) == 2
+    assert len(found.launches) == 20 and len(found.slots) == 2
 
 
 def test_numbers_are_no_part_of_a_kernel() -> None:
     a, b = (program(tinyml.jit(lambda x, c=c: x * c + 1.0), tinyml.ones((4,))) for c in (2.0, 3.0))
-    assert a.steps[0].ins[1:] == (2.0, 1.0) and b.steps[0].ins[1:] == (3.0, 1.0)
+    assert a.launches[0].ins[1:] == (2.0, 1.0) and b.launches[0].ins[1:] == (3.0, 1.0)
 
 
 # ---- state

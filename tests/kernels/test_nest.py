@@ -203,7 +203,7 @@ def _padded(x: Tensor, axis: int) -> Tensor:
 
 def _taken(x: Tensor, axis: int) -> Tensor:
     """Every element along an axis twice, by computed indices."""
-    rows = tinyml.core.apply(OPS["iota"], x, axis=axis)
+    rows = apply(OPS["iota"], x, axis=axis)
     return x.op("take_along", rows - 1, axis=axis)
 
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import tinyml.tree as tree
 from tinyml.autodiff.grad import conforming, is_float
-from tinyml.core.apply import apply, as_tuple, describe
+from tinyml.core.apply import apply_many, describe
 from tinyml.core.builder import entered
 from tinyml.core.node import Item, Node, make
 from tinyml.core.plan import CompiledOp
@@ -246,8 +246,7 @@ class _Custom:
                 raise self.closes_over()
             gs = list(g) if isinstance(g, tuple) else [g]
             given = [gs[places.index(k)] for k in out_floats]
-            found = apply(pullback, *xs, *given)
-            by_place = dict(zip(floats, found if isinstance(found, tuple) else (found,)))
+            by_place = dict(zip(floats, apply_many(pullback, *xs, *given)))
             return [by_place.get(k) for k in range(len(xs))]
 
         def transposed(h: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...]) -> list[Any]:
@@ -266,7 +265,7 @@ class _Custom:
         outs = [*[outputs[k].spec for k in places], *[state.var.spec for state in states]]
         op = Op(self.name, lambda *_: together(outs), grad=rule,
                 body=lambda *v: together(part(0, v)))
-        ys = as_tuple(apply(op, *xs, *captured))
+        ys = apply_many(op, *xs, *captured)
         for state, y in zip(states, ys[len(places):]):
             state.tensor._replace(y)
         return tree.unflatten(shape, _with(results, places, ys))

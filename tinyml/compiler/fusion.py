@@ -55,7 +55,7 @@ class _Probe(Lowering):
     """A lowering that notes how one op reads its operands, all readings of one together."""
 
     def __init__(self, operands: Sequence[Var]) -> None:
-        super().__init__(operands, Numbers())
+        super().__init__((), operands, Numbers())
         self.asked = dict.fromkeys(operands, Asked(True, True))
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
@@ -76,16 +76,17 @@ def traits(equation: Equation) -> Traits | None:
     """Run an op's nest once, and see what it asks for; None where it has none."""
     if equation.op.nest is None and equation.op.scatter_nest is None:
         return None
-    operands = list(dict.fromkeys(v for v in equation.inputs if isinstance(v, Var)))
+    operands = list(dict.fromkeys(equation.operands))
     probe = _Probe(operands)
     sources = [probe.source(v) for v in equation.inputs]
     n = probe.nest
     try:
         if equation.op.scatter_nest is not None:
-            numbers = [n.arg(spec.dtype, spec.ndim, "out") for spec in [v.spec for v in equation.outs]]
+            numbers = [n.arg(v.spec.dtype, v.spec.ndim, "out") for v in equation.outs]
             equation.op.scatter_nest(n, numbers, *sources, **equation.attrs)
         else:
-            equation.op.nest(n, n.axes_for([v.spec for v in equation.outs][0].shape), *sources, **equation.attrs)  # type: ignore
+            index = n.axes_for(equation.outs[0].spec.shape)
+            equation.op.nest(n, index, *sources, **equation.attrs)  # type: ignore[misc]
     except NotOneNest:
         return None
     asked = tuple([probe.asked.get(v, Asked(True, True)) for v in equation.inputs])
@@ -161,7 +162,7 @@ class Grouping:
         """The group of all readers of an equation, if it may join."""
         trait = self.traits[k]
         readers = [r for var in self.equations[k].outs for r in self.readers.get(var, [])]
-        if trait is None or self.equations[k].equation.op.scatter_nest is not None or not readers:
+        if trait is None or self.equations[k].op.scatter_nest is not None or not readers:
             return None
         group = self.of.get(readers[0][0])
         if group is None or any(self.of.get(r) is not group for r, _ in readers):
@@ -185,7 +186,7 @@ class Grouping:
 
     def _may_loop(self, k: int, trait: Traits, group: Group) -> bool:
         """Whether a reduction inside another nest leaves it its parallel axes."""
-        if self.equations[group.root].equation.op.scatter_nest is not None:
+        if self.equations[group.root].op.scatter_nest is not None:
             return False
         if group.heavy or trait.heavy and (group.reduces or not group.plain):
             return False

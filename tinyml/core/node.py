@@ -113,7 +113,7 @@ class Data:
 # The one class of tensors stands on a higher floor. Type checkers find it by this name, in this
 # one place; what runs finds it in Class, where tinyml.tensor enters it.
 if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
+    from tinyml.tensor import Tensor as Tensor
 else:
     Tensor = Data
 

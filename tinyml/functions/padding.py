@@ -59,7 +59,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
             expect(x.shape[axis] > 0 or mode == "constant", "an axis with elements", x.shape,
                    ShapeError)
             x = _bordered(x, axis, before, after, mode, constant_values, end_values, stat_length)
-    return x
+    bordered: Tensor = x
+    return bordered
 
 
 def _bordered(x: Any, axis: int, before: int, after: int, mode: str, constants: Any, ends: Any,

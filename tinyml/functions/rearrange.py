@@ -57,7 +57,8 @@ def flip(x: Any, axis: Any = None) -> Tensor:
     """x with the order along axes reversed, without copying; None means all."""
     axes = as_axes(axis, x.ndim)
     index = tuple([slice(None, None, -1) if d in axes else slice(None) for d in range(x.ndim)])
-    return x[index]
+    flipped: Tensor = x[index]
+    return flipped
 
 
 @named
@@ -221,7 +222,7 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     if times == 0:
         return reshape(x, x.shape)
     ends = [part_of for part_of in (prepend, x, append) if part_of is not None]
-    result: Any = concat(ends, place) if len(ends) > 1 else x
+    result: Tensor = concat(ends, place) if len(ends) > 1 else x
     for _ in range(times):
         size = result.shape[place]
         result = slice_axis(result, place, 1, size) - slice_axis(result, place, 0, max(size - 1, 0))

@@ -271,7 +271,8 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
         table = upload(starts[:, None] + np.arange(length), x.device)
         order = [*range(place + 1), *range(place + 2, x.ndim + 1), place + 1]
         x = permute_dims(gather(x, table, place), order)
-    return x
+    windows: Tensor = x
+    return windows
 
 
 # ---- choice

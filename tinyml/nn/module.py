@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import tree
+import tinyml.tree as tree
 from tinyml.core.node import Leaf
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentError, DTypeError, ReadOnlyError, TinyMLError

@@ -63,7 +63,8 @@ def _concat_nest(n: Nest, index: Ids, *xs: Any, axis: int) -> int:
 
 
 def _concat_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int) -> list[Any]:
-    begin, parts = 0, []
+    begin = 0
+    parts: list[Any] = []
     start, stop = [0] * g.ndim, list(g.shape)
     for x, want in zip(_xs, wanted):
         start[axis], stop[axis] = begin, begin + x.shape[axis]

@@ -11,7 +11,7 @@ import numpy as np
 import tinyml.core.apply as core
 from tinyml.core.apply import apply
 from tinyml.core.node import Data, Leaf, Tensor, make
-from tinyml.core.upload import upload
+from tinyml.core.upload import SCALARS, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.ir.devices import device as find_device
@@ -80,13 +80,13 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
         alters = (dtype is not None and as_dtype(dtype) is not kept.spec.dtype) or (
             device is not None and find_device(device) is not kept.device)
         if copy:
-            moved = kept if device is None else kept.to(device)
+            moved: Tensor = kept if device is None else kept.to(device)
             return moved.copy() if dtype is None else moved.copy().astype(dtype)
         expect(copy is None or not alters, "a type and a device that need no copy",
                f"{kept.spec}", ArgumentError, remedy="copy=None")
         same: Tensor = kept if device is None else kept.to(device)
         return same if dtype is None else same.astype(dtype)
-    if not isinstance(data, (list, tuple, *core.SCALARS)):
+    if not isinstance(data, (list, tuple, *SCALARS)):
         data = find_device("cpu").as_array(data)
     target = find_device(device)
     if isinstance(data, np.ndarray) and not copy:

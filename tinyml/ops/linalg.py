@@ -16,7 +16,7 @@ import numpy as np
 
 import tinyml.ops.samples.linalg as samples
 from tinyml.core.apply import apply
-from tinyml.dtypes import COMPLEX, DType
+from tinyml.dtypes import COMPLEX, DType, part
 from tinyml.errors import (
     ArgumentError,
     DTypeError,
@@ -250,7 +250,7 @@ def _same(x: Spec, *_: Any) -> tuple[Output, ...]:
 
 
 def _values(x: Spec) -> tuple[Output, ...]:
-    return ((*x.shape[:-2], min(x.shape[-2:])), slice_axis(x.dtype)),
+    return ((*x.shape[:-2], min(x.shape[-2:])), part(x.dtype)),
 
 
 def _solve_outputs(x: Spec, b: Spec) -> tuple[Output, ...]:
@@ -273,7 +273,7 @@ def _svd_outputs(x: Spec, full: bool) -> tuple[Output, ...]:
     *batch, m, n = x.shape
     count = min(m, n)
     wide = (m, n) if full else (count, count)
-    return (((*batch, count), slice_axis(x.dtype)), ((*batch, m, wide[0]), x.dtype),
+    return (((*batch, count), part(x.dtype)), ((*batch, m, wide[0]), x.dtype),
             ((*batch, wide[1], n), x.dtype))
 
 
@@ -303,7 +303,7 @@ COFACTOR: Op = _row(
     "cofactor", True, _same, "The cofactors of x: det's slope, also where x has no inverse.",
     grad=(_cofactor_rule,))
 SLOGDET: Op = _row(
-    "slogdet", True, lambda x: ((x.shape[:-2], slice_axis(x.dtype)), (x.shape[:-2], x.dtype)),
+    "slogdet", True, lambda x: ((x.shape[:-2], part(x.dtype)), (x.shape[:-2], x.dtype)),
     "The logarithm of the determinant's size, and its sign, a number of size 1 or 0.",
     grad=(_slogdet_rule,), accepts_none_cotangents=True)
 SOLVE: Op = _row(

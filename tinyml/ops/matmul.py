@@ -150,7 +150,8 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
 @named
 def matrix_transpose(x: Any) -> Tensor:
     """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
-    return x.mT
+    result: Tensor = x.mT
+    return result
 
 
 @named

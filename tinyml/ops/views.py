@@ -333,10 +333,11 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
     return apply(PERMUTE, x, axes=axes)
 
 
-def slice_axis(x: Any, axis: int, start: int, stop: int) -> Any:
+def slice_axis(x: Any, axis: int, start: int, stop: int) -> Tensor:
     """Return x[start:stop] along an axis."""
     at = tuple([slice(start, stop) if d == axis else slice(None) for d in range(x.ndim)])
-    return x[at]
+    part: Tensor = x[at]
+    return part
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:

@@ -82,7 +82,8 @@ class Net(nn.Module):
         # Pooling first changes nothing but the time: relu does not decrease.
         x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
         x = functional.relu(self.conv2(x))
-        return self.output(x.reshape((x.shape[0], -1)))
+        scores: Tensor = self.output(x.reshape((x.shape[0], -1)))
+        return scores
 
 
 class Reading(NamedTuple):

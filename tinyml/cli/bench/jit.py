@@ -15,7 +15,7 @@ import numpy as np
 import tinyml
 from tinyml import optim
 from tinyml.cli.bench.timing import Case, Contenders, Row, race, single_thread, timed
-from tinyml.compiler.program import Program, compiled
+from tinyml.compiler.program import Executable, compiled
 from tinyml.data import digits as images_of_digits
 from tinyml.errors import DeviceError
 from tinyml.ir.devices import device as find_device
@@ -59,14 +59,14 @@ def products(count: int) -> Any:
     return tinyml.jit(f)
 
 
-def program_of(f: Any, *xs: Tensor) -> Program:
+def program_of(f: Any, *xs: Tensor) -> Executable:
     """What a jitted function without captures runs for these tensors."""
     return compiled(f.graph(*xs), [x.spec for x in xs])
 
 
 def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:
     """The C function of a jitted function's first kernel, on addresses; on the CPU only."""
-    step = program_of(f, *xs).steps[0]
+    step = program_of(f, *xs).launches[0]
     binding = step.run.__globals__  # what the generated function refers to
     out = xs[0].copy()
     pointers = [x.buf.ptr for x in (*xs, out)]
@@ -177,7 +177,7 @@ def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
         except DeviceError:
             judged = f"kernel at most; there is no {name} here"
             continue
-        counts[name] = len(program_of(tinyml.jit(f), x).steps)
+        counts[name] = len(program_of(tinyml.jit(f), x).launches)
     return Row(f"{title}: kernels", "kernels", counts, max(counts.values()), 1.0, judged)
 
 

@@ -78,27 +78,6 @@ def positive(x: Operand, /) -> Tensor:
     return apply(COPY, x)
 
 
-@elementwise("real", ulp=1, samples=samples.division())
-def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the greatest whole number not above x1 / x2, and x1 / x2 where one is infinite; of
-    integers 0 where x2 is 0."""
-    ...
-
-
-@elementwise("real", samples=samples.division(),
-             grad=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * floor_divide(a, b))))
-def remainder(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0."""
-    ...
-
-
-@elementwise("real", samples=samples.division(),
-             grad=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * trunc(a / b))))
-def fmod(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 - x2 * trunc(x1 / x2), with the sign of x1."""
-    ...
-
-
 # ---- signs
 
 
@@ -172,7 +151,11 @@ def trunc(x: Operand, /) -> Tensor:
     ...
 
 
-@elementwise("number", op="round", complex_body=lambda z: complex(rint(real(z)), rint(imag(z))))
+def _rint_parts(z: Any) -> Tensor:
+    return complex(rint(real(z)), rint(imag(z)))
+
+
+@elementwise("number", op="round", complex_body=_rint_parts)
 def rint(x: Operand, /) -> Tensor:
     """Return the nearest whole number, the even one of two."""
     ...
@@ -204,6 +187,30 @@ def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
     if decimals > 0:
         return rint(multiply(x, scale)) / scale
     return rint(divide(x, scale)) * scale
+
+
+# ---- quotients rounded to whole numbers
+
+
+@elementwise("real", ulp=1, samples=samples.division())
+def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the greatest whole number not above x1 / x2, and x1 / x2 where one is infinite; of
+    integers 0 where x2 is 0."""
+    ...
+
+
+@elementwise("real", samples=samples.division(),
+             grad=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * floor_divide(a, b))))
+def remainder(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0."""
+    ...
+
+
+@elementwise("real", samples=samples.division(),
+             grad=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * trunc(a / b))))
+def fmod(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 - x2 * trunc(x1 / x2), with the sign of x1."""
+    ...
 
 
 # ---- the greater and the lesser

@@ -18,9 +18,16 @@ from tinyml.ops.samples import ErrorCase
 __all__ = ["complex", "conj", "imag", "real", "where"]
 
 
+def _where_first(g: Any, _y: Any, c: Any, _a: Any, _b: Any) -> Tensor:
+    return where(c, g, 0.0)
+
+
+def _where_second(g: Any, _y: Any, c: Any, _a: Any, _b: Any) -> Tensor:
+    return where(c, 0.0, g)
+
+
 @elementwise("any", conditions=1, samples=samples.ternary(), dtypes=EVERY,
-             grad=(None, lambda g, _y, c, _a, _b: where(c, g, 0.0),
-                   lambda g, _y, c, _a, _b: where(c, 0.0, g)))
+             grad=(None, _where_first, _where_second))
 def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 where the condition holds, else x2; all three broadcast.
 

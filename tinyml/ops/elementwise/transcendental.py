@@ -13,8 +13,9 @@ from typing import Any
 
 import tinyml.ops.elementwise.complex as of_complex
 import tinyml.ops.samples as samples
-from tinyml.core.apply import SCALARS, apply
+from tinyml.core.apply import apply
 from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import SCALARS
 from tinyml.ops.elementwise.arithmetic import abs, maximum, remainder, rint, trunc
 from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where
 from tinyml.ops.elementwise.define import Operand, elementwise
@@ -68,7 +69,7 @@ def float_power(x1: Operand, x2: Operand, /) -> Tensor:
     def wide(x: Any) -> Any:
         if isinstance(x, SCALARS):
             return x
-        whole = x if isinstance(x, Data) else apply(COPY, x)
+        whole: Any = x if isinstance(x, Data) else apply(COPY, x)
         return whole.astype("complex128" if whole.dtype.kind == "complex" else "float64")
 
     return pow(wide(x1), wide(x2))
@@ -169,7 +170,7 @@ def _as_tensor(x: Any, other: Any) -> Any:
 
 
 @elementwise("float", ulp=4, samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)),
-             grad=(lambda g, _y, _a, b: xlogy(g, b), lambda g, _y, a, b: g * (a / b)))
+             grad=(lambda g, _y, _a, b: g.op("xlogy", b), lambda g, _y, a, b: g * (a / b)))
 def xlogy(x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 log(x2), 0 where x1 is 0; NaN where x2 is."""
     return where((x1 == 0) & (x2 == x2), 0.0, x1 * log(_as_tensor(x2, x1)))
@@ -185,14 +186,14 @@ def logb(x: Operand, /) -> Tensor:
 
 
 @elementwise("float", word="ldexp", ulp=1, samples=samples.scaling(),
-             grad=(lambda g, _y, _a, b: scaled(g, b), None))
+             grad=(lambda g, _y, _a, b: g.op("scaled", b), None))
 def scaled(x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 times 2 to the power x2, a whole number."""
     ...
 
 
 @elementwise("float", ulp=4, samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False),
-             grad=(lambda g, _y, _a, b: ldexp(g, b), lambda g, y, _a, _b: g * y * _LN2))
+             grad=(lambda g, _y, _a, b: g.op("ldexp", b), lambda g, y, _a, _b: g * y * _LN2))
 def ldexp(x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 times 2^x2; exact for a whole x2."""
     power = _as_tensor(x2, x1)
@@ -215,7 +216,7 @@ def frexp(x: Operand, /) -> tuple[Tensor, Tensor]:
 # ---- trigonometric functions
 
 
-@elementwise("inexact", ulp=4, samples=_CIRCLE, grad=lambda g, _y, x: g * conj(cos(x)),
+@elementwise("inexact", ulp=4, samples=_CIRCLE, grad=lambda g, _y, x: g * conj(x.cos()),
              complex_body=of_complex.sin)
 def sin(x: Operand, /) -> Tensor:
     """Return the sine of x radians."""
@@ -307,7 +308,7 @@ def _sinc(x: Any) -> Tensor:
 # ---- hyperbolic functions
 
 
-@elementwise("inexact", ulp=4, grad=lambda g, _y, x: g * conj(cosh(x)),
+@elementwise("inexact", ulp=4, grad=lambda g, _y, x: g * conj(x.op("cosh")),
              complex_body=of_complex.sinh)
 def sinh(x: Operand, /) -> Tensor:
     """Return the hyperbolic sine."""

@@ -1,1 +1,1 @@
-"""Records of neural networks: convolution, pooling, softmax, losses, normalisation, optimizer steps."""
+"""Records of neural networks: windows, softmax, losses, norms, steps of optimizers."""

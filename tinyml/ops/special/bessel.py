@@ -95,7 +95,7 @@ _wide = samples.unary(-7.0, 9.0, (-60.0, 60.0))
 _right = samples.unary(0.2, 9.0, (0.001, 60.0))
 
 
-@elementwise("float", ulp=8, samples=_wide, grad=lambda g, _y, x: -g * j1(x))
+@elementwise("float", ulp=8, samples=_wide, grad=lambda g, _y, x: -g * x.op("j1"))
 def j0(x: Operand, /) -> Tensor:
     """Return the Bessel function of the first kind of order 0."""
     a = abs(x)
@@ -109,7 +109,7 @@ def j1(x: Operand, /) -> Tensor:
     return where(a < 6.0, x * _near(x, 1)[0], sign(x) * _hankel(maximum(a, 6.0), 1, second=False))
 
 
-@elementwise("float", ulp=8, samples=_right, grad=lambda g, _y, x: -g * y1(x))
+@elementwise("float", ulp=8, samples=_right, grad=lambda g, _y, x: -g * x.op("y1"))
 def y0(x: Operand, /) -> Tensor:
     """Return the Bessel function of the second kind of order 0; -inf at 0, NaN below."""
     return _y0(x)
@@ -156,7 +156,7 @@ def _k(x: Any, near: tuple[float, ...], other: tuple[float, ...], far: Fit, *, o
     return where(x == 0, math.inf, y)
 
 
-@elementwise("float", ulp=8, samples=_wide, grad=lambda g, _y, x: g * i1(x))
+@elementwise("float", ulp=8, samples=_wide, grad=lambda g, _y, x: g * x.op("i1"))
 def i0(x: Operand, /) -> Tensor:
     """Return the modified Bessel function of the first kind of order 0."""
     return _i(x, I0, I0_FAR, odd=False, scaled=False)
@@ -168,7 +168,7 @@ def i1(x: Operand, /) -> Tensor:
     return _i(x, I1, I1_FAR, odd=True, scaled=False)
 
 
-@elementwise("float", ulp=8, samples=_wide, grad=lambda g, y, x: g * (i1e(x) - sign(x) * y))
+@elementwise("float", ulp=8, samples=_wide, grad=lambda g, y, x: g * (x.op("i1e") - sign(x) * y))
 def i0e(x: Operand, /) -> Tensor:
     """Return exp(-|x|) times the modified Bessel function of the first kind of order 0."""
     return _i(x, I0, I0_FAR, odd=False, scaled=True)
@@ -181,7 +181,7 @@ def i1e(x: Operand, /) -> Tensor:
     return _i(x, I1, I1_FAR, odd=True, scaled=True)
 
 
-@elementwise("float", ulp=8, samples=_right, grad=lambda g, _y, x: -g * k1(x))
+@elementwise("float", ulp=8, samples=_right, grad=lambda g, _y, x: -g * x.op("k1"))
 def k0(x: Operand, /) -> Tensor:
     """Return the modified Bessel function of the second kind of order 0; inf at 0, NaN below."""
     return _k(x, K0, I0_NEAR, K0_FAR, odd=False, scaled=False)
@@ -193,7 +193,7 @@ def k1(x: Operand, /) -> Tensor:
     return _k(x, K1, I1_NEAR, K1_FAR, odd=True, scaled=False)
 
 
-@elementwise("float", ulp=8, samples=_right, grad=lambda g, y, x: g * (y - k1e(x)))
+@elementwise("float", ulp=8, samples=_right, grad=lambda g, y, x: g * (y - x.op("k1e")))
 def k0e(x: Operand, /) -> Tensor:
     """Return exp(x) times the modified Bessel function of the second kind of order 0; inf at 0,
     NaN below."""
@@ -210,7 +210,7 @@ def k1e(x: Operand, /) -> Tensor:
 # ---- the spherical function of order 0
 
 
-def _spherical_grad(g: Any, y: Any, x: Any) -> Tensor:
+def _spherical_grad(g: Any, y: Any, x: Any) -> Any:
     """Return -g j_1(x); near 0 by its series, since (cos x - sin x / x) / x cancels (DLMF 10.53.1).
     """
     series = [-1.0 / (math.factorial(k) * (-2.0) ** k * math.prod(range(3, 2 * k + 4, 2)))
@@ -259,7 +259,7 @@ def _around_zero(dtype: str) -> list[Sample]:
     return [s._replace(args=(_tamed(s.args[0]),)) if s.name == "special" else s for s in cases]
 
 
-@elementwise("float", ulp=64, samples=_around_zero, grad=lambda g, _y, x: g * airy_aip(x))
+@elementwise("float", ulp=64, samples=_around_zero, grad=lambda g, _y, x: g * x.op("airy_aip"))
 def airy_ai(x: Operand, /) -> Tensor:
     """Return Airy's function Ai."""
     return _airy(x, AI, AI_FAR, AI_P, AI_Q, slope=False)

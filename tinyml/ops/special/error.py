@@ -79,15 +79,15 @@ def in_wide(dtype: DType) -> DType:
 # ---- what formulas are written with
 
 
-def horner(x: Any, coefficients: Sequence[float]) -> Any:
+def horner(x: Any, coefficients: Sequence[float]) -> Tensor:
     """Return the polynomial of x with these coefficients, the constant term first."""
-    y = x * coefficients[-1] + coefficients[-2]
+    y: Tensor = x * coefficients[-1] + coefficients[-2]
     for c in coefficients[-3::-1]:
         y = y * x + c
     return y
 
 
-def ratio(x: Any, fit: Fit) -> Any:
+def ratio(x: Any, fit: Fit) -> Tensor:
     """Return the quotient of two polynomials of x."""
     return horner(x, fit[0]) / horner(x, fit[1])
 
@@ -97,7 +97,7 @@ def turn_of(x: Any) -> Any:
     return x - floor(x + 0.5)
 
 
-def exp_of_square(x: Any, sign: float) -> Any:
+def exp_of_square(x: Any, sign: float) -> Tensor:
     """Return exp(sign x^2), 0 or infinity beyond 30 in size.
 
     The square is in two parts, of which the first is exact: its error would grow by x^2.
@@ -110,13 +110,13 @@ def exp_of_square(x: Any, sign: float) -> Any:
 # ---- pieces
 
 
-def _scaled(x: Any) -> Any:
+def _scaled(x: Any) -> Tensor:
     """Return exp(x^2) erfc(x) for x >= 0; 0 at infinity."""
     w = 2.0 / (x + 2.0)
     return w * ratio(w, ERFCX)
 
 
-def _quantile(q: Any, rest: Any) -> Any:
+def _quantile(q: Any, rest: Any) -> Tensor:
     """Return x with Phi(x) = q + 1/2; `rest` = min(Phi(x), 1 - Phi(x)) may be more exact than q."""
     r = sqrt(-log(rest))
     tail = where(r < 5.0, ratio(minimum(r, 5.0) - 1.5, NDTRI_TAIL),

@@ -197,6 +197,12 @@ def _of_order(make: Samples, orders: tuple[int, ...]) -> Samples:
 _positive = samples.unary(0.2, 4.0, (-9.0, 40.0))
 
 
+@elementwise("float", ulp=16, samples=_positive, grad=lambda g, _y, x: g * polygamma(1, x))
+def psi(x: Operand, /) -> Tensor:
+    """Return the digamma function, gammaln's derivative; NaN at -1, -2, ..., -1 / x at 0."""
+    return _psi(x)
+
+
 @elementwise("float", ulp=8, samples=_positive, grad=lambda g, _y, x: g * psi(x))
 def gammaln(x: Operand, /) -> Tensor:
     """Return log |Gamma(x)|; inf at 0, -1, -2, ..."""
@@ -207,12 +213,6 @@ def gammaln(x: Operand, /) -> Tensor:
 def gamma(x: Operand, /) -> Tensor:
     """Return the gamma function; NaN at -1, -2, ..., 1 / x at 0."""
     return _gamma(x)
-
-
-@elementwise("float", ulp=16, samples=_positive, grad=lambda g, _y, x: g * polygamma(1, x))
-def psi(x: Operand, /) -> Tensor:
-    """Return the digamma function, gammaln's derivative; NaN at -1, -2, ..., -1 / x at 0."""
-    return _psi(x)
 
 
 def _derivative(x: Any, n: int) -> Any:
@@ -389,8 +389,8 @@ def _sum_samples(dtype: str) -> list[Sample]:
 SUM: Op = define(
     "gamma_sum", lambda a, x, form: infer(a, x), nest=_sum_nest, differentiable=False,
     samples=_sum_samples, dtypes=FLOATS, ulp=64,
-    doc="Return what an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) 'rising', "
-        "(-x)^k / (k! (a+k)) 'alternating', or the continued 'fraction' "
+    doc="Return what an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) "
+        "'rising', (-x)^k / (k! (a+k)) 'alternating', or the continued 'fraction' "
         "x + 1 - a + 1 (a-1) / (x + 3 - a + ...) (DLMF 8.7.1, 8.7.3, 8.9.2).",
 )
 
@@ -440,7 +440,7 @@ def _expm1_near(x: Any) -> Any:
     return x * horner(x, [1 / math.factorial(k + 1) for k in range(15)])
 
 
-def _incomplete(a: Any, x: Any, which: int) -> Tensor:
+def _incomplete(which: int, a: Any, x: Any) -> Tensor:
     """Return P (0) or Q (1), also on their borders: x = 0, x = inf, a = 0 and a = inf."""
     at_zero, at_inf = float(which), 1.0 - which
     inside = (a > 0) & (x > 0) & (a < math.inf) & (x < math.inf)
@@ -463,11 +463,11 @@ _both = samples.binary(0.3, 6.0, second=(0.2, 9.0), hard=False, rich=("float64",
 @elementwise("float", ulp=64, samples=_both, grad=(None, lambda g, _y, a, x: _density(g, a, x)))
 def gammainc(a: Operand, x: Operand, /) -> Tensor:
     """Return the regularized lower incomplete gamma function P(a, x) of a, x >= 0; NaN below 0."""
-    return _incomplete(*as_tensors(a, x), 0)
+    return _incomplete(0, *as_tensors(a, x))
 
 
 @elementwise("float", ulp=64, samples=_both, grad=(None, lambda g, _y, a, x: -_density(g, a, x)))
 def gammaincc(a: Operand, x: Operand, /) -> Tensor:
     """Return the regularized upper incomplete gamma function Q(a, x) = 1 - P(a, x), without
     cancellation."""
-    return _incomplete(*as_tensors(a, x), 1)
+    return _incomplete(1, *as_tensors(a, x))
