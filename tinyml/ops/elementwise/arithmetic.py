@@ -9,6 +9,7 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.node import Data, Tensor
 from tinyml.dtypes import float32
+from tinyml.ir.op import Rule
 from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where
 from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.samples.values import finfo
@@ -246,10 +247,14 @@ def fmin(x1: Operand, x2: Operand, /) -> Tensor:
     return where(x1 != x1, x2, where(x2 != x2, x1, minimum(x1, x2)))
 
 
-@elementwise("real", op="clip",
-             grad=(lambda g, _y, x, low, high: where((x >= low) & (x <= high), g, 0.0),
-                   lambda g, _y, x, low, high: where((x < low) & (low < high), g, 0.0),
-                   lambda g, _y, x, low, high: where((x > high) | (low > high), g, 0.0)))
+_CLIP_RULES: tuple[Rule, ...] = (
+    lambda g, _y, x, low, high: where((x >= low) & (x <= high), g, 0.0),
+    lambda g, _y, x, low, high: where((x < low) & (low < high), g, 0.0),
+    lambda g, _y, x, low, high: where((x > high) | (low > high), g, 0.0),
+)
+
+
+@elementwise("real", op="clip", grad=_CLIP_RULES)
 def _clip(x: Operand, low: Operand, high: Operand, /) -> Tensor:
     """Return x, but not below `low` and not above `high`."""
     return minimum(maximum(x, low), high)

@@ -46,7 +46,7 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, Rule, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import broadcast_shapes, element, kind_of
-from tinyml.ops.calls import binary, unary
+from tinyml.ops.calls import binary, ternary, unary
 from tinyml.ops.samples import ErrorCase
 
 __all__ = ["ALL", "KINDS", "NUMBERS", "Operand", "device_of", "elementwise", "meet",
@@ -278,8 +278,10 @@ def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
 def _call(op: Op, function: FunctionType, arity: int,
           defaults: tuple[Any, ...]) -> Callable[..., Any]:
     """Return the shortest way from operands to the plan."""
-    if function.__code__.co_posonlyargcount == arity <= 2:
-        return (unary if arity == 1 else binary)(op)
+    straight = (unary(op) if arity == 1 else binary(op) if arity == 2 else
+                ternary(op) if arity == 3 else functools.partial(apply, op))
+    if function.__code__.co_posonlyargcount == arity <= 3:
+        return straight
     signature = inspect.signature(function)
 
     def call(*xs: Any, **named: Any) -> Any:
@@ -292,7 +294,7 @@ def _call(op: Op, function: FunctionType, arity: int,
             xs = bound.args
         elif len(xs) < arity:
             xs = (*xs, *defaults[len(xs) - arity:])
-        return apply(op, *xs)
+        return straight(*xs) if len(xs) == arity else apply(op, *xs)
 
     return call
 

@@ -196,9 +196,12 @@ def scaled(x1: Operand, x2: Operand, /) -> Tensor:
              grad=(lambda g, _y, _a, b: g.op("ldexp", b), lambda g, y, _a, _b: g * y * _LN2))
 def ldexp(x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 times 2^x2; exact for a whole x2."""
-    power = _as_tensor(x2, x1)
+    return _ldexp(x1, _as_tensor(x2, x1))
+
+
+def _ldexp(x: Any, power: Any) -> Tensor:
     whole = trunc(power)
-    return scaled(x1, whole) * exp2(where(power == whole, 0.0, power - whole))
+    return scaled(x, whole) * exp2(where(power == whole, 0.0, power - whole))
 
 
 def frexp(x: Operand, /) -> tuple[Tensor, Tensor]:

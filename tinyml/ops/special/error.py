@@ -112,7 +112,7 @@ def exp_of_square(x: Any, sign: float) -> Tensor:
 
 def _scaled(x: Any) -> Tensor:
     """Return exp(x^2) erfc(x) for x >= 0; 0 at infinity."""
-    w = 2.0 / (x + 2.0)
+    w: Tensor = 2.0 / (x + 2.0)
     return w * ratio(w, ERFCX)
 
 
