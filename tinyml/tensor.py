@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -369,6 +369,16 @@ class Tensor(Data):
         return apply(find(name), self, *others, **attrs)
 
     # ---- operators
+
+    # Declared, since a checker meets operators in rules before it knows what `_three` returns.
+    __add__: ClassVar[Binary]
+    __radd__: ClassVar[Binary]
+    __sub__: ClassVar[Binary]
+    __rsub__: ClassVar[Binary]
+    __mul__: ClassVar[Binary]
+    __rmul__: ClassVar[Binary]
+    __truediv__: ClassVar[Binary]
+    __rtruediv__: ClassVar[Binary]
 
     __add__, __radd__, __iadd__ = _three(words.add, "+")
     __sub__, __rsub__, __isub__ = _three(words.subtract, "-")

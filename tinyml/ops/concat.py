@@ -22,7 +22,7 @@ from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_axis, with_shape
 from tinyml.ops.calls import named
-from tinyml.ops.elementwise import meet
+from tinyml.ops.elementwise.define import meet
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import _ROW, SLICE, Ints, reshape
 

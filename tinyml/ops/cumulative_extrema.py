@@ -11,7 +11,7 @@ import tinyml.ops.samples as samples
 import tinyml.ops.samples.cumulative as samples_beyond
 from tinyml.core.apply import apply
 from tinyml.core.node import Tensor
-from tinyml.dtypes import float32
+from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import AxisError
 from tinyml.ir.monoids import MAX, MIN
 from tinyml.ir.nest import Ids, Monoid
@@ -30,17 +30,8 @@ from tinyml.ops.cumulative import (
     shifted,
     split_blocks,
 )
-from tinyml.ops.elementwise import (
-    FLOATS,
-    NUMBERS,
-    astype,
-    equal,
-    exp,
-    isnan,
-    log,
-    logical_or,
-    where,
-)
+from tinyml.ops.elementwise import astype, equal, exp, isnan, log, logical_or, where
+from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.gather_scatter import IOTA, PUT_ALONG
 from tinyml.ops.reduction import reduced_shape, restore
 from tinyml.ops.samples.values import ErrorCase

@@ -29,7 +29,8 @@ from tinyml.ops.arguments import (
     with_shape,
 )
 from tinyml.ops.calls import named
-from tinyml.ops.elementwise import NUMBERS, conj, meet, operand_dtype
+from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise.define import NUMBERS, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints
 

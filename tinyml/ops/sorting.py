@@ -25,7 +25,7 @@ from tinyml.ops.arguments import as_axis, as_size, element, with_shape
 from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import CUMSUM
-from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
+from tinyml.ops.elementwise.define import ALL, NUMBERS, meet, operand_dtype
 from tinyml.ops.gather_scatter import GATHER, IOTA, PUT_ALONG
 from tinyml.ops.pad import pad
 from tinyml.ops.samples.values import ErrorCase, Sample, special, spread

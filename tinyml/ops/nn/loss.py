@@ -13,8 +13,7 @@ from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import with_shape
-from tinyml.ops.elementwise.activation import _as_float, _float
-from tinyml.ops.nn.softmax import _softmax
+from tinyml.ops.nn.softmax import _softmax, as_float, as_float_spec
 from tinyml.ops.samples import ErrorCase, Sample
 
 __all__ = ["cross_entropy"]
@@ -31,11 +30,11 @@ def _check_labels(logits: Spec, labels: Spec) -> None:
 
 def _entropy_infer(logits: Spec, labels: Spec) -> Spec:
     _check_labels(logits, labels)
-    return with_shape(_float(logits), ())
+    return with_shape(as_float_spec(logits), ())
 
 
 def _cross_entropy(logits: Any, labels: Any) -> Any:
-    x = _as_float(logits)
+    x = as_float(logits)
     top = x.op("max", axis=1, keepdims=True)
     total = (x - top).op("exp").op("sum", axis=1, keepdims=True).op("log")
     picked = x.op("take_along", labels.op("reshape", shape=(x.shape[0], 1)), axis=1)
@@ -44,14 +43,14 @@ def _cross_entropy(logits: Any, labels: Any) -> Any:
 
 def _entropy_dx_infer(g: Spec, logits: Spec, labels: Spec) -> Spec:
     _check_labels(logits, labels)
-    result = _float(logits)
+    result = as_float_spec(logits)
     expect(g.shape == (), "g of shape ()", g.shape)
     expect(g.dtype is result.dtype, f"g of {result.dtype.name}", g.dtype.name, DTypeError)
     return result
 
 
 def _entropy_dx(g: Any, logits: Any, labels: Any) -> Any:
-    x = _as_float(logits)
+    x = as_float(logits)
     hot = labels.op("reshape", shape=(x.shape[0], 1)) == x.op("iota", axis=1)
     share = g.op("reshape", shape=(1, 1)) / float(x.shape[0])
     return (_softmax(x, axis=1) - hot.astype(x.dtype)) * share

@@ -12,10 +12,11 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.node import Tensor
+from tinyml.dtypes import float32
+from tinyml.errors import DTypeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis
-from tinyml.ops.elementwise.activation import _as_float, _float, _float_pair, _two
+from tinyml.ops.arguments import as_axis, with_shape
 from tinyml.ops.samples import ErrorCase
 
 __all__ = ["log_softmax", "softmax"]
@@ -23,12 +24,29 @@ __all__ = ["log_softmax", "softmax"]
 # ---- softmax
 
 
+def as_float_spec(x: Spec) -> Spec:
+    """Return a dense spec of x's shape, in float32 where x is of no float type."""
+    return with_shape(x, x.shape, x.dtype if x.dtype.is_float else float32)
+
+
+def as_float(x: Any) -> Any:
+    """Return x, in float32 where it is of no float type."""
+    return x if x.dtype.is_float else x.astype(float32)
+
+
+def _float_pair(g: Spec, x: Spec) -> Spec:
+    expect(g.dtype.is_float, "a float type", g.dtype.name, DTypeError)
+    expect(x.dtype is g.dtype, f"operand 1 of {g.dtype.name}", x.dtype.name, DTypeError)
+    expect(x.shape == g.shape, f"operand 1 of shape {g.shape}", x.shape)
+    return with_shape(g, g.shape)
+
+
 def _axis(x: Spec, *_: Spec, axis: Any = -1) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
 
 def _softmax_infer(x: Spec, *, axis: int) -> Spec:
-    return _float(x)
+    return as_float_spec(x)
 
 
 def _softmax_dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
@@ -36,7 +54,7 @@ def _softmax_dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
 
 
 def _softmax(x: Any, *, axis: int) -> Any:
-    x = _as_float(x)
+    x = as_float(x)
     if not x.shape[axis]:
         return x.op("copy")
     e = (x - x.op("max", axis=axis, keepdims=True)).op("exp")
@@ -44,7 +62,7 @@ def _softmax(x: Any, *, axis: int) -> Any:
 
 
 def _log_softmax(x: Any, *, axis: int) -> Any:
-    x = _as_float(x)
+    x = as_float(x)
     if not x.shape[axis]:
         return x.op("copy")
     z = x - x.op("max", axis=axis, keepdims=True)
@@ -57,7 +75,8 @@ _over_axis: dict[str, Any] = {
                                  "-2 <= axis < 2")],
 }
 SOFTMAX_DX: Op = define(
-    "softmax_dx", _softmax_dx_infer, normalize=_axis, samples=_two(samples.axis_map()), ulp=16,
+    "softmax_dx", _softmax_dx_infer, normalize=_axis, ulp=16,
+    samples=samples.with_cotangent(samples.axis_map()),
     body=lambda g, y, axis: y * (g - (g * y).op("sum", axis=axis, keepdims=True)),
     doc="softmax's gradient from its result: y (g - sum(g y)).",
 )
@@ -67,7 +86,8 @@ SOFTMAX: Op = define(
     doc="exp(x - max) over its sum along an axis.",
 )
 LOG_SOFTMAX_DX: Op = define(
-    "log_softmax_dx", _softmax_dx_infer, normalize=_axis, samples=_two(samples.axis_map()), ulp=16,
+    "log_softmax_dx", _softmax_dx_infer, normalize=_axis, ulp=16,
+    samples=samples.with_cotangent(samples.axis_map()),
     body=lambda g, y, axis: g - y.op("exp") * g.op("sum", axis=axis, keepdims=True),
     doc="log_softmax's gradient from its result: g - exp(y) sum(g).",
 )
