@@ -24,7 +24,7 @@ TYPES = {
     "float16": "ushort", "bfloat16": "ushort", "float8_e4m3fn": "uchar", "float8_e5m2": "uchar",
 }
 
-# The same steps as in kernels/cpu/narrow.py.
+# The same steps as in kernels/cpu/small_floats.py.
 WIDEN = """float from_{name}({store} x) {{
     int code = x & {every};
     int normal = (code << {drop}) + ({rebias} << 23);

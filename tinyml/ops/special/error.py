@@ -2,7 +2,7 @@
 
 Each is a row: a formula of words, which becomes one loop nest on every device and in every float
 type, and a gradient by public functions. Where a function is made of pieces, all are computed and
-`where` takes one; the pieces are polynomials and their quotients from special_tables.py.
+`where` takes one; the pieces are polynomials and their quotients from tables.py.
 """
 
 from __future__ import annotations
