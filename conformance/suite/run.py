@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
-import pkgutil
 import platform
 import sys
 import zlib
@@ -24,6 +22,7 @@ from tinyml.conformance.suite.backends import Backend, elsewhere, open_backend
 from tinyml.conformance.suite.cases import Case, Within, chosen, describe, op_cases, within
 from tinyml.conformance.suite.ops import Judgement
 from tinyml.ir.devices import HOST
+from tinyml.ir.op import OPS
 
 SUITES = ("ops", "gradients", "second", "forward")
 DETAIL_LINES = 4
@@ -152,15 +151,10 @@ def run(
 
 
 def all_ops() -> dict[str, Any]:
-    """Every record of tinyml: all rooms of `tinyml.ops` are entered, since some load late.
+    """Return every record by name, those of plugins too.
 
     Those that apply graphs (call, cond, ...) have no dtypes of their own, and are not among them.
     """
-    import tinyml.ops
-    from tinyml.ir.op import OPS
-
-    for room in pkgutil.iter_modules(tinyml.ops.__path__):
-        importlib.import_module(f"tinyml.ops.{room.name}")
     return {name: op for name, op in OPS.items() if op.dtypes}
 
 
@@ -170,7 +164,7 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
 
     Without samples or reference an op fails; so does a rule without any smooth sample.
     """
-    if op.name not in reference.NAMES:
+    if op.name not in reference.TABLE:
         return _missing(suite, op, only, "the reference lacks this op")
     dtypes = [dtype for dtype in op.dtypes if backend.lacks(dtype) is None]
     if op.dtypes and not dtypes:

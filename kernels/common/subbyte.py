@@ -42,7 +42,7 @@ def unpack(data: Array, spec: Spec) -> Array:
     """Return the elements of a packed tensor, as a read-only array of ml_dtypes' type.
 
     >>> from tinyml.dtypes import int4
-    >>> from tinyml.spec import make_spec
+    >>> from tinyml.ir.spec import make_spec
     >>> unpack(np.array([0xF1, 2], np.uint8), make_spec((3,), int4, None)).tolist()
     [1, -1, 2]
     """

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.cli.bench as bench
+import tinyml.cli.bench.core as bench
 from tinyml.conformance.suite.backends import TinyML, elsewhere
 from tinyml.conformance.suite.cases import Case, op_cases
 from tinyml.conformance.suite.run import all_ops

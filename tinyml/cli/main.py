@@ -54,9 +54,9 @@ _CONFORMANCE = """\
 Judge every operation on a device by the independent reference: results, errors and gradients.
 """
 _KERNELS = """\
-Print how each operation runs on each device, for its samples: as a kernel of the device's own, a
-view of the same memory, a loop nest, a nest that stores by itself (push), its body's operations one
-by one, or dynamic, where the shape depends on values.
+Print how each operation runs on each device, for its samples: as a hand-written kernel, a view of
+the same memory, a loop nest, a nest that scatters its results, a body of other operations one by
+one, or on the host, which then decides what is launched.
 """
 _EXPLAIN = """\
 Print an operation's record: formula, shape rule, gradients, loop nest, the source that is compiled

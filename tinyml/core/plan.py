@@ -67,7 +67,7 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp
     attrs, given = checked(op, specs, attrs)
     ins = tuple(specs)
     if any(spec.unknown for spec in given):
-        return CompiledOp(_by_itself(op, ins, attrs), ins, (), attrs, "dynamic")
+        return CompiledOp(_by_itself(op, ins, attrs), ins, (), attrs, "host")
     outs = tuple([make_spec(spec.shape, spec.dtype, spec.device) for spec in given])  # dense
     before, STATE.planning = STATE.planning, True
     try:

@@ -129,7 +129,7 @@ def track_memory() -> Iterator[Tracking]:
     >>> print(tracking)
     3 made inside and still held: 1,344 bytes
     bytes  count  op   form              line
-    1,344      3  add  float32[100] cpu  <doctest tinyml.memory.track_memory[2]>:3: \
+    1,344      3  add  float32[100] cpu  <doctest tinyml.observe.memory.track_memory[2]>:3: \
 kept.append(tinyml.zeros((100,)) + 1)
     >>> kept.clear()
     >>> tracking.alive()

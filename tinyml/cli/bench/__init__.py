@@ -16,9 +16,7 @@ from tinyml.cli.bench.core import (
     STARTS,
     eager_rows,
     memory_rows,
-    shapes_growth,
     starting_rows,
-    training_growth,
     training_rows,
 )
 from tinyml.cli.bench.jit import jit_rows
