@@ -20,7 +20,6 @@ from tinyml.cli.main import CUT_OFF, main
 from tinyml.core.apply import apply
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError
 from tinyml.ir.devices import find_device
-from tinyml.ir.lower import lower
 from tinyml.ir.nest import Nest, Store
 from tinyml.ir.op import OPS, Op
 from tinyml.ops.linalg import BY_LAPACK
