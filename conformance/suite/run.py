@@ -21,6 +21,7 @@ from tinyml.conformance.suite import errors, forward, gradients, ops, second
 from tinyml.conformance.suite.backends import Backend, elsewhere, open_backend
 from tinyml.conformance.suite.cases import Case, Within, chosen, describe, op_cases, within
 from tinyml.conformance.suite.ops import Judgement
+from tinyml.ir.devices import HOST
 from tinyml.ir.op import OPS
 
 SUITES = ("ops", "gradients", "second", "forward")
@@ -119,7 +120,7 @@ class Report:
 
 def run(
     suite: str,
-    device: str = "cpu",
+    device: str = HOST,
     only: str | None = None,
     json_path: str | Path | None = None,
     *,
@@ -265,7 +266,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tinyml conformance`."""
     parser.add_argument("--suite", choices=(*SUITES, "opinfo"), default="ops",
                         help="what to check; opinfo: PyTorch's own samples, which needs torch")
-    parser.add_argument("--device", default="cpu", help="tinyml's device (default: cpu)")
+    parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")
     parser.add_argument("--backend", help="judge another backend instead: numpy, or MODULE:OBJECT")
     parser.add_argument(
         "--only", metavar="PATTERN", help="cases whose name begins so, or matches (add/*/special)"

@@ -115,7 +115,7 @@ def test_a_chain_and_a_softmax_are_one_kernel_each() -> None:
 
 
 def test_a_device_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "DEVICES", ("cpu", "abacus"))
+    monkeypatch.setattr(jit, "ROOMS", ("cpu", "abacus"))
     row = jit.count_row("doubling", lambda x: x + x, (4,), "cpu")
     assert row.figures == {"cpu": 1.0}
     assert row.judged.endswith("there is no abacus here")

@@ -23,7 +23,7 @@ from tinyml.conformance.suite.cases import Case, op_cases
 from tinyml.conformance.suite.run import all_ops
 from tinyml.dtypes import FLOATS
 from tinyml.errors import AllocationError, DTypeError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.op import LIVING
 from tinyml.kernels.common.pool import Pool, size_class
 

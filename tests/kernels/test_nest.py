@@ -17,7 +17,7 @@ import tinyml
 from tinyml.conformance import reference
 from tinyml.core.apply import apply
 from tinyml.dtypes import DTYPES, as_dtype, float32, promote
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.monoids import SUM
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import OPS, Op

@@ -292,7 +292,7 @@ def test_a_long_axis_is_cut_and_is_accurate(device: str) -> None:
     x = np.random.default_rng(1).random(200_003).astype(np.float32)
     found = cumsum(tinyml.tensor(x, device=device))
     np.testing.assert_allclose(found.numpy(), np.cumsum(x, dtype=np.float64), rtol=1e-5)
-    plan = next(p for p in tinyml.op.OPS["cumsum"].memo.values()
+    plan = next(p for p in tinyml.ir.op.OPS["cumsum"].memo.values()
                 if p.out is found.spec and p.attrs["axis"] == 0)
     assert plan.how == "body"
 

@@ -25,16 +25,13 @@ from tinyml.core.plan import CompiledOp, checked, make_plan, nest_of
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError, TinyMLError
 from tinyml.graph.trace import trace
-from tinyml.ir.devices import Call
-from tinyml.ir.devices import device as find_device
-from tinyml.ir.devices import find as find_kernels
+from tinyml.ir.devices import HOST, ROOMS, Call, find_device, find_kernels
 from tinyml.ir.nest import Instr, Monoid, Nest
 from tinyml.ir.op import OPS, Op
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.observe.profile import table
 from tinyml.ops.samples.values import Sample
 
-DEVICES = ("cpu", "opencl")
 FORMS = ("host_impl", "view", "nest", "scatter_nest", "body", "complex_body", "fallback")
 MOST_NEAR = 3
 MOST_INSTRUCTIONS = 200  # of a nest; its source says the rest
@@ -106,8 +103,8 @@ def how(op: Op, device: Any) -> list[str]:
     Each is kernel, view, nest, scatter (a nest that stores its results itself), body (other ops,
     one by one) or host (which decides what is launched); none where the device refuses the op.
 
-    >>> from tinyml.ir.devices import device
-    >>> how(op_named("reshape"), device("cpu"))
+    >>> from tinyml.ir.devices import find_device
+    >>> how(op_named("reshape"), find_device("cpu"))
     ['view', 'nest']
     """
     place = Unbuilt(device)
@@ -156,7 +153,7 @@ class Kernels(NamedTuple):
         return json.dumps({"devices": self.devices, "ops": self.ops}, indent=1)
 
 
-def kernels(names: Sequence[str] = (), devices: Sequence[str] = DEVICES) -> Kernels:
+def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernels:
     """How the ops of these names (default: all) run on each device.
 
     A device that is not there is said to be missing, unless it is the only one asked for: then
@@ -227,7 +224,7 @@ def _ranks(sample: Sample) -> tuple[int, ...]:
     return tuple([x.ndim for x in sample.args if isinstance(x, np.ndarray)])
 
 
-def explain(chosen: Subject, devices: Sequence[str] = DEVICES) -> str:
+def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     """An op in sections: what it is, its rules with their source, its nest, its kernels' source.
 
     Raises what the op's shape rule raises for these operands, and DeviceError where the only
@@ -247,9 +244,9 @@ def explain(chosen: Subject, devices: Sequence[str] = DEVICES) -> str:
     sections = [(f"{op.name}: {op.doc}" if op.doc else op.name,
                  f"{said}samples of {', '.join(op.dtypes) or 'no type'}")]
     if sample is not None:
-        cpu = Unbuilt(find_device("cpu"))
-        attrs, outs = checked(op, _specs(sample, cpu), sample.attrs)
-        operands = [_form(x) for x in _specs(sample, cpu)]
+        host = Unbuilt(find_device(HOST))
+        attrs, outs = checked(op, _specs(sample, host), sample.attrs)
+        operands = [_form(x) for x in _specs(sample, host)]
         operands += [f"{key}={value!r}" for key, value in attrs.items()]
         sections.append((f"operands ({sample.name})",
                          f"{', '.join(operands)} -> {', '.join(map(_form, outs))}"))

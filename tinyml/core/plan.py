@@ -18,8 +18,7 @@ from tinyml.errors import (
     MixedDeviceError,
     TinyMLError,
 )
-from tinyml.ir.devices import Call, Plan
-from tinyml.ir.devices import find as find_kernels
+from tinyml.ir.devices import Call, Plan, find_kernels
 from tinyml.ir.lower import NotOneNest, Scalar, lower
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import Equation, Op, Var

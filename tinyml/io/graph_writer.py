@@ -191,7 +191,7 @@ class Writer:
         home = OPS.get(equation.op.name)
         if home is not equation.op:
             raise SerializationError(f"the op {equation.op.name!r} is not in the table of ops",
-                                     remedy="define it with tinyml.op.define, also where it loads")
+                                     remedy="define it with tinyml.extend.define, also where it loads")
         attrs = {key: self._value(value, depth) for key, value in equation.attrs.items()}
         if equation.op.name == "transfer":
             attrs = {"device": {"device": equation.attrs["device"]}}

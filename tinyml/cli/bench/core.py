@@ -22,7 +22,7 @@ import tinyml
 from tinyml import nn, optim
 from tinyml.cli.bench.timing import Case, Contenders, Row, single_thread, timed
 from tinyml.errors import DeviceError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, find_device
 from tinyml.tensor import Tensor
 
 STARTS = 11  # child processes of each kind
@@ -59,8 +59,8 @@ def eager_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
         theirs = _torch_calls(peer, arrays) if name == "torch" else _jax_calls(peer, arrays)
         for title, call in theirs.items():
             rows[title][1][name] = call
-    on_cpu = find_device(device).name == "cpu"
-    return [Case(title, contenders, target if on_cpu else None)
+    on_host = find_device(device) is find_device(HOST)
+    return [Case(title, contenders, target if on_host else None)
             for title, (target, contenders) in rows.items()]
 
 
