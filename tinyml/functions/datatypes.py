@@ -10,6 +10,7 @@ import numpy as np
 
 import tinyml.ops.elementwise as words
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Data, Tensor
 from tinyml.dtypes import (
     DTYPES,
@@ -25,7 +26,6 @@ from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, expect
 from tinyml.ir.devices import Device
 from tinyml.ir.devices import device as find_device
 from tinyml.ir.op import find
-from tinyml.ops.calls import named
 
 __all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf",
            "isdtype", "nan", "newaxis", "pi", "result_type"]
@@ -72,7 +72,7 @@ def _dtype_of(type: Any) -> DType:
     return type.spec.dtype if isinstance(type, Data) else as_dtype(type)
 
 
-@named
+@named_in_errors
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
     """x in another data type, on `device` where one is named (Array API standard 2024.12, astype).
 
@@ -90,7 +90,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tens
     return apply(find("copy"), result) if copy and result is x else result
 
 
-@named
+@named_in_errors
 def can_cast(from_: Any, to: Any) -> bool:
     """Whether promotion takes a type, or that of a tensor, to another.
 
@@ -104,7 +104,7 @@ def can_cast(from_: Any, to: Any) -> bool:
         return False
 
 
-@named
+@named_in_errors
 def finfo(type: Any) -> FloatInfo:
     """Bits, eps, max, min and the smallest normal number of a float type, or of a tensor's.
 
@@ -127,7 +127,7 @@ def finfo(type: Any) -> FloatInfo:
                      float(found.smallest_normal), dtype)
 
 
-@named
+@named_in_errors
 def iinfo(type: Any) -> IntegerInfo:
     """Bits, max and min of an integer type, or of a tensor's. Raises DTypeError for others.
 
@@ -140,7 +140,7 @@ def iinfo(type: Any) -> IntegerInfo:
     return IntegerInfo(dtype.bits, high, low, dtype)
 
 
-@named
+@named_in_errors
 def isdtype(dtype: Any, kind: Any) -> bool:
     """Whether a type is another one, of a kind, or one of several (Array API standard 2024.12).
 
@@ -161,7 +161,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
                             remedy=f"one of {', '.join(KINDS)}, or a data type") from None
 
 
-@named
+@named_in_errors
 def result_type(*arrays_and_dtypes: Any) -> DType:
     """The type in which tensors, types and Python numbers meet; the numbers are weak.
 

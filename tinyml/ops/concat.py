@@ -12,6 +12,7 @@ from typing import Any
 import tinyml.ops.concat  # noqa: F401  the kernel of a concatenation of many
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.core.plan import nest_of
 from tinyml.dtypes import EVERY
@@ -21,7 +22,6 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_axis, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import meet
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import _ROW, SLICE, Ints, reshape
@@ -85,7 +85,7 @@ CONCAT: Op = define(
 )
 
 
-@named
+@named_in_errors
 def concat(arrays: Any, axis: int | None = 0) -> Tensor:
     """Tensors one behind the other along an axis; None flattens them first; dtypes promote.
 

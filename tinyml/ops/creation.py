@@ -10,6 +10,7 @@ import numpy as np
 
 import tinyml.core.apply as core
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Data, Leaf, Tensor, make
 from tinyml.core.upload import SCALARS, upload
 from tinyml.dtypes import as_dtype, float32, int64
@@ -18,7 +19,6 @@ from tinyml.ir.devices import device as find_device
 from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import element_count, make_spec
 from tinyml.ops.arguments import as_shape, as_size
-from tinyml.ops.calls import named
 
 __all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
            "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
@@ -34,7 +34,7 @@ TRANSFER: Op = define(
 )
 
 
-@named
+@named_in_errors
 def tensor(data: Any, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data`: a number, nested lists, a NumPy array, a tensor.
@@ -65,7 +65,7 @@ def _watched(result: Tensor) -> Tensor:
     return result
 
 
-@named
+@named_in_errors
 def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor of `obj` that may share memory with it: a NumPy array or a DLPack object on 'cpu'.
 
@@ -98,7 +98,7 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
     return tensor(data, dtype, device)
 
 
-@named
+@named_in_errors
 def from_numpy(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
     """A tensor with a copy of a NumPy array."""
     if not isinstance(array, np.ndarray):
@@ -106,7 +106,7 @@ def from_numpy(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
     return upload(array, device)
 
 
-@named
+@named_in_errors
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor of an object with `__dlpack__`: its own memory on the CPU (Array API, from_dlpack).
 
@@ -121,7 +121,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     return asarray(find_device("cpu").as_array(x, copy=copy), None, device, copy)
 
 
-@named
+@named_in_errors
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of one value; its type is the value's unless `dtype` says otherwise.
 
@@ -132,7 +132,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> 
     return core.full(as_shape(shape), fill_value, wanted, find_device(device))
 
 
-@named
+@named_in_errors
 def zeros(shape: Any, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 unless `dtype` says otherwise."""
@@ -140,7 +140,7 @@ def zeros(shape: Any, dtype: Any = None, device: Any = None,
     return _watched(result) if requires_grad else result
 
 
-@named
+@named_in_errors
 def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 unless `dtype` says otherwise."""
     result = full(shape, 1, float32 if dtype is None else dtype, device)
@@ -152,7 +152,7 @@ def empty(shape: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return zeros(shape, dtype, device)
 
 
-@named
+@named_in_errors
 def full_like(x: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor of one value in the shape, type and place of another."""
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
@@ -180,7 +180,7 @@ def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: Any, de
     return upload(values().astype(wanted.numpy), device, wanted)
 
 
-@named
+@named_in_errors
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
            device: Any = None) -> Tensor:
     """start, start + step, ... before stop; with one argument, 0, 1, ... before it.
@@ -197,7 +197,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
                       int64 if whole else float32, device)
 
 
-@named
+@named_in_errors
 def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = None,
              endpoint: bool = True) -> Tensor:
     """`num` evenly spaced values from start to stop, which is left out with endpoint=False.
@@ -211,7 +211,7 @@ def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = N
                       as_shape(count), dtype, default, device)
 
 
-@named
+@named_in_errors
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
         device: Any = None) -> Tensor:
     """Ones on the k-th diagonal, above the main one where k is positive; zeros elsewhere.

@@ -15,6 +15,7 @@ import numpy as np
 
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, full
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Data, Tensor
 from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
@@ -24,7 +25,6 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj
@@ -356,7 +356,7 @@ def _cumulative(op: Op, empty: int, x: Any, axis: Any, dtype: Any, include_initi
     return result if dtype is None else astype(result, wanted)
 
 
-@named
+@named_in_errors
 def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
                    include_initial: bool = False) -> Tensor:
     """Sums of the elements up to each along `axis` (Array API standard 2023.12, cumulative_sum).
@@ -371,7 +371,7 @@ def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
     return _cumulative(CUMSUM, 0, x, axis, dtype, include_initial)
 
 
-@named
+@named_in_errors
 def cumulative_prod(x: Any, *, axis: int | None = None, dtype: Any = None,
                     include_initial: bool = False) -> Tensor:
     """Products of the elements up to each along `axis` (Array API standard 2024.12).
@@ -392,7 +392,7 @@ def _flat(x: Any, axis: Any) -> tuple[Any, int]:
     return (reshape(x, (x.size,)), 0) if axis is None else (x, axis)
 
 
-@named
+@named_in_errors
 def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
            exclusive: bool = False) -> Tensor:
     """Sums of the elements up to each along `axis`, of the flattened x where that is None.
@@ -409,7 +409,7 @@ def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
     return apply(CUMSUM, x, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
-@named
+@named_in_errors
 def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
             exclusive: bool = False) -> Tensor:
     """Products of the elements up to each along `axis`, of the flattened x where that is None.
@@ -425,7 +425,7 @@ def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
     return apply(CUMPROD, x, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
-@named
+@named_in_errors
 def linear_scan(a: Any, b: Any, axis: int = 0, *, reverse: bool = False,
                 start: Any = None) -> Tensor:
     """The linear recurrence y_i = a_i y_(i-1) + b_i along `axis`, from the end with `reverse`.

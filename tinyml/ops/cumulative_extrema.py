@@ -10,6 +10,7 @@ from typing import Any
 import tinyml.ops.samples as samples
 import tinyml.ops.samples.cumulative as samples_beyond
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.dtypes import float32
 from tinyml.errors import AxisError
@@ -18,7 +19,6 @@ from tinyml.ir.nest import Ids, Monoid
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axes, as_axis, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import (
@@ -105,7 +105,7 @@ def _running(op: Op, x: Any, axis: int) -> tuple[Tensor, Tensor]:
     return values, _places(x, values, axis)
 
 
-@named
+@named_in_errors
 def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
     """The greatest of the elements up to each along `axis`, and its int64 index.
 
@@ -119,7 +119,7 @@ def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
     return _running(CUMMAX, x, axis)
 
 
-@named
+@named_in_errors
 def cummin(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
     """The least of the elements up to each along `axis`, and its int64 index; see `cummax`."""
     return _running(CUMMIN, x, axis)
@@ -155,7 +155,7 @@ LOGSUMEXP: Op = define(
 )
 
 
-@named
+@named_in_errors
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis` without overflow (scipy.special.logsumexp); -inf over nothing.
 
@@ -171,7 +171,7 @@ def as_given(x: Tensor) -> Tensor:
     return reshape(x, x.shape)
 
 
-@named
+@named_in_errors
 def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
     """log(cumsum(exp(x))) along `axis` without overflow.
 

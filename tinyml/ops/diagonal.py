@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY
@@ -14,7 +15,6 @@ from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.gather_scatter import IOTA
 from tinyml.ops.samples.values import ErrorCase, Sample, layouts
@@ -36,7 +36,7 @@ def _diagonal_place(batch: tuple[int, ...], rows: int, columns: int,
             "step": (*(1 for _ in batch), columns + 1)}
 
 
-@named
+@named_in_errors
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """A diagonal of the matrices that two axes make; it becomes the last axis.
 
@@ -57,7 +57,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     return apply(SLICE, flat, **place)
 
 
-@named
+@named_in_errors
 def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
     """Square matrices in two new axes with the last axis of x on a diagonal, zeros elsewhere.
 
@@ -80,7 +80,7 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Ten
     return permute_dims(square, order)
 
 
-@named
+@named_in_errors
 def diag(x: Any, k: int = 0) -> Tensor:
     """The k-th diagonal of a matrix, or the matrix with a vector there.
 
@@ -98,14 +98,14 @@ def _places(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[Ten
     return rows, columns
 
 
-@named
+@named_in_errors
 def tril_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
     """Rows and columns (int64) of the elements on and below the k-th diagonal of (n, m)."""
     return _places(np.tril_indices(n, k, m), device)
 
 
-@named
+@named_in_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
     """Rows and columns (int64) of the elements on and above the k-th diagonal of (n, m)."""

@@ -14,6 +14,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Data, Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import (
@@ -31,7 +32,6 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, broadcast_shapes, element, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
 from tinyml.ops.samples import ErrorCase, Sample
@@ -347,7 +347,7 @@ def _bounded(indices: Any, size: int, mode: str) -> Any:
     return apply(find("remainder"), wide, max(size, 1))
 
 
-@named
+@named_in_errors
 def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     """Elements of x at `indices` along `axis`; negative indices count from the end.
 
@@ -361,7 +361,7 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     return apply(GATHER, x, indices, axis=axis)
 
 
-@named
+@named_in_errors
 def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
     """Elements of x at `indices` along `axis` (Array API standard 2024.12, take).
 
@@ -392,7 +392,7 @@ def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
         for k, t in enumerate((x, indices)))
 
 
-@named
+@named_in_errors
 def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
                     mode: str = "raise") -> Tensor:
     """One element of x per place of `indices`, along `axis` (Array API 2024.12, take_along_axis).
@@ -415,7 +415,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
     return apply(TAKE_ALONG, x, indices, axis=axis)
 
 
-@named
+@named_in_errors
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
                    mode: str = "set") -> Tensor:
     """x with `values` at one index per place along `axis`: what take_along_axis takes, it puts.
@@ -465,7 +465,7 @@ def like(value: Any, x: Any) -> Any:
     return astype(value, x.dtype)
 
 
-@named
+@named_in_errors
 def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
     """x with the elements at `indices` along `axis` replaced by `updates`; the last one wins.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, ShapeError, expect
@@ -28,7 +29,6 @@ from tinyml.ops.arguments import (
     element,
     with_shape,
 )
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import NUMBERS, conj, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints
@@ -82,7 +82,7 @@ MATMUL: Op = define(
 )
 
 
-@named
+@named_in_errors
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product; a vector counts as a row on the left, as a column on the right.
 
@@ -125,7 +125,7 @@ VECDOT: Op = define(
 )
 
 
-@named
+@named_in_errors
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     """The dot products of vectors along `axis`, x1's conjugated (Array API standard 2024.12).
 
@@ -146,14 +146,14 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
     return (*[d for d in range(ndim) if d != axis], axis)
 
 
-@named
+@named_in_errors
 def matrix_transpose(x: Any) -> Tensor:
     """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
     result: Tensor = x.mT
     return result
 
 
-@named
+@named_in_errors
 def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
     """The sums of products over some axes of x1 and as many of x2 (Array API standard 2024.12).
 

@@ -7,6 +7,7 @@ from typing import Any
 import tinyml.ops.concat  # noqa: F401  the kernel of a concatenation of many
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.dtypes import EVERY, integer_range
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
@@ -14,7 +15,6 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_number, as_places, as_sizes, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import _ROW, SLICE, Ints, place_in_slice
 
@@ -56,7 +56,7 @@ PAD: Op = define(
 )
 
 
-@named
+@named_in_errors
 def pad(x: Any, before: Any, after: Any, value: float = 0.0) -> Tensor:
     """x with a border of `value`: widths `before` and `after` each axis (an int for all)."""
     ndim = x.ndim

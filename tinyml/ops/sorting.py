@@ -13,6 +13,7 @@ import numpy as np
 
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, full
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
@@ -22,7 +23,6 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, element, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import CUMSUM
 from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
@@ -267,7 +267,7 @@ SEARCH: Op = define(
 # ---- public functions
 
 
-@named
+@named_in_errors
 def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Tensor:
     """The int64 places where x2 goes into the sorted vector x1 (Array API standard 2024.12).
 
@@ -315,7 +315,7 @@ def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = 
     return _sorted(x, axis, descending)[1]
 
 
-@named
+@named_in_errors
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The k greatest elements along `axis`, or the least ones, in order, and their int64 indices.
 
@@ -334,7 +334,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
     return slice_axis(values, axis, 0, k), slice_axis(indices, axis, 0, k)
 
 
-@named
+@named_in_errors
 def nonzero(x: Any) -> tuple[Tensor, ...]:
     """The int64 indices of the elements that are not zero (Array API standard 2024.12, nonzero).
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyml.core.apply import apply, describe, full
+from tinyml.core.apply import apply, full
+from tinyml.core.error_context import add_context
 from tinyml.core.node import Data, Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import bool_
@@ -299,7 +300,7 @@ def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
     try:
         return function(x, *arguments)
     except TinyMLError as error:
-        raise error.during("index", describe([x])) from error.__cause__
+        raise add_context(error, "index", [x]) from error.__cause__
 
 
 class At:

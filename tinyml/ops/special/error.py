@@ -13,12 +13,12 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import full
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Data
 from tinyml.dtypes import DType, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_number
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -195,7 +195,7 @@ xlog1py = function(
     _xlog1py_grad, lambda g, _y, x, y: g * x / (y + 1.0), samples=samples.binary(-0.7, 3.0), ulp=8)
 
 
-@named
+@named_in_errors
 def logit(x: Any, eps: float | None = None) -> Any:
     """log(x / (1 - x)), the inverse of the sigmoid, elementwise; NaN outside [0, 1].
 
