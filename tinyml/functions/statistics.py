@@ -18,12 +18,12 @@ from tinyml.dtypes import float32, float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where
-from tinyml.ops.gather_scatter import IOTA, TAKE_ALONG
+from tinyml.ops.gather_scatter import TAKE_ALONG
 from tinyml.ops.matmul import matmul
-from tinyml.ops.reduction import max, mean, min, reduced_shape, sum
+from tinyml.ops.reduction import argmax, max, mean, min, reduced_shape, sum
 from tinyml.ops.sorting import SORT
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
@@ -234,7 +234,7 @@ def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor
     expect(x.shape[axis] > 0, "at least one element", x.shape, ShapeError)
     ordered = apply(SORT, x, axis=axis, descending=False)[0]
     counts = _run_lengths(ordered, axis)
-    place = counts.op("argmax", axis=axis, keepdims=True)
+    place = argmax(counts, axis, True)
     value, count = (apply(TAKE_ALONG, y, place, axis=axis) for y in (ordered, counts))
     return _placed(value, x, (axis,), keepdims), _placed(count, x, (axis,), keepdims)
 

@@ -35,7 +35,7 @@ from tinyml.ops.elementwise.conversion import complex, imag, where
 from tinyml.ops.matmul import matmul, unbatched
 from tinyml.ops.reduction import sum
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import slice_axis
+from tinyml.ops.views import reshape, slice_axis
 
 WIDE = ("float32", "float64", *COMPLEX)
 Shape = tuple[int, ...]
@@ -68,11 +68,11 @@ def adjoint(x: Any) -> Any:
 
 def _as_column(x: Any) -> Any:
     """A number for each matrix, or a column of numbers, beside matrices."""
-    return x.op("reshape", shape=(*x.shape, 1))
+    return reshape(x, (*x.shape, 1))
 
 
 def _as_row(x: Any) -> Any:
-    return x.op("reshape", shape=(*x.shape[:-1], 1, x.shape[-1]))
+    return reshape(x, (*x.shape[:-1], 1, x.shape[-1]))
 
 
 def _hermitian(x: Any) -> Any:
