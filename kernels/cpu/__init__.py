@@ -16,11 +16,12 @@ from tinyml.errors import ArgumentError, out_of_range
 from tinyml.ir.lower import Scalar
 from tinyml.ir.nest import Nest
 from tinyml.ir.spec import Spec, flat, stored
+from tinyml.kernels.common.emitter import Kernel
 from tinyml.kernels.common.interchange import Exchange, layout, over
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
-from tinyml.kernels.common.schedule import Program, points, run_in_lanes
+from tinyml.kernels.common.schedule import ScheduledNest, points, run_in_lanes
 from tinyml.kernels.common.subbyte import memory, pack, unpack
-from tinyml.kernels.cpu.emit import Kernel, emit
+from tinyml.kernels.cpu.emit import emit
 from tinyml.kernels.cpu.objectcode import function, load
 
 GRAIN = 1 << 16  # points of a nest below which one thread does it all
@@ -131,21 +132,21 @@ class CPU(Pooled, Exchange):
         With `into`, it takes the output buffers after the inputs and gives nothing.
         """
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
+        scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         packing = [
-            (copy.arg, self._bind(emit(copy.program), [tensors[copy.arg]],
-                                  [flat(tensors[copy.arg])], "pack", points(copy.program), []))
-            for copy in run_in_lanes(program, tensors)
+            (copy.arg, self._bind(emit(copy.scheduled), [tensors[copy.arg]],
+                                  [flat(tensors[copy.arg])], "pack", points(copy.scheduled), []))
+            for copy in run_in_lanes(scheduled, tensors)
         ]
-        kernel = emit(program.build())
-        return self._bind(kernel, ins, outs, op, points(program), packing, nest.scalars, into)
+        kernel = emit(scheduled.build())
+        return self._bind(kernel, ins, outs, op, points(scheduled), packing, nest.scalars, into)
 
     def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
         """What `prepare` compiles: the sources that pack operands, then the nest's own."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
-        packing = [emit(copy.program).source for copy in run_in_lanes(program, tensors)]
-        return [*packing, emit(program.build()).source]
+        scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
+        packing = [emit(copy.scheduled).source for copy in run_in_lanes(scheduled, tensors)]
+        return [*packing, emit(scheduled.build()).source]
 
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str, work: int,
               packing: list[tuple[int, Callable[..., Any]]],

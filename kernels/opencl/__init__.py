@@ -27,11 +27,12 @@ from tinyml.ir.lower import Scalar
 from tinyml.ir.nest import Nest
 from tinyml.ir.spec import Spec, flat, stored
 from tinyml.kernels.common.cache import folder, get, key, problem, put
+from tinyml.kernels.common.emitter import Kernel
 from tinyml.kernels.common.interchange import Exchange, over, reach
 from tinyml.kernels.common.pool import Block, Buffer, Pool, Pooled, memory_budget
-from tinyml.kernels.common.schedule import Program, run_in_lanes
+from tinyml.kernels.common.schedule import ScheduledNest, run_in_lanes
 from tinyml.kernels.common.subbyte import memory, pack, unpack
-from tinyml.kernels.opencl.emit import Kernel, emit
+from tinyml.kernels.opencl.emit import emit
 
 GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
 PROBE_SECONDS = 120
@@ -257,15 +258,15 @@ class OpenCL(Pooled, Exchange):
         if any(spec.size == 0 for spec in outs):
             return self.nothing(outs, into)
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
+        scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
-        copies = run_in_lanes(program, tensors) if self._is_cpu else []
+        copies = run_in_lanes(scheduled, tensors) if self._is_cpu else []
         with self._lock:
-            run = self._bind(emit(program.build()), ins, outs, op, nest.scalars, into)
+            run = self._bind(emit(scheduled.build()), ins, outs, op, nest.scalars, into)
             if not copies:
                 return run
             packers = [
-                (places[copy.arg], self._bind(emit(copy.program), [tensors[copy.arg]],
+                (places[copy.arg], self._bind(emit(copy.scheduled), [tensors[copy.arg]],
                                               [flat(tensors[copy.arg])], "pack", ()))
                 for places in [[k for k, spec in enumerate(ins) if isinstance(spec, Spec)]]
                 for copy in copies
@@ -282,9 +283,9 @@ class OpenCL(Pooled, Exchange):
     def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
         """What `prepare` builds: the sources that pack operands, then the nest's own."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        program = Program(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
-        copies = run_in_lanes(program, tensors) if self._is_cpu else []
-        return [*[emit(copy.program).source for copy in copies], emit(program.build()).source]
+        scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
+        copies = run_in_lanes(scheduled, tensors) if self._is_cpu else []
+        return [*[emit(copy.scheduled).source for copy in copies], emit(scheduled.build()).source]
 
     def _bind(self, kernel: Kernel, ins: Sequence[Any], outs: Sequence[Spec], op: str,
               numbers: Sequence[DType], into: bool = False) -> Callable[..., Any]:

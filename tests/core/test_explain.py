@@ -21,6 +21,7 @@ from tinyml.core.apply import apply
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError
 from tinyml.ir.devices import device as find_device
 from tinyml.ir.lower import lower
+from tinyml.ir.nest import Store
 from tinyml.ir.op import OPS, Op
 from tinyml.ops.linalg import CPU_ONLY
 
@@ -278,7 +279,7 @@ def test_a_nest_has_a_line_a_statement(device: str) -> None:
         plan = views.make_plan(chosen.op, specs, chosen.sample.attrs)
         nest, _ = nest_of(Call(chosen.op, plan.ins, plan.attrs, plan.outs, place))
         text = nest_text(nest)
-        stores = sum(instr.kind == "store" for instr in nest.code)
+        stores = sum(isinstance(instr.payload, Store) for instr in nest.code)
         assert sum(line.strip().startswith("a") and " = " in line or "+=" in line
                    for line in text.splitlines()) == stores > 0
         nests += 1

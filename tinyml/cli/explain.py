@@ -14,7 +14,6 @@ import inspect
 import json
 import linecache
 import pkgutil
-import struct
 import textwrap
 import types
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinyml
+import tinyml.ir.nest as ir
 import tinyml.ops
 from tinyml.core.plan import CompiledOp, checked, make_plan, nest_of
 from tinyml.dtypes import DType, as_dtype
@@ -444,15 +444,15 @@ def nest_text(nest: Nest) -> str:
 
 def _name(nest: Nest, k: int, instr: Instr) -> str:
     """How other statements call a value: constants and indices by themselves."""
-    if instr.kind == "axis":
-        return str(instr.data)
-    if instr.kind == "const":
-        value = struct.unpack("<d", instr.data)[0] if instr.dtype.is_float else instr.data
-        return repr(value)
-    if instr.kind == "param":
-        return str(nest.params[instr.data])
-    if instr.kind == "scalar":
-        return f"number{instr.data}"
+    match instr.payload:
+        case ir.Axis(name):
+            return name
+        case ir.Const() as constant:
+            return repr(constant.value)
+        case ir.Param(number):
+            return str(nest.params[number])
+        case ir.ScalarArg(number):
+            return f"number{number}"
     return f"v{k}"
 
 
@@ -460,29 +460,32 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
     """One statement; None for what has no line of its own."""
     args = [names[i] for i in instr.args]
     head = f"{names[k]}: {instr.dtype.name} = "
-    if instr.kind in ("axis", "const", "param", "scalar"):
-        return None
-    if instr.kind == "load":
-        arg, rank = instr.data
-        text = f"{head}a{arg}[{', '.join(args[:rank])}]"
-        return text if len(args) == rank else f"{text} if {args[rank]} else {args[rank + 1]}"
-    if instr.kind == "store":
-        arg, mode = instr.data
-        return f"a{arg}[{', '.join(args[1:])}] {'=' if mode == 'set' else '+='} {args[0]}"
-    if instr.kind == "prim":
-        return f"{head}{instr.data}({', '.join(args)})"
-    if instr.kind in ("reduce", "running"):
-        monoid, axes, init, *_ = instr.data
-        items = args[:-len(init)] if instr.kind == "running" else args  # there the start is last
-        start = ", ".join(names[i] for i in init)
-        return (f"{names[k]}: {instr.kind} {monoid.name} over {', '.join(axes)} "
-                f"of {', '.join(items)} from {start}")
-    if instr.kind == "state":
-        loop, place, role = instr.data
-        which = ("state", "part", "merged")[role]
-        return f"{head}{which} {place} of {names[loop]}"
-    if instr.kind == "step":
-        return f"{names[instr.data[0]]} becomes {', '.join(args)}"
-    if instr.kind == "item":
-        return f"{head}{args[0]}.{instr.data}"
-    return f"{head}{instr.kind}({', '.join(args)})"
+    match instr.payload:
+        case ir.Axis() | ir.Const() | ir.Param() | ir.ScalarArg():
+            return None
+        case ir.Load(arg, rank):
+            text = f"{head}a{arg}[{', '.join(args[:rank])}]"
+            return text if len(args) == rank else f"{text} if {args[rank]} else {args[rank + 1]}"
+        case ir.Store(arg, disjoint):
+            return f"a{arg}[{', '.join(args[1:])}] {'+=' if disjoint else '='} {args[0]}"
+        case ir.Prim(word):
+            return f"{head}{word}({', '.join(args)})"
+        case ir.Reduce() as reduction:
+            return _loop(names, k, "reduce", reduction, args)
+        case ir.Scan() as scan:
+            return _loop(names, k, "scan", scan, args[:-len(scan.init)])  # the start is last
+        case ir.State(loop, component, role):
+            return f"{head}{role.value} {component} of {names[loop]}"
+        case ir.Step(loop):
+            return f"{names[loop]} becomes {', '.join(args)}"
+        case ir.Item(component):
+            return f"{head}{args[0]}.{component}"
+        case ir.Check() | ir.Imaginary() as other:
+            return f"{head}{type(other).__name__.lower()}({', '.join(args)})"
+
+
+def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
+    """A loop: its monoid, its axes, what it takes, and where it begins."""
+    start = ", ".join(names[i] for i in loop.init)
+    return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
+            f"of {', '.join(items)} from {start}")
