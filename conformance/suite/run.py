@@ -151,16 +151,17 @@ def run(
 
 
 def all_ops() -> dict[str, Any]:
-    """Every record of tinyml: all rooms of `tinyml.ops` are entered, since some load late.
+    """Every record of tinyml that is judged: all rooms of `tinyml.ops` are entered first.
 
-    Those that apply graphs (call, cond, ...) have no dtypes of their own, and are not among them.
+    Those that apply graphs (call, cond, ...) have no dtypes of their own, and internal ones are
+    judged with the ops whose steps they are; neither is among them.
     """
     import tinyml.ops
     from tinyml.ir.op import OPS
 
     for room in pkgutil.iter_modules(tinyml.ops.__path__):
         importlib.import_module(f"tinyml.ops.{room.name}")
-    return {name: op for name, op in OPS.items() if op.dtypes}
+    return {name: op for name, op in OPS.items() if op.dtypes and not op.internal}
 
 
 def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,

@@ -178,11 +178,11 @@ def _totals_nest(monoid: Monoid) -> Callable[..., Ids | int]:
 
 PRODUCTS: Op = define(
     "block_products", _totals_infer, nest=_totals_nest(PRODUCT), differentiable=False,
-    internal=True, doc="The product of each block along an axis.",
+    internal=True, dtypes=(), doc="The product of each block along an axis.",
 )
 MAPS: Op = define(
     "block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False, internal=True,
-    doc="The map y -> a y + b that the maps of each block along an axis make one after another.",
+    dtypes=(), doc="The map y -> a y + b that the maps of each block along an axis make one after another.",
 )
 
 

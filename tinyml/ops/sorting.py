@@ -90,7 +90,7 @@ def _step_infer(values: Spec, indices: Spec, *_: Any, **__: Any) -> tuple[Spec, 
 
 STEP: Op = define(
     "sort_step", _step_infer, scatter_nest=_step_scatter, differentiable=False, internal=True,
-    doc="One step of a bitonic network over the last axis, whose size is a power of two.",
+    dtypes=(), doc="One step of a bitonic network over the last axis, whose size is a power of two.",
 )
 
 
@@ -155,7 +155,7 @@ def _partition_scatter(n: Nest, outs: list[int], mask: Any, ranks: Any, count: A
 PARTITION: Op = define(
     "partition", lambda mask, ranks, count: with_shape(ranks, ranks.shape),
     scatter_nest=_partition_scatter, differentiable=False, internal=True,
-    doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
+    dtypes=(), doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
         "`count` the last of them.",
 )
 
@@ -169,7 +169,7 @@ def _coordinates_scatter(n: Nest, outs: list[int], places: Any, *, shape: Ints) 
 COORDINATES: Op = define(
     "coordinates", lambda places, shape: with_shape(places, (*places.shape, len(shape))),
     scatter_nest=_coordinates_scatter, differentiable=False, internal=True,
-    doc="The index, one row each, at places of a dense tensor of a shape.",
+    dtypes=(), doc="The index, one row each, at places of a dense tensor of a shape.",
 )
 
 
