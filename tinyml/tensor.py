@@ -23,7 +23,8 @@ from tinyml.core.apply import apply
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered, refuse_leaked
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Class, Data, Leaf, Node, make
+from tinyml.core.make import Class, make
+from tinyml.core.node import Data, Leaf, Node
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType
 from tinyml.errors import (

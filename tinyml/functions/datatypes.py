@@ -10,7 +10,8 @@ import numpy as np
 
 import tinyml.ops.elementwise as words
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import SCALARS
 from tinyml.dtypes import (
     DTYPES,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import float32
 from tinyml.ops.arguments import as_axes
 from tinyml.ops.creation import asarray

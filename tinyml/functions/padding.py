@@ -9,7 +9,7 @@ import numpy as np
 import tinyml.ops.pad as shapes
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.concat import concat

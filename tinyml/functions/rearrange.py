@@ -8,7 +8,8 @@ import numpy as np
 
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect

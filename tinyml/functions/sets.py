@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyml.core.apply import apply, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import bool_, int64, promote
 from tinyml.errors import ArgumentError, expect

@@ -14,7 +14,7 @@ from typing import Any
 from tinyml.core.apply import apply_many, as_tuple, full, run, watched
 from tinyml.core.builder import Capture, symbolic
 from tinyml.core.error_context import describe
-from tinyml.core.node import make
+from tinyml.core.make import make
 from tinyml.core.plan import make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import bool_

@@ -8,7 +8,8 @@ from typing import Any
 
 from tinyml.core.apply import apply, expanded, record, run
 from tinyml.core.error_context import add_context
-from tinyml.core.node import Class, Node
+from tinyml.core.make import Class
+from tinyml.core.node import Node
 from tinyml.core.state import STATE
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op

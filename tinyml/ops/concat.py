@@ -15,7 +15,7 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit, nest_of
 from tinyml.dtypes import EVERY
 from tinyml.errors import ArgumentError, ShapeError, expect

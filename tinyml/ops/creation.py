@@ -12,7 +12,8 @@ import tinyml.core.apply as core
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Leaf, Tensor, make
+from tinyml.core.make import Tensor, make
+from tinyml.core.node import Data, Leaf
 from tinyml.core.upload import SCALARS, upload
 from tinyml.dtypes import EVERY, as_dtype, bool_, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect

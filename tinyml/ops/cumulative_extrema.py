@@ -11,7 +11,7 @@ from typing import Any
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS
 from tinyml.errors import AxisError
 from tinyml.ir.monoids import MAX, MIN

@@ -14,7 +14,7 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, ShapeError, expect
 from tinyml.ir.monoids import DOT

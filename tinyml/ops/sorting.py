@@ -14,7 +14,7 @@ import numpy as np
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.ir.dims import Dim

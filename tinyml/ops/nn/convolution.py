@@ -12,7 +12,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, bool_
 from tinyml.errors import ShapeError, expect
 from tinyml.ir.monoids import DOT

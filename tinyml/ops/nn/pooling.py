@@ -8,7 +8,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, bool_, int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.monoids import ARGMAX, ARGMAX_OF_SOME, least

@@ -14,7 +14,8 @@ from typing import Any
 import tinyml.ops.samples as samples
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import DType, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.spec import Spec, make_spec

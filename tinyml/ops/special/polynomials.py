@@ -14,7 +14,8 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import FLOATS, bool_, float32
 from tinyml.errors import ArgumentError, OutOfRangeError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
