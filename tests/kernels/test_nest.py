@@ -287,7 +287,7 @@ def test_every_body_of_the_table_is_one_launch(name: str, device: str) -> None:
     for sample in list(op.samples(dtype))[:2]:
         made = reference.dtypes(name, *sample.args, **sample.attrs)
         if not all(find_device(device).supports(as_dtype(d.name)) for d in made):
-            assert device != "cpu"  # complex numbers: tests/core/test_dtypes.py
+            assert device != "cpu"  # complex numbers: tests/test_dtypes.py
             return
         xs = [tinyml.tensor(a, device=device) if isinstance(a, np.ndarray) else a
               for a in sample.args]

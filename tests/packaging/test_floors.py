@@ -42,11 +42,11 @@ CORE = (1, 3, 5, 6, 7)
 BUDGET = 4_900
 LONGEST = 500
 LONGER = {  # tests alone: each is one list of promises, read from one end to the other
-    "tests/core/test_autodiff.py": "what gradients promise, order by order",
-    "tests/core/test_errors.py": "one table of bad input for all that is public",
-    "tests/core/test_jit.py": "what docs/graphs-and-jit.md promises",
-    "tests/core/test_observe.py": "three kinds of observers, alone and together",
-    "tests/core/test_tensor.py": "every method of the one class",
+    "tests/autodiff/test_grad.py": "what gradients promise, order by order",
+    "tests/test_errors.py": "one table of bad input for all that is public",
+    "tests/compiler/test_jit.py": "what docs/graphs-and-jit.md promises",
+    "tests/observe/test_observe.py": "three kinds of observers, alone and together",
+    "tests/test_tensor.py": "every method of the one class",
     "tests/kernels/test_nest.py": "one table of nests, run by one test",
 }
 

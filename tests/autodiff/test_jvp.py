@@ -106,7 +106,7 @@ def test_what_does_not_conform_is_refused() -> None:
     def refused(error: type[Exception], match: str, *args: Any) -> None:
         with pytest.raises(error, match=match) as caught:
             jvp(lambda *xs: xs[0], *args)
-        assert "test_forward.py" in str(caught.value) and "remedy" in str(caught.value)
+        assert "test_jvp.py" in str(caught.value) and "remedy" in str(caught.value)
 
     refused(ShapeError, "tangent like the primals of shape", (x,), (tinyml.ones(3),))
     refused(DTypeError, "float32", (x,), (tinyml.ones(2, dtype="float64"),))

@@ -120,7 +120,7 @@ def test_cond_refuses() -> None:
         with pytest.raises(error, match=match) as caught:
             cond(*args)
         text = str(caught.value)
-        assert "test_control.py" in text and "remedy" in text
+        assert "test_control_flow.py" in text and "remedy" in text
 
     def f(x: Tensor) -> Tensor:
         return x
@@ -250,7 +250,7 @@ def test_scan_refuses() -> None:
         with pytest.raises(error, match=match) as caught:
             scan(*args, **more)
         text = str(caught.value)
-        assert "test_control.py" in text and "remedy" in text
+        assert "test_control_flow.py" in text and "remedy" in text
 
     refused(GraphError, "carry before and after a step differ: float32", lambda c, x: (x, x), 0.0,
             xs)
@@ -303,7 +303,7 @@ def test_a_gradient_of_an_unbounded_while_loop_is_refused() -> None:
         with pytest.raises(GradientError, match="not known in reverse mode") as caught:
             attempt()
         text = str(caught.value)
-        assert "scan" in text and "max_steps" in text and "test_control.py" in text
+        assert "scan" in text and "max_steps" in text and "test_control_flow.py" in text
     assert grad(lambda w: f(w.detach()) * w.sum())(W).tolist() == [56.0] * 3
 
 
@@ -314,7 +314,7 @@ def test_while_loop_refuses() -> None:
         with pytest.raises(error, match=match) as caught:
             while_loop(*args, **more)
         text = str(caught.value)
-        assert "test_control.py" in text and "remedy" in text
+        assert "test_control_flow.py" in text and "remedy" in text
 
     def body(x: Tensor) -> Tensor:
         return x + 1.0

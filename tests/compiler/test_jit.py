@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyml
-from tests.core.test_graph import FUNCTIONS, Function, near, numbers, scalar
+from tests.graph.test_graph import FUNCTIONS, Function, near, numbers, scalar
 from tinyml.compiler.program import Program, compiled
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
