@@ -18,8 +18,8 @@ from tinyml.dtypes import COMPLEX, DTYPES, EVERY, FLOATS, REAL, STORED, as_dtype
 from tinyml.errors import DTypeError
 
 Array = np.ndarray[Any, Any]
-NARROW = [name for name in EVERY if DTYPES[name].narrow]
-PACKED = [name for name in EVERY if DTYPES[name].packed]
+NARROW = [name for name in EVERY if DTYPES[name].is_small_float]
+PACKED = [name for name in EVERY if DTYPES[name].is_subbyte]
 
 
 def patterns(name: str) -> Array:
@@ -51,8 +51,8 @@ def test_a_row_and_numpy_agree(name: str) -> None:
     dtype = DTYPES[name]
     assert as_dtype(name) is as_dtype(dtype.numpy) is as_dtype(dtype) is dtype
     assert pickle.loads(pickle.dumps(dtype)) is dtype
-    assert dtype.packed or dtype.numpy.itemsize == dtype.itemsize
-    if dtype.narrow:
+    assert dtype.is_subbyte or dtype.numpy.itemsize == dtype.itemsize
+    if dtype.is_small_float:
         info = ml_dtypes.finfo(dtype.numpy)
         assert (info.nmant, info.nexp, info.bits) == (dtype.mantissa, dtype.exponent, dtype.bits)
 

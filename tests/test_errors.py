@@ -13,9 +13,9 @@ import pytest
 
 import tinyml
 from tinyml import errors
-from tinyml.core import MEMO_LIMIT, apply
-from tinyml.op import OPS, Op, attribute_key, define, find
-from tinyml.spec import make_spec
+from tinyml.core.apply import MEMO_LIMIT, apply
+from tinyml.ir.op import OPS, Op, attribute_key, define, find
+from tinyml.ir.spec import make_spec
 
 HERE = "test_errors.py"
 
@@ -329,7 +329,7 @@ def test_an_op_that_cannot_run_says_what_exists(device: str) -> None:
 
 
 def test_a_kernel_registered_by_name_is_asked_first() -> None:
-    from tinyml.registry import Plan, _kernels, kernel
+    from tinyml.ir.devices import Plan, _kernels, kernel
 
     op = Op("mine", OPS["neg"].infer, nest=OPS["neg"].nest)
     asked: list[int] = []
@@ -407,7 +407,7 @@ def _constant() -> Op:
     return Op(
         "constant", lambda x, value: make_spec(x.shape, tinyml.float32, x.device),
         nest=lambda n, index, x, value: n.const(value, tinyml.float32),
-        canon=lambda x, value: {"value": float(value)},
+        normalize=lambda x, value: {"value": float(value)},
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinyml
 import tinyml.fft as fft
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError
-from tinyml.ops.fourier import radices, roots
+from tinyml.ops.fft import radices, roots
 
 LENGTHS = (*range(1, 71), 97, 128, 1000, 1009, 4096)
 TO_COMPLEX = ("fft", "ifft", "rfft", "ihfft")

@@ -14,7 +14,7 @@ import pytest
 
 import tinyml
 from tinyml import io, random
-from tinyml.op import OPS
+from tinyml.ir.op import OPS
 
 A = np.arange(12, dtype=np.float32).reshape(3, 4) / 6 - 1
 

@@ -17,7 +17,7 @@ def _find_from_checkout() -> None:
     package = _os.path.dirname(_os.path.abspath(__file__))
     checkout = _os.path.dirname(package)
     inside = _os.path.isdir(_os.path.join(package, "kernels"))
-    if inside or not _os.path.isdir(_os.path.join(checkout, "kernels", "cpu")):
+    if inside or not _os.path.isdir(_os.path.join(checkout, "kernels", "common")):
         return
     from importlib.machinery import ModuleSpec
     from importlib.util import module_from_spec
@@ -30,190 +30,54 @@ def _find_from_checkout() -> None:
 
 _find_from_checkout()
 
-# First, since the module tinyml.tensor must not stand in the place of the function of that name.
+# First: the function `tensor`, below, takes the name that loading this module binds.
 from tinyml.tensor import Tensor  # noqa: E402, I001
-
-import tinyml.ops.arranging as _arranging  # noqa: E402
-import tinyml.ops.borders as _borders  # noqa: E402
-import tinyml.ops.counting as _counting  # noqa: E402
-import tinyml.ops.distinct as _distinct  # noqa: E402
-import tinyml.ops.nans as _nans  # noqa: E402
-import tinyml.ops.norms as _norms  # noqa: E402
-import tinyml.ops.products as _products  # noqa: E402
-import tinyml.ops.running as _running  # noqa: E402
-import tinyml.ops.series as _series  # noqa: E402
-import tinyml.ops.statistics as _statistics  # noqa: E402
-import tinyml.ops.bits  # noqa: E402
-import tinyml.ops.composite as _composite  # noqa: E402
-import tinyml.ops.contraction as _contraction  # noqa: E402
-import tinyml.ops.creation as _creation  # noqa: E402
-import tinyml.ops.datatypes as _datatypes  # noqa: E402
-import tinyml.ops.elementwise as _elementwise  # noqa: E402
-import tinyml.ops.fourier  # noqa: E402
-import tinyml.ops.indexing as _indexing  # noqa: E402
-import tinyml.ops.lapack  # noqa: E402
-import tinyml.ops.manipulation as _manipulation  # noqa: E402
-import tinyml.ops.optim  # noqa: E402
-import tinyml.ops.special_bessel  # noqa: E402
-import tinyml.ops.special_gamma  # noqa: E402
-import tinyml.ops.special_polynomials  # noqa: E402, F401
-import tinyml.ops.reduce as _reduce  # noqa: E402
-import tinyml.ops.scan as _scan  # noqa: E402
-import tinyml.ops.sets as _sets  # noqa: E402
-import tinyml.ops.shape as _shape  # noqa: E402
-import tinyml.ops.sorting as _sorting  # noqa: E402
-from tinyml.dtypes import (  # noqa: E402
-    DType,
-    bfloat16,
-    complex64,
-    complex128,
-    float8_e4m3fn,
-    float8_e5m2,
-    float16,
-    float32,
-    float64,
-    int4,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint4,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
+from tinyml.dtypes import *  # noqa: E402, F403
+from tinyml.dtypes import __all__ as _dtypes  # noqa: E402
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
-from tinyml.ops.arranging import *  # noqa: E402, F403
-from tinyml.ops.borders import *  # noqa: E402, F403
-from tinyml.ops.counting import *  # noqa: E402, F403
-from tinyml.ops.distinct import *  # noqa: E402, F403
-from tinyml.ops.nans import *  # noqa: E402, F403
-from tinyml.ops.norms import *  # noqa: E402, F403
-from tinyml.ops.products import *  # noqa: E402, F403
-from tinyml.ops.running import *  # noqa: E402, F403
-from tinyml.ops.series import *  # noqa: E402, F403
-from tinyml.ops.statistics import *  # noqa: E402, F403
-from tinyml.ops.composite import *  # noqa: E402, F403
-from tinyml.ops.contraction import *  # noqa: E402, F403
-from tinyml.ops.creation import *  # noqa: E402, F403
-from tinyml.ops.datatypes import *  # noqa: E402, F403
-from tinyml.ops.elementwise import *  # noqa: E402, F403
-from tinyml.ops.indexing import *  # noqa: E402, F403
-from tinyml.ops.manipulation import *  # noqa: E402, F403
-from tinyml.ops.reduce import *  # noqa: E402, F403
-from tinyml.ops.scan import *  # noqa: E402, F403
-from tinyml.ops.sets import *  # noqa: E402, F403
-from tinyml.ops.shape import *  # noqa: E402, F403
-from tinyml.ops.sorting import *  # noqa: E402, F403
-from tinyml.threads import get_num_threads, set_num_threads  # noqa: E402
-
-# The standard that this namespace keeps, and its names: those that the modules of ops give away.
-__array_api_version__ = "2024.12"
-__all__ = ["DType", "Tensor", "TinyMLError", "__array_api_version__", "__version__", "bfloat16",
-           "bool", "complex128", "complex64", "float16", "float32", "float64", "float8_e4m3fn",
-           "float8_e5m2", "get_num_threads", "int16", "int32", "int4", "int64", "int8",
-           "set_num_threads", "uint16", "uint32", "uint4", "uint64", "uint8"]
-__all__ += _arranging.__all__
-__all__ += _borders.__all__
-__all__ += _counting.__all__
-__all__ += _distinct.__all__
-__all__ += _nans.__all__
-__all__ += _norms.__all__
-__all__ += _products.__all__
-__all__ += _running.__all__
-__all__ += _series.__all__
-__all__ += _statistics.__all__
-__all__ += _composite.__all__
-__all__ += _contraction.__all__
-__all__ += _creation.__all__
-__all__ += _datatypes.__all__
-__all__ += _elementwise.__all__
-__all__ += _indexing.__all__
-__all__ += _manipulation.__all__
-__all__ += _reduce.__all__
-__all__ += _scan.__all__
-__all__ += _sets.__all__
-__all__ += _shape.__all__
-__all__ += _sorting.__all__
-__all__ += [
-    "GradientTape",
-    "Graph",
-    "checkpoint",
-    "cond",
-    "custom_gradient",
-    "debug",
-    "grad",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jit",
-    "jvp",
-    "load",
-    "load_graph",
-    "memory_stats",
-    "no_grad",
-    "profile",
-    "reset_peak",
-    "save",
-    "save_graph",
-    "scan",
-    "tensor_spec",
-    "trace",
-    "track_memory",
-    "value_and_grad",
-    "vjp",
-    "while_loop",
-]
-
-# Rooms above the core load when they are first named: a graph runs without them.
-_ROOMS = ("nn", "optim", "random", "data", "io", "special", "fft", "linalg", "tree", "train")
-_NAMES = {
-    "autodiff": ("grad", "value_and_grad", "vjp"),
-    "custom": ("checkpoint", "custom_gradient"),
-    "derivatives": ("hessian", "hvp", "jacobian"),
-    "flow": ("cond", "scan", "while_loop"),
-    "forward": ("jvp",),
-    "graph": ("Graph",),
-    "graphfile": ("load_graph", "save_graph"),
-    "io": ("load", "save"),
-    "jitted": ("jit",),
-    "memory": ("memory_stats", "reset_peak", "track_memory"),
-    "nans": ("debug",),
-    "observe": ("profile",),
-    "tape": ("GradientTape",),
-    "tracing": ("tensor_spec", "trace"),
-    "values": ("no_grad",),
-}
-_ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
+from tinyml.functions.public import *  # noqa: E402, F403
+from tinyml.functions.public import _NAMES as _functions  # noqa: E402
+from tinyml.ir.devices import get_num_threads, set_num_threads  # noqa: E402
+from tinyml.ops.public import *  # noqa: E402, F403
+from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
 if _TYPE_CHECKING:
-    from tinyml.autodiff import grad, value_and_grad, vjp
-    from tinyml.custom import checkpoint, custom_gradient
-    from tinyml.derivatives import hessian, hvp, jacobian
-    from tinyml.flow import cond, scan, while_loop
-    from tinyml.forward import jvp
-    from tinyml.graph import Graph
-    from tinyml.graphfile import load_graph, save_graph
-    from tinyml.io import load, save
-    from tinyml.jitted import jit
-    from tinyml.memory import memory_stats, reset_peak, track_memory
-    from tinyml.nans import debug
-    from tinyml.observe import profile
-    from tinyml.tape import GradientTape
-    from tinyml.tracing import tensor_spec, trace
-    from tinyml.values import no_grad
+    from tinyml._lazy import *
+
+# The standard that this namespace keeps.
+__array_api_version__ = "2024.12"
+
+
+def _lazy_names() -> dict[str, str]:
+    """Read `_lazy.pyi`, the one table of names that load when they are first used (SPEC 1)."""
+    import re
+
+    path = _os.path.join(_os.path.dirname(_os.path.abspath(__file__)), "_lazy.pyi")
+    with open(path, encoding="utf-8") as file:
+        found = re.findall(r"^from (\S+) import (\w+) as \2$", file.read(), re.M)
+    return {name: module for module, name in found}
+
+
+_LAZY = _lazy_names()
+__all__ = ["Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
+           "get_num_threads", "set_num_threads"]
+__all__ += [*_dtypes, *_functions, *_ops]
+__all__ += [name for name, module in _LAZY.items() if module != __name__]
 
 
 def __getattr__(name: str) -> object:
-    """Rooms above the core, and what they hold."""
+    """Load a room above the core, or a name of one, when it is first asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tinyml' has no attribute {name!r}")
     from importlib import import_module
 
-    if name in _ROOMS:
-        return import_module(f"tinyml.{name}")
-    if name in _ROOM_OF:
-        found = getattr(import_module(f"tinyml.{_ROOM_OF[name]}"), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module 'tinyml' has no attribute {name!r}")
+    module = _LAZY[name]
+    if module == __name__:
+        return import_module(f"{module}.{name}")
+    found = globals()[name] = getattr(import_module(module), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -8,6 +8,10 @@ import numpy as np
 
 from tinyml.errors import DTypeError
 
+__all__ = ["DType", "bfloat16", "complex128", "complex64", "float16", "float32", "float64",
+           "float8_e4m3fn", "float8_e5m2", "int16", "int32", "int4", "int64", "int8", "uint16",
+           "uint32", "uint4", "uint64", "uint8"]
+
 
 class DType:
     """One data type: its name, kind and bits, how it is stored and in what it is computed.
@@ -23,7 +27,7 @@ class DType:
     """
 
     __slots__ = ("name", "kind", "bits", "storage", "compute", "exponent", "mantissa", "itemsize",
-                 "is_float", "is_integer", "is_inexact", "narrow", "packed", "_numpy")
+                 "is_float", "is_integer", "is_inexact", "is_small_float", "is_subbyte", "_numpy")
 
     def __init__(self, name: str, kind: str, bits: int, storage: str | None = None,
                  compute: str | None = None, exponent: int = 0, mantissa: int = 0) -> None:
@@ -38,8 +42,8 @@ class DType:
         self.is_float = kind == "float"
         self.is_integer = kind in ("int", "uint")
         self.is_inexact = kind in ("float", "complex")  # gradients flow through such values
-        self.narrow = exponent > 0
-        self.packed = kind != "bool" and bits < 8
+        self.is_small_float = exponent > 0
+        self.is_subbyte = kind != "bool" and bits < 8
         self._numpy: np.dtype[Any] | None = None
 
     def __repr__(self) -> str:

@@ -31,10 +31,10 @@ def line_text(filename: str, number: int) -> str:
     return f"{place}: {source[:120]}" if source else place
 
 
-Place = tuple[str, int]
+SourceLocation = tuple[str, int]
 
 
-def user_place() -> Place | None:
+def user_location() -> SourceLocation | None:
     """File and number of the innermost line outside tinyml; None where there is none."""
     frame = user_frame()
     return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
@@ -42,7 +42,7 @@ def user_place() -> Place | None:
 
 def user_line() -> str | None:
     """The innermost line outside tinyml, as 'file:line: source'; None where there is none."""
-    place = user_place()
+    place = user_location()
     return None if place is None else line_text(*place)
 
 
@@ -146,7 +146,7 @@ class BuildError(TinyMLError, RuntimeError, remedy="report it with the source ab
     """A kernel does not compile."""
 
 
-class KernelNotFound(TinyMLError, NotImplementedError, remedy="tinyml.op.OPS lists the ops"):
+class KernelNotFound(TinyMLError, NotImplementedError, remedy="`tinyml kernels` lists the ops"):
     """An operation has no kernel, no nest and no body on a device."""
 
 

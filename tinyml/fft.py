@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyml.core import apply, upload
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
+from tinyml.functions.rearrange import flip, roll
 from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
 from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, real
-from tinyml.ops.fourier import FFT
-from tinyml.ops.manipulation import flip, roll
-from tinyml.ops.scan import part
-from tinyml.ops.shape import concat, pad
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
+from tinyml.ops.fft import FFT
+from tinyml.ops.pad import pad
+from tinyml.ops.views import slice_axis
 
 __all__ = ["fft", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifftn", "ifftshift", "ihfft",
            "irfft", "irfftn", "rfft", "rfftfreq", "rfftn"]
@@ -70,7 +70,7 @@ def _fitted(x: Any, axis: int, n: int) -> Any:
     if n > size:
         none = (0,) * x.ndim
         return pad(x, none, (*none[:axis], n - size, *none[axis + 1 :]), 0)
-    return part(x, axis, 0, n) if n < size else x
+    return slice_axis(x, axis, 0, n) if n < size else x
 
 
 def _along(x: Any, n: Any, axis: Any, norm: str, inverse: bool) -> Tensor:
@@ -178,8 +178,7 @@ def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
 def _half(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
     axis = as_axis(axis, x.ndim)
     n = _count(n, x.shape[axis])
-    half: Tensor = part(_along(x, n, axis, norm, False), axis, 0, n // 2 + 1)
-    return half
+    return slice_axis(_along(x, n, axis, norm, False), axis, 0, n // 2 + 1)
 
 
 def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
@@ -188,7 +187,7 @@ def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
     n = _count(n, 2 * (x.shape[axis] - 1))
     half = n // 2 + 1
     x = _fitted(x, axis, half)
-    rest = conj(flip(part(x, axis, 1, n - half + 1), axis=axis))
+    rest = conj(flip(slice_axis(x, axis, 1, n - half + 1), axis=axis))
     return real(_along(concat([x, rest], axis=axis), n, axis, norm, True))
 
 

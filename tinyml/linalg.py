@@ -12,21 +12,23 @@ infinity where eigenvalues or singular values are sought. Products, norms over v
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from tinyml.core import apply
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
-from tinyml.op import Op
+from tinyml.functions.datatypes import finfo
+from tinyml.functions.norms import vector_norm
+from tinyml.functions.products import cross, outer
+from tinyml.ir.op import Op
 from tinyml.ops.arguments import as_size
-from tinyml.ops.arranging import beside
-from tinyml.ops.arranging import diagonal as diagonal_of
 from tinyml.ops.calls import named
-from tinyml.ops.contraction import matmul, matrix_transpose, tensordot, vecdot
-from tinyml.ops.creation import asarray, eye
-from tinyml.ops.datatypes import finfo
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import as_tensors, asarray, eye
+from tinyml.ops.diagonal import diagonal as diagonal_of
 from tinyml.ops.elementwise import abs, astype, conj
-from tinyml.ops.lapack import (
+from tinyml.ops.linalg import (
     CHOLESKY,
     DET,
     EIGH,
@@ -39,14 +41,9 @@ from tinyml.ops.lapack import (
     SVD,
     SVDVALS,
 )
-from tinyml.ops.norms import vector_norm
-from tinyml.ops.products import cross, outer
-from tinyml.ops.reduce import max, min, sum
-from tinyml.ops.scan import part as part_of
-from tinyml.ops.shape import broadcast_to, concat, reshape
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
+from tinyml.ops.matmul import matmul, matrix_transpose, tensordot, vecdot
+from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.views import broadcast_to, reshape, slice_axis
 
 __all__ = ["cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul",
            "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr",
@@ -90,8 +87,7 @@ def _matrix(x: Any) -> Any:
 
 
 def _one(op: Op, x: Any, *others: Any, **attrs: Any) -> Tensor:
-    result: Tensor = apply(op, _matrix(x), *others, **attrs)
-    return result
+    return apply(op, _matrix(x), *others, **attrs)
 
 
 # ---- solutions and factors
@@ -138,7 +134,7 @@ def solve(x1: Any, x2: Any, /) -> Tensor:
     >>> tinyml.linalg.solve(x, tinyml.tensor([1.0, 1.0])).tolist()
     [0.5, 0.25]
     """
-    x1, x2 = beside(x1, x2)
+    x1, x2 = as_tensors(x1, x2)
     x1, vector = _matrix(x1), x2.ndim == 1
     x2 = _matrix(reshape(x2, (x2.size, 1)) if vector else x2)
     dtype = promote(x1.dtype, x2.dtype)
@@ -166,8 +162,8 @@ def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
     rows, columns = x.shape[-2:]
     if rows >= columns:
         return Triangular(*apply(QR, x, complete=mode == "complete" and rows > columns))
-    q, r = apply(QR, part_of(x, x.ndim - 1, 0, rows), complete=False)
-    rest = matmul(conj(q).mT, part_of(x, x.ndim - 1, rows, columns))
+    q, r = apply(QR, slice_axis(x, x.ndim - 1, 0, rows), complete=False)
+    rest = matmul(conj(q).mT, slice_axis(x, x.ndim - 1, rows, columns))
     return Triangular(q, concat([r, rest], axis=-1))
 
 
@@ -323,14 +319,14 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     if n == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype, device=x.device), x.shape)
     square, left = (inv(x), -n) if n < 0 else (x, n)
-    found: Any = None
+    found: Tensor | None = None
     while left:
         if left & 1:
             found = square if found is None else matmul(found, square)
         left >>= 1
         square = matmul(square, square) if left else square
-    result: Tensor = found
-    return result
+    assert found is not None
+    return found
 
 
 @named

@@ -12,12 +12,12 @@ partitionable scheme, where element i of a shape depends on the key and i alone.
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
 
-from tinyml.core import apply
+from tinyml.core.apply import apply
+from tinyml.core.state import GLOBAL_STATE
 from tinyml.dtypes import (
     DType,
     as_dtype,
@@ -31,14 +31,15 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.ir.devices import HOST
 from tinyml.ops.arguments import as_axis, as_shape, as_size
-from tinyml.ops.bits import RANDOM_BITS, THREEFRY
+from tinyml.ops.concat import concat
 from tinyml.ops.creation import arange, full, tensor, zeros
 from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
-from tinyml.ops.indexing import gather
-from tinyml.ops.shape import concat
+from tinyml.ops.gather_scatter import gather
+from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
-from tinyml.tensor import Tensor
+from tinyml.tensor import StateTensor, Tensor
 
 _WORD = 1 << 32
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
@@ -100,12 +101,11 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.state = key(seed, device="cpu")
-        self.state.lock = threading.RLock()
+        self.state = StateTensor(key(seed, device=HOST))
 
     def seed(self, seed: int) -> None:
         """Start again from this seed."""
-        state = key(seed, device="cpu")
+        state = key(seed, device=HOST)
         with self.state.lock:
             self.state._replace(state)
 
@@ -118,6 +118,7 @@ class Generator:
 
 
 GENERATOR = Generator()
+GLOBAL_STATE.append(GENERATOR.state)
 
 
 def seed(seed: int) -> None:
@@ -153,8 +154,7 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
     if kind is uint64:
         pair = apply(THREEFRY, start, *_counters(start, math.prod(size)))
         high, low = (word.astype(uint64) for word in pair)
-        wide: Tensor = ((high << 32) | low).reshape(size)
-        return wide
+        return ((high << 32) | low).reshape(size)
     words: Tensor = apply(RANDOM_BITS, start, shape=(math.prod(size),)).reshape(size)
     if kind is uint32:
         return words

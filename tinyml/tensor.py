@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-import tinyml.core as core
-import tinyml.ops.composite as composite
-import tinyml.ops.contraction as contraction
+import tinyml.core.apply as core
+import tinyml.core.backward as reverse
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
-import tinyml.ops.reduce as reduce
-import tinyml.ops.selection as selection
-import tinyml.ops.shape as shapes
-import tinyml.reverse as reverse
-from tinyml.builder import entered, refuse_leaked
-from tinyml.core import apply
+import tinyml.ops.elementwise.activation as activations
+import tinyml.ops.matmul as contraction
+import tinyml.ops.nn.softmax as normalized
+import tinyml.ops.reduction as reduce
+import tinyml.ops.subscript as selection
+import tinyml.ops.views as shapes
+from tinyml.core.apply import apply
+from tinyml.core.backward import backward
+from tinyml.core.builder import entered, refuse_leaked
+from tinyml.core.node import Class, Data, Leaf, Node, make
+from tinyml.core.state import STATE
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -29,12 +34,9 @@ from tinyml.errors import (
     SerializationError,
     expect,
 )
-from tinyml.op import find
+from tinyml.ir.devices import HOST, Device, find_device
+from tinyml.ir.op import find
 from tinyml.ops.calls import binary, named
-from tinyml.registry import Device
-from tinyml.registry import device as find_device
-from tinyml.reverse import backward
-from tinyml.values import STATE, Class, Data, Leaf, Node, make
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -315,7 +317,7 @@ class Tensor(Data):
         if self.spec.symbolic:
             return f"tensor(<{self.spec}>)"
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
-        place = "" if str(self.device) == "cpu" else f", device={str(self.device)!r}"
+        place = "" if self.device is find_device(HOST) else f", device={str(self.device)!r}"
         leaf = ", requires_grad=True" if isinstance(self.node, Leaf) else ""
         return f"tensor({values}, shape={self.shape}, dtype={self.dtype.name}{place}{leaf})"
 
@@ -331,8 +333,7 @@ class Tensor(Data):
 
     def copy(self) -> Tensor:
         """The same values in new, dense memory; differentiable."""
-        result: Tensor = apply(find("copy"), self)
-        return result
+        return apply(find("copy"), self)
 
     @named
     def to(self, device: Any) -> Tensor:
@@ -340,8 +341,7 @@ class Tensor(Data):
         target = find_device(device)
         if target is self.device:
             return self
-        moved: Tensor = apply(creation.TRANSFER, self, device=target.name)
-        return moved
+        return apply(creation.TRANSFER, self, device=target.name)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
         """`to` by the Array API's name; a stream has no meaning here and is refused."""
@@ -359,7 +359,7 @@ class Tensor(Data):
 
     # ---- ops by name
 
-    def op(self, name: str, *others: Any, **attrs: Any) -> Any:
+    def op(self, name: str, *others: Any, **attrs: Any) -> Tensor:
         """An op of any name on this tensor and others.
 
         >>> import tinyml
@@ -369,6 +369,16 @@ class Tensor(Data):
         return apply(find(name), self, *others, **attrs)
 
     # ---- operators
+
+    # Declared, since a checker meets operators in rules before it knows what `_three` returns.
+    __add__: ClassVar[Binary]
+    __radd__: ClassVar[Binary]
+    __sub__: ClassVar[Binary]
+    __rsub__: ClassVar[Binary]
+    __mul__: ClassVar[Binary]
+    __rmul__: ClassVar[Binary]
+    __truediv__: ClassVar[Binary]
+    __rtruediv__: ClassVar[Binary]
 
     __add__, __radd__, __iadd__ = _three(words.add, "+")
     __sub__, __rsub__, __isub__ = _three(words.subtract, "-")
@@ -401,8 +411,8 @@ class Tensor(Data):
     sum, mean, prod = reduce.sum, reduce.mean, reduce.prod
     max, min, var, std = reduce.max, reduce.min, reduce.var, reduce.std
     all, any, argmax, argmin = reduce.all, reduce.any, reduce.argmax, reduce.argmin
-    relu, sigmoid, gelu = composite.relu, composite.sigmoid, composite.gelu
-    softmax, log_softmax = composite.softmax, composite.log_softmax
+    relu, sigmoid, gelu = activations.relu, activations.sigmoid, activations.gelu
+    softmax, log_softmax = normalized.softmax, normalized.log_softmax
     broadcast_to = shapes.broadcast_to
 
     def reshape(self, *sizes: Any) -> Tensor:
@@ -444,6 +454,17 @@ def _leaves(node: Node) -> list[Leaf]:
                 seen.add(id(parent))
                 work.append(parent)
     return found
+
+
+class StateTensor(Tensor):
+    """Hidden state, as a generator's: a graph may read and replace it, and holds its lock."""
+
+    __slots__ = ("lock",)
+    is_state = True
+
+    def __init__(self, content: Tensor) -> None:
+        super().__init__(content.buf, content.spec)
+        self.lock = threading.RLock()
 
 
 Class.tensor = Tensor

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from tinyml.errors import ArgumentError, ArgumentTypeError
-from tinyml.op import attribute_key
+from tinyml.ir.op import attribute_key
 
 SHOWN_NODES = 200  # a larger TreeDef prints as its size
 SHOWN_STEPS = 16  # a longer path prints without its middle

@@ -21,8 +21,8 @@ from tinyml.conformance.suite import bounds, ops, ulp
 from tinyml.conformance.suite.backends import Backend, elsewhere, open_backend
 from tinyml.conformance.suite.cases import Case, Within, op_cases
 from tinyml.errors import ArgumentError
-from tinyml.op import find
-from tinyml.ops.sampling import special
+from tinyml.ir.op import find
+from tinyml.ops.samples.values import special
 
 Array = npt.NDArray[Any]
 TURNS = 2  # how often each sample of a full run is filled, beginning with other hard values

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.dtypes import as_dtype, integer_range, part
-from tinyml.ops.sampling import finfo
+from tinyml.ops.samples.values import finfo
 
 Array = npt.NDArray[Any]
 

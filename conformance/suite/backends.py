@@ -15,20 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.conformance import reference
+from tinyml.ir.devices import HOST, find_device, find_kernels
 
 Array = npt.NDArray[Any]
 Pullback = Callable[[Array], tuple[Array, ...]]
 
 
 def elsewhere(op: str, backend: str) -> bool:
-    """Whether an op is declared for another device of tinyml's alone.
+    """Whether an op has kernels alone, and none on this device of tinyml's.
 
     >>> elsewhere("svd", "tinyml:opencl"), elsewhere("svd", "tinyml:cpu"), elsewhere("svd", "numpy")
     (True, False, False)
     """
-    from tinyml.ops.lapack import CPU_ONLY
+    from tinyml.ops.linalg import BY_LAPACK
 
-    return op in CPU_ONLY and backend.startswith("tinyml:") and backend != "tinyml:cpu"
+    home, _, device = backend.partition(":")
+    return home == "tinyml" and op in BY_LAPACK and not find_kernels(op, device)
 
 
 class Backend(Protocol):
@@ -78,7 +80,7 @@ class NumPy:
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
         """The outputs, each in the dtype it must have."""
-        if op not in reference.NAMES:
+        if op not in reference.TABLE:
             raise NotImplementedError(f"numpy has no {op}")
         return reference.native(op, *arrays, **attrs)
 
@@ -105,7 +107,7 @@ class TinyML:
     Arrays become tensors of the same layout: a transposed array is a transposed view there.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = HOST) -> None:
         import tinyml
 
         self.device = device
@@ -115,9 +117,8 @@ class TinyML:
     def lacks(self, dtype: str) -> str | None:
         """Why the device has no such dtype: float64 is optional in OpenCL."""
         from tinyml.dtypes import as_dtype
-        from tinyml.registry import device
 
-        has = device(self.device).supports(as_dtype(dtype))
+        has = find_device(self.device).supports(as_dtype(dtype))
         return None if has else f"{self.name} has no {dtype} on this machine"
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
@@ -129,7 +130,7 @@ class TinyML:
         self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
     ) -> Pullback:
         """The vector-Jacobian product that tinyml records for this op."""
-        from tinyml.autodiff import vjp
+        from tinyml.autodiff.grad import vjp
 
         only_these, entered = self._only(op, args, attrs, wrt)
         y, pull = vjp(only_these, *entered)
@@ -145,7 +146,7 @@ class TinyML:
     def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                 tangents: Sequence[Array]) -> Array:
         """The Jacobian-vector product that tinyml makes of this op's rules."""
-        from tinyml.forward import jvp
+        from tinyml.autodiff.jvp import jvp
 
         only_these, entered = self._only(op, args, attrs, wrt)
         _, tangent = jvp(only_these, entered, [self._enter(v) for v in tangents])
@@ -154,7 +155,7 @@ class TinyML:
     def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
         """The vector-Jacobian product of the one that tinyml records for this op."""
-        from tinyml.autodiff import vjp
+        from tinyml.autodiff.grad import vjp
 
         only_these, entered = self._only(op, args, attrs, wrt)
         cotangent = self._enter(g)
@@ -182,11 +183,10 @@ class TinyML:
         return only_these, [entered[k] for k in wrt]
 
     def _apply(self, op: str, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
-        from tinyml.core import apply
-        from tinyml.op import find
+        from tinyml.core.apply import apply_many
+        from tinyml.ir.op import find
 
-        result = apply(find(op), *args, **attrs)
-        return result if isinstance(result, tuple) else (result,)
+        return apply_many(find(op), *args, **attrs)
 
     def _enter(self, x: Any) -> Any:
         """A tensor with the values and the layout of an array; anything else as it is."""
@@ -203,7 +203,7 @@ class TinyML:
 
     def _laid_out(self, x: Array) -> Any:
         """Flips, repeats, gaps and the order of axes are made again by views on the device."""
-        from tinyml.ops.shape import broadcast_to, permute_dims
+        from tinyml.ops.views import broadcast_to, permute_dims
 
         flips = tuple(slice(None, None, -1 if step < 0 else 1) for step in x.strides)
         held = x[flips]
@@ -234,7 +234,7 @@ def open_backend(name: str) -> Backend:
         return NumPy()
     home, _, rest = name.partition(":")
     if home == "tinyml":
-        return TinyML(rest or "cpu")
+        return TinyML(rest or HOST)
     if not rest:
         raise ValueError(f"no backend {name!r}: one of numpy, tinyml:DEVICE, MODULE:OBJECT")
     made = getattr(importlib.import_module(home), rest)

@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.core import apply, describe, upload
+from tinyml.core.apply import apply_many, describe
+from tinyml.core.plan import checked
+from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY, as_dtype
 from tinyml.errors import TinyMLError
-from tinyml.op import attribute_key, find
-from tinyml.ops.sampling import Sample
-from tinyml.planning import checked
-from tinyml.registry import device as find_device
-from tinyml.spec import Spec, make_spec
+from tinyml.ir.devices import HOST, ROOMS, find_device
+from tinyml.ir.op import attribute_key, find
+from tinyml.ir.spec import Spec, make_spec
+from tinyml.ops.samples.values import Sample
 
 ENDS = (2**31 - 1, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63), 2**64)
 HUGE = 1 << 40  # bytes that no machine affords: refused before anything is allocated, or a view
@@ -176,12 +177,12 @@ def answer(op: Any, call: Call, device: str) -> Answer:
         return told
     try:
         xs = [upload(x, target) if isinstance(x, np.ndarray) else x for x in call.args]
-        result = apply(op, *xs, **call.attrs)
-        for y in () if huge else result if isinstance(result, tuple) else (result,):
+        result = apply_many(op, *xs, **call.attrs)
+        for y in () if huge else result:
             y.numpy()  # what OpenCL found out of range is said when a result is read
     except Exception as error:
         return _refused(error)
-    return Answer(None, describe(result if isinstance(result, tuple) else (result,)))
+    return Answer(None, describe(result))
 
 
 def _refused(error: Exception) -> Answer:
@@ -193,7 +194,7 @@ def _refused(error: Exception) -> Answer:
 
 def _plain(text: str) -> str:
     """A message without what differs between machines: devices' names, addresses, budgets."""
-    text = re.sub(r"\b(cpu|opencl(:\d+)?)\b", "DEVICE", text)
+    text = re.sub(rf"\b({'|'.join(ROOMS)})(:\d+)?\b", "DEVICE", text)
     return re.sub(r"0x[0-9a-f]+", "0x", text)
 
 
@@ -236,7 +237,7 @@ def written(names: list[str]) -> str:
     for name in names:
         op = find(name)
         for call in calls(op):
-            told = answer(op, call, "cpu")
+            told = answer(op, call, HOST)
             if told.error is not None:
                 message = told.text.replace(name, "OP")
                 text = f"{told.error.__name__}: {message}\n  remedy: {told.remedy}"

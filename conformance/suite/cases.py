@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyml.ops.sampling import Sample
+from tinyml.ops.samples.values import Sample
 
 
 class Case(NamedTuple):

@@ -12,7 +12,7 @@ from tinyml.conformance.suite.backends import Backend
 from tinyml.conformance.suite.cases import Case
 from tinyml.conformance.suite.ops import Judgement
 from tinyml.errors import TinyMLError
-from tinyml.ops.sampling import ErrorCase, Sample
+from tinyml.ops.samples.values import ErrorCase, Sample
 
 
 def error_cases(op: Any) -> Iterator[tuple[Case, ErrorCase]]:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml.custom import checkpoint, custom_gradient
-from tinyml.derivatives import hvp
+from tinyml.autodiff.checkpoint import checkpoint
+from tinyml.autodiff.custom_gradient import custom_gradient
+from tinyml.autodiff.jacobian import hvp
+from tinyml.autodiff.jvp import jvp
+from tinyml.autodiff.tape import GradientTape
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
-from tinyml.forward import jvp
-from tinyml.tape import GradientTape
-from tinyml.tracing import trace
+from tinyml.graph.trace import trace
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
@@ -388,7 +389,7 @@ def test_rules_in_graphs_draw_what_the_value_drew() -> None:
 def test_rules_in_graphs() -> None:
     """A traced function keeps the rule, for whoever differentiates the graph."""
     graph = trace(lambda x: clipped(x * W) * 5.0)(V)
-    assert any(line.app.op.name == "clipped" for line in graph.lines)
+    assert any(equation.op.name == "clipped" for equation in graph.equations)
     close(graph(V), V * W * 5.0)
     close(grad(lambda x: graph(x).sum())(V), W)
     with pytest.raises(GradientError, match="not declared linear"):

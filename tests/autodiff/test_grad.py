@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.reverse
-from tinyml.core import apply
+import tinyml.core.backward
+from tinyml.core.apply import apply
+from tinyml.core.node import Node
 from tinyml.errors import ArgumentTypeError, GradientError, ShapeError
-from tinyml.op import OPS, Op
-from tinyml.values import Node
+from tinyml.ir.op import OPS, Op
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
@@ -75,7 +75,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return Node(op, *rest)
 
     with monkeypatch.context() as patch:
-        for module in (tinyml.core, tinyml.ops.calls):
+        for module in (tinyml.core.apply, tinyml.ops.calls):
             patch.setattr(module, "Node", watched)
         yield made
 
@@ -440,7 +440,7 @@ def test_what_has_no_gradient_says_so(device: str) -> None:
 
 def test_define_refuses_a_missing_gradient() -> None:
     with pytest.raises(ValueError, match="neither grad nor body"):
-        tinyml.op.define("forgotten", lambda x: x)
+        tinyml.ir.op.define("forgotten", lambda x: x)
     assert "forgotten" not in OPS
 
 
@@ -524,14 +524,14 @@ def test_an_inner_gradient_does_not_walk_the_outer_graph(monkeypatch: pytest.Mon
     for _ in range(1000):
         y = y * 1.0
     seen: list[int] = []
-    towards = tinyml.reverse._towards
+    towards = tinyml.core.backward._towards
 
     def counting(*args: Any) -> Any:
         order, leads = towards(*args)
         seen.append(len(leads))
         return order, leads
 
-    monkeypatch.setattr(tinyml.reverse, "_towards", counting)
+    monkeypatch.setattr(tinyml.core.backward, "_towards", counting)
     slope = grad(lambda z: z * z * y)(tinyml.tensor(3.0))
     assert seen == [max(seen)] and seen[0] < 10
     slope.backward()
@@ -539,7 +539,7 @@ def test_an_inner_gradient_does_not_walk_the_outer_graph(monkeypatch: pytest.Mon
 
 
 def test_derivatives_in_threads() -> None:
-    """Each thread has its own depth and recording; eras are common to all."""
+    """Each thread has its own depth and recording; epochs are common to all."""
     from concurrent.futures import ThreadPoolExecutor
 
     def work(k: int) -> list[float]:

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyml
+from tinyml.autodiff.jacobian import hessian, hvp, jacobian
+from tinyml.autodiff.jvp import jvp
 from tinyml.conformance.suite.backends import TinyML, open_backend
 from tinyml.conformance.suite.forward import forward_cases
 from tinyml.conformance.suite.gradients import differentiable
 from tinyml.conformance.suite.run import Report, all_ops, run_op
-from tinyml.derivatives import hessian, hvp, jacobian
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
-from tinyml.forward import jvp
-from tinyml.graph import needed
-from tinyml.tracing import trace
+from tinyml.graph.graph import needed
+from tinyml.graph.trace import trace
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import tinyml
+from tinyml.autodiff.jvp import jvp
+from tinyml.autodiff.tape import GradientTape
+from tinyml.core.backward import register_hook
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError
-from tinyml.forward import jvp
-from tinyml.reverse import register_hook
-from tinyml.tape import GradientTape
 
 Tensor = Any
 

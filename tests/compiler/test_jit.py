@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 import tinyml
 from tests.graph.test_graph import FUNCTIONS, Function, near, numbers, scalar
-from tinyml.compiler.program import Program, compiled
+from tinyml.compiler.jit import Jitted, RetraceWarning
+from tinyml.compiler.program import Executable, compiled
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
 from tinyml.conformance.suite.cases import asked
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.dtypes import DTYPES
 from tinyml.errors import (
     ArgumentTypeError,
@@ -32,22 +33,21 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
-from tinyml.graph import Graph
-from tinyml.jitted import Jitted, RetraceWarning
-from tinyml.op import OPS
-from tinyml.registry import device as find_device
+from tinyml.graph.graph import Graph
+from tinyml.ir.devices import find_device
+from tinyml.ir.op import OPS
 
 
-def program(f: Jitted, *args: Any) -> Program:
+def program(f: Jitted, *args: Any) -> Executable:
     """What a jitted function runs for arguments that are tensors."""
     graph = f.graph(*args)
     captured = [capture.tensor for capture in graph.captures]
-    return compiled(graph.opened(), [x.spec for x in (*args, *captured)])
+    return compiled(graph.closed_over_as_inputs(), [x.spec for x in (*args, *captured)])
 
 
 def names(f: Jitted, *args: Any) -> list[str]:
     """The calls of a jitted function by the ops in them."""
-    return [step.name for step in program(f, *args).steps]
+    return [step.name for step in program(f, *args).launches]
 
 
 @pytest.fixture(params=FUNCTIONS)
@@ -98,7 +98,7 @@ def test_after_the_first_way_back_nothing_is_computed_again() -> None:
     kept, constants = f.graph(x).prepared((True,))
     assert not constants and len(kept.outputs) > 2
     (back,) = [made for made in kept._derived.values() if isinstance(made, tinyml.Graph)]
-    assert [line.app.op.name for line in back.lines].count("exp") == 0
+    assert [equation.op.name for equation in back.equations].count("exp") == 0
     assert len(back.plans) == 1  # and that is what ran
 
 
@@ -242,12 +242,12 @@ def test_buffers_are_reused() -> None:
         return x
 
     found = program(tinyml.jit(f), tinyml.ones((8, 8)))
-    assert len(found.steps) == 20 and len(found.slots) == 2
+    assert len(found.launches) == 20 and len(found.slots) == 2
 
 
 def test_numbers_are_no_part_of_a_kernel() -> None:
     a, b = (program(tinyml.jit(lambda x, c=c: x * c + 1.0), tinyml.ones((4,))) for c in (2.0, 3.0))
-    assert a.steps[0].ins[1:] == (2.0, 1.0) and b.steps[0].ins[1:] == (3.0, 1.0)
+    assert a.launches[0].ins[1:] == (2.0, 1.0) and b.launches[0].ins[1:] == (3.0, 1.0)
 
 
 # ---- state

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import tinyml
 from tinyml.conformance.suite import bad_input
 from tinyml.conformance.suite.run import all_ops
-from tinyml.op import Op
-from tinyml.ops.sampling import Sample
+from tinyml.ir.op import Op
+from tinyml.ops.samples.values import Sample
 
 OPS = all_ops()
 FOLDER = Path(__file__).with_name("bad_input")

@@ -12,9 +12,9 @@ import pytest
 
 from tinyml.conformance.suite.backends import NumPy, open_backend
 from tinyml.conformance.suite.run import Report, Verdict, add_arguments, all_ops, main, run, run_op
-from tinyml.op import Op
+from tinyml.ir.op import Op
 from tinyml.ops.samples import error_cases
-from tinyml.ops.sampling import ErrorCase, Sample
+from tinyml.ops.samples.values import ErrorCase, Sample
 
 OPS = all_ops()
 

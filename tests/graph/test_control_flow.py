@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-from tinyml.derivatives import hvp
+from tinyml.autodiff.jacobian import hvp
+from tinyml.autodiff.jvp import jvp
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -20,10 +21,9 @@ from tinyml.errors import (
     GraphError,
     ShapeError,
 )
-from tinyml.flow import cond, scan, while_loop
-from tinyml.forward import jvp
-from tinyml.graph import Graph
-from tinyml.tracing import trace
+from tinyml.graph.control_flow import cond, scan, while_loop
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import trace
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
@@ -96,7 +96,7 @@ def test_a_traced_cond_chooses_when_it_runs(device: str) -> None:
     x = tinyml.tensor([1.0, 2.0], device=device)
     graph = trace(f)(x)
     back = trace(grad(f))(x)
-    assert [line.app.op.name for line in graph.lines].count("cond") == 1
+    assert [equation.op.name for equation in graph.equations].count("cond") == 1
     assert (graph(x).item(), graph(-x).item()) == (5.0, -3.0)
     assert (back(x).tolist(), back(-x).tolist()) == ([2.0, 4.0], [1.0, 1.0])
 

@@ -20,7 +20,7 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
-from tinyml.graph import Graph, build, needed
+from tinyml.graph.graph import Graph, build, needed
 
 Function = Callable[..., Any]
 
@@ -169,7 +169,7 @@ def test_grad_of_a_replayed_trace_of_grad(function: Function) -> None:
 def test_the_pullback_of_a_graph_is_a_graph(function: Function) -> None:
     x = numbers(2, 3)
     closed = build(lambda v: [scalar(function)(v)], [x.spec])
-    graph, others = closed.opened(), [capture.tensor for capture in closed.captures]
+    graph, others = closed.closed_over_as_inputs(), [capture.tensor for capture in closed.captures]
     ys = graph.call([x, *others])
     back = graph.pullback((True, *[False] * len(others)), (True,))
     found = back.call([x, *others, *ys, tinyml.ones((), dtype="float64")])
@@ -220,8 +220,8 @@ def test_a_split_keeps_what_a_generator_becomes() -> None:
 def test_a_split_computes_nothing_twice() -> None:
     graph = tinyml.trace(lambda x, y: x.exp().sin() * y.exp())(numbers(2), numbers(2))
     first, second = graph.split([True, False])
-    assert [line.app.op.name for line in first.lines] == ["exp", "sin"]
-    assert [line.app.op.name for line in second.lines] == ["exp", "mul"]
+    assert [equation.op.name for equation in first.equations] == ["exp", "sin"]
+    assert [equation.op.name for equation in second.equations] == ["exp", "mul"]
 
 
 def test_lines_that_nothing_needs_can_be_left_out() -> None:
@@ -230,7 +230,7 @@ def test_lines_that_nothing_needs_can_be_left_out() -> None:
         return x + 1.0
 
     graph = tinyml.trace(wasteful)(numbers(2))
-    assert (len(graph.lines), len(needed(graph.lines, graph.gives, graph.reads))) == (3, 1)
+    assert (len(graph.equations), len(needed(graph.equations, graph.gives, graph.reads))) == (3, 1)
 
 
 def test_graphs_that_do_not_fit_are_refused() -> None:

@@ -19,10 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.control
+import tinyml.graph.control_ops
+import tinyml.io.graph_reader as graphreader
+import tinyml.io.graph_writer as graphfile
+import tinyml.io.safetensors as io
 import tinyml.random
-from tinyml import graphfile, graphreader, io, tree
-from tinyml.core import apply
+import tinyml.tree as tree
+from tinyml.core.apply import apply
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -30,12 +33,12 @@ from tinyml.errors import (
     FileMissingError,
     SerializationError,
 )
-from tinyml.graph import Graph
-from tinyml.graphfile import load_graph, save_graph
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import Traced, trace
+from tinyml.io.graph_writer import load_graph, save_graph
+from tinyml.ir.op import OPS, Op, attribute_key
 from tinyml.nn import Linear
-from tinyml.op import OPS, Op, attribute_key
-from tinyml.ops.sampling import Sample
-from tinyml.tracing import Traced, trace
+from tinyml.ops.samples.values import Sample
 
 ROOT = Path(__file__).parents[2]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
@@ -104,7 +107,7 @@ def test_every_sample_fits_the_rules_for_files(name: str) -> None:
             document = {"format": graphreader.FORMAT, "version": graphreader.VERSION,
                         "tensors": None, "graphs": graphfile.Writer(graph).graphs}
             again = graphreader.Reader("it", json.loads(json.dumps(document))).parts
-            lines = zip(graph.lines, again.lines, strict=True)
+            lines = zip(graph.equations, again.lines, strict=True)
             for (one, _), (two, _) in lines:
                 assert one.op is two.op
                 assert one.specs == two.specs or any(spec.unknown for spec in one.specs)
@@ -213,7 +216,7 @@ def test_an_attribute_keeps_every_bit(value: Any) -> None:
 def test_operands_that_are_numbers_keep_every_bit(number: Any, tmp_path: Path) -> None:
     graph = trace(lambda x: x * number)(tinyml.tensor_spec((2,), "float64"))
     loaded = round_trip(tmp_path, graph)
-    assert packed(loaded.lines[0].app.inputs[1]) == packed(number)
+    assert packed(loaded.equations[0].equation.inputs[1]) == packed(number)
     same_graph(tmp_path, graph, tinyml.tensor(np.array([1.0, -2.0])))
 
 
@@ -398,7 +401,7 @@ def test_a_graph_runs_without_autodiff_compiler_and_numba(tmp_path: Path) -> Non
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import tinyml\n"
-        "from tinyml.graphfile import load_graph\n"
+        "from tinyml.io.graph_writer import load_graph\n"
         f"graph = load_graph({str(tmp_path / 'm.json')!r}, 'cpu')\n"
         "y, r, *_ = graph(tinyml.ones((3, 3)))\n"
         "print(y.numpy().tobytes().hex())\n"

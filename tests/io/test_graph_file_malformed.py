@@ -15,17 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.control
+import tinyml.graph.control_ops
+import tinyml.io.graph_reader as graphreader
+import tinyml.io.graph_writer as graphfile
 import tinyml.random
-from tinyml import graphfile, graphreader
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.errors import DTypeError, FileFormatError, FileMissingError, TinyMLError
-from tinyml.graph import Graph
-from tinyml.graphfile import load_graph, save_graph
-from tinyml.op import OPS, Op
-from tinyml.ops.sampling import Sample
-from tinyml.spec import make_spec
-from tinyml.tracing import Traced, trace
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import Traced, trace
+from tinyml.io.graph_writer import load_graph, save_graph
+from tinyml.ir.op import OPS, Op
+from tinyml.ir.spec import make_spec
+from tinyml.ops.samples.values import Sample
 
 Document = dict[str, Any]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
@@ -313,18 +314,18 @@ def mutated(document: Document, rng: random.Random) -> Document:
 def weight(graph: Graph) -> int:
     """About how many bytes a run touches."""
     total = sum(var.spec.nbytes for var in graph.inputs)
-    for line in graph.lines:
-        attrs = line.app.attrs
+    for equation in graph.equations:
+        attrs = equation.attrs
         inner = sum(weight(v) for v in attrs.values() if isinstance(v, Graph))
-        steps = 40 if line.app.op.name == "while" else attrs.get("length", 1)
-        total += inner * steps + sum(1000 if v.spec.unknown else v.spec.nbytes for v in line.outs)
+        steps = 40 if equation.op.name == "while" else attrs.get("length", 1)
+        total += inner * steps + sum(1000 if v.spec.unknown else v.spec.nbytes for v in equation.outs)
     return total
 
 
 def endless(graph: Graph) -> bool:
-    return any(line.app.op.name == "while" and line.app.attrs["max_steps"] is None
-               or any(isinstance(v, Graph) and endless(v) for v in line.app.attrs.values())
-               for line in graph.lines)
+    return any(equation.op.name == "while" and equation.attrs["max_steps"] is None
+               or any(isinstance(v, Graph) and endless(v) for v in equation.attrs.values())
+               for equation in graph.equations)
 
 
 @pytest.fixture(scope="module")

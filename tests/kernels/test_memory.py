@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml import bench
+import tinyml.cli.bench.core as bench
 from tinyml.conformance.suite.backends import TinyML, elsewhere
 from tinyml.conformance.suite.cases import Case, op_cases
 from tinyml.conformance.suite.run import all_ops
 from tinyml.dtypes import FLOATS
 from tinyml.errors import AllocationError, DTypeError
+from tinyml.ir.devices import find_device
+from tinyml.ir.op import LIVING
 from tinyml.kernels.common.pool import Pool, size_class
-from tinyml.op import LIVING
-from tinyml.registry import device as find_device
 
 ROOT = Path(__file__).parents[2]
 GROWTH = 1_000_000  # bytes that may be added, as in the figures to reach

@@ -15,7 +15,7 @@ import pytest
 import tinyml
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
-from tinyml.core import apply
+from tinyml.core.apply import apply
 from tinyml.dtypes import as_dtype
 from tinyml.errors import (
     ArgumentError,
@@ -25,8 +25,8 @@ from tinyml.errors import (
     OutOfRangeError,
     TinyMLError,
 )
-from tinyml.op import OPS, Op
-from tinyml.registry import device as find_device
+from tinyml.ir.devices import find_device
+from tinyml.ir.op import OPS, Op
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +77,7 @@ pytestmark = pytest.mark.parametrize("device", ["opencl"], indirect=True)
 def test_a_build_failure_shows_log_and_source(opencl: Any) -> None:
     source = "__kernel void k(__global float *x) {\n    x[0] = undeclared_name;\n}\n"
     with pytest.raises(BuildError) as caught:
-        opencl._build(source)
+        opencl.programs.build(source)
     text = str(caught.value)
     assert isinstance(caught.value, RuntimeError)
     assert "undeclared_name" in text.split("1 __kernel")[0]  # the driver's log
@@ -100,7 +100,7 @@ def _dtype(op: Op) -> str:
 # Whose result's size depends on values reads the device; what has no samples runs others; what is
 # declared for the CPU alone is refused here, as the suite and tests/compiler/test_jit.py see.
 @pytest.mark.parametrize("name", sorted(n for n, op in OPS.items() if op.samples and op.dtypes
-                                        and op.dynamic is None
+                                        and op.host_impl is None
                                         and not elsewhere(n, "tinyml:opencl")))
 def test_no_op_reads_the_device(name: str, opencl: Any) -> None:
     op = OPS[name]

@@ -19,10 +19,10 @@ import tinyml
 from tinyml.conformance.reference import wide
 from tinyml.conformance.suite.bounds import units
 from tinyml.conformance.suite.ulp import REFERENCE_SLACK, distance
-from tinyml.core import apply
+from tinyml.core.apply import apply
+from tinyml.ir.op import OPS, Op
 from tinyml.kernels.common.cache import key
 from tinyml.kernels.cpu import objectcode
-from tinyml.op import OPS, Op
 from tinyml.ops.arguments import with_shape
 
 Array = npt.NDArray[Any]
@@ -140,7 +140,7 @@ def _kernel(monkeypatch: Any, run: Callable[[], Any]) -> list[tuple[str, tuple[s
         seen.append((source, types))
         return load(source, types)
 
-    monkeypatch.setattr("tinyml.kernels.cpu.load", watched)
+    monkeypatch.setattr("tinyml.kernels.cpu.device.load", watched)
     run()
     return seen
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml.op import find
-from tinyml.ops.joining import MANY
+from tinyml.ir.op import find
+from tinyml.ops.concat import MANY
 
 TYPES = ("float32", "float64", "int32", "bool", "float16", "int8")
 

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.control
-import tinyml.ops.optim
+import tinyml.graph.control_ops
+import tinyml.ops.nn.optimizer_steps
 from tinyml import errors
-from tinyml.core import apply
-from tinyml.graph import build
-from tinyml.op import OPS, Op, find
-from tinyml.planning import checked
-from tinyml.spec import make_spec
+from tinyml.core.apply import apply
+from tinyml.core.plan import checked
+from tinyml.graph.graph import build
+from tinyml.ir.op import OPS, Op, find
+from tinyml.ir.spec import make_spec
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(OPS)
@@ -145,8 +145,8 @@ def test_only_errors_of_tinyml_come_out_of_an_op(part: int, device: str) -> None
 # ---- counts and kinds of operands
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if OPS[name].lift is not None
-                                  and OPS[name].canon is None])
+@pytest.mark.parametrize("name", [name for name in NAMES if OPS[name].promote is not None
+                                  and OPS[name].normalize is None])
 def test_a_word_takes_as_many_operands_as_it_has(name: str) -> None:
     op = find(name)
     assert op.samples is not None

@@ -17,9 +17,9 @@ import pytest
 
 from tinyml.data.digits import split
 from tinyml.errors import ArgumentError, DeviceError, FileMissingError
-from tinyml.io import save
-from tinyml.ops.composite import log_softmax
+from tinyml.io.safetensors import save
 from tinyml.ops.creation import ones, tensor
+from tinyml.ops.nn.softmax import log_softmax
 from tinyml.train import digits
 
 TRAIN = "import sys; from tinyml.train import digits; digits.train(sys.argv[1], 1, 7, sys.argv[2])"

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import tinyml.ops.elementwise.activation as activation
+import tinyml.ops.nn.convolution as convolution
+import tinyml.ops.nn.loss as loss
+import tinyml.ops.nn.normalization as normalization
+import tinyml.ops.nn.pooling as pooling
+import tinyml.ops.nn.softmax as normalized
 from tinyml.errors import ArgumentError
-from tinyml.ops import composite, contraction
 from tinyml.ops.arguments import as_sizes
 from tinyml.tensor import Tensor
 
@@ -33,7 +38,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: An
     >>> conv2d(tinyml.ones((1, 1, 3, 3)), tinyml.ones((2, 1, 2, 2)), padding=1).shape
     (1, 2, 4, 4)
     """
-    result = contraction.conv2d(input, weight, pair(stride, "stride"), pair(padding, "padding"),
+    result = convolution.conv2d(input, weight, pair(stride, "stride"), pair(padding, "padding"),
                                 pair(dilation, "dilation"))
     return result if bias is None else result + bias.reshape((-1, 1, 1))
 
@@ -49,32 +54,32 @@ def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     """
     kernel = pair(kernel_size, "kernel_size")
     step = kernel if stride is None else pair(stride, "stride")
-    return contraction.max_pool2d(input, kernel, step, pair(padding, "padding"))[0]
+    return pooling.max_pool2d(input, kernel, step, pair(padding, "padding"))[0]
 
 
 def relu(input: Tensor) -> Tensor:
     """max(x, 0); NaN stays NaN."""
-    return composite.relu(input)
+    return activation.relu(input)
 
 
 def gelu(input: Tensor) -> Tensor:
     """x Phi(x) with the exact normal distribution function (Hendrycks and Gimpel, 2016)."""
-    return composite.gelu(input)
+    return activation.gelu(input)
 
 
 def softmax(input: Tensor, dim: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along one axis."""
-    return composite.softmax(input, dim)
+    return normalized.softmax(input, dim)
 
 
 def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
     """x - log(sum(exp(x))) along one axis."""
-    return composite.log_softmax(input, dim)
+    return normalized.log_softmax(input, dim)
 
 
 def layer_norm(input: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al., 2016)."""
-    return composite.layer_norm(input, weight, bias, eps)
+    return normalization.layer_norm(input, weight, bias, eps)
 
 
 def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
@@ -84,7 +89,7 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
     >>> round(cross_entropy(tinyml.zeros((2, 4)), tinyml.tensor([0, 3])).item(), 4)
     1.3863
     """
-    return composite.cross_entropy(input, target)
+    return loss.cross_entropy(input, target)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from tinyml import random
+import tinyml.random as random
 from tinyml.errors import ArgumentError, AxisError
 from tinyml.nn import functional
 from tinyml.nn.functional import pair

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinyml import tree
+import tinyml.tree as tree
+from tinyml.core.node import Leaf
+from tinyml.core.state import STATE
 from tinyml.errors import ArgumentError, DTypeError, ReadOnlyError, TinyMLError
 from tinyml.ops.creation import asarray
 from tinyml.tensor import Tensor
-from tinyml.values import STATE, Leaf
 
 # Attributes that belong to the mechanism: the mode, and which attributes are children of a module
 # that was put together from other leaves than tensors.

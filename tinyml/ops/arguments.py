@@ -10,9 +10,9 @@ import numpy as np
 
 from tinyml.dtypes import DType
 from tinyml.errors import ArgumentError, ArgumentTypeError, AxisError, ShapeError, expect
-from tinyml.lower import Scalar, Source
-from tinyml.nest import ZERO, Ids, Nest
-from tinyml.spec import Spec, make_spec
+from tinyml.ir.lower import Scalar, Source
+from tinyml.ir.nest import ZERO, Ids, Nest
+from tinyml.ir.spec import Spec, make_spec
 
 MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few fit into 64 bits
 

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from tinyml.core import apply, describe, expanded, record, run
+from tinyml.core.apply import apply, describe, expanded, record, run
+from tinyml.core.node import Class, Node
+from tinyml.core.state import STATE
 from tinyml.errors import TinyMLError
-from tinyml.op import Op
-from tinyml.spec import Spec
-from tinyml.values import STATE, Class, Node
+from tinyml.ir.op import Op
+from tinyml.ir.spec import Spec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,14 +87,23 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
             if node_y is not None:
                 node_y = expanded(plan, 1, node_y)
         if node_x is None:
-            low = node_y.low
-        elif node_y is None or node_x.low < node_y.low:
-            low = node_x.low
+            min_level = node_y.min_level
+        elif node_y is None or node_x.min_level < node_y.min_level:
+            min_level = node_x.min_level
         else:
-            low = node_y.low
+            min_level = node_y.min_level
         kept = b if keep_y or plan.ins[1].__class__ is not Spec else None
         node = Node(op, plan, (a if keep_x else None, kept), (node_x, node_y),
-                    result if keep_result else None, low)
+                    result if keep_result else None, min_level)
         return Class.tensor(result, plan.out, node)
+
+    return call
+
+
+def ternary(op: Op) -> Callable[[Any, Any, Any], Any]:
+    """Return a function of three tensors or numbers."""
+
+    def call(x: Any, y: Any, z: Any, /) -> Any:
+        return apply(op, x, y, z)
 
     return call

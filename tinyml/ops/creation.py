@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import tinyml.core as core
-from tinyml.core import apply, upload
+import tinyml.core.apply as core
+from tinyml.core.apply import apply
+from tinyml.core.node import Data, Leaf, Tensor, make
+from tinyml.core.upload import SCALARS, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
-from tinyml.op import Op, define, find
+from tinyml.ir.devices import HOST, find_device
+from tinyml.ir.op import Op, define, find
+from tinyml.ir.spec import element_count, make_spec
 from tinyml.ops.arguments import as_shape, as_size
 from tinyml.ops.calls import named
-from tinyml.registry import device as find_device
-from tinyml.spec import element_count, make_spec
-from tinyml.values import Data, Leaf, make
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
 
 __all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
            "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
@@ -28,8 +26,8 @@ __all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "fr
 TRANSFER: Op = define(
     "transfer",
     lambda x, device: make_spec(x.shape, x.dtype, find_device(device), None, x.symbolic),
-    canon=lambda x, device: {"device": find_device(device).name},
-    dynamic=lambda x, device: upload(x.numpy(), device),
+    normalize=lambda x, device: {"device": find_device(device).name},
+    host_impl=lambda x, device: upload(x.numpy(), device),
     grad=(lambda g, _y, _x, device: g.to(_x.device),),
     dtypes=(),
     doc="The same elements on another device.",
@@ -82,15 +80,14 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
         alters = (dtype is not None and as_dtype(dtype) is not kept.spec.dtype) or (
             device is not None and find_device(device) is not kept.device)
         if copy:
-            moved = kept if device is None else kept.to(device)
-            copied: Tensor = moved.copy() if dtype is None else moved.copy().astype(dtype)
-            return copied
+            moved: Tensor = kept if device is None else kept.to(device)
+            return moved.copy() if dtype is None else moved.copy().astype(dtype)
         expect(copy is None or not alters, "a type and a device that need no copy",
                f"{kept.spec}", ArgumentError, remedy="copy=None")
         same: Tensor = kept if device is None else kept.to(device)
         return same if dtype is None else same.astype(dtype)
-    if not isinstance(data, (list, tuple, *core.SCALARS)):
-        data = find_device("cpu").as_array(data)
+    if not isinstance(data, (list, tuple, *SCALARS)):
+        data = find_device(HOST).as_array(data)
     target = find_device(device)
     if isinstance(data, np.ndarray) and not copy:
         borrowed = target.borrow(data)
@@ -121,7 +118,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
         return asarray(x, None, device, copy)
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise ArgumentTypeError(f"a {type(x).__name__} has no __dlpack__", remedy="asarray(...)")
-    return asarray(find_device("cpu").as_array(x, copy=copy), None, device, copy)
+    return asarray(find_device(HOST).as_array(x, copy=copy), None, device, copy)
 
 
 @named
@@ -225,3 +222,9 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
     return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape, dtype,
                       float32, device)
+
+
+def as_tensors(*values: Any) -> list[Any]:
+    """Tensors as they are; numbers and arrays as tensors on the device of the first tensor."""
+    device = next((x.spec.device for x in values if isinstance(x, Data)), None)
+    return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]

@@ -7,29 +7,29 @@ step it is, is told at run time. A device may have a kernel of its own in its pl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-import tinyml.ops.samples_scan as samples
-from tinyml.core import apply, full, upload
-from tinyml.dims import Dim
+import tinyml.ops.samples.cumulative as samples
+from tinyml.core.apply import apply, full
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
-from tinyml.nest import ZERO, Ids, Monoid, Nest
-from tinyml.op import Op, define
+from tinyml.ir.dims import Dim
+from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, element, with_shape
 from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
-from tinyml.ops.indexing import GATHER, IOTA, PUT_ALONG
-from tinyml.ops.sampling import ErrorCase, Sample, special, spread
-from tinyml.ops.scan import CUMSUM, part
-from tinyml.ops.shape import Ints, pad, permute_dims, reshape, unravel, zeros_of
-from tinyml.spec import Spec
-
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor
+from tinyml.ops.cumulative import CUMSUM
+from tinyml.ops.elementwise.define import ALL, NUMBERS, meet, operand_dtype
+from tinyml.ops.gather_scatter import GATHER, IOTA, PUT_ALONG
+from tinyml.ops.pad import pad
+from tinyml.ops.samples.values import ErrorCase, Sample, special, spread
+from tinyml.ops.views import Ints, permute_dims, reshape, slice_axis, unravel, zeros_of
 
 __all__ = ["argsort", "nonzero", "searchsorted", "sort", "topk"]
 
@@ -64,7 +64,7 @@ def _before(n: Nest, own: tuple[int, int], other: tuple[int, int], size: int,
     return n.select(padding, earlier, either(less, only(earlier, more)))
 
 
-def _step_push(n: Nest, outs: list[int], values: Any, indices: Any, block: Any, distance: Any, *,
+def _step_scatter(n: Nest, outs: list[int], values: Any, indices: Any, block: Any, distance: Any, *,
                size: int, descending: bool) -> None:
     """Each element and the one at a distance, exchanged where they are out of order.
 
@@ -89,14 +89,14 @@ def _step_infer(values: Spec, indices: Spec, *_: Any, **__: Any) -> tuple[Spec, 
     return with_shape(values, values.shape), with_shape(indices, indices.shape)
 
 
-STEP = Op("sort_step", _step_infer, push=_step_push, differentiable=False,
+STEP = Op("sort_step", _step_infer, scatter_nest=_step_scatter, differentiable=False,
           doc="One step of a bitonic network over the last axis, whose size is a power of two.")
 
 
 # ---- sort
 
 
-def _sort_canon(x: Spec, axis: Any = -1, descending: Any = False) -> dict[str, Any]:
+def _sort_normalize(x: Spec, axis: Any = -1, descending: Any = False) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim), "descending": bool(descending)}
 
 
@@ -122,13 +122,13 @@ def _sort_body(x: Any, *, axis: int, descending: bool) -> tuple[Any, Any]:
             distance //= 2
         block *= 2
     back = tuple([order.index(d) for d in range(x.ndim)])
-    found = [permute_dims(reshape(part(part_of, 1, 0, size), moved.shape), back)
+    found = [permute_dims(reshape(slice_axis(part_of, 1, 0, size), moved.shape), back)
              for part_of in (values, indices)]
     return found[0], found[1]
 
 
 SORT: Op = define(
-    "sort", _sort_infer, body=_sort_body, canon=_sort_canon, dtypes=ALL,
+    "sort", _sort_infer, body=_sort_body, normalize=_sort_normalize, dtypes=ALL,
     grad=(lambda g, y, _x, axis, descending: apply(
         PUT_ALONG, zeros_of(_x), y[1], g[0], axis=axis),),
     samples=samples.sort(),
@@ -142,7 +142,7 @@ SORT: Op = define(
 # ---- nonzero
 
 
-def _partition_push(n: Nest, outs: list[int], mask: Any, ranks: Any, count: Any) -> None:
+def _partition_scatter(n: Nest, outs: list[int], mask: Any, ranks: Any, count: Any) -> None:
     """Each index goes to its rank among those of its kind, which is a place of its own."""
     i = n.axis("i0", mask.shape[0])
     rank = ranks((i,))
@@ -153,13 +153,13 @@ def _partition_push(n: Nest, outs: list[int], mask: Any, ranks: Any, count: Any)
 
 PARTITION = Op(
     "partition", lambda mask, ranks, count: with_shape(ranks, ranks.shape),
-    push=_partition_push, differentiable=False,
+    scatter_nest=_partition_scatter, differentiable=False,
     doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
         "`count` the last of them.",
 )
 
 
-def _coordinates_push(n: Nest, outs: list[int], places: Any, *, shape: Ints) -> None:
+def _coordinates_scatter(n: Nest, outs: list[int], places: Any, *, shape: Ints) -> None:
     row = n.axis("i0", places.shape[0])
     for d, value in enumerate(unravel(n, places((row,)), shape)):
         n.store(outs[0], value, (row, n.const(d, int64)))
@@ -167,7 +167,7 @@ def _coordinates_push(n: Nest, outs: list[int], places: Any, *, shape: Ints) -> 
 
 COORDINATES = Op(
     "coordinates", lambda places, shape: with_shape(places, (*places.shape, len(shape))),
-    push=_coordinates_push, differentiable=False,
+    scatter_nest=_coordinates_scatter, differentiable=False,
     doc="The index, one row each, at places of a dense tensor of a shape.",
 )
 
@@ -189,7 +189,7 @@ def _nonzero(x: Any) -> Any:
 
 
 NONZERO: Op = define(
-    "nonzero", _nonzero_infer, dynamic=_nonzero, differentiable=False, dtypes=COMPUTABLE,
+    "nonzero", _nonzero_infer, host_impl=_nonzero, differentiable=False, dtypes=COMPUTABLE,
     samples=samples.nonzero(),
     errors=lambda: [ErrorCase((np.ones((), np.float32),), {}, ShapeError, "at least 1 axis")],
     doc="The indices (int64) of the elements that are not zero, one row each, in row-major order; "
@@ -244,7 +244,7 @@ def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> 
 def _search_samples(dtype: str) -> list[Sample]:
     table, values = special(dtype), spread(dtype, (3, 4), -3.0, 3.0)
     # ml_dtypes' comparison puts NaN nowhere.
-    table = table[np.argsort(table.astype(np.float64) if DTYPES[dtype].narrow else table)]
+    table = table[np.argsort(table.astype(np.float64) if DTYPES[dtype].is_small_float else table)]
     return [Sample((x, y), {"side": side}, f"{name} {side}")
             for side in ("left", "right")
             for x, y, name in ((table, values, "among special"), (table, table, "special"),
@@ -281,8 +281,7 @@ def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) ->
     """
     expect(side in ("left", "right"), "side 'left' or 'right'", side, ArgumentError)
     table = x1 if sorter is None else apply(GATHER, x1, sorter, axis=0)
-    result: Tensor = apply(SEARCH, table, x2, side=side)
-    return result
+    return apply(SEARCH, table, x2, side=side)
 
 
 def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:
@@ -332,7 +331,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
     axis, k = as_axis(axis, x.ndim), as_size(k, "k")
     expect(0 <= k <= x.shape[axis], f"0 <= k <= {x.shape[axis]}", k, ShapeError)
     values, indices = _sorted(x, axis, largest)
-    return part(values, axis, 0, k), part(indices, axis, 0, k)
+    return slice_axis(values, axis, 0, k), slice_axis(indices, axis, 0, k)
 
 
 @named

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core import apply
+from tinyml.core.apply import apply
+from tinyml.core.node import Leaf
+from tinyml.core.state import no_grad
 from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError
 from tinyml.nn.module import conform
 from tinyml.ops.creation import zeros_like
-from tinyml.ops.optim import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
+from tinyml.ops.nn.optimizer_steps import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
 from tinyml.tensor import Tensor
-from tinyml.values import Leaf, no_grad
 
 
 class Optimizer:

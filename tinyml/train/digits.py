@@ -23,21 +23,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml import __version__, nn, optim, random
-from tinyml.autodiff import value_and_grad
+from tinyml.autodiff.grad import value_and_grad
+from tinyml.compiler.jit import jit
+from tinyml.core.state import no_grad
 from tinyml.data import digits
 from tinyml.data.augment import distort
 from tinyml.data.digits import CLASSES, SIDE, HoldOut
 from tinyml.errors import ArgumentError, MissingExtraError, TinyMLError, expect
-from tinyml.io import load, read_metadata, save, write_atomic
-from tinyml.jitted import jit
+from tinyml.io.safetensors import load, read_metadata, save, write_atomic
+from tinyml.ir.devices import find_device
 from tinyml.nn import functional
-from tinyml.ops.composite import log_softmax
 from tinyml.ops.creation import tensor
-from tinyml.registry import device as find_device
+from tinyml.ops.nn.softmax import log_softmax
 from tinyml.tensor import Tensor
 from tinyml.train import picture
 from tinyml.train.progress import progress
-from tinyml.values import no_grad
 
 Array = npt.NDArray[Any]
 PathLike = str | os.PathLike[str]
@@ -82,8 +82,8 @@ class Net(nn.Module):
         # Pooling first changes nothing but the time: relu does not decrease.
         x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
         x = functional.relu(self.conv2(x))
-        logits: Tensor = self.output(x.reshape((x.shape[0], -1)))
-        return logits
+        scores: Tensor = self.output(x.reshape((x.shape[0], -1)))
+        return scores
 
 
 class Reading(NamedTuple):
@@ -182,8 +182,7 @@ def read(net: Net, images: Tensor, labels: Array) -> Reading:
 
 def _loss(net: Net, x: Tensor, targets: Tensor) -> Tensor:
     """The weights of the classes, summed with their log-probabilities."""
-    loss: Tensor = (log_softmax(net(x), axis=1) * targets).sum()
-    return loss
+    return (log_softmax(net(x), axis=1) * targets).sum()
 
 
 _loss_and_gradient = jit(value_and_grad(_loss))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.errors import ArgumentError, expect, missing_extra
-from tinyml.io import write_atomic
+from tinyml.io.safetensors import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

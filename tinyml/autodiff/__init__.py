@@ -1,0 +1,1 @@
+"""Differentiation of functions: reverse, forward, Jacobians, tapes, rules of one's own."""

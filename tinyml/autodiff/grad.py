@@ -1,0 +1,207 @@
+"""Differentiation of functions: grad, value_and_grad, vjp; gradients of any order.
+
+A differentiation marks its inputs with leaves one level deeper than any around it. The way back is
+recorded only when an outer differentiation can see it, so first-order gradients cost no second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import tinyml.tree as tree
+from tinyml.core.backward import backward
+from tinyml.core.builder import entered
+from tinyml.core.node import Leaf, make, one_deeper
+from tinyml.core.state import STATE
+from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
+from tinyml.ops.creation import ones_like, zeros_like
+from tinyml.tensor import Tensor
+
+
+def is_float(x: Any) -> bool:
+    """Whether a leaf of a pytree is a tensor with gradients: one of a float type."""
+    return isinstance(x, Tensor) and x.spec.dtype.is_inexact
+
+
+def marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:
+    """The value with a leaf of this depth, if a gradient may flow to it."""
+    if not is_float(x):
+        return x, None
+    x = entered(x)
+    outer = x.node
+    leaf = Leaf(x.spec, min(depth, outer.min_level) if outer is not None else depth, outer)
+    return make(x.buf, x.spec, leaf), leaf
+
+
+def outside(y: Any, depth: int) -> Any:
+    """A value as the caller sees it: without a node that only this differentiation made."""
+    if isinstance(y, Tensor) and y.node is not None and y.node.min_level >= depth:
+        return make(y.buf, y.spec)
+    return y
+
+
+def seen_outside(values: Iterable[Any]) -> bool:
+    """Whether a differentiation around this place sees something that one of the values is of."""
+    return STATE.recording and any(
+        isinstance(x, Tensor) and x.node is not None and x.node.min_level <= STATE.depth for x in values)
+
+
+def conforming(given: Any, leaves: list[Any], definition: tree.TreeDef, what: str) -> list[Any]:
+    """The leaves of a tree of tangents or cotangents that belong to `leaves`, each checked.
+
+    A leaf that is no float tensor has none: None stands there, and what stands there is not read.
+    """
+    found, shape = tree.flatten(given)
+    if shape != definition:
+        bare = tree.unflatten(definition, [x if is_float(x) else None for x in leaves])
+        if shape != tree.flatten(bare)[1]:
+            refuse(f"a {what}: {definition}", shape, remedy="None where there is no float tensor")
+        rest = iter(found)
+        found = [next(rest) if is_float(x) else None for x in leaves]
+    for x, g in zip(leaves, found):
+        if is_float(x) and not (isinstance(g, Tensor) and g.spec.shape == x.spec.shape
+                                and g.spec.dtype is x.spec.dtype):
+            if not isinstance(g, Tensor):
+                refuse(f"a {what}, a tensor {x.spec}", type(g).__name__, ArgumentTypeError,
+                       remedy="tinyml.tensor(...)")
+            expect(g.shape == x.shape, f"a {what} of shape {x.shape}", g.shape)
+            refuse(f"a {what} of {x.dtype.name}", g.dtype.name, DTypeError)
+    return found
+
+
+class Linearized(NamedTuple):
+    """A function at a point, recorded: flat values and structures, the marks, the depth."""
+
+    primals: list[Any]
+    definition: tree.TreeDef
+    leaves: list[Leaf | None]
+    outputs: list[Any]
+    shape: tree.TreeDef
+    depth: int
+
+    def value(self) -> Any:
+        """The function's value as the caller sees it."""
+        return tree.unflatten(self.shape, [outside(y, self.depth) for y in self.outputs])
+
+    def pull(self, cotangent: Any, hooks: bool = True) -> list[Any]:
+        """Cotangents of the primals, zeros where nothing arrives, None for what is no float."""
+        given = conforming(cotangent, self.outputs, self.shape, "cotangent like the value")
+        record = seen_outside([*given, *self.outputs])
+        pairs = [(y.node, g) for y, g in zip(self.outputs, given)
+                 if is_float(y) and y.node is not None]
+        leaves = [leaf for leaf in self.leaves if leaf is not None]
+        found = iter(backward([n for n, _ in pairs], [g for _, g in pairs], leaves, record, hooks))
+        results: list[Any] = []
+        for x, leaf in zip(self.primals, self.leaves):
+            g = next(found) if leaf is not None else None
+            results.append(zeros_like(x) if leaf is not None and g is None else g)
+        return results
+
+
+def linearize(f: Callable[..., Any], primals: tuple[Any, ...]) -> Linearized:
+    """Run f on marked primals."""
+    flat, definition = tree.flatten(primals)
+    with one_deeper() as depth:
+        pairs = [marked(x, depth) for x in flat]
+        value = f(*tree.unflatten(definition, [x for x, _ in pairs]))
+    outputs, shape = tree.flatten(value)
+    return Linearized(flat, definition, [leaf for _, leaf in pairs], outputs, shape, depth)
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """f's value at `primals`, and the function from a cotangent of it to those of the primals.
+
+    Primals and value may be pytrees. A leaf that is no float tensor gets None, and its place in a
+    cotangent is None. Raises ShapeError and DTypeError where a cotangent is not like the value.
+
+    >>> import tinyml
+    >>> y, pullback = tinyml.vjp(lambda x: x * x, tinyml.tensor([3.0]))
+    >>> pullback(tinyml.tensor([1.0]))[0].tolist()
+    [6.0]
+    """
+    run = linearize(f, primals)
+
+    def pullback(cotangent: Any) -> tuple[Any, ...]:
+        result: tuple[Any, ...] = tree.unflatten(run.definition, run.pull(cotangent))
+        return result
+
+    return run.value(), pullback
+
+
+def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
+                   has_aux: bool = False) -> Callable[..., tuple[Any, Any]]:
+    """A function that gives f's scalar value and its gradient in the arguments `argnums`.
+
+    With `has_aux`, f gives (scalar, anything) and the result is ((scalar, anything), gradient).
+    Arguments may be pytrees, Modules among them. Raises GradientError unless the value is a float
+    scalar.
+
+    >>> import tinyml
+    >>> tinyml.value_and_grad(lambda x: (x * x).sum())(tinyml.tensor([3.0]))[1].tolist()
+    [6.0]
+    """
+    def with_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        extra: list[Any] = []
+
+        def scalar(*full_args: Any) -> Any:
+            result = f(*full_args, **kwargs)
+            if has_aux:
+                result, aux = result
+                extra.append(aux)
+            return result
+
+        inner, primals = chosen(scalar, args, argnums)
+        value, pullback = vjp(inner, *primals)
+        if not isinstance(value, Tensor) or value.size != 1 or not value.dtype.is_float:
+            raise GradientError(f"the function's value is {said(value)}, not a float scalar",
+                                remedy="reduce it with .sum() or .mean(), or use vjp")
+        gradients = pullback(ones_like(value))
+        gradient = gradients[0] if isinstance(argnums, int) else gradients
+        return ((value, extra[0]) if has_aux else value), gradient
+
+    return with_gradient
+
+
+def chosen(f: Callable[..., Any], args: tuple[Any, ...],
+            argnums: int | tuple[int, ...]) -> tuple[Callable[..., Any], list[Any]]:
+    """f as a function of the arguments `argnums` alone, and these arguments."""
+    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for place in places:
+        expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
+               ArgumentTypeError)
+    picked = [place % len(args) for place in places]
+
+    def inner(*values: Any) -> Any:
+        given = list(args)
+        for place, value in zip(picked, values):
+            given[place] = value
+        return f(*given)
+
+    primals = [args[place] for place in picked]
+    if not any(is_float(x) for x in tree.flatten(primals)[0]):
+        raise GradientError("no float tensor among the arguments to differentiate",
+                            remedy="cast integers to float, or choose other argnums")
+    return inner, primals
+
+
+def said(value: Any) -> str:
+    """A value for an error message."""
+    return repr(value.spec) if isinstance(value, Tensor) else type(value).__name__
+
+
+def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
+         has_aux: bool = False) -> Callable[..., Any]:
+    """A function that gives f's gradient in the arguments `argnums`; apply again for higher orders.
+
+    >>> import tinyml
+    >>> tinyml.grad(tinyml.grad(lambda x: x * x * x))(tinyml.tensor(2.0)).item()
+    12.0
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, result = both(*args, **kwargs)
+        return (result, value[1]) if has_aux else result
+
+    return gradient

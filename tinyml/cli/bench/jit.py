@@ -1,0 +1,230 @@
+"""`tinyml bench jit`: what a compiled call costs, and whether its kernels keep up with torch's.
+
+A kernel's cost is that of 20 more of them in one call: products of (2, 2) matrices, of which no two
+become one, since each element of an operand is read twice.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+import tinyml
+from tinyml import optim
+from tinyml.cli.bench.timing import Case, Contenders, Row, race, single_thread, timed
+from tinyml.compiler.program import Executable, compiled
+from tinyml.data import digits as images_of_digits
+from tinyml.errors import DeviceError
+from tinyml.ir.devices import HOST, ROOMS, find_device
+from tinyml.observe.events import observe
+from tinyml.tensor import Tensor
+from tinyml.train import digits
+
+FEW, MANY = 20, 40  # kernels in a call
+KERNEL_MICROSECONDS = 0.5  # of one, over the bare call of its C function
+LONG = 1_000_000
+SQUARE = (1000, 1000)
+CHAIN, SOFTMAX = "chain of 12 ops, 1e6 floats", "softmax, (1000, 1000)"
+
+Unary = Callable[[Any], Any]
+
+
+def jit_rows(device: str, rounds: int) -> list[Row]:
+    """All rows of the set, on a device."""
+    peers = single_thread()
+    return [
+        kernel_row(device, rounds),
+        *timed(jit_cases(device, peers), device, rounds),
+        *[count_row(title, f, shape, device) for title, (f, shape) in functions().items()],
+        step_row(device, rounds),
+        observed_row(device, rounds),
+    ]
+
+
+# ---- a kernel
+
+
+def products(count: int) -> Any:
+    """A jitted function of `count` kernels, from (2, 2) and (2, 2) to (2, 2)."""
+
+    def f(x: Tensor, w: Tensor) -> Tensor:
+        for _ in range(count):
+            x = x @ w
+        return x
+
+    return tinyml.jit(f)
+
+
+def program_of(f: Any, *xs: Tensor) -> Executable:
+    """What a jitted function without captures runs for these tensors."""
+    return compiled(f.graph(*xs), [x.spec for x in xs])
+
+
+def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:
+    """The C function of a jitted function's first kernel, on addresses; on the CPU only."""
+    step = program_of(f, *xs).launches[0]
+    binding = step.run.__globals__  # what the generated function refers to
+    out = xs[0].copy()
+    pointers = [x.buf.ptr for x in (*xs, out)]
+    call = functools.partial(binding["call"], binding["meta"], *pointers)
+    call.keep = step.run, xs, out  # type: ignore[attr-defined]  # addresses keep nothing alive
+    return call
+
+
+def kernel_row(device: str, rounds: int) -> Row:
+    """Microseconds that one more kernel adds to a call; on the CPU less the bare call."""
+    x = tinyml.tensor([[1.0, 0.0], [0.0, 1.0]], device=device)
+    turn = tinyml.tensor([[0.6, 0.8], [-0.8, 0.6]], device=device)  # no value leaves [-1, 1]
+    few, many = products(FEW), products(MANY)
+    contenders: Contenders = {"few": lambda: few(x, turn), "many": lambda: many(x, turn)}
+    on_host = find_device(device) is find_device(HOST)
+    if on_host:
+        contenders["bare"] = bare_call(few, x, turn)
+    medians = race(contenders, rounds)
+    find_device(device).synchronize()
+    kernel = 1e6 * (medians["many"] - medians["few"]) / (MANY - FEW)
+    figures = {"kernel": kernel, f"call of {FEW}": 1e6 * medians["few"]}
+    if not on_host:
+        return Row("a kernel in a jitted call", "us", figures, None, None, "")
+    bare = 1e6 * medians["bare"]
+    return Row("a kernel in a jitted call", "us", {**figures, "bare call": bare}, kernel - bare,
+               KERNEL_MICROSECONDS, "us over the bare call")
+
+
+# ---- functions
+
+
+def chain(x: Any, tanh: Unary = tinyml.tanh) -> Any:
+    """Twelve elementwise ops, as any of the contenders writes them."""
+    for _ in range(4):
+        x = tanh(x * 0.5 + 1.0)
+    return x
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Softmax of each row."""
+    return tinyml.softmax(x, axis=1)
+
+
+def functions() -> dict[str, tuple[Unary, tuple[int, ...]]]:
+    """What is timed at full size and counted in kernels, and the shape of its argument."""
+    return {CHAIN: (chain, (LONG,)), SOFTMAX: (softmax, SQUARE)}
+
+
+def jit_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
+    """The jitted functions that are timed: torch runs eagerly, jax jitted."""
+    generator = np.random.default_rng(0)
+    place = find_device(device)
+    double, few = "x + x, jitted, 4 floats", np.full(4, 1.5, np.float32)
+    arrays = {double: few}
+    ours: dict[str, Unary] = {double: lambda x: x + x}
+    for title, (f, shape) in functions().items():
+        arrays[title] = generator.normal(size=shape).astype(np.float32)
+        ours[title] = f
+    cases = []
+    for title, array in arrays.items():
+        x = tinyml.tensor(array, device=device)
+        call = functools.partial(tinyml.jit(ours[title]), x)
+        contenders: Contenders = {"tinyml": _waited(call, place)}
+        for name, peer in peers.items():
+            theirs = _torch_function(peer, title) if name == "torch" else _jax_function(peer, title)
+            given = peer.from_numpy(array) if name == "torch" else peer.numpy.asarray(array)
+            contenders[name] = functools.partial(theirs, given)
+        target = 1.0 if place is find_device(HOST) and title != double else None
+        cases.append(Case(title, contenders, target))
+    return cases
+
+
+def _waited(call: Callable[[], Any], place: Any) -> Callable[[], Any]:
+    """A call and its end: else its work would be counted for whoever comes next."""
+    if not place.asynchronous:
+        return call
+
+    def whole() -> None:
+        call()
+        place.synchronize()
+
+    return whole
+
+
+def _torch_function(torch: Any, title: str) -> Unary:
+    if title == CHAIN:
+        return functools.partial(chain, tanh=torch.tanh)
+    if title == SOFTMAX:
+        return functools.partial(torch.softmax, dim=1)
+    return lambda x: x + x
+
+
+def _jax_function(jax: Any, title: str) -> Unary:
+    if title == CHAIN:
+        f: Any = jax.jit(functools.partial(chain, tanh=jax.numpy.tanh))
+    elif title == SOFTMAX:
+        f = jax.jit(functools.partial(jax.nn.softmax, axis=1))
+    else:
+        f = jax.jit(lambda x: x + x)
+    return lambda x: f(x).block_until_ready()
+
+
+def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
+    """How many kernels a jitted function is, on each device that is here."""
+    counts: dict[str, float] = {}
+    judged = "kernel at most"
+    for name in dict.fromkeys((*ROOMS, device)):
+        try:
+            x = tinyml.ones(shape, device=name)
+        except DeviceError:
+            judged = f"kernel at most; there is no {name} here"
+            continue
+        counts[name] = len(program_of(tinyml.jit(f), x).launches)
+    return Row(f"{title}: kernels", "kernels", counts, max(counts.values()), 1.0, judged)
+
+
+# ---- the main job, and who looks
+
+
+def training_step(device: str, compile_it: bool) -> Callable[[], Any]:
+    """A step of `tinyml train digits` on one batch; its rate is 0, so that each does the same."""
+    pictures, labels = images_of_digits.split("fifth")[:2]
+    x = tinyml.tensor(pictures[: digits.BATCH], device=device)
+    hot = np.eye(images_of_digits.CLASSES, dtype=np.float32)[labels[: digits.BATCH]]
+    targets = tinyml.tensor(hot / -digits.BATCH, device=device)
+    net = digits.network(0, device)
+    optimizer = optim.AdamW(net.parameters(), lr=0.0)
+
+    def loss(net: digits.Net, x: Tensor, targets: Tensor) -> Tensor:
+        return (tinyml.log_softmax(net(x), axis=1) * targets).sum()
+
+    both = tinyml.value_and_grad(loss)
+    both = tinyml.jit(both) if compile_it else both
+
+    def step() -> None:
+        with tinyml.no_grad():
+            _, gradient = both(net, x, targets)
+        net.accumulate_grad(gradient)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    place = find_device(device)
+    return _waited(step, place)
+
+
+def step_row(device: str, rounds: int) -> Row:
+    """Milliseconds of a training step: eager, and with loss and gradient jitted."""
+    contenders = {"eager": training_step(device, False), "jitted": training_step(device, True)}
+    medians = race(contenders, rounds)
+    figures = {name: 1e3 * value for name, value in medians.items()}
+    return Row(f"a step of the digits job, {device}", "ms", figures,
+               medians["jitted"] / medians["eager"], 1.0, "of the eager step's time")
+
+
+def observed_row(device: str, rounds: int) -> Row:
+    """What an op costs while somebody looks, for information; while nobody does, nothing."""
+    x = tinyml.tensor([1.0, 2.0, 3.0, 4.0], device=device)
+    with observe(lambda event: None):
+        medians = race({"observed": lambda: x + x}, rounds)
+    find_device(device).synchronize()
+    return Row("x + x, an observer on", "us", {"observed": 1e6 * medians["observed"]}, None, None,
+               "")

@@ -1,0 +1,228 @@
+"""`tinyml doctor`: what this machine, its packages and its devices can do; a remedy per problem.
+
+Nothing is imported to learn its version, and each device is tried by a small computation, so what
+the report calls working has worked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+from tinyml import __version__
+from tinyml.errors import TinyMLError
+from tinyml.ir.devices import HOST, ROOMS, candidates, find_device
+from tinyml.kernels.common import cache
+from tinyml.kernels.common.device import Candidate
+from tinyml.ops.creation import arange
+
+REQUIRED = ("numpy", "numba", "llvmlite", "pyopencl", "ml_dtypes", "safetensors")
+EXTRAS = {
+    "train": ("rich", "matplotlib"),
+    "peers": ("torch", "jax", "onnxruntime"),
+    "test": ("pytest", "hypothesis", "ruff", "mypy"),
+}
+VARIABLES = (
+    "TINYML_DEVICE", "TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT", "TINYML_CACHE_DIR",
+    "POCL_CACHE_DIR", "OCL_ICD_VENDORS",
+)  # fmt: skip
+NUMBERS = ("TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT")
+
+
+class Problem(NamedTuple):
+    """What is wrong, and the nearest way out."""
+
+    what: str
+    remedy: str
+
+
+class Report:
+    """Lines under headings, and the problems met on the way."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.problems: list[Problem] = []
+        self.working: set[str | None] = set()
+
+    @property
+    def cpu_works(self) -> bool:
+        """Whether the CPU computes."""
+        return HOST in self.working
+
+    def add(self, label: str, text: str) -> None:
+        """One line: a label and what belongs to it."""
+        self.lines.append(f"{label:<12} {text}")
+
+    def trouble(self, what: str, remedy: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(what, remedy))
+
+    def text(self) -> str:
+        """The whole report."""
+        lines = [*self.lines, ""]
+        if not self.problems:
+            return "\n".join([*lines, "No problems."])
+        for number, problem in enumerate(self.problems, 1):
+            lines += [f"Problem {number}: {problem.what}", f"  remedy: {problem.remedy}"]
+        return "\n".join(lines)
+
+
+def examine() -> Report:
+    """Look at everything; never raises for what it finds."""
+    report = Report()
+    _settings(report)
+    _machine(report)
+    _packages(report)
+    _devices(report)
+    _caches(report)
+    return report
+
+
+def main() -> int:
+    """Print the report; 0 where the CPU works."""
+    report = examine()
+    print(report.text())
+    return 0 if report.cpu_works else 1
+
+
+# ---- settings, machine and packages
+
+
+def _settings(report: Report) -> None:
+    for name in VARIABLES:
+        if name in os.environ:
+            report.add("set", f"{name}={os.environ[name]}")
+    for name in NUMBERS:
+        text = os.environ.get(name)
+        if text and not text.isdigit():
+            report.trouble(f"{name} is {text!r}", "unset it, or set it to a whole number")
+
+
+def _machine(report: Report) -> None:
+    memory = _memory()
+    parts = [f"{platform.system()} {platform.release()}", platform.machine(), _processor(),
+             f"{os.cpu_count()} CPUs", f"{memory} memory" if memory else ""]
+    report.add("machine", ", ".join(part for part in parts if part))
+    report.add("python", f"{platform.python_version()} ({platform.python_implementation()})")
+    report.add("tinyml", __version__)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
+    except OSError:
+        return platform.processor()
+    return names[0] if names else platform.processor()
+
+
+def _memory() -> str:
+    try:
+        return size_text(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return ""
+
+
+def size_text(nbytes: float) -> str:
+    """Bytes as people read them.
+
+    >>> size_text(512), size_text(3 << 29)
+    ('512 B', '1.5 GiB')
+    """
+    if nbytes < 1024:
+        return f"{nbytes:.0f} B"
+    power = min(int(math.log2(nbytes)) // 10, 4)
+    return f"{nbytes / 1024**power:.1f} {'KMGT'[power - 1]}iB"
+
+
+def _versions(packages: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+    for package in packages:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, None
+
+
+def _packages(report: Report) -> None:
+    found = dict(_versions(REQUIRED))
+    report.add("packages", ", ".join(f"{name} {number or 'missing'}"
+                                     for name, number in found.items()))
+    for name, number in found.items():
+        if number is None:
+            report.trouble(f"the package {name} is not installed", f"pip install {name}")
+    for extra, packages in EXTRAS.items():
+        text = ", ".join(f"{name} {number or 'missing'}" for name, number in _versions(packages))
+        missing = "" if "missing" not in text else f"  (optional: pip install 'tinyml[{extra}]')"
+        report.add(f"[{extra}]", text + missing)
+
+
+# ---- devices
+
+
+def _trial(name: str) -> TinyMLError | Exception | None:
+    """Compute something on a device; what went wrong, or None."""
+    try:
+        result = (arange(4, device=name) + 1).tolist()
+    except Exception as error:  # whatever it is, the report is about it
+        return error
+    return None if result == [1, 2, 3, 4] else RuntimeError(f"0..3 + 1 gave {result}")
+
+
+def _say(error: Exception) -> str:
+    text = error.message if isinstance(error, TinyMLError) else f"{type(error).__name__}: {error}"
+    return (text.splitlines() or [""])[0]
+
+
+def _budget(name: str) -> str:
+    pool: Any = getattr(find_device(name), "pool", None)
+    return f"budget {size_text(pool.budget)}" if pool is not None else "no budget"
+
+
+def _devices(report: Report) -> None:
+    for room in ROOMS:
+        try:
+            found = candidates(room)
+        except Exception as error:  # whatever it is, the report is about it
+            report.add(room, _say(error))
+            remedy = f"see where: python -c 'import tinyml.kernels.{room}'"
+            report.trouble(_say(error), getattr(error, "remedy", None) or remedy)
+            continue
+        for candidate in found:
+            _device(report, room, candidate)
+
+
+def _device(report: Report, room: str, candidate: Candidate) -> None:
+    name, about, driver, remedy, problem = candidate
+    if name is None:
+        report.add(f"{room} -", f"{about} ({driver}) fails: {problem}")
+        report.trouble(f"the {about} is not usable: {problem}", remedy)
+        return
+    error = _trial(name)
+    if error is None:
+        report.working.add(name)
+        report.add(name, f"works; {about}, {_budget(name)}")
+    else:
+        report.add(name, f"fails: {_say(error)}; {about}")
+        report.trouble(f"the device {name} does not compute: {_say(error)}",
+                       getattr(error, "remedy", None) or remedy)
+    if driver:
+        report.add("", driver)
+
+
+# ---- caches
+
+
+def _caches(report: Report) -> None:
+    problem = cache.problem()
+    count, nbytes = cache.entries()
+    state = problem or "in use"
+    report.add("cache", f"{cache.folder()}: {count} entries, {size_text(nbytes)}, {state}")
+    if problem:
+        report.trouble(
+            f"compiled kernels are not kept, so each process compiles anew: {problem}",
+            "make the folder yours and private (chmod 700), or set TINYML_CACHE_DIR to another",
+        )

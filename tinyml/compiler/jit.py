@@ -1,0 +1,315 @@
+"""jit: a Python function traced once per shapes of its arguments, and run as a compiled graph."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinyml.compiler  # noqa: F401  # with it, what is jitted runs as few launches
+import tinyml.tree as tree
+from tinyml.core.node import Data
+from tinyml.core.upload import as_tensor
+from tinyml.errors import ArgumentTypeError, ReadOnlyError, TinyMLError
+from tinyml.graph.graph import build
+from tinyml.graph.trace import Traced
+from tinyml.ir.op import attribute_key
+from tinyml.ir.spec import Spec
+
+MOST_TRACES = 256  # of one function; the oldest goes when there are more
+WARN_AFTER = 8
+
+
+class RetraceWarning(UserWarning):
+    """A jitted function is traced again and again."""
+
+
+class Trace(NamedTuple):
+    """What one trace of a function left: its graph, and how results and state come out of it.
+
+    states   places of argument leaves that the function replaces, in the order of the outputs that
+             follow the results
+    """
+
+    graph: Traced
+    result: tree.TreeDef
+    fixed: tuple[Any, ...]  # per leaf of the result: (value,) of a constant, None for a tensor
+    states: tuple[int, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the result is one tensor, and nothing else comes out."""
+        return self.result.nodes == (tree.LEAF,) and self.fixed == (None,) and not self.states
+
+
+class Jitted:
+    """A function that runs compiled; made by `jit`."""
+
+    def __init__(self, f: Callable[..., Any], static_argnums: tuple[int, ...],
+                 static_argnames: tuple[str, ...]) -> None:
+        functools.update_wrapper(self, f)
+        self._f = f
+        self._static = static_argnums
+        self._static_names = static_argnames
+        self._traces: dict[Any, Trace] = {}
+        self._plain: dict[Any, Traced] = {}  # from tensors alone to one tensor
+        self._count = 0
+        self._last: Any = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<jit {self._name()}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def _name(self) -> str:
+        return getattr(self._f, "__name__", type(self._f).__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result; traced and compiled at the first call for these shapes."""
+        if not kwargs:
+            try:
+                graph = self._plain[tuple([x.spec for x in args])]
+            except (KeyError, AttributeError):
+                pass
+            else:
+                return graph.call(args)[0]
+        arguments = _Arguments(self, args, kwargs)
+        key = arguments.key
+        trace = self._traces.get(key)
+        if trace is None:
+            with self._lock:
+                trace = self._traces.get(key)
+                if trace is None:
+                    trace = self._trace(arguments)
+        results = iter(trace.graph.call(arguments.tensors))
+        leaves = [next(results) if fixed is None else fixed[0] for fixed in trace.fixed]
+        for place in trace.states:
+            arguments.leaves[place]._replace(next(results))
+        return tree.unflatten(trace.result, leaves)
+
+    def graph(self, *args: Any, **kwargs: Any) -> Traced:
+        """The graph that a call with these arguments runs."""
+        arguments = _Arguments(self, args, kwargs)
+        with self._lock:
+            return (self._traces.get(arguments.key) or self._trace(arguments)).graph
+
+    def _trace(self, arguments: _Arguments) -> Trace:
+        self._warn(arguments)
+        try:
+            trace = _traced(self._f, arguments)
+        except TinyMLError as error:
+            raise error.during(f"jit({self._name()})", "") from error.__cause__
+        if len(self._traces) >= MOST_TRACES:
+            del self._traces[next(iter(self._traces))]
+            self._plain.clear()
+        self._traces[arguments.key] = trace
+        if arguments.plain and trace.plain:
+            self._plain[tuple([x.spec for x in arguments.tensors])] = trace.graph
+        return trace
+
+    def _warn(self, arguments: _Arguments) -> None:
+        """After eight traces, say what keeps changing."""
+        self._count += 1
+        if self._count > WARN_AFTER:
+            what = arguments.difference(self._last) if self._last is not None else "its arguments"
+            warnings.warn(
+                f"jit({self._name()}) is traced for the {self._count}th time; what changed: "
+                f"{what}. Pad to equal shapes, or pass changing numbers as tensors",
+                RetraceWarning, stacklevel=4,
+            )
+        self._last = arguments.key
+
+
+class _Static:
+    """An argument that is a constant of the trace whatever it is: a leaf."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, _Static) else value
+
+
+class _Arguments:
+    """One call's arguments, flat: `leaves`, the `tensors` among them, and the key of their trace.
+
+    A tensor that is there again has its first place as its key.
+    """
+
+    def __init__(self, jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        numbers = [k % len(args) for k in jitted._static if -len(args) <= k < len(args)]
+        self.leaves, self.structure = tree.flatten((
+            tuple([_Static(x) if k in numbers else x for k, x in enumerate(args)]),
+            {k: _Static(x) if k in jitted._static_names else x for k, x in kwargs.items()}))
+        self.tensors: list[Any] = []
+        first: dict[int, int] = {}
+        keys: list[Any] = []
+        for k, leaf in enumerate(self.leaves):
+            if isinstance(leaf, (np.ndarray, np.generic)):
+                leaf = self.leaves[k] = as_tensor(leaf)
+            if not isinstance(leaf, Data):
+                keys.append(self._constant(leaf, k))
+            elif first.setdefault(id(leaf), k) == k:
+                keys.append(leaf.spec)
+                self.tensors.append(leaf)
+            else:
+                keys.append(first[id(leaf)])
+        self.key = self.structure, tuple(keys)
+
+    @property
+    def plain(self) -> bool:
+        """Whether they are tensors by position, each another one, and nothing else."""
+        positions = tree.flatten(((0,) * len(self.tensors), {}))[1]
+        return self.structure == positions and len(self.leaves) == len(self.tensors)
+
+    def _constant(self, leaf: Any, k: int) -> Any:
+        value = _bare(leaf)
+        try:
+            return attribute_key(value)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"{'static ' if leaf is not value else ''}{self.where(k)} is a "
+                f"{type(value).__name__}, neither a tensor nor hashable",
+                remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
+                       "__eq__",
+            ) from None
+
+    def where(self, leaf: int) -> str:
+        """A leaf as people say it: argument 0 at ['a']."""
+        return _spoken(tree.paths(self.structure)[leaf])
+
+    def difference(self, last: Any) -> str:
+        """How these arguments differ from those of another key, in words."""
+        structure, keys = last
+        if structure != self.structure:
+            return f"the structure {tree.difference(structure, self.structure)}"
+        for path, old, new in zip(tree.paths(self.structure), keys, self.key[1]):
+            if old != new:
+                return f"{_spoken(path)}: {_say(old, new)}, now {_say(new, old)}"
+        return "nothing"
+
+    def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> tuple[Any, Any]:
+        """f's result for these leaves, and the arguments that it had in its hands."""
+        args, named = tree.unflatten(self.structure, leaves)
+        return f(*map(_bare, args), **{k: _bare(v) for k, v in named.items()}), (args, named)
+
+
+def _say(key: Any, other: Any) -> str:
+    if isinstance(key, Spec):
+        return f"{key} of strides {key.strides}" if str(key) == str(other) else str(key)
+    return f"{key[1]!r}" if isinstance(key, tuple) and len(key) == 2 else str(key)
+
+
+def _spoken(path: str) -> str:
+    """A path into (args, kwargs) as people say it: argument 0 at ['a'], argument 'name'."""
+    found = re.match(r"\[[01]\]\[([^]]*)\]", path)
+    if found is None:
+        return f"the argument at {path}"
+    rest = path[found.end():]
+    return f"argument {found.group(1)}" + (f" at {rest}" if rest else "")
+
+
+def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
+    """Run f once on values without content."""
+    owned = _owned(arguments.structure)
+    places = [k for k, key in enumerate(arguments.key[1]) if isinstance(key, Spec)]
+    numbers = {id(x): k for k, x in enumerate(arguments.tensors)}
+    found: list[Any] = []
+
+    def flat(*xs: Any) -> list[Any]:
+        leaves = [xs[numbers[id(leaf)]] if isinstance(leaf, Data) else leaf
+                  for leaf in arguments.leaves]
+        before = [leaf.buf if isinstance(leaf, Data) else None for leaf in leaves]
+        result, held = arguments.call(f, leaves)
+        values, structure = tree.flatten(result)
+        changed = _changed(arguments, held, before, owned)
+        fixed = tuple([None if isinstance(v, (Data, np.ndarray)) else (v,) for v in values])
+        found[:] = structure, fixed, tuple([place for place, _ in changed])
+        return [*[as_tensor(v) for v, constant in zip(values, fixed) if constant is None],
+                *[value for _, value in changed]]
+
+    graph = build(flat, [x.spec for x in arguments.tensors],
+                  {number for number, place in enumerate(places) if owned[place]})
+    return Trace(Traced(graph), *found)
+
+
+def _owned(structure: tree.TreeDef) -> list[bool]:
+    """Per leaf, whether it belongs to an object with state, as a Module, and may be replaced."""
+    owned: list[bool] = []
+    around = [False]  # of the nodes still to come: reversed postorder visits the last child first
+    for kind, _, arity in reversed(structure.nodes):
+        own = around.pop()
+        if kind is tree.LEAF.kind:
+            owned.append(own)
+        around += [own or not issubclass(kind, (tuple, list, dict))] * arity
+    owned.reverse()
+    return owned
+
+
+def _changed(arguments: _Arguments, held: Any, before: Sequence[Any],
+             owned: Sequence[bool]) -> list[tuple[int, Any]]:
+    """Leaves of arguments that f replaced, with their new values.
+
+    Raises ReadOnlyError where f changed what cannot be written back: a container's structure, or
+    an entry of a plain list or dict.
+    """
+    leaves, structure = tree.flatten(held)
+    if structure != arguments.structure:
+        raise ReadOnlyError(
+            "the function changed the structure of an argument "
+            f"{tree.difference(arguments.structure, structure)}",
+            remedy="return the new value; keep what changes between calls in tensors",
+        )
+    changed = []
+    for k, (leaf, old, own) in enumerate(zip(leaves, before, owned)):
+        if isinstance(leaf, Data) and leaf.buf is old or old is None and not isinstance(leaf, Data):
+            continue
+        if not own or old is None:
+            raise ReadOnlyError(
+                f"the function replaced {arguments.where(k)}, which its caller would not see",
+                remedy="return the new value",
+            )
+        like = arguments.leaves[k].spec
+        if leaf.spec.shape != like.shape or leaf.spec.dtype is not like.dtype:
+            raise ReadOnlyError(f"the state {arguments.where(k)} was {like} and became "
+                                f"{leaf.spec}", remedy="keep shape and dtype")
+        changed.append((k, leaf))
+    return changed
+
+
+def jit(f: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = ()) -> Any:
+    """A function that does what f does, compiled: traced once per shapes, dtypes and structure.
+
+    Arguments and results may be pytrees, Modules among them: what f replaces in a Module is written
+    back to the caller's. Numbers, strings and other hashable arguments are constants of the trace;
+    a new value is a new trace. Tensors of the outside are read anew at each call. Gradients flow
+    through it, and it may take gradients inside.
+
+    Raises ConcretizationError where f asks for a value (`if x > 0`), ReadOnlyError where it changes
+    what is not its own, ArgumentTypeError for an argument that is neither a tensor nor hashable.
+    Warns after eight traces, saying what keeps changing.
+
+    >>> import tinyml
+    >>> double = tinyml.jit(lambda x: x + x)
+    >>> double(tinyml.tensor([1.0, 2.0])).tolist()
+    [2.0, 4.0]
+    """
+    if f is None:
+        return functools.partial(jit, static_argnums=static_argnums,
+                                 static_argnames=static_argnames)
+    if not callable(f):
+        raise ArgumentTypeError(f"jit of a {type(f).__name__}", remedy="a function")
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    return Jitted(f, numbers, names)

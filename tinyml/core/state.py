@@ -1,0 +1,55 @@
+"""What a thread is doing: recording, differentiating, building a graph."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class State(threading.local):
+    """What a thread is doing.
+
+    recording   whether operations on values with a node are recorded
+    depth       how many differentiations it is inside of
+    building    the innermost graph under construction, a tinyml.core.builder.Builder, or None
+
+    What observers ask for, beside what runs; the first two are kept only while there are some:
+
+    equation    the equation that a replay is running, or None
+    pullback_of the op whose gradient rule is running, or None
+    uploading   the spec of the tensor whose content is on its way to a device, or None
+    planning    whether a plan is being made
+    """
+
+    recording = True
+    depth = 0
+    building: Any = None
+    equation: Any = None
+    pullback_of: Any = None
+    uploading: Any = None
+    planning = False
+
+
+STATE = State()
+GLOBAL_STATE: list[Any] = []  # hidden state that a checkpoint's second run finds as its first did
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Record no operation inside, in this thread.
+
+    >>> import tinyml
+    >>> x = tinyml.ones(1, requires_grad=True)
+    >>> with tinyml.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+    before = STATE.recording
+    STATE.recording = False
+    try:
+        yield
+    finally:
+        STATE.recording = before

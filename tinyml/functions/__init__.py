@@ -1,0 +1,1 @@
+"""Functions that users know from NumPy, written with ops; no record is defined here."""

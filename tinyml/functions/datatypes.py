@@ -1,0 +1,222 @@
+"""Data-type functions, constants, and what the Array API's inspection tells of this namespace."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinyml.ops.elementwise as words
+from tinyml.core.apply import apply
+from tinyml.core.node import Data, Tensor
+from tinyml.dtypes import (
+    DTYPES,
+    DType,
+    as_dtype,
+    float32,
+    int64,
+    integer_range,
+    promote,
+    promote_scalar,
+)
+from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, expect
+from tinyml.ir.devices import ROOMS, Device, find_device
+from tinyml.ir.op import find
+from tinyml.ops.calls import named
+
+__all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf",
+           "isdtype", "nan", "newaxis", "pi", "result_type"]
+
+e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
+newaxis = None
+
+# The kinds of the standard, each by those of the records (Array API standard 2024.12, isdtype).
+KINDS: dict[str, tuple[str, ...]] = {
+    "bool": ("bool",),
+    "signed integer": ("int",),
+    "unsigned integer": ("uint",),
+    "integral": ("int", "uint"),
+    "real floating": ("float",),
+    "complex floating": ("complex",),
+    "numeric": ("int", "uint", "float", "complex"),
+}
+NUMBERS = (bool, int, float, complex)
+_NAMES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+          "float32", "float64", "complex64", "complex128")
+
+
+class FloatInfo(NamedTuple):
+    """What `finfo` tells of a float type; of a complex one, that of its parts."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+class IntegerInfo(NamedTuple):
+    """What `iinfo` tells of an integer type."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def _dtype_of(type: Any) -> DType:
+    return type.spec.dtype if isinstance(type, Data) else as_dtype(type)
+
+
+@named
+def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
+    """x in another data type, on `device` where one is named (Array API standard 2024.12, astype).
+
+    Floats to integers truncate and saturate, NaN becomes 0; integers wrap around. With `copy`
+    False, x itself where it has the type already. Raises DTypeError for complex to real.
+
+    >>> import tinyml
+    >>> tinyml.astype(tinyml.tensor([1.9, -300.0]), tinyml.int8).tolist()
+    [1, -128]
+    """
+    expect(isinstance(x, Data), "a tensor", type(x).__name__, ArgumentTypeError)
+    result = words.astype(x, as_dtype(dtype))
+    if device is not None:
+        result = result.to(device)
+    return apply(find("copy"), result) if copy and result is x else result
+
+
+@named
+def can_cast(from_: Any, to: Any) -> bool:
+    """Whether promotion takes a type, or that of a tensor, to another.
+
+    >>> can_cast("int8", "int16"), can_cast("int16", "uint16"), can_cast("float64", "float32")
+    (True, False, False)
+    """
+    wanted = as_dtype(to)
+    try:
+        return promote(_dtype_of(from_), wanted) is wanted
+    except DTypeError:
+        return False
+
+
+@named
+def finfo(type: Any) -> FloatInfo:
+    """Bits, eps, max, min and the smallest normal number of a float type, or of a tensor's.
+
+    Raises DTypeError for others.
+
+    >>> finfo("float32").eps == 2.0 ** -23, finfo("float64").bits
+    (True, 64)
+    """
+    dtype = _dtype_of(type)
+    if dtype.kind == "complex":
+        dtype = DTYPES[f"float{dtype.bits // 2}"]
+    expect(dtype.kind == "float", "a float type", dtype.name, DTypeError)
+    describe: Any = np.finfo
+    if dtype.numpy.kind != "f":  # NumPy has no such type of its own
+        import ml_dtypes
+
+        describe = ml_dtypes.finfo
+    found = describe(dtype.numpy)
+    return FloatInfo(dtype.bits, float(found.eps), float(found.max), float(found.min),
+                     float(found.smallest_normal), dtype)
+
+
+@named
+def iinfo(type: Any) -> IntegerInfo:
+    """Bits, max and min of an integer type, or of a tensor's. Raises DTypeError for others.
+
+    >>> iinfo("int8").min, iinfo("uint8").max
+    (-128, 255)
+    """
+    dtype = _dtype_of(type)
+    expect(dtype.is_integer, "an integer type", dtype.name, DTypeError)
+    low, high = integer_range(dtype)
+    return IntegerInfo(dtype.bits, high, low, dtype)
+
+
+@named
+def isdtype(dtype: Any, kind: Any) -> bool:
+    """Whether a type is another one, of a kind, or one of several (Array API standard 2024.12).
+
+    Raises ArgumentError for a kind that the standard does not name.
+
+    >>> isdtype("int8", "integral"), isdtype("int8", ("bool", "float32"))
+    (True, False)
+    """
+    own = as_dtype(dtype)
+    if isinstance(kind, tuple):
+        return any(isdtype(own, each) for each in kind)
+    if isinstance(kind, str) and kind in KINDS:
+        return own.kind in KINDS[kind]
+    try:
+        return own is as_dtype(kind)
+    except DTypeError:
+        raise ArgumentError(f"no kind of data types {kind!r:.80}",
+                            remedy=f"one of {', '.join(KINDS)}, or a data type") from None
+
+
+@named
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The type in which tensors, types and Python numbers meet; the numbers are weak.
+
+    Raises DTypeError where there is none.
+
+    >>> result_type("int8", "uint8"), result_type("float64", 1.0)
+    (tinyml.int16, tinyml.float64)
+    """
+    numbers = [x for x in arrays_and_dtypes if isinstance(x, NUMBERS)]
+    dtypes = [as_dtype(getattr(x, "dtype", x)) for x in arrays_and_dtypes
+              if not isinstance(x, NUMBERS)]
+    expect(len(dtypes) > 0, "at least one tensor or type", "none", ArgumentError)
+    return functools.reduce(promote_scalar, map(type, numbers), functools.reduce(promote, dtypes))
+
+
+class NamespaceInfo:
+    """What a namespace of the Array API tells of itself (2024.12, inspection)."""
+
+    def capabilities(self) -> dict[str, Any]:
+        """Boolean indices and sizes that depend on values are there; axes have no limit."""
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": None}
+
+    def default_device(self) -> Device:
+        """The device of tensors for which none is named."""
+        return find_device()
+
+    def devices(self) -> list[Device]:
+        """The devices that open: the default one first."""
+        from tinyml.errors import DeviceError
+
+        found = [find_device()]
+        for name in ROOMS:
+            try:
+                found.append(find_device(name))
+            except (DeviceError, ImportError):
+                continue
+        return list(dict.fromkeys(found))
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
+        """The types of tensors for which none is named, by what they hold."""
+        kinds = {"real floating": float32, "complex floating": DTYPES.get("complex64"),
+                 "integral": int64, "indexing": int64}
+        return {kind: dtype for kind, dtype in kinds.items() if dtype is not None}
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
+        """The standard's types that a device has, of a kind or several, by name."""
+        where = find_device(device)
+        known = [DTYPES[name] for name in _NAMES if name in DTYPES]
+        return {dtype.name: dtype for dtype in known
+                if where.supports(dtype) and (kind is None or isdtype(dtype, kind))}
+
+
+def __array_namespace_info__() -> NamespaceInfo:
+    """Capabilities, devices and data types of this namespace, each by a method.
+
+    >>> sorted(__array_namespace_info__().dtypes(kind="signed integer"))
+    ['int16', 'int32', 'int64', 'int8']
+    """
+    return NamespaceInfo()

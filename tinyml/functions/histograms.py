@@ -1,0 +1,236 @@
+"""Counts and sums by number: bincount, histograms, digitize, one_hot, sums of segments."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.core.apply import full
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import as_dtype, float32, int64
+from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
+from tinyml.functions.rearrange import expand_dims, stack
+from tinyml.functions.split_stack import ravel
+from tinyml.ops.arguments import as_axis, as_size
+from tinyml.ops.calls import named
+from tinyml.ops.creation import as_tensors, asarray
+from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
+from tinyml.ops.gather_scatter import scatter
+from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.views import reshape, slice_axis
+
+__all__ = ["bincount", "digitize", "histogram", "histogram2d", "histogramdd", "one_hot"]
+
+
+@named
+def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tensor:
+    """A new axis of size `num_classes` with 1 at the number of each element, 0 elsewhere.
+
+    A number that is no class gives zeros. float32, unless `dtype` says otherwise.
+
+    >>> import tinyml
+    >>> tinyml.one_hot(tinyml.tensor([1, 0]), 3).tolist()
+    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    """
+    x = asarray(x)
+    expect(x.dtype.is_integer, "integers", x.dtype.name, DTypeError)
+    count, place = as_size(num_classes, "num_classes"), as_axis(axis, x.ndim + 1)
+    classes = upload(np.arange(count), x.device)
+    shape = tuple([count if d == place else 1 for d in range(x.ndim + 1)])
+    hits = equal(expand_dims(astype(x, int64), place), reshape(classes, shape))
+    return astype(hits, float32 if dtype is None else as_dtype(dtype))
+
+
+# ---- counts
+
+
+@named
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
+    """How often each number from 0 occurs in a vector of integers, or the sums of `weights`.
+
+    One more than the greatest number long, for which the values are waited for, or `minlength`.
+    Raises ArgumentError for a negative number.
+
+    >>> import tinyml
+    >>> tinyml.bincount(tinyml.tensor([0, 2, 2])).tolist()
+    [1, 0, 2]
+    """
+    x = asarray(x)
+    expect(x.ndim == 1, "a vector", x.shape, ShapeError)
+    expect(x.dtype.is_integer, "integers", x.dtype.name, DTypeError)
+    if x.size:
+        expect(int(min(x).item()) >= 0, "numbers that are not negative", "a negative one",
+               ArgumentError)
+    top = int(max(x).item()) + 1 if x.size else 0
+    length = top if top > minlength else as_size(minlength, "minlength")
+    return _binned(x, weights, length)
+
+
+def _binned(places: Any, weights: Any, length: int) -> Tensor:
+    """Counts, or sums of weights, at places that are in range."""
+    if weights is None:
+        values = full(places.shape, 1, int64, places.device)
+    else:
+        values = asarray(weights, device=places.device)
+        expect(values.shape == places.shape, f"weights of shape {places.shape}", values.shape,
+               ShapeError)
+    none = full((length,), 0, values.dtype, places.device)
+    return scatter(none, places, values, 0, "add")
+
+
+@named
+def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
+    """The number (int64) of the bin of each element: i with bins[i-1] <= x < bins[i].
+
+    With `right`, bins[i-1] < x <= bins[i]. Falling bins count from their end. Below the first it is
+    0, above the last their count; NaN is above. Raises ShapeError where bins is no vector.
+
+    >>> import tinyml
+    >>> tinyml.digitize(tinyml.tensor([0.5, 2.0]), [0.0, 1.0, 2.0]).tolist()
+    [1, 3]
+    """
+    from tinyml.ops.sorting import searchsorted
+
+    x = asarray(x)
+    edges = asarray(bins, device=x.device)
+    expect(edges.ndim == 1, "a vector of bins", edges.shape, ShapeError)
+    rising = searchsorted(edges, ravel(x), side="left" if right else "right")
+    if edges.size < 2:
+        return reshape(rising, x.shape)
+    turned = edges[::-1]
+    falling = edges.size - searchsorted(turned, ravel(x), side="right" if right else "left")
+    down = edges[0] > edges[-1]
+    return reshape(where(down, falling, rising), x.shape)
+
+
+def _edges(x: Any, bins: Any, limits: Any) -> Any:
+    """The edges of bins: given, or equal ones from the least to the greatest value."""
+    if np.ndim(bins):
+        edges = asarray(bins, device=x.device)
+        expect(edges.ndim == 1 and edges.size > 1, "a vector of at least 2 edges", edges.shape,
+               ShapeError)
+        return edges if edges.dtype is x.dtype else astype(edges, x.dtype)
+    count = as_size(bins, "bins")
+    expect(count > 0, "at least one bin", count, ArgumentError)
+    if limits is not None:
+        low, high = (float(v) for v in limits)
+        expect(low <= high, "a range that rises", limits, ArgumentError)
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        return upload(np.linspace(low, high, count + 1).astype(x.dtype.numpy), x.device)
+    if not x.size:
+        return upload(np.linspace(0.0, 1.0, count + 1).astype(x.dtype.numpy), x.device)
+    least, most = min(x), max(x)
+    same = equal(least, most)
+    first, last = where(same, least - 0.5, least), where(same, most + 0.5, most)
+    steps = upload(np.arange(count + 1).astype(x.dtype.numpy), x.device)
+    edges = first + steps * ((last - first) / float(count))
+    return where(steps == float(count), last, edges)
+
+
+def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
+    """The number of the bin of each element, and whether it is in one; the last has both ends."""
+    from tinyml.ops.sorting import searchsorted
+
+    last = edges.size - 1
+    place = searchsorted(edges, x, side="right") - 1
+    place = where(equal(x, slice_axis(edges, 0, last, last + 1)), last - 1, place)
+    inside = logical_and(less_equal(slice_axis(edges, 0, 0, 1), x),
+                         less_equal(x, slice_axis(edges, 0, last, last + 1)))
+    return where(inside, place, 0), inside
+
+
+@named
+def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
+              weights: Any = None) -> tuple[Tensor, Tensor]:
+    """How many elements fall into each bin, and the edges of the bins (numpy.histogram).
+
+    `bins` is a number of equal ones over `range` (else from the least to the greatest element), or
+    their rising edges. `weights` are summed instead; with `density` the integral is 1. Integers
+    are taken as float32. What is outside, and NaN, is not counted.
+
+    >>> import tinyml
+    >>> counts, edges = tinyml.histogram(tinyml.tensor([0.0, 0.5, 2.0]), 2)
+    >>> counts.tolist(), edges.tolist()
+    ([2, 1], [0.0, 1.0, 2.0])
+    """
+    flat = ravel(x)
+    counts, edges = _counted(reshape(flat, (flat.size, 1)), [bins], [range], density,
+                             None if weights is None else ravel(weights))
+    return counts, edges[0]
+
+
+@named
+def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool = False,
+                weights: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+    """How many points (x, y) fall into each bin, and the edges along both axes."""
+    x, y = as_tensors(x, y)
+    expect(x.ndim == y.ndim == 1 and x.size == y.size, "two vectors of one size",
+           (x.shape, y.shape), ShapeError)
+    if not isinstance(bins, (tuple, list)) or len(bins) != 2:
+        bins = [bins, bins]
+
+    counts, edges = histogramdd(stack([x, y], 1), bins, range, density, weights)
+    return counts, edges[0], edges[1]
+
+
+@named
+def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: bool = False,
+                weights: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """How many points, the rows of sample (N, D), fall into each bin, and the edges of each axis.
+
+    `bins` is one number, or for each axis a number or the edges; `range` a pair for each axis.
+    Counts are floats, as numpy.histogramdd has them.
+
+    >>> import tinyml
+    >>> tinyml.histogramdd(tinyml.tensor([[0.0, 0.0], [1.0, 2.0]]), 2)[0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    counts, edges = _counted(sample, bins, range, density, weights)
+    return (counts if counts.dtype.is_float else astype(counts, edges[0].dtype)), edges
+
+
+def _counted(sample: Any, bins: Any, range: Any, density: bool,
+             weights: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Counts as int64, or sums of weights, and edges."""
+    points = asarray(sample)
+    points = points if points.dtype.is_float else astype(points, float32)
+    expect(points.ndim == 2, "points (N, D)", points.shape, ShapeError)
+    count, axes = points.shape
+    each = list(bins) if isinstance(bins, Sequence) else [bins] * axes
+    limits = [None] * axes if range is None else list(range)
+    expect(len(each) == len(limits) == axes, f"bins and ranges for {axes} axes",
+           (len(each), len(limits)), ArgumentError)
+    columns = [reshape(slice_axis(points, 1, d, d + 1), (count,)) for d in builtins.range(axes)]
+    edges = [_edges(*those) for those in zip(columns, each, limits)]
+    shape = tuple([e.size - 1 for e in edges])
+    place: Any = full((count,), 0, int64, points.device)
+    inside: Any = None
+    for x, edge in zip(columns, edges):
+        own, there = _bin_of(x, edge)
+        place = place * (edge.size - 1) + own
+        inside = there if inside is None else logical_and(inside, there)
+    if weights is None:
+        values = astype(inside, int64)
+    else:
+        w = asarray(weights, device=points.device)
+        values = where(inside, w, 0.0 if w.dtype.is_float else 0)
+    counts = reshape(_binned(place, values, int(np.prod(shape))), shape)
+    if density:
+        counts = _dense(counts, edges)
+    return counts, tuple(edges)
+
+
+def _dense(counts: Any, edges: list[Any]) -> Any:
+    """Counts over their sum and the sizes of their bins."""
+    values = astype(counts, edges[0].dtype)
+    values = values / sum(values)
+    for d, edge in enumerate(edges):
+        width = slice_axis(edge, 0, 1, edge.size) - slice_axis(edge, 0, 0, edge.size - 1)
+        values = values / reshape(width, [edge.size - 1 if k == d else 1
+                                          for k in builtins.range(len(edges))])
+    return values

@@ -1,0 +1,143 @@
+"""NumPy's functions that leave NaN out: sums, extremes and moments of the numbers there are.
+
+Each puts in the place of NaN what changes nothing, and reduces as the plain function does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinyml.core.node import Tensor
+from tinyml.dtypes import float32
+from tinyml.ops.arguments import as_axes
+from tinyml.ops.calls import named
+from tinyml.ops.creation import asarray
+from tinyml.ops.cumulative import cumprod, cumsum
+from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
+from tinyml.ops.reduction import argmax, argmin, max, min, reduced_shape, sum
+from tinyml.ops.views import reshape
+
+__all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin",
+           "nanprod", "nanstd", "nansum", "nanvar"]
+
+
+def _filled(x: Any, value: Any) -> Any:
+    """x with `value` in the place of NaN."""
+    x = asarray(x)
+    return where(isnan(x), value, x) if x.dtype.is_float else x
+
+
+def _count(x: Any, axis: Any, keepdims: bool) -> Tensor:
+    """How many numbers there are over the axis, in x's type."""
+    return astype(sum(logical_not(isnan(x)), axis, keepdims), x.dtype)
+
+
+@named
+def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` of what is not NaN; 0 where there is nothing.
+
+    >>> import tinyml
+    >>> tinyml.nansum(tinyml.tensor([1.0, float("nan")])).item()
+    1.0
+    """
+    return sum(_filled(x, 0.0), axis, keepdims)
+
+
+@named
+def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The product over `axis` of what is not NaN; 1 where there is nothing."""
+    from tinyml.ops.reduction import prod
+
+    return prod(_filled(x, 1.0), axis=axis, keepdims=keepdims)
+
+
+@named
+def nancumsum(x: Any, axis: int | None = None) -> Tensor:
+    """Sums of the elements up to each along `axis`, NaN counting as 0."""
+    return cumsum(_filled(x, 0.0), axis)
+
+
+@named
+def nancumprod(x: Any, axis: int | None = None) -> Tensor:
+    """Products of the elements up to each along `axis`, NaN counting as 1."""
+    return cumprod(_filled(x, 1.0), axis)
+
+
+@named
+def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The greatest element over `axis` that is not NaN; NaN where all are.
+
+    >>> import tinyml
+    >>> tinyml.nanmax(tinyml.tensor([1.0, float("nan")])).item()
+    1.0
+    """
+    return _extreme(max, x, axis, keepdims, float("-inf"))
+
+
+@named
+def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The least element over `axis` that is not NaN; NaN where all are."""
+    return _extreme(min, x, axis, keepdims, float("inf"))
+
+
+def _extreme(reduction: Callable[..., Tensor], x: Any, axis: Any, keepdims: bool,
+             worst: float) -> Tensor:
+    x = asarray(x)
+    if not x.dtype.is_float:
+        return reduction(x, axis, keepdims)
+    found = reduction(_filled(x, worst), axis, keepdims)
+    return where(_count(x, axis, keepdims) == 0, float("nan"), found)
+
+
+@named
+def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The int64 index of the first greatest element along `axis` that is not NaN.
+
+    Where all are NaN it is 0; numpy raises there, which would ask for the values.
+    """
+    return argmax(_filled(x, float("-inf")), axis, keepdims)
+
+
+@named
+def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The int64 index of the first least element along `axis` that is not NaN; see `nanargmax`."""
+    return argmin(_filled(x, float("inf")), axis, keepdims)
+
+
+@named
+def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis` of what is not NaN; NaN where there is nothing. Integers: in float32.
+
+    >>> import tinyml
+    >>> tinyml.nanmean(tinyml.tensor([1.0, 3.0, float("nan")])).item()
+    2.0
+    """
+    x = asarray(x)
+    x = x if x.dtype.is_float else astype(x, float32)
+    return sum(_filled(x, 0.0), axis, keepdims) / _count(x, axis, keepdims)
+
+
+@named
+def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The variance over `axis` of what is not NaN: squared deviations over n - correction.
+
+    NaN where n is not above `correction`. Integers become float32.
+    """
+    x = asarray(x)
+    x = x if x.dtype.is_float else astype(x, float32)
+    count = _count(x, axis, True)
+    there = _filled(x, 0.0)
+    centred = where(isnan(x), 0.0, there - sum(there, axis, True) / count)
+    squares = sum(centred * centred, axis, True)
+    divisor = count - correction
+    found = where(divisor > 0.0, squares / where(divisor > 0.0, divisor, 1.0), float("nan"))
+    if keepdims:
+        return found
+    return reshape(found, reduced_shape(x.shape, as_axes(axis, x.ndim), False))
+
+
+@named
+def nanstd(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The standard deviation over `axis` of what is not NaN: the root of `nanvar`."""
+    return sqrt(nanvar(x, axis, correction, keepdims))

@@ -1,0 +1,272 @@
+"""Sampled functions in NumPy's names: convolve, interp, trapezoid, gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import float32, promote
+from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.functions.padding import pad
+from tinyml.functions.rearrange import flip
+from tinyml.functions.split_stack import ravel, sliding_window_view
+from tinyml.ops.arguments import as_axis, as_number
+from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import as_tensors, asarray
+from tinyml.ops.cumulative import cumsum
+from tinyml.ops.elementwise import astype, where
+from tinyml.ops.gather_scatter import gather
+from tinyml.ops.matmul import matmul
+from tinyml.ops.reduction import sum
+from tinyml.ops.views import reshape, slice_axis
+
+__all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient", "interp",
+           "trapezoid"]
+
+# ---- sliding products
+
+
+def _slid(x: Any, y: Any, mode: str) -> Tensor:
+    """Sums of products of y with x at each shift of it."""
+    x, y = as_tensors(x, y)
+    expect(x.ndim == y.ndim == 1 and x.size > 0 and y.size > 0, "two vectors with elements",
+           (x.shape, y.shape), ShapeError)
+    expect(mode in ("full", "same", "valid"), "full, same or valid", mode, ArgumentError)
+    dtype = promote(x.dtype, y.dtype)
+    x, y = astype(x, dtype), astype(y, dtype)
+    over = y.size - 1
+    before = {"full": over, "same": over - (over // 2), "valid": 0}[mode]
+    after = {"full": over, "same": over // 2, "valid": 0}[mode]
+    if mode == "same":
+        before, after = over // 2 + over % 2, over // 2
+    return matmul(sliding_window_view(pad(x, (before, after)), y.size), y)
+
+
+@named
+def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
+    """The convolution of two vectors: sum over k of x[k] y[i - k] (numpy.convolve).
+
+    'full' has n + m - 1 elements, 'same' the longer one's, 'valid' those where both overlap whole.
+
+    >>> import tinyml
+    >>> tinyml.convolve(tinyml.tensor([1, 2, 3]), tinyml.tensor([1, 1])).tolist()
+    [1, 3, 5, 3]
+    """
+    x, y = as_tensors(x, y)
+    if x.ndim == y.ndim == 1 and y.size > x.size:
+        x, y = y, x
+    return _slid(x, flip(y), mode)
+
+
+@named
+def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
+    """The cross-correlation of two vectors: sum over k of x[k + i] y[k] (numpy.correlate).
+
+    >>> import tinyml
+    >>> tinyml.correlate(tinyml.tensor([1, 2, 3]), tinyml.tensor([0, 1]), "full").tolist()
+    [1, 2, 3, 0]
+    """
+    x, y = as_tensors(x, y)
+    if x.ndim == y.ndim == 1 and y.size > x.size:
+        return flip(_slid(y, x, mode))
+    return _slid(x, y, mode)
+
+
+# ---- between samples
+
+
+@named
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
+           period: float | None = None) -> Tensor:
+    """Values at x of the line through the points (xp, fp), xp rising (numpy.interp).
+
+    Before the first point it is `left` (else fp[0]), after the last `right` (else fp[-1]); with a
+    `period` points and x are taken modulo it. Differentiable in x, xp and fp.
+
+    >>> import tinyml
+    >>> tinyml.interp(tinyml.tensor([0.5, 9.0]), [0.0, 1.0], [10.0, 20.0]).tolist()
+    [15.0, 20.0]
+    """
+    from tinyml.ops.sorting import searchsorted
+
+    x = asarray(x)
+    x = x if x.dtype.is_float else astype(x, float32)
+    xp, fp = (asarray(v, device=x.device) for v in (xp, fp))
+    expect(xp.ndim == 1 and xp.shape == fp.shape and xp.size > 0, "two vectors of one size",
+           (xp.shape, fp.shape), ShapeError)
+    if period is not None:
+        expect(period != 0, "a period that is not 0", period, ArgumentError)
+        x, xp, fp = _periodic(x, xp, fp, abs(float(period)))
+        left = right = None
+    size = xp.size
+    flat = ravel(x)
+    if size == 1:
+        inside = flat * 0.0 + fp
+    else:
+        place = searchsorted(xp, flat, side="right")
+        place = where(place < 1, 1, where(place > size - 1, size - 1, place))
+        x0, x1, y0, y1 = (gather(v, p) for v in (xp, fp) for p in (place - 1, place))
+        inside = y0 + (y1 - y0) * ((flat - x0) / (x1 - x0))
+    first, last = xp[0], xp[-1]
+    inside = where(flat < first, fp[0] if left is None else left, inside)
+    inside = where(flat > last, fp[-1] if right is None else right, inside)
+    return reshape(where(flat == last, fp[-1], inside), x.shape)
+
+
+def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
+    from tinyml.ops.elementwise import floor
+    from tinyml.ops.sorting import argsort
+
+    def within(v: Any) -> Any:
+        return v - floor(v / period) * period
+
+    x, xp = within(x), within(xp)
+    order = argsort(xp)
+    xp, fp = gather(xp, order), gather(fp, order)
+    return (x, concat([xp[-1:] - period, xp, xp[:1] + period]), concat([fp[-1:], fp, fp[:1]]))
+
+
+# ---- sums and differences
+
+
+def _steps(y: Any, x: Any, dx: Any, axis: int) -> Any:
+    """The distance from each sample to the next, to multiply with values along the axis."""
+    if x is None:
+        return dx
+    x = asarray(x, device=y.device)
+    if x.ndim == 1:
+        x = reshape(x, tuple([x.size if d == axis else 1 for d in range(y.ndim)]))
+    place = axis - y.ndim + x.ndim
+    size = x.shape[place]
+    return slice_axis(x, place, 1, size) - slice_axis(x, place, 0, size - 1)
+
+
+def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
+    y = asarray(y)
+    y = y if y.dtype.is_float else astype(y, float32)
+    axis = as_axis(axis, y.ndim)
+    size = y.shape[axis]
+    if size == 0:
+        return y, axis
+    means = (slice_axis(y, axis, 1, size) + slice_axis(y, axis, 0, size - 1)) * 0.5
+    return means * _steps(y, x, dx, axis), axis
+
+
+@named
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
+    """The integral of samples y along `axis` by trapezoids; at places x, or `dx` apart.
+
+    >>> import tinyml
+    >>> tinyml.trapezoid(tinyml.tensor([1.0, 2.0, 3.0]), dx=0.5).item()
+    2.0
+    """
+    areas, axis = _areas(y, x, dx, axis)
+    return sum(areas, axis)
+
+
+@named
+def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
+    """The integral up to each sample but the first (scipy.integrate.cumulative_trapezoid)."""
+    areas, axis = _areas(y, x, dx, axis)
+    return cumsum(areas, axis)
+
+
+@named
+def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
+    """Differences of neighbours in the flattened x, with what stands before and behind.
+
+    >>> import tinyml
+    >>> tinyml.ediff1d(tinyml.tensor([1, 4, 9]), to_begin=[0]).tolist()
+    [0, 3, 5]
+    """
+    x = ravel(x)
+    parts = [slice_axis(x, 0, 1, max(x.size, 1)) - slice_axis(x, 0, 0, max(x.size - 1, 0))]
+    if to_begin is not None:
+        parts.insert(0, astype(ravel(asarray(to_begin, device=x.device)), x.dtype))
+    if to_end is not None:
+        parts.append(astype(ravel(asarray(to_end, device=x.device)), x.dtype))
+    return concat(parts)
+
+
+@named
+def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """Slopes of samples f along each axis: second-order differences, one-sided at the edges.
+
+    `spacing` is a distance for all axes, one for each, or the places themselves, as vectors; it may
+    be uneven. Edges are of first or second order. One axis gives a tensor, several a tuple. Raises
+    ShapeError where an axis has fewer than edge_order + 1 samples.
+
+    >>> import tinyml
+    >>> tinyml.gradient(tinyml.tensor([1.0, 4.0, 9.0])).tolist()
+    [3.0, 4.0, 5.0]
+    """
+    f = asarray(f)
+    f = f if f.dtype.is_float else astype(f, float32)
+    axes = (list(range(f.ndim)) if axis is None
+            else [as_axis(a, f.ndim) for a in (axis if isinstance(axis, Sequence) else [axis])])
+    expect(edge_order in (1, 2), "edge_order 1 or 2", edge_order, ArgumentError)
+    expect(len(spacing) in (0, 1, len(axes)), f"one spacing, or {len(axes)}", len(spacing),
+           ArgumentError)
+    distances = list(spacing) or [1.0]
+    distances = distances * len(axes) if len(distances) == 1 else distances
+    found = [_slope(f, distance, a, edge_order) for distance, a in zip(distances, axes)]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _slope(f: Any, distance: Any, axis: int, edge_order: int) -> Any:
+    size = f.shape[axis]
+    expect(size > edge_order, f"at least {edge_order + 1} samples along axis {axis}", size,
+           ShapeError)
+
+    def at(start: int, stop: int) -> Any:
+        return slice_axis(f, axis, start, stop)
+
+    places = _places(distance, f, axis)
+    steps = slice_axis(places, axis, 1, size) - slice_axis(places, axis, 0, size - 1)
+
+    def step(start: int, stop: int) -> Any:
+        return slice_axis(steps, axis, start, stop)
+
+    if edge_order == 1:
+        first = (at(1, 2) - at(0, 1)) / step(0, 1)
+        last = (at(size - 1, size) - at(size - 2, size - 1)) / step(size - 2, size - 1)
+    else:
+        first = _edge([at(k, k + 1) for k in range(3)], step(0, 1), step(1, 2))
+        last = -_edge([at(size - 1 - k, size - k) for k in range(3)],
+                      step(size - 2, size - 1), step(size - 3, size - 2))
+    if size == 2:
+        return concat([first, last], axis)
+    before, after = step(0, size - 2), step(1, size - 1)
+    total = before + after
+    middle = (at(0, size - 2) * (-after / (before * total))
+              + at(1, size - 1) * ((after - before) / (before * after))
+              + at(2, size) * (before / (after * total)))
+    return concat([first, middle, last], axis)
+
+
+def _edge(values: Sequence[Any], near: Any, far: Any) -> Any:
+    """The slope at the first of three samples: of the parabola through them."""
+    first, second, third = values
+    total = near + far
+    return (first * (-(near + total) / (near * total)) + second * (total / (near * far))
+            - third * (near / (far * total)))
+
+
+def _places(distance: Any, f: Any, axis: int) -> Any:
+    """Where the samples are, along the axis."""
+    size = f.shape[axis]
+    if isinstance(distance, (list, tuple)) or getattr(distance, "ndim", 0) > 0:
+        places = asarray(distance, device=f.device)
+        places = astype(places, f.dtype) if not places.dtype.is_float else places
+        expect(places.shape == (size,), f"places of shape ({size},)", places.shape, ShapeError)
+    elif isinstance(distance, Data):
+        places = astype(upload(np.arange(size), f.device), f.dtype) * distance
+    else:
+        number = float(as_number(distance, "spacing"))
+        places = upload((np.arange(size) * number).astype(f.dtype.numpy), f.device)
+    return reshape(places, tuple([size if d == axis else 1 for d in range(f.ndim)]))

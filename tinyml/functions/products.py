@@ -1,0 +1,108 @@
+"""Products of tensors in NumPy's names: outer, inner, kron, cross, einsum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyml.core.apply import full
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
+from tinyml.errors import ShapeError, expect
+from tinyml.functions.rearrange import flip
+from tinyml.ops.arguments import as_axis, as_size
+from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import as_tensors, asarray
+from tinyml.ops.cumulative import cumprod
+from tinyml.ops.elementwise import multiply
+from tinyml.ops.gather_scatter import gather
+from tinyml.ops.matmul import matmul
+from tinyml.ops.views import broadcast_to, permute_dims, reshape
+
+__all__ = ["cross", "inner", "kron", "outer", "vander"]
+
+
+@named
+def outer(x: Any, y: Any) -> Tensor:
+    """Every element of x times every element of y, both flattened: (x.size, y.size).
+
+    >>> import tinyml
+    >>> tinyml.outer(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).tolist()
+    [[3, 4], [6, 8]]
+    """
+    x, y = as_tensors(x, y)
+    return reshape(x, (x.size, 1)) * reshape(y, (1, y.size))
+
+
+@named
+def inner(x: Any, y: Any) -> Tensor:
+    """Products of the last axes, summed: x.shape[:-1] + y.shape[:-1]; of numbers, their product.
+
+    >>> import tinyml
+    >>> tinyml.inner(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).item()
+    11
+    """
+    x, y = as_tensors(x, y)
+    if x.ndim == 0 or y.ndim == 0:
+        return multiply(x, y)
+    expect(x.shape[-1] == y.shape[-1], "x.shape[-1] == y.shape[-1]",
+           f"{x.shape[-1]} != {y.shape[-1]}", ShapeError)
+    size = x.shape[-1]
+    left = reshape(x, (int(np.prod(x.shape[:-1])), size))
+    right = reshape(y, (int(np.prod(y.shape[:-1])), size))
+    found = matmul(left, permute_dims(right, (1, 0)))
+    return reshape(found, (*x.shape[:-1], *y.shape[:-1]))
+
+
+@named
+def kron(x: Any, y: Any) -> Tensor:
+    """The Kronecker product: a copy of y for each element of x, times that element.
+
+    >>> import tinyml
+    >>> tinyml.kron(tinyml.tensor([1, 10]), tinyml.tensor([1, 2])).tolist()
+    [1, 2, 10, 20]
+    """
+    x, y = as_tensors(x, y)
+    ndim = max(x.ndim, y.ndim)
+    left = (1,) * (ndim - x.ndim) + x.shape
+    right = (1,) * (ndim - y.ndim) + y.shape
+    spread = reshape(x, [n for size in left for n in (size, 1)])
+    product = spread * reshape(y, [n for size in right for n in (1, size)])
+    return reshape(product, [a * b for a, b in zip(left, right)])
+
+
+@named
+def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
+    """The cross product of vectors of 3 along `axis`; the other axes broadcast.
+
+    >>> import tinyml
+    >>> tinyml.cross(tinyml.tensor([1, 0, 0]), tinyml.tensor([0, 1, 0])).tolist()
+    [0, 0, 1]
+    """
+    x, y = as_tensors(x, y)
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    place = as_axis(axis, len(shape))
+    expect(shape[place] == 3, "3 elements along the axis", shape, ShapeError)
+    x, y = broadcast_to(x, shape), broadcast_to(y, shape)
+    after, before = (upload(np.array(order), x.device) for order in ([1, 2, 0], [2, 0, 1]))
+    return (gather(x, after, place) * gather(y, before, place)
+            - gather(x, before, place) * gather(y, after, place))
+
+
+@named
+def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
+    """Powers of x along a new last axis, from n - 1 down to 0, or rising; n is x.shape[-1] unless
+    given.
+
+    >>> import tinyml
+    >>> tinyml.vander(tinyml.tensor([2.0, 3.0]), 3).tolist()
+    [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
+    """
+    x = asarray(x)
+    count = x.shape[-1] if n is None else as_size(n, "n")
+    columns = broadcast_to(reshape(x, (*x.shape, 1)), (*x.shape, max(count - 1, 0)))
+    one = full((*x.shape, min(count, 1)), 1, x.dtype, x.device)
+    rising = concat([one, cumprod(columns, x.ndim)], x.ndim) if count > 1 else one
+    return rising if increasing else flip(rising, x.ndim)

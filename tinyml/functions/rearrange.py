@@ -1,0 +1,229 @@
+"""Manipulation beyond single records: functions over views, concat and gather; triangles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyml.core.apply import apply
+from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import int64
+from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
+from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes
+from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import arange
+from tinyml.ops.cumulative import cumulative_sum
+from tinyml.ops.gather_scatter import GATHER
+from tinyml.ops.reduction import min
+from tinyml.ops.sorting import searchsorted
+from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
+
+__all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "moveaxis", "repeat",
+           "roll", "squeeze", "stack", "tile", "unstack"]
+
+
+# ---- views
+
+
+@named
+def expand_dims(x: Any, axis: Any = 0) -> Tensor:
+    """x with axes of size 1 at the positions `axis` of the result: an int or a tuple.
+
+    >>> import tinyml
+    >>> tinyml.expand_dims(tinyml.zeros((2, 3)), (0, -1)).shape
+    (1, 2, 3, 1)
+    """
+    added = as_sizes(axis, "axis")
+    ndim = x.ndim + len(added)
+    places = [as_axis(a, ndim) for a in added]
+    expect(len(set(places)) == len(places), "each axis once", places, AxisError)
+    rest = iter(x.shape)
+    return reshape(x, tuple([1 if d in places else next(rest) for d in range(ndim)]))
+
+
+@named
+def squeeze(x: Any, axis: Any) -> Tensor:
+    """x without the named axes, each of size 1."""
+    axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
+    expect(all(x.shape[a] == 1 for a in axes), f"size 1 on axes {axes}", x.shape)
+    return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
+
+
+@named
+def flip(x: Any, axis: Any = None) -> Tensor:
+    """x with the order along axes reversed, without copying; None means all."""
+    axes = as_axes(axis, x.ndim)
+    index = tuple([slice(None, None, -1) if d in axes else slice(None) for d in range(x.ndim)])
+    flipped: Tensor = x[index]
+    return flipped
+
+
+@named
+def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
+    """x with the axes `source` at the places `destination`, the others in their order.
+
+    >>> import tinyml
+    >>> tinyml.moveaxis(tinyml.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    froms, tos = [[as_axis(a, x.ndim) for a in as_sizes(axes, "axis")]
+                  for axes in (source, destination)]
+    expect(len(froms) == len(tos) == len(set(froms)) == len(set(tos)),
+           "as many destinations as sources, each once", (froms, tos), AxisError)
+    order = [d for d in range(x.ndim) if d not in froms]
+    for to, axis in sorted(zip(tos, froms)):
+        order.insert(to, axis)
+    return permute_dims(x, order)
+
+
+@named
+def broadcast_arrays(*arrays: Any) -> list[Tensor]:
+    """Tensors repeated, without copying, to the shape to which all broadcast."""
+    shape = broadcast_shapes(*[x.shape for x in arrays])
+    return [broadcast_to(x, shape) for x in arrays]
+
+
+@named
+def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
+    """Coordinates of a grid of vectors; with 'xy' the first two axes change places.
+
+    >>> import tinyml
+    >>> [x.tolist() for x in tinyml.meshgrid(tinyml.arange(2), tinyml.arange(2), indexing="ij")]
+    [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
+    """
+    expect(indexing in ("xy", "ij"), "indexing 'xy' or 'ij'", indexing, ArgumentError)
+    order = list(range(len(arrays)))
+    if indexing == "xy":
+        order[:2] = order[:2][::-1]
+    shape = [0] * len(arrays)
+    for axis, x in zip(order, arrays):
+        expect(x.ndim <= 1, "vectors", x.shape)
+        shape[axis] = x.size
+    axes = range(len(arrays))
+    return [broadcast_to(reshape(x, [x.size if d == axis else 1 for d in axes]), shape)
+            for axis, x in zip(order, arrays)]
+
+
+@named
+def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """The parts of x along an axis, without it.
+
+    >>> import tinyml
+    >>> [part.tolist() for part in tinyml.unstack(tinyml.tensor([[1, 2], [3, 4]]), axis=1)]
+    [[1, 3], [2, 4]]
+    """
+    place = as_axis(axis, x.ndim)
+    before = (slice(None),) * place
+    return tuple([x[before + (k,)] for k in range(x.shape[place])])
+
+
+# ---- copies
+
+
+@named
+def stack(arrays: Any, axis: int = 0) -> Tensor:
+    """Tensors of one shape along a new axis. Raises ShapeError where shapes differ."""
+    shapes = {x.shape for x in arrays}
+    expect(len(shapes) == 1, "tensors of one shape", sorted(shapes), ShapeError)
+    return concat([expand_dims(x, axis) for x in arrays], axis)
+
+
+@named
+def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
+    """x with its elements moved on by `shift`, what leaves at the end coming back at the front.
+
+    `axis` and `shift` may be tuples; without an axis x is rolled as a vector.
+
+    >>> import tinyml
+    >>> tinyml.roll(tinyml.arange(5), 2).tolist()
+    [3, 4, 0, 1, 2]
+    """
+    shifts = as_sizes(shift, "shift")
+    if axis is None:
+        return reshape(roll(reshape(x, (x.size,)), sum(shifts), 0), x.shape)
+    axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
+    shifts = shifts * len(axes) if len(shifts) == 1 else shifts
+    expect(len(shifts) == len(axes), f"{len(axes)} shifts", shifts, ArgumentError)
+    result = reshape(x, x.shape)
+    for d, by in zip(axes, shifts):
+        size = x.shape[d]
+        start = -by % size if size else 0
+        if start:
+            result = concat([slice_axis(result, d, start, size), slice_axis(result, d, 0, start)], d)
+    return result
+
+
+@named
+def tile(x: Any, repetitions: Any) -> Tensor:
+    """x beside itself, so often along each axis; the shorter of shape and repetitions gets ones.
+
+    >>> import tinyml
+    >>> tinyml.tile(tinyml.tensor([1, 2]), (2, 2)).tolist()
+    [[1, 2, 1, 2], [1, 2, 1, 2]]
+    """
+    times = as_sizes(repetitions, "repetitions")
+    expect(all(n >= 0 for n in times), "repetitions are not negative", times, ArgumentError)
+    ndim = max(len(times), x.ndim)
+    times = (1,) * (ndim - len(times)) + times
+    shape = (1,) * (ndim - x.ndim) + x.shape
+    apart = reshape(x, [size for n in shape for size in (1, n)])
+    wide = broadcast_to(apart, [size for pair in zip(times, shape) for size in pair])
+    return reshape(wide, [k * n for k, n in zip(times, shape)])
+
+
+@named
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
+    """x with each element along an axis so often in a row; without an axis, of the flattened x.
+
+    `repeats` is an int, or a vector of ints with one for each place; then the sizes are read, to
+    know how many there will be. Raises ArgumentError where one is negative.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([1, 2, 3])
+    >>> tinyml.repeat(x, 2).tolist(), tinyml.repeat(x, tinyml.tensor([2, 0, 1])).tolist()
+    ([1, 1, 2, 2, 3, 3], [1, 1, 3])
+    """
+    if axis is None:
+        return repeat(reshape(x, (x.size,)), repeats, axis=0)
+    place = as_axis(axis, x.ndim)
+    before, size, after = x.shape[:place], x.shape[place], x.shape[place + 1 :]
+    if not isinstance(repeats, (Data, np.ndarray, list, tuple)):
+        times = as_size(repeats, "repeats")
+        expect(times >= 0, "repeats are not negative", times, ArgumentError)
+        apart = reshape(x, (*before, size, 1, *after))
+        wide = broadcast_to(apart, (*before, size, times, *after))
+        return reshape(wide, (*before, size * times, *after))
+    counts: Any = repeats if isinstance(repeats, Data) else upload(repeats, x.device)
+    expect(counts.dtype.is_integer, "integer repeats", counts.dtype.name, DTypeError)
+    counts = broadcast_to(reshape(counts, (counts.size,)), (size,)).astype(int64)
+    if not size:
+        return reshape(x, x.shape)
+    expect(min(counts).item() >= 0, "repeats are not negative", "a negative one", ArgumentError)
+    ends: Any = cumulative_sum(counts)
+    places = arange(ends[-1].item(), device=x.device)
+    return apply(GATHER, x, searchsorted(ends, places, side="right"), axis=place)
+
+
+@named
+def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
+    """The n-th differences of neighbours along an axis, of x between `prepend` and `append`.
+
+    With n=0 it is x alone, as NumPy has it.
+
+    >>> import tinyml
+    >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()
+    [3, 5, 7]
+    """
+    place, times = as_axis(axis, x.ndim), as_size(n, "n")
+    expect(times >= 0, "n is not negative", times, ArgumentError)
+    if times == 0:
+        return reshape(x, x.shape)
+    ends = [part_of for part_of in (prepend, x, append) if part_of is not None]
+    result: Tensor = concat(ends, place) if len(ends) > 1 else x
+    for _ in range(times):
+        size = result.shape[place]
+        result = slice_axis(result, place, 1, size) - slice_axis(result, place, 0, max(size - 1, 0))
+    return result

@@ -1,0 +1,312 @@
+"""Taking apart and putting together, in NumPy's names: splits, stacks, turns, diagonals.
+
+All of it is slices, reshapes, permutations and gathers of other modules; nothing here computes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import tinyml.ops.pad as shapes
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import int64
+from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.functions.rearrange import flip, stack
+from tinyml.ops.arguments import as_axis, as_size
+from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import asarray
+from tinyml.ops.diagonal import diag_embed
+from tinyml.ops.elementwise import astype, where
+from tinyml.ops.gather_scatter import TAKE_ALONG, gather
+from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
+
+__all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "choose",
+           "column_stack", "diagflat", "dsplit", "dstack", "fliplr", "flipud", "hsplit", "hstack",
+           "ravel", "rot90", "select", "sliding_window_view", "split", "swapaxes", "vsplit",
+           "vstack"]
+
+
+# ---- splits
+
+
+def _cuts(size: int, at: Any, equal: bool) -> list[int]:
+    """Where an axis is cut: a number of parts, or the places themselves."""
+    if not isinstance(at, (Sequence, np.ndarray)) and not hasattr(at, "tolist"):
+        count = as_size(at, "the number of parts")
+        expect(count > 0, "at least one part", count, ArgumentError)
+        expect(not equal or size % count == 0, f"a number of parts that divides {size}", count,
+               remedy="array_split")
+        small, larger = divmod(size, count)
+        return [k * small + min(k, larger) for k in range(1, count)]
+    return [operator.index(place) for place in np.asarray(at).tolist()]
+
+
+def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
+    x = asarray(x)
+    axis = as_axis(axis, x.ndim)
+    size = x.shape[axis]
+    bounds = [0, *_cuts(size, at, equal), size]
+    parts: list[Tensor] = []
+    for start, stop in zip(bounds, bounds[1:]):
+        start, stop, _ = slice(start, stop).indices(size)
+        parts.append(slice_axis(x, axis, start, max(start, stop)))
+    return tuple(parts)
+
+
+@named
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """x in parts along `axis`, without copying: a number of equal ones, or cut at given places.
+
+    Raises ShapeError where the number does not divide the axis (`array_split` allows it).
+
+    >>> import tinyml
+    >>> [y.tolist() for y in tinyml.split(tinyml.arange(4), 2)]
+    [[0, 1], [2, 3]]
+    """
+    return _split(x, indices_or_sections, axis, True)
+
+
+@named
+def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """As `split`; where the number does not divide the axis, the first parts are one longer.
+
+    >>> import tinyml
+    >>> [y.tolist() for y in tinyml.array_split(tinyml.arange(3), 2)]
+    [[0, 1], [2]]
+    """
+    return _split(x, indices_or_sections, axis, False)
+
+
+@named
+def hsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`split` along axis 1, of a vector along axis 0."""
+    return _split(x, indices_or_sections, 0 if asarray(x).ndim == 1 else 1, True)
+
+
+@named
+def vsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`split` along axis 0 of a tensor with at least 2 axes."""
+    expect(asarray(x).ndim >= 2, "at least 2 axes", asarray(x).ndim, ShapeError)
+    return _split(x, indices_or_sections, 0, True)
+
+
+@named
+def dsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`split` along axis 2."""
+    return _split(x, indices_or_sections, 2, True)
+
+
+# ---- stacks
+
+
+def _at_least(x: Any, ndim: int) -> Tensor:
+    """Axes of size 1 up to 1, 2 or 3: a vector becomes a row, a matrix gets a last axis."""
+    x = asarray(x)
+    shape = x.shape
+    if ndim > 1 and len(shape) == 1:
+        shape = (1, *shape)
+    shape = shape + (1,) * (ndim - len(shape))
+    return x if shape == x.shape else reshape(x, shape)
+
+
+@named
+def atleast_1d(x: Any) -> Tensor:
+    """x with at least 1 axis."""
+    return _at_least(x, 1)
+
+
+@named
+def atleast_2d(x: Any) -> Tensor:
+    """x with at least 2 axes; a vector becomes a row."""
+    return _at_least(x, 2)
+
+
+@named
+def atleast_3d(x: Any) -> Tensor:
+    """x with at least 3 axes: a vector of n becomes (1, n, 1), a matrix gets a last axis."""
+    return _at_least(x, 3)
+
+
+@named
+def hstack(tensors: Any) -> Tensor:
+    """Tensors side by side: along axis 1, vectors along axis 0.
+
+    >>> import tinyml
+    >>> tinyml.hstack([tinyml.ones(1), tinyml.zeros(2)]).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    parts = [_at_least(x, 1) for x in tensors]
+    return concat(parts, 0 if parts and parts[0].ndim == 1 else 1)
+
+
+@named
+def vstack(tensors: Any) -> Tensor:
+    """Tensors below each other: along axis 0, vectors as rows.
+
+    >>> import tinyml
+    >>> tinyml.vstack([tinyml.ones(2), tinyml.zeros(2)]).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
+    return concat([_at_least(x, 2) for x in tensors], 0)
+
+
+@named
+def dstack(tensors: Any) -> Tensor:
+    """Tensors behind each other: along axis 2, with axes added as `atleast_3d` does."""
+    return concat([_at_least(x, 3) for x in tensors], 2)
+
+
+@named
+def column_stack(tensors: Any) -> Tensor:
+    """Vectors as columns beside each other; matrices as they are."""
+    parts = [asarray(x) for x in tensors]
+    return concat([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
+
+
+@named
+def block_diag(*tensors: Any) -> Tensor:
+    """Matrices along the diagonal of one, zeros elsewhere (scipy.linalg.block_diag).
+
+    >>> import tinyml
+    >>> tinyml.block_diag(tinyml.ones(1), tinyml.ones((1, 2))).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]
+    """
+    blocks = [_at_least(x, 2) for x in tensors]
+    expect(all(x.ndim == 2 for x in blocks), "matrices", [x.shape for x in blocks], ShapeError)
+    width, begin, rows = sum(x.shape[1] for x in blocks), 0, []
+    for x in blocks:
+        rows.append(shapes.pad(x, (0, begin), (0, width - begin - x.shape[1])))
+        begin += x.shape[1]
+    return concat(rows, 0)
+
+
+# ---- turns
+
+
+@named
+def ravel(x: Any) -> Tensor:
+    """x as a vector, in row-major order."""
+    x = asarray(x)
+    return reshape(x, (x.size,))
+
+
+@named
+def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
+    """x with two axes exchanged, without copying."""
+    x = asarray(x)
+    order = list(range(x.ndim))
+    first, second = as_axis(axis1, x.ndim), as_axis(axis2, x.ndim)
+    order[first], order[second] = second, first
+    return permute_dims(x, order)
+
+
+@named
+def fliplr(x: Any) -> Tensor:
+    """x with axis 1 reversed."""
+    return flip(asarray(x), 1)
+
+
+@named
+def flipud(x: Any) -> Tensor:
+    """x with axis 0 reversed."""
+    return flip(asarray(x), 0)
+
+
+@named
+def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
+    """x turned by k quarters in the plane of two axes, from the first toward the second.
+
+    >>> import tinyml
+    >>> tinyml.rot90(tinyml.tensor([[1, 2], [3, 4]])).tolist()
+    [[2, 4], [1, 3]]
+    """
+    x = asarray(x)
+    first, second = (as_axis(a, x.ndim) for a in axes)
+    expect(first != second, "two different axes", axes, ArgumentError)
+    turns = as_size(k, "k") % 4
+    if turns in (0, 2):
+        return flip(x, (first, second)) if turns else x
+    if turns == 1:
+        return swapaxes(flip(x, second), first, second)
+    return flip(swapaxes(x, first, second), second)
+
+
+@named
+def diagflat(x: Any, k: int = 0) -> Tensor:
+    """The matrix with the elements of x on its k-th diagonal."""
+    return diag_embed(ravel(x), k)
+
+
+# ---- windows
+
+
+@named
+def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int = 1) -> Tensor:
+    """Every window of a length along an axis, as a new last axis; `step` is from one to the next.
+
+    Windows overlap, so this copies. Several axes take turns, each with a length of its own.
+
+    >>> import tinyml
+    >>> tinyml.sliding_window_view(tinyml.arange(4), 3).tolist()
+    [[0, 1, 2], [1, 2, 3]]
+    """
+    x = asarray(x)
+    lengths = list(window_shape) if isinstance(window_shape, (tuple, list)) else [window_shape]
+    axes = (list(axis) if isinstance(axis, (tuple, list))
+            else list(range(x.ndim)) if axis is None else [axis])
+    expect(len(lengths) == len(axes), "one length for each axis", (lengths, axes), ArgumentError)
+    expect(as_size(step, "step") > 0, "a step of at least 1", step, ArgumentError)
+    for length, a in zip(lengths, axes):
+        place = as_axis(a, x.ndim)
+        size = x.shape[place]
+        expect(0 < as_size(length, "length") <= size, f"0 < length <= {size}", length, ShapeError)
+        starts = np.arange(0, size - length + 1, step)
+        table = upload(starts[:, None] + np.arange(length), x.device)
+        order = [*range(place + 1), *range(place + 2, x.ndim + 1), place + 1]
+        x = permute_dims(gather(x, table, place), order)
+    windows: Tensor = x
+    return windows
+
+
+# ---- choice
+
+
+@named
+def choose(indices: Any, choices: Any) -> Tensor:
+    """At each place the element of that choice whose number stands there; all broadcast.
+
+    >>> import tinyml
+    >>> tinyml.choose(tinyml.tensor([1, 0]), [tinyml.zeros(2), tinyml.ones(2)]).tolist()
+    [1.0, 0.0]
+    """
+    indices = asarray(indices)
+    parts = [asarray(x, device=indices.device) for x in choices]
+    expect(bool(parts), "at least one choice", "none", ArgumentError)
+    shape = np.broadcast_shapes(indices.shape, *[x.shape for x in parts])
+    rows = stack([broadcast_to(x, shape) for x in parts], 0)
+    table = reshape(broadcast_to(astype(indices, int64), shape), (1, *shape))
+    return reshape(apply(TAKE_ALONG, rows, table, axis=0), shape)
+
+
+@named
+def select(conditions: Any, choices: Any, default: Any = 0) -> Tensor:
+    """At each place the choice whose condition holds first, else `default`; all broadcast.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([-1.0, 3.0])
+    >>> tinyml.select([x < 0, x > 2], [x * 0, x * 10], 1.0).tolist()
+    [-0.0, 30.0]
+    """
+    expect(len(conditions) == len(choices) > 0, "a condition for each choice",
+           (len(conditions), len(choices)), ArgumentError)
+    result: Any = default
+    for condition, choice in zip(reversed(conditions), reversed(choices)):
+        result = where(condition, choice, result)
+    return asarray(result)

@@ -1,0 +1,356 @@
+"""Statistics beyond the standard, in NumPy's names: order statistics, averages, covariances.
+
+Order statistics sort once and gather; their gradients go back to the elements that were chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinyml.core.apply import apply
+from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import float32, float64, int64
+from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ops.arguments import as_axes, as_axis, as_size
+from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import asarray
+from tinyml.ops.diagonal import diagonal
+from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where
+from tinyml.ops.gather_scatter import IOTA, TAKE_ALONG
+from tinyml.ops.matmul import matmul
+from tinyml.ops.reduction import max, mean, min, reduced_shape, sum
+from tinyml.ops.sorting import SORT
+from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
+
+__all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedian", "nanpercentile",
+           "nanquantile", "percentile", "ptp", "quantile"]
+
+# ---- order statistics
+
+
+def _as_float(x: Any) -> Any:
+    return x if x.dtype.is_float else astype(x, float32)
+
+
+def _rows(x: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
+    """x with the axes to reduce as one last axis, and these axes."""
+    axes = as_axes(axis, x.ndim)
+    kept = [d for d in range(x.ndim) if d not in axes]
+    moved = permute_dims(x, (*kept, *axes))
+    shape = tuple([x.shape[d] for d in kept])
+    count = int(np.prod([x.shape[d] for d in axes], dtype=np.int64))
+    return reshape(moved, (*shape, count)), axes
+
+
+def _placed(result: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """The result of rows in its shape, the reduced axes kept with size 1 if asked."""
+    return reshape(result, reduced_shape(x.shape, axes, keepdims))
+
+
+def _quotient(q: Any, n: Any, alpha: float, beta: float) -> Any:
+    return q * n + (q * (1.0 - alpha - beta) + alpha) - 1.0
+
+
+# Hyndman and Fan, "Sample quantiles in statistical packages" (1996): method -> alpha, beta.
+_INTERPOLATED = {
+    "interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0),
+    "linear": (1.0, 1.0), "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8),
+}
+# Those that choose an element: a share of the way between two neighbours -> one of them.
+_CHOSEN: dict[str, Callable[[Any, Any], Any]] = {
+    "lower": lambda low, share: share * 0.0,
+    "higher": lambda low, share: astype(share > 0.0, share.dtype),
+    "midpoint": lambda low, share: where(share > 0.0, 0.5, share),
+    "nearest": lambda low, share: where(
+        share == 0.5, low - floor(low * 0.5) * 2.0, astype(share > 0.5, share.dtype)),
+}
+# Those that step: n q - m -> the share (the first three of Hyndman and Fan).
+_STEPPED: dict[str, tuple[float, Callable[[Any, Any], Any]]] = {
+    "inverted_cdf": (0.0, lambda low, share: astype(share > 0.0, share.dtype)),
+    "averaged_inverted_cdf": (0.0, lambda low, share: where(share > 0.0, 1.0, share + 0.5)),
+    "closest_observation": (-0.5, lambda low, share: where(
+        share == 0.0, 1.0 - (low - floor(low * 0.5) * 2.0), share * 0.0 + 1.0)),
+}
+METHODS = (*_INTERPOLATED, *_CHOSEN, *_STEPPED)
+
+
+def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
+    """The index below, as a float, and the share of the way to the next one."""
+    if method in _INTERPOLATED:
+        place = _quotient(q, n, *_INTERPOLATED[method])
+    elif method in _CHOSEN:
+        place = q * (n - 1.0)
+    else:
+        place = q * n + (_STEPPED[method][0] - 1.0)
+    low = floor(place)
+    share = place - low
+    if method in _CHOSEN:
+        share = _CHOSEN[method](low, share)
+    elif method in _STEPPED:
+        share = _STEPPED[method][1](low, share)
+    return low, share
+
+
+def _quantiles(x: Any, q: Any, method: str, skip_nan: bool) -> Any:
+    """Quantiles (rows, len(q)) of rows (rows, n)."""
+    size = x.shape[-1]
+    ordered = apply(SORT, x, axis=x.ndim - 1, descending=False)[0]
+    missing = isnan(x)
+    if skip_nan:
+        there = size - sum(astype(missing, x.dtype), axis=-1, keepdims=True)
+        count = where(there > 0.0, there, 1.0)
+    else:
+        count = broadcast_to(upload(np.asarray(float(size), x.dtype.numpy), x.device),
+                             (*x.shape[:-1], 1))
+    low, share = _virtual(q, count, method)
+    last = count - 1.0
+    below = where(low < 0.0, 0.0, where(low > last, last, low))
+    above = where(low + 1.0 < 0.0, 0.0, where(low + 1.0 > last, last, low + 1.0))
+    first, second = (apply(TAKE_ALONG, ordered, astype(place, int64), axis=x.ndim - 1)
+                     for place in (below, above))
+    # From the nearer end, as numpy does: at a share of 1 it is the upper element itself.
+    result = where(share < 0.5, first + (second - first) * share,
+                   second - (second - first) * (1.0 - share))
+    result = where(equal(first, second), first, result)
+    if skip_nan:
+        return where(there > 0.0, result, float("nan"))
+    return where(_any(missing), float("nan"), result)
+
+
+def _any(condition: Any) -> Any:
+    return sum(condition, axis=-1, keepdims=True) > 0
+
+
+def _as_quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool,
+                 scale: float) -> Tensor:
+    x = _as_float(asarray(x))
+    expect(method in METHODS, f"a method: {', '.join(METHODS)}", method, ArgumentError)
+    if not isinstance(q, Data):
+        numbers = np.asarray(x.device.as_array(q, float64), np.float64) / scale
+        expect(bool(((numbers >= 0) & (numbers <= 1)).all()), f"q in 0 to {scale:g}", q,
+               ArgumentError)
+        wanted: Any = upload(numbers.astype(x.dtype.numpy), x.device)
+    else:
+        wanted = astype(q, x.dtype) / scale if scale != 1 else astype(q, x.dtype)
+    rows, axes = _rows(x, axis)
+    expect(rows.shape[-1] > 0, "at least one element", x.shape, ShapeError)
+    found = _quantiles(rows, reshape(wanted, (wanted.size,)), method, skip_nan)
+    first = permute_dims(found, (found.ndim - 1, *range(found.ndim - 1)))
+    return reshape(first, (*wanted.shape, *reduced_shape(x.shape, axes, keepdims)))
+
+
+@named
+def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
+             keepdims: bool = False) -> Tensor:
+    """The q-th quantiles of x over `axis`, 0 <= q <= 1; NaN where one is NaN.
+
+    The axes of q come first in the result. `method` is one of numpy.quantile's thirteen (Hyndman
+    and Fan 1996). Integers become float32. Raises ArgumentError, ShapeError where there is no
+    element, AxisError.
+
+    >>> import tinyml
+    >>> tinyml.quantile(tinyml.tensor([1.0, 2.0, 4.0]), [0.5, 0.75]).tolist()
+    [2.0, 3.0]
+    """
+    return _as_quantile(x, q, axis, method, keepdims, False, 1)
+
+
+@named
+def nanquantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
+                keepdims: bool = False) -> Tensor:
+    """As `quantile`, of the elements that are not NaN; NaN where all are."""
+    return _as_quantile(x, q, axis, method, keepdims, True, 1)
+
+
+@named
+def percentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
+               keepdims: bool = False) -> Tensor:
+    """As `quantile`, with 0 <= q <= 100."""
+    return _as_quantile(x, q, axis, method, keepdims, False, 100)
+
+
+@named
+def nanpercentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
+                  keepdims: bool = False) -> Tensor:
+    """As `nanquantile`, with 0 <= q <= 100."""
+    return _as_quantile(x, q, axis, method, keepdims, True, 100)
+
+
+@named
+def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The middle element over `axis`, the mean of two where the count is even; NaN where one is.
+
+    >>> import tinyml
+    >>> tinyml.median(tinyml.tensor([3.0, 1.0, 2.0, 10.0])).item()
+    2.5
+    """
+    return _as_quantile(x, 0.5, axis, "linear", keepdims, False, 1)
+
+
+@named
+def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """As `median`, of the elements that are not NaN; NaN where all are."""
+    return _as_quantile(x, 0.5, axis, "linear", keepdims, True, 1)
+
+
+@named
+def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """The k-th least element along `axis`, counted from 1, and its int64 index; NaN is greatest.
+
+    Raises ShapeError where k is not in 1 to size.
+
+    >>> import tinyml
+    >>> [y.item() for y in tinyml.kthvalue(tinyml.tensor([3.0, 1.0, 2.0]), 2)]
+    [2.0, 2]
+    """
+    x = asarray(x)
+    if x.ndim == 0:
+        value, index = kthvalue(reshape(x, (1,)), k)
+        return reshape(value, ()), reshape(index, ())
+    axis, k = as_axis(axis, x.ndim), as_size(k, "k")
+    expect(1 <= k <= x.shape[axis], f"1 <= k <= {x.shape[axis]}", k, ShapeError)
+    found = apply(SORT, x, axis=axis, descending=False)
+    value, index = (_placed(slice_axis(y, axis, k - 1, k), x, (axis,), keepdims) for y in found)
+    return value, index
+
+
+@named
+def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """The most frequent element along `axis`, the least of several, and how often it is there.
+
+    >>> import tinyml
+    >>> [y.item() for y in tinyml.mode(tinyml.tensor([2.0, 1.0, 2.0]))]
+    [2.0, 2]
+    """
+    x = asarray(x)
+    if x.ndim == 0:
+        return x, astype(x == x, int64)
+    axis = as_axis(axis, x.ndim)
+    expect(x.shape[axis] > 0, "at least one element", x.shape, ShapeError)
+    ordered = apply(SORT, x, axis=axis, descending=False)[0]
+    counts = _run_lengths(ordered, axis)
+    place = counts.op("argmax", axis=axis, keepdims=True)
+    value, count = (apply(TAKE_ALONG, y, place, axis=axis) for y in (ordered, counts))
+    return _placed(value, x, (axis,), keepdims), _placed(count, x, (axis,), keepdims)
+
+
+def _run_lengths(ordered: Any, axis: int) -> Any:
+    """How many equal elements stand up to each, in an order; the last of a run has its length."""
+    from tinyml.ops.cumulative_extrema import cummax
+
+    size = ordered.shape[axis]
+    places = apply(IOTA, ordered, axis=axis)
+    before = slice_axis(ordered, axis, 0, size - 1)
+    same = equal(slice_axis(ordered, axis, 1, size), before)
+    first = slice_axis(places, axis, 0, 1)
+    starts = concat([first, where(same, 0, slice_axis(places, axis, 1, size))], axis)
+    return places - cummax(starts, axis)[0] + 1
+
+
+# ---- averages and covariances
+
+
+@named
+def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """The greatest minus the least element over `axis`."""
+    x = asarray(x)
+    return max(x, axis, keepdims) - min(x, axis, keepdims)
+
+
+@named
+def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = False,
+            keepdims: bool = False) -> Any:
+    """The mean over `axis`, each element counted `weights` times; with `returned`, their sum too.
+
+    `weights` has x's shape, or one size for each axis in `axis`. Raises ShapeError.
+
+    >>> import tinyml
+    >>> tinyml.average(tinyml.tensor([1.0, 4.0]), weights=[2.0, 1.0]).item()
+    2.0
+    """
+    x = _as_float(asarray(x))
+    axes = as_axes(axis, x.ndim)
+    if weights is None:
+        found = mean(x, axes, keepdims)
+        count = float(np.prod([x.shape[a] for a in axes]))
+        return (found, found * 0.0 + count) if returned else found
+    w = asarray(weights, device=x.device)
+    if w.shape != x.shape:
+        wanted = tuple([x.shape[a] for a in axes])
+        expect(w.shape == wanted, f"weights of shape {x.shape} or {wanted}", w.shape, ShapeError)
+        w = reshape(w, tuple([n if d in axes else 1 for d, n in enumerate(x.shape)]))
+    w = broadcast_to(w, x.shape)
+    total = sum(astype(w, x.dtype) if not w.dtype.is_float else w, axes, keepdims)
+    found = sum(x * w, axes, keepdims) / total
+    return (found, total) if returned else found
+
+
+@named
+def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None,
+        fweights: Any = None, aweights: Any = None) -> Tensor:
+    """The covariance matrix of variables in rows (numpy.cov), in columns with `rowvar` False.
+
+    `y` are further variables; `fweights` say how often an observation was made, `aweights` how much
+    it counts; the sum is divided by N - ddof, ddof being 0 with `bias` and 1 without.
+
+    >>> import tinyml
+    >>> tinyml.cov(tinyml.tensor([[0.0, 2.0], [2.0, 0.0]])).tolist()
+    [[2.0, -2.0], [-2.0, 2.0]]
+    """
+    x = _variables(m, rowvar)
+    if y is not None:
+        x = concat([x, _variables(y, rowvar)], 0)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    w: Any = None
+    if fweights is not None:
+        w = asarray(fweights, device=x.device)
+    if aweights is not None:
+        a = asarray(aweights, device=x.device)
+        w = a if w is None else w * a
+    if w is None:
+        centred = x - mean(x, 1, True)
+        scale: Any = float(np.maximum(x.shape[1] - ddof, 0))
+        product = matmul(centred, permute_dims(centred, (1, 0)))
+    else:
+        total = sum(w)
+        centred = x - sum(x * w, 1, True) / total
+        product = matmul(centred * w, permute_dims(centred, (1, 0)))
+        if aweights is None:
+            scale = total - ddof
+        elif ddof == 0:
+            scale = total
+        else:
+            scale = total - sum(w * a) / total * ddof
+        scale = where(scale > 0, scale, 0)
+    result = product / scale
+    return reshape(result, ()) if result.shape == (1, 1) else result
+
+
+def _variables(m: Any, rowvar: bool) -> Any:
+    x = _as_float(asarray(m))
+    expect(x.ndim <= 2, "at most 2 axes", x.ndim, ShapeError)
+    if x.ndim < 2:
+        return reshape(x, (1, x.size))
+    return x if rowvar or x.shape[0] == 1 else permute_dims(x, (1, 0))
+
+
+@named
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
+    """The matrix of correlation coefficients of variables in rows (numpy.corrcoef).
+
+    >>> import tinyml
+    >>> tinyml.corrcoef(tinyml.tensor([[0.0, 2.0], [4.0, 1.0]])).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
+    c = cov(x, y, rowvar)
+    if c.ndim == 0:
+        return c / c
+    deviation = sqrt(diagonal(c))
+    c = c / reshape(deviation, (-1, 1)) / deviation
+    return where(c > 1.0, 1.0, where(c < -1.0, -1.0, c))
+

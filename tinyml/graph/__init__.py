@@ -1,0 +1,1 @@
+"""Graphs: what a function does to tensors, as equations; control flow whose branches are graphs."""

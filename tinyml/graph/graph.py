@@ -1,0 +1,319 @@
+"""Graphs: what is done to tensors, as equations to be run, differentiated and compiled.
+
+A graph is flat and in SSA form: each equation applies an op to earlier values. A replay applies the
+same ops through the one path, so it is differentiable, and can be traced again. Composites stay
+whole; the compiler takes them apart. `tinyml.trace` makes graphs of users' functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from contextlib import ExitStack
+from copy import copy
+from functools import partial
+from itertools import compress
+from typing import Any, TypeVar
+
+from tinyml.core.apply import apply_many, as_tuple, full, run, watched
+from tinyml.core.backward import backward
+from tinyml.core.builder import Builder, Capture, building, refuse_leaked, symbolic
+from tinyml.core.node import Data, Leaf, make, one_deeper
+from tinyml.core.plan import CompiledOp, make_plan
+from tinyml.core.state import STATE
+from tinyml.core.upload import as_tensor
+from tinyml.errors import TinyMLError, expect, line_text
+from tinyml.ir.dims import Dim
+from tinyml.ir.op import Equation, Op, Var, define
+from tinyml.ir.spec import Spec
+
+T = TypeVar("T")
+
+
+class Graph:
+    """Equations over variables.
+
+    inputs    variables that the caller gives
+    captures  tensors that it reads without being given them, state last; see Capture
+    equations what is computed, in order
+    outputs   variables that it gives
+    reads     all that it reads: inputs, then captures
+    gives     all that it gives: outputs, then what the `states` among its captures become
+    """
+
+    def __init__(self, inputs: Sequence[Var], equations: Sequence[Equation], outputs: Sequence[Var],
+                 captures: Sequence[Capture] = ()) -> None:
+        self.inputs = tuple(inputs)
+        self.equations = tuple(equations)
+        self.outputs = tuple(outputs)
+        self.captures = tuple(captures)
+        self.states = tuple([c for c in captures if c.is_state])
+        self.reads = (*self.inputs, *[c.var for c in captures])
+        self.gives = (*self.outputs, *[c.result for c in self.states])
+        self.plans: dict[Any, CompiledOp] = {}
+        self.differentiated = False  # whether a gradient through it was ever asked for
+        self._derived: dict[Any, Any] = {}
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """What the results are: shapes, dtypes and devices."""
+        return tuple([var.spec for var in self.outputs])
+
+    @property
+    def unknown(self) -> bool:
+        """Whether some size depends on values, here or in a graph inside: it cannot be planned."""
+        return any(
+            any(var.spec.unknown for var in equation.outs)
+            or any(isinstance(v, Graph) and v.unknown for v in equation.attrs.values())
+            for equation in self.equations
+        )
+
+    def once(self, key: Any, make_it: Callable[[], T]) -> T:
+        """What is derived from this graph: made at the first asking, and kept with it."""
+        if key not in self._derived:
+            self._derived[key] = make_it()
+        found: T = self._derived[key]
+        return found
+
+    def closed_over_as_inputs(self) -> Graph:
+        """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
+        if not self.captures:
+            return self
+        return self.once("closed over as inputs", lambda: Graph(self.reads, self.equations, self.gives))
+
+    # ---- running it
+
+    def run(self, xs: Sequence[Any]) -> list[Any]:
+        """The outputs as a list, from a list of inputs, one equation after the other."""
+        return self.run_by(partial(replay, self), xs)
+
+    def run_by(self, function: Callable[[list[Any]], list[Any]], xs: Sequence[Any]) -> list[Any]:
+        """The outputs, by a function from all that it reads to all that it gives.
+
+        State is locked until it has its new content.
+        """
+        count = len(self.outputs)
+        with ExitStack() as locks:
+            # In one order, or two threads might wait for each other.
+            for state in sorted(self.states, key=lambda capture: id(capture.tensor)):
+                locks.enter_context(state.tensor.lock)
+            results = function([*xs, *[c.tensor for c in self.captures]])
+            for state, value in zip(self.states, results[count:]):
+                state.tensor._replace(value)
+        return results[:count]
+
+    def call(self, xs: Sequence[Any]) -> list[Any]:
+        """Run it as one op: compiled where the compiler is loaded, recorded as a whole."""
+        if not (self.captures or self.differentiated):
+            return apply_graph(self, xs)
+        return self.run_by(self._as_one_op, xs)
+
+    def _as_one_op(self, operands: list[Any]) -> list[Any]:
+        graph = self.closed_over_as_inputs()
+        if graph.differentiated and STATE.recording:
+            wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
+            if any(wanted):
+                graph, constants = graph.prepared(wanted)
+                operands += constants
+        return apply_graph(graph, operands)
+
+    # ---- the pullback
+
+    def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
+                 outputs: bool = True) -> Graph:
+        """The graph from (inputs, outputs, cotangents of the outputs `present`) to cotangents.
+
+        Those of the inputs `wanted` come out. What it needs of the forward pass beyond inputs and
+        outputs, it computes again; where it is not given the `outputs`, these too.
+        """
+        key = "pullback", wanted, present, outputs
+        return self.once(key, lambda: self._pullback(wanted, present, outputs)[0])
+
+    def prepared(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
+        """Return this graph with more outputs, those that the pullback to `wanted` reads.
+
+        Its last inputs are constants, whose values come with it.
+        """
+        found: Any = self.once(("prepared", wanted), lambda: self._prepare(wanted))
+        return found or (self, [])
+
+    def _prepare(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
+        present = floats(self.outputs)
+        whole, forward = self._pullback(wanted, present)
+        early = {var for equation in forward for var in equation.outs}
+        late = [e for e in whole.equations if not early.intersection(e.outs)]
+        constants = [c.var for c in whole.captures]
+        count = len(self.inputs) + len(self.outputs)
+        xs = (*whole.inputs[: len(self.inputs)], *constants)
+        ys = whole.inputs[len(self.inputs) : count]
+        read = (*[v for equation in late for v in equation.operands], *whole.outputs)
+        extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
+        graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
+        graph.differentiated = True
+        every = (*wanted, *[False] * len(constants))
+        known = (*present, *[False] * len(extra))
+        graph._derived["prepared", every] = None  # it is that already
+        graph._derived["pullback", every, known, True] = Graph(
+            (*xs, *ys, *extra, *whole.inputs[count:]), late, whole.outputs)
+        return graph, [c.tensor for c in whole.captures]
+
+    def _pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
+                  outputs: bool = True) -> tuple[Graph, list[Equation]]:
+        """Return the pullback, and the equations of its forward part."""
+        builder = Builder()
+        with building(builder), one_deeper() as depth:
+            xs = [builder.input(var.spec) for var in self.inputs]
+            leaves = [Leaf(x.spec, depth) if want else None for x, want in zip(xs, wanted)]
+            ys = replay(self, [x if leaf is None else make(x.buf, x.spec, leaf)
+                               for x, leaf in zip(xs, leaves)])
+            forward = list(builder.equations)
+            gs = [builder.input(var.spec) for var in compress(self.outputs, present)]
+            asked = [leaf for leaf in leaves if leaf is not None]
+            found = backward([y.node for y in compress(ys, present)], gs, asked, False)
+            results = [builder.enter(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
+                                    if g is None else g) for leaf, g in zip(asked, found)]
+        ends = [g.buf for g in results]
+        inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]
+        graph = Graph(inputs, needed(builder.equations, ends, inputs), ends, builder.captured())
+        return graph, forward
+
+
+# ---- equations
+
+
+def floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
+    """Which variables are of a float type."""
+    return tuple([var.spec.dtype.is_inexact for var in vars_])
+
+
+def needed(equations: Sequence[Equation], ends: Sequence[Var],
+           given: Sequence[Var]) -> list[Equation]:
+    """Return the equations that `ends` depend on, where `given` are known."""
+    have = set(given)
+    live = set(ends) - have
+    kept = []
+    for equation in reversed(equations):
+        if not live.isdisjoint(equation.outs):
+            kept.append(equation)
+            live.update(v for v in equation.operands if v not in have)
+    kept.reverse()
+    return kept
+
+
+def last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
+    """Return for each step, given by all that it touches, what nothing touches after it."""
+    seen = set(ends)
+    found = []
+    for touched in reversed(steps):
+        found.append([v for v in dict.fromkeys(touched) if v not in seen])
+        seen.update(touched)
+    found.reverse()
+    return found
+
+
+def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
+    """Apply the equations one by one to values of all that it reads; return all that it gives."""
+    env: dict[Var, Any] = dict(zip(graph.reads, values))
+    builder = STATE.building
+    sizes: dict[Any, int] = {}
+    last = graph.once("last uses", lambda: last_uses(
+        [(*e.outs, *e.operands) for e in graph.equations], graph.gives))
+    outer = STATE.equation
+    try:
+        for equation, dead in zip(graph.equations, last):
+            if builder is not None:
+                builder.location = equation.location
+            elif watched():
+                STATE.equation = equation
+            attrs = resolved(equation.attrs, sizes) if sizes else equation.attrs
+            results = apply_many(
+                equation.op, *[env[v] if isinstance(v, Var) else v for v in equation.inputs],
+                **attrs)
+            for var, value in zip(equation.outs, results):
+                env[var] = value
+                if var.spec.unknown:
+                    sizes.update(zip(var.spec.shape, value.spec.shape))
+            for var in dead:
+                del env[var]
+    except TinyMLError as error:
+        if equation.location is not None:
+            error.line = line_text(*equation.location)
+        raise
+    finally:
+        STATE.equation = outer
+    return [env[var] for var in graph.gives]
+
+
+def resolved(attrs: Any, sizes: dict[Any, int]) -> Any:
+    """Return attributes with the sizes that were found out instead of unknown ones."""
+    if isinstance(attrs, dict):
+        return {name: resolved(value, sizes) for name, value in attrs.items()}
+    if isinstance(attrs, tuple):
+        return tuple([resolved(value, sizes) for value in attrs])
+    return sizes.get(attrs, attrs) if isinstance(attrs, Dim) else attrs
+
+
+# ---- as one op
+
+
+def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
+    """Apply the op `call` to a graph without captures.
+
+    Its plans are kept with the graph, and go when it goes.
+    """
+    if not graph.outputs:
+        return []
+    if STATE.building is not None or watched():
+        return list(apply_many(CALL, *xs, graph=graph))
+    specs = tuple([x.spec for x in xs])
+    plan = graph.plans.get(specs)
+    if plan is None:
+        for x in xs:
+            refuse_leaked(x)
+        bare = copy(graph)
+        bare.plans = {}  # so that no plan holds itself: nothing is left to the collector
+        plan = graph.plans[specs] = make_plan(CALL, specs, {"graph": bare})
+    return list(as_tuple(run(CALL, plan, xs)))
+
+
+def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
+    for k, (spec, var) in enumerate(zip(specs, graph.inputs, strict=True)):
+        expect(symbolic(spec) is var.spec, f"input {k} of {var.spec}", spec)
+    return graph.specs
+
+
+def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
+    """Run the pullback as a graph of its own, as one op; it is differentiable again."""
+    graph.differentiated = True
+    gs = as_tuple(g)
+    back = graph.pullback(wanted, tuple([x is not None for x in gs]))
+    found = iter(back.call([*xs, *as_tuple(y), *[x for x in gs if x is not None]]))
+    return [next(found) if want else None for want in wanted]
+
+
+CALL: Op = define(
+    "call", _call_infer, grad=_call_grad, dtypes=(), cross_device=True, inlines=True,
+    accepts_none_cotangents=True, body=lambda *xs, graph: tuple(replay(graph, xs)),
+    doc="A graph applied to tensors as one op; its gradient is a graph.",
+)
+
+
+# ---- making them
+
+
+def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec],
+          owned: Container[int] = ()) -> Graph:
+    """The graph of a function from tensors to a sequence of tensors and numbers.
+
+    It may replace the content of its arguments at the places `owned`.
+    """
+    builder = Builder()
+    with building(builder):
+        xs = [builder.input(spec, k not in owned) for k, spec in enumerate(specs)]
+        outputs = [builder.enter(y).buf for y in tensors(f(*xs), xs)]
+    return Graph(builder.inputs, builder.equations, outputs, builder.captured())
+
+
+def tensors(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
+    """Leaves as tensors; numbers and arrays go where the others are."""
+    device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
+    return [as_tensor(x, device) for x in values]

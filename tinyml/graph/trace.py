@@ -1,0 +1,166 @@
+"""Graphs of Python functions: what a function does to tensors, as equations to be read and called.
+
+`trace(f)(*specs)` runs f once on values without content and writes down every op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import tinyml.graph.pretty as pretty
+import tinyml.tree as tree
+from tinyml.core.builder import symbolic
+from tinyml.core.node import Data
+from tinyml.core.upload import as_tensor
+from tinyml.dtypes import as_dtype, float32
+from tinyml.errors import ArgumentTypeError, GraphError, ShapeError, expect
+from tinyml.graph.graph import Graph, build, needed
+from tinyml.ir.devices import find_device
+from tinyml.ir.spec import Spec, make_spec
+from tinyml.ops.arguments import as_shape
+
+
+class Traced(Graph):
+    """A graph that is called as the function was that it was traced from.
+
+    structure  how arguments flatten to its inputs, where that is known
+    result     the structure of what comes out
+
+    >>> import tinyml
+    >>> graph = tinyml.trace(lambda x: (x * 2.0).sum())(tinyml.tensor([1.0, 2.0]))
+    >>> graph
+    graph(a: float32[2] cpu):
+      b = mul(a, 2.0): float32[2] cpu
+      c = sum(b, axis=(0,), keepdims=False): float32[] cpu
+      return c
+    >>> graph(tinyml.tensor([3.0, 4.0])).item()
+    14.0
+    """
+
+    def __init__(self, graph: Graph, structure: tree.TreeDef | None = None,
+                 result: tree.TreeDef | None = None) -> None:
+        super().__init__(graph.inputs, graph.equations, graph.outputs, graph.captures)
+        self.structure = structure
+        self.result = result
+
+    def __repr__(self) -> str:
+        return "\n".join(pretty.lines_of(self))
+
+    def __call__(self, *args: Any) -> Any:
+        """Apply the equations to arguments of the structure, shapes and dtypes of those traced.
+
+        Raises GraphError for another structure, ShapeError for another shape or dtype.
+        """
+        leaves, found = tree.flatten(args)
+        if self.structure is not None and found != self.structure:
+            raise GraphError(f"arguments unlike those traced: "
+                             f"{tree.difference(self.structure, found)}")
+        results = self.run([as_tensor(x) for x in leaves])
+        return tree.unflatten(self.result, results) if self.result is not None else tuple(results)
+
+    def run(self, xs: Sequence[Any]) -> list[Any]:
+        """The outputs as a list, from a list of inputs, one equation after the other.
+
+        Raises ShapeError where one is not of the shape, dtype and device that was traced.
+        """
+        expect(len(xs) == len(self.inputs), f"{len(self.inputs)} tensors", len(xs),
+               ArgumentTypeError)
+        for k, (x, var) in enumerate(zip(xs, self.inputs)):
+            expect(symbolic(x.spec) is var.spec, f"input {k} of {var.spec}", x.spec, ShapeError,
+                   remedy="trace the function again for it")
+        return super().run(xs)
+
+    # ---- cut and joined
+
+    def split(self, known: Sequence[bool]) -> tuple[Traced, Traced]:
+        """Two graphs in the place of one: what depends on the inputs marked `known` alone, first.
+
+        The first gives what the second needs of it; the second takes that, then the other inputs.
+        So `first.then(second)` does what the graph did, with the other inputs at the end.
+        """
+        expect(len(known) == len(self.inputs), f"{len(self.inputs)} marks", len(known),
+               ArgumentTypeError)
+        constants = [c for c in self.captures if not c.is_state]
+        start = [v for v, k in zip(self.inputs, known) if k]
+        rest = [v for v, k in zip(self.inputs, known) if not k]
+        early = {*start, *[c.var for c in constants]}
+        first, second = [], []
+        for equation in self.equations:
+            if early.issuperset(equation.operands):
+                first.append(equation)
+                early.update(equation.outs)
+            else:
+                second.append(equation)
+        read = (*[v for equation in second for v in equation.operands], *self.gives)
+        vars_ = tuple(dict.fromkeys(v for v in read if v in early))
+        return (Traced(Graph(start, needed(first, vars_, self.reads), vars_, constants)),
+                Traced(Graph((*vars_, *rest), second, self.outputs, self.states),
+                       result=self.result))
+
+    def then(self, other: Traced) -> Traced:
+        """This graph, and `other` on its results: they become `other`'s first inputs.
+
+        Raises ShapeError where they do not fit.
+        """
+        mine, taken = len(self.outputs), len(self.inputs)
+        expect(mine <= len(other.inputs), f"at most {len(other.inputs)} results", mine)
+        for k, (var, into) in enumerate(zip(self.outputs, other.inputs)):
+            expect(symbolic(var.spec) is symbolic(into.spec), f"result {k} of {into.spec}",
+                   var.spec)
+        graph = build(lambda *xs: other.run([*self.run(xs[:taken]), *xs[taken:]]),
+                      [v.spec for v in (*self.inputs, *other.inputs[mine:])])
+        return Traced(graph, result=other.result)
+
+
+def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:
+    """What a tensor is without its values, for `trace`; float32 unless `dtype` says otherwise.
+
+    >>> tensor_spec((2, 3))
+    float32[2, 3] cpu
+    """
+    kind = float32 if dtype is None else as_dtype(dtype)
+    return make_spec(as_shape(shape), kind, find_device(device))
+
+
+def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
+    """A function from arguments, or specs in their place, to the graph of what f does to them.
+
+    f is run once on values without content. Arguments and result may be pytrees; the leaves of the
+    arguments are tensors, arrays or specs (`tensor_spec`), those of the result tensors or numbers.
+    Tensors of the outside that f uses are captures of the graph. Raises ArgumentTypeError for other
+    leaves, ConcretizationError where f asks for a value.
+
+    >>> import tinyml
+    >>> tinyml.trace(lambda x: x + x)(tinyml.tensor_spec((2,))).outputs[0].spec
+    float32[2] cpu
+    """
+
+    def traced(*args: Any) -> Traced:
+        leaves, structure = tree.flatten(args)
+        specs = [_spec_of(leaf) for leaf in leaves]
+        result: list[tree.TreeDef] = []
+
+        def flat(*xs: Any) -> list[Any]:
+            values, definition = tree.flatten(f(*tree.unflatten(structure, xs)))
+            result.append(definition)
+            return values
+
+        graph = build(flat, specs)
+        return Traced(graph, structure, result[0])
+
+    return traced
+
+
+def _spec_of(leaf: Any) -> Spec:
+    if isinstance(leaf, Spec):
+        return leaf
+    if isinstance(leaf, Data):
+        return leaf.spec
+    if isinstance(leaf, np.ndarray):
+        return make_spec(leaf.shape, as_dtype(leaf.dtype), find_device(None))
+    raise ArgumentTypeError(f"an argument to trace is a {type(leaf).__name__}",
+                            remedy="a tensor or tinyml.tensor_spec(shape, dtype); bind others with "
+                                   "functools.partial")

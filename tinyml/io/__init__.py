@@ -1,0 +1,5 @@
+"""Files: tensors as safetensors, graphs as JSON."""
+
+from tinyml.io.safetensors import load, save
+
+__all__ = ["load", "save"]

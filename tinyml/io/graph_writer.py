@@ -1,0 +1,410 @@
+"""Graphs in files: JSON that people can read, with the captured tensors as safetensors beside it.
+
+`model.json` holds the lines; captured tensors lie in `model.<digest>.safetensors`, a name that
+follows from the digest of their content, which the JSON states. So a save adds one file and then
+replaces the other: whoever is killed in between leaves the old pair or the new one, and a mixture
+cannot be read. Numbers keep every bit. Loading runs nothing; graph_reader.py has the checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import stat
+import struct
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+import tinyml.tree as tree
+from tinyml.core.builder import Capture
+from tinyml.core.upload import upload
+from tinyml.dtypes import DTYPES, DType
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FileFormatError,
+    FileMissingError,
+    SerializationError,
+    TinyMLError,
+)
+from tinyml.graph.graph import Graph
+from tinyml.graph.trace import Traced
+from tinyml.io.graph_reader import EXACT, FORMAT, GENERATOR, MAX_DEPTH, VERSION, Reader, generator
+from tinyml.io.safetensors import Path, load_numpy, save, write_atomic
+from tinyml.ir.dims import Dim
+from tinyml.ir.op import OPS, Equation, Var
+from tinyml.ir.spec import Spec
+
+Array = npt.NDArray[Any]
+
+MAX_BYTES = 100_000_000  # of the JSON
+HEADER_BYTES = 4096  # that the other file may have besides the content of each tensor
+DIGITS = 16  # of the digest, in the name of that file
+ENDING = ".json"
+REMEDY = "save it again with tinyml.save_graph, or fetch it again"
+
+
+# ---- saving
+
+
+def save_graph(path: Path, graph: Traced) -> None:
+    """Write a graph to `path`, a name that ends in .json; captured tensors of any size beside it.
+
+    Inputs, outputs, lines, attributes, graphs in graphs, the generator as hidden state and the
+    structure of arguments and result are kept, bit for bit; the places in the user's program are
+    not, nor the gradients of what was captured. The files of an earlier save are replaced at once;
+    another process that saves to the same path is not waited for.
+
+    Raises SerializationError for what has no form in a file (an op that is not in the table; a
+    module or another class among arguments or results), ArgumentTypeError for what is no graph,
+    ArgumentError for a name of another ending, and OSError where the system refuses; then the old
+    files are as they were.
+
+    >>> import os, tempfile, tinyml
+    >>> path = os.path.join(tempfile.mkdtemp(), "double.json")
+    >>> save_graph(path, tinyml.trace(lambda x: x * 2.0)(tinyml.tensor_spec((2,))))
+    >>> load_graph(path)(tinyml.tensor([1.0, 3.0])).tolist()
+    [2.0, 6.0]
+    """
+    if not isinstance(graph, Traced):
+        raise ArgumentTypeError(f"a {type(graph).__name__} is no graph",
+                                remedy="tinyml.trace(f)(*specs) makes one of a function")
+    stem = _stem(path)
+    arrays = {str(k): _array(c.tensor) for k, c in enumerate(_constants(graph))}
+    digest = _digest(list(arrays.values())) if arrays else None
+    document = {"format": FORMAT, "version": VERSION, "tensors": digest,
+                "graphs": Writer(graph).graphs}
+    try:
+        Reader(os.fspath(path), document)
+    except FileFormatError as error:
+        raise SerializationError(f"the graph could not be loaded again: {error.message}",
+                                 remedy="a smaller graph") from None
+    text = _text(document)
+    if len(text) > MAX_BYTES:
+        raise SerializationError(f"a graph of {len(text)} bytes, more than {MAX_BYTES}",
+                                 remedy="a smaller graph; scan repeats lines without writing them")
+    before = _digest_there(path)
+    if digest is not None:
+        save(_beside(stem, digest), arrays)
+    write_atomic(path, text)
+    if before is not None and before != digest:
+        try:
+            os.unlink(_beside(stem, before))
+        except OSError:
+            pass  # nothing reads it any more
+
+
+def _stem(path: Path) -> str:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text.endswith(ENDING):
+        raise ArgumentError(f"a graph file named {text!r}", remedy="a name that ends in .json")
+    return text[: -len(ENDING)]
+
+
+def _beside(stem: str, digest: str) -> str:
+    """The file of the captured tensors."""
+    return f"{stem}.{digest[:DIGITS]}.safetensors"
+
+
+def _constants(graph: Graph) -> list[Capture]:
+    """The captures whose content the file holds."""
+    return [capture for capture in graph.captures if not capture.is_state]
+
+
+def _array(tensor: Any) -> Array:
+    array: Array = tensor.detach().numpy()
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+
+
+def _digest(arrays: Sequence[Array]) -> str:
+    """SHA-256 of the dtypes, shapes and bytes of tensors."""
+    known = hashlib.sha256()
+    for array in arrays:
+        known.update(f"{array.dtype.str}{array.shape}".encode())
+        known.update(array.reshape(-1).view(np.uint8).data)
+    return known.hexdigest()
+
+
+def _digest_there(path: Path) -> str | None:
+    """The digest in the file that is to be replaced, where there is one."""
+    try:
+        return _stated(path, _read(path))
+    except (OSError, TinyMLError):
+        return None
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    """JSON with one line of text for each line of a graph."""
+
+    def flat(value: Any) -> str:
+        return json.dumps(value, allow_nan=False)
+
+    graphs = []
+    for graph in document["graphs"]:
+        fields = []
+        for key, value in graph.items():
+            said = flat(value)
+            if key == "lines" and value:
+                said = "[\n    " + ",\n    ".join(map(flat, value)) + "\n  ]"
+            fields.append(f"  {flat(key)}: {said}")
+        graphs.append("{\n" + ",\n".join(fields) + "\n }")
+    head = "".join(f" {flat(key)}: {flat(document[key])},\n"
+                   for key in ("format", "version", "tensors"))
+    return ("{\n" + head + ' "graphs": [' + ", ".join(graphs) + "]\n}\n").encode()
+
+
+class Writer:
+    """The document of a graph. Raises SerializationError where a part of it has no form in JSON."""
+
+    def __init__(self, graph: Traced) -> None:
+        self.graphs: list[dict[str, Any]] = []
+        self._numbers: dict[Graph, int] = {}
+        self._sizes: dict[Dim, int] = {}
+        last = self._graph(graph, 0)
+        last["captures"] = [self._spec(c.var.spec) for c in _constants(graph)]
+        last["structure"] = _structure(graph.structure, "arguments")
+        last["result"] = _structure(graph.result, "result")
+        self.graphs.append(last)
+
+    def _graph(self, graph: Graph, depth: int) -> dict[str, Any]:
+        if depth > MAX_DEPTH:
+            raise SerializationError(f"graphs in graphs, more than {MAX_DEPTH} deep",
+                                     remedy="jit fewer functions inside of each other")
+        names: dict[Var, int] = {}
+        for var in graph.reads:
+            names[var] = len(names)
+        inputs = [self._spec(var.spec) for var in graph.inputs]
+        lines = []
+        for equation in graph.equations:
+            lines.append(self._line(equation, names, depth))
+            for var in equation.outs:
+                names[var] = len(names)
+        return {"inputs": inputs, "cells": [self._cell(state, names) for state in graph.states],
+                "lines": lines, "outputs": [names[var] for var in graph.outputs]}
+
+    def _line(self, equation: Equation, names: dict[Var, int], depth: int) -> dict[str, Any]:
+        home = OPS.get(equation.op.name)
+        if home is not equation.op:
+            raise SerializationError(f"the op {equation.op.name!r} is not in the table of ops",
+                                     remedy="define it with tinyml.extend.define, also where it loads")
+        attrs = {key: self._value(value, depth) for key, value in equation.attrs.items()}
+        if equation.op.name == "transfer":
+            attrs = {"device": {"device": equation.attrs["device"]}}
+        inputs = [{"var": names[v]} if isinstance(v, Var) else self._value(v, depth)
+                  for v in equation.inputs]
+        outputs = [self._spec(var.spec, new=True) for var in equation.outs]
+        return {"op": equation.op.name, "inputs": inputs, "attrs": attrs, "outputs": outputs}
+
+    def _cell(self, state: Capture, names: dict[Var, int]) -> dict[str, Any]:
+        if state.tensor is not generator():
+            raise SerializationError("the graph reads a random generator of its own",
+                                     remedy="the global one, or pass keys as arguments")
+        return {"name": GENERATOR, "spec": self._spec(state.var.spec),
+                "becomes": names[state.result]}
+
+    def _spec(self, spec: Spec, new: bool = False) -> list[Any]:
+        """dtype, shape and device; sizes that depend on values are numbered where they are new."""
+        shape: list[Any] = []
+        sizes: tuple[Any, ...] = spec.shape
+        for size in sizes:
+            if isinstance(size, Dim):
+                if new:
+                    self._sizes.setdefault(size, len(self._sizes))
+                shape.append({**self._size(size), "limit": size.limit})
+            else:
+                shape.append(int(size))
+        return [spec.dtype.name, shape, spec.device.name]
+
+    def _size(self, size: Dim) -> dict[str, Any]:
+        number = self._sizes.get(size)
+        if number is None:
+            raise SerializationError(f"the size {size!r} is that of no value of the graph",
+                                     remedy="trace the whole function as one graph")
+        return {"size": number}
+
+    def _value(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if value is None or kind is bool or kind is str:
+            return value
+        if kind is int:
+            return value if abs(value) <= EXACT else {"int": str(value)}
+        if kind is float:
+            return value if math.isfinite(value) else {"bits": struct.pack(">d", value).hex()}
+        if kind is tuple or kind is list:
+            return [self._value(v, depth) for v in value]
+        if kind is slice:
+            return {"slice": [self._value(v, depth)
+                              for v in (value.start, value.stop, value.step)]}
+        if isinstance(value, DType):
+            return {"dtype": value.name}
+        if isinstance(value, Dim):
+            return self._size(value)
+        if isinstance(value, Graph):
+            return {"graph": self._nested(value, depth + 1)}
+        if isinstance(value, np.generic) and value.dtype.name in DTYPES:
+            return {"numpy": [value.dtype.name, value.tobytes().hex()]}
+        raise SerializationError(f"an attribute of type {kind.__name__}",
+                                 remedy="numbers, strings, tuples, slices, dtypes or graphs")
+
+    def _nested(self, graph: Graph, depth: int) -> int:
+        number = self._numbers.get(graph)
+        if number is None:
+            graph_in_json = self._graph(graph.closed_over_as_inputs(), depth)
+            number = self._numbers[graph] = len(self.graphs)
+            self.graphs.append(graph_in_json)
+        return number
+
+
+def _structure(definition: tree.TreeDef | None, what: str) -> list[Any] | None:
+    """A structure in postorder: "*" is a leaf; others say how many of the last ones they take."""
+    if definition is None:
+        return None
+    found: list[Any] = []
+    for entry in definition.nodes:
+        if entry is tree.LEAF:
+            found.append("*")
+        elif entry.kind is type(None):
+            found.append(None)
+        elif entry.kind in (tuple, list):
+            found.append({entry.kind.__name__: entry.arity})
+        elif entry.kind is dict and all(type(key) in (str, int) for key in entry.fixed):
+            found.append({"dict": list(entry.fixed)})
+        else:
+            name = "dict with such keys" if entry.kind is dict else entry.kind.__name__
+            raise SerializationError(
+                f"the {what} of the graph hold a {name}, whose code no file can bring along",
+                remedy="tuples, lists, dicts and None; a module is closed over, not passed: its "
+                       "parameters then travel as captures")
+    return found
+
+
+# ---- loading
+
+
+def load_graph(path: Path, device: Any = None) -> Traced:
+    """The graph of a file that save_graph wrote; with `device`, all of it moves there.
+
+    Raises FileMissingError where a file is missing, FileFormatError where one is malformed or the
+    two do not belong together, DeviceError where a device that the file names does not exist here,
+    and DTypeError where the device lacks a data type.
+
+    >>> import os, tempfile, tinyml
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.json")
+    >>> w = tinyml.tensor([0.5, float("inf")])
+    >>> save_graph(path, tinyml.trace(lambda x: {"y": x * w})(tinyml.tensor_spec(())))
+    >>> load_graph(path, "cpu")(tinyml.tensor(3.0))["y"].tolist()
+    [1.5, inf]
+    """
+    stem = _stem(path)
+    while True:
+        document = _read(path)
+        digest = _stated(path, document)
+        parts = Reader(os.fspath(path), document, device).parts
+        try:
+            tensors = _tensors(path, stem, digest, [var.spec for var in parts.captures])
+            break
+        except FileMissingError:
+            if _digest_there(path) in (digest, None):  # else a save came in between: read again
+                raise
+    captures = [Capture(var, tensor, var) for var, tensor in zip(parts.captures, tensors)]
+    graph = Graph(parts.inputs, parts.equations, parts.outputs, [*captures, *parts.cells])
+    return Traced(graph, parts.structure, parts.result)
+
+
+def _tensors(path: Path, stem: str, digest: str | None, specs: Sequence[Spec]) -> list[Any]:
+    """The captured tensors, of these specs and this digest."""
+    if (digest is None) == bool(specs):
+        _refuse(path, f"{len(specs)} captured tensors, and {'no' if specs else 'a'} digest of them")
+    if digest is None:
+        return []
+    beside = _beside(stem, digest)
+    folder = os.path.dirname(os.path.realpath(beside))
+    if folder not in (os.path.realpath(os.path.dirname(stem) or "."),
+                      os.path.dirname(os.path.realpath(path))):
+        _refuse(path, f"its tensors {beside} lie in another folder")
+    try:
+        more = os.stat(beside).st_size - sum(spec.nbytes for spec in specs)
+    except FileNotFoundError:
+        raise FileMissingError(f"no file {beside}, which holds the tensors of {os.fspath(path)}",
+                               remedy="keep both files together") from None
+    if not 0 <= more <= HEADER_BYTES * (len(specs) + 1):
+        _refuse(path, f"the size of {beside} is not that of its tensors")
+    found = load_numpy(beside)
+    arrays = [found.get(str(k)) for k in range(len(specs))]
+    if len(found) != len(specs) or any(array is None for array in arrays):
+        _refuse(path, f"{beside} has other tensors than it names")
+    known: list[Array] = [array for array in arrays if array is not None]
+    for k, (array, spec) in enumerate(zip(known, specs)):
+        if array.shape != spec.shape or array.dtype.newbyteorder("=") != spec.dtype.numpy:
+            _refuse(path, f"capture {k} is {spec}, but {array.dtype}{list(array.shape)} in "
+                          f"{beside}")
+    if _digest([np.ascontiguousarray(a).reshape(a.shape) for a in known]) != digest:
+        _refuse(path, f"{beside} has another content than the one saved with it")
+    return [upload(array, spec.device, spec.dtype) for array, spec in zip(known, specs)]
+
+
+def _read(path: Path) -> Any:
+    """The value of a JSON file that is small enough and says every name once."""
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                _refuse(path, f"{size} bytes, more than {MAX_BYTES}")
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise FileMissingError(f"no file {os.fspath(path)}",
+                               remedy="check the path and the current folder") from None
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            _refuse(path, "a name stands twice in one object")
+        return result
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            _refuse(path, f"the number {text:.80}")
+        return value
+
+    def whole(text: str) -> int:
+        return int(text) if len(text) < 20 else _refuse(path, f"the integer {text:.80}...")
+
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=once, parse_float=number,
+                          parse_int=whole, parse_constant=lambda word: _refuse(path, word))
+    except FileFormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"it is not JSON ({error})")
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file; others could block, or never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        _refuse(path, "not a regular file")
+    return os.open(path, flags)
+
+
+def _stated(path: Path, document: Any) -> str | None:
+    """The digest of the tensors that a document states, after its format and version."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        _refuse(path, f"its format is not {FORMAT!r}")
+    version = document.get("version")
+    if type(version) is not int or version != VERSION:
+        _refuse(path, f"version {version!r:.20} of the format, where {VERSION} is known",
+                "load it with the release of tinyml that wrote it")
+    digest = document.get("tensors")
+    whole = isinstance(digest, str) and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
+    if digest is not None and not whole:
+        _refuse(path, f"the digest {digest!r:.80} of its tensors")
+    return digest
+
+
+def _refuse(path: Path, reason: str, remedy: str = REMEDY) -> NoReturn:
+    raise FileFormatError(f"{os.fspath(path)} is no graph file: {reason}", remedy=remedy)

@@ -1,0 +1,203 @@
+"""Devices and kernels, both found by name and loaded on first use.
+
+A device lives in a room: a folder under kernels/ that has `open_device(number)` and `candidates()`,
+and registers its kernels when it is imported. Only the table here and the room itself know a
+device's name; others ask a device what it can do, and the table of kernels what runs there.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from tinyml.dtypes import DType
+from tinyml.errors import ArgumentError, DeviceError
+from tinyml.ir.nest import Nest
+from tinyml.ir.op import Op
+from tinyml.ir.spec import Spec
+
+# The rooms, and whether a number tells their devices apart: 'opencl', 'opencl:1', ...
+_NUMBERED = {"cpu": False, "opencl": True}
+ROOMS = tuple(_NUMBERED)
+HOST = "cpu"  # the device in the host's own memory; the default one unless TINYML_DEVICE is set
+_NAME = re.compile("|".join(f"{room}(:[0-9]{{1,3}})?" if numbered else room
+                            for room, numbered in _NUMBERED.items()))
+
+
+class Call(NamedTuple):
+    """What a kernel is asked for: an op, the layouts of its inputs, its attributes, the outputs."""
+
+    op: Op
+    ins: tuple[Any, ...]
+    attrs: dict[str, Any]
+    outs: tuple[Spec, ...]
+    device: Device
+
+
+class Plan(NamedTuple):
+    """How a call runs: `run(*buffers and numbers)` returns a buffer, or a tuple of `outs` buffers.
+
+    `how` says for people what it is: kernel, nest, body or view.
+    """
+
+    run: Callable[..., Any]
+    outs: tuple[Spec, ...]
+    how: str
+
+
+class Device(Protocol):
+    """What a room under kernels/ provides. Buffers are its own; offsets are in elements.
+
+    `asynchronous` devices may still be at work when a call returns.
+    """
+
+    name: str
+    asynchronous: bool
+
+    def empty(self, nbytes: int) -> Any:
+        """Return new memory."""
+
+    def upload(self, array: Any, dtype: DType | None = None) -> Any:
+        """Return new memory with the content of a dense NumPy array, packed where `dtype` is."""
+
+    def download(self, buffer: Any, spec: Spec) -> Any:
+        """Return a NumPy array of a tensor's content; waits for it."""
+
+    def export(self, buffer: Any, spec: Spec) -> Any:
+        """Return a tensor's memory for other libraries, by each protocol that they know."""
+
+    def borrow(self, array: Any) -> tuple[Any, Spec] | None:
+        """Return an array's own memory as a buffer, with its layout; None where it cannot be."""
+
+    def as_array(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Any:
+        """Return a NumPy array of anything that holds numbers, for a tensor of type `dtype`."""
+
+    def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
+        """Return the same memory, `offset` elements further on."""
+
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+                into: bool = False) -> Callable[..., Any]:
+        """Return a function from input buffers and numbers to output buffers that runs the nest.
+
+        With `into`, it takes the output buffers after the inputs and returns None.
+        """
+
+    def supports(self, dtype: Any) -> bool:
+        """Return whether tensors of this type may live here."""
+
+    def synchronize(self) -> None:
+        """Wait until all work is done; raise what went wrong meanwhile."""
+
+    def afford(self, nbytes: int) -> None:
+        """Raise AllocationError where this much could never be allocated."""
+
+    def in_use(self) -> int:
+        """Return how many bytes tensors hold."""
+
+    def block_size(self, nbytes: int) -> int:
+        """Return the bytes of the block that serves a request; equal ones may share a block."""
+
+
+# ---- devices
+
+_devices: dict[str, Device] = {}
+_lock = threading.RLock()
+
+
+def is_device_name(name: str) -> bool:
+    """Return whether a device may have this name, be it here or not.
+
+    >>> [is_device_name(name) for name in ("cpu", "opencl:1", "cpu:1", "gpu")]
+    [True, True, False, False]
+    """
+    return _NAME.fullmatch(name) is not None
+
+
+def find_device(name: str | Device | None = None) -> Device:
+    """Return the device of a name: 'cpu', 'opencl', 'opencl:1'; None: TINYML_DEVICE or 'cpu'.
+
+    Raises DeviceError where there is none.
+
+    >>> find_device("cpu")
+    cpu
+    """
+    if name is None:
+        name = os.environ.get("TINYML_DEVICE") or HOST
+    if not isinstance(name, str):
+        return name
+    found = _devices.get(name)
+    if found is not None:
+        return found
+    if not is_device_name(name):
+        raise DeviceError(f"no device {name!r}", remedy="'cpu', 'opencl' or 'opencl:1'")
+    room, _, digits = name.partition(":")
+    number = int(digits or 0)
+    canonical = f"{room}:{number}" if number else room
+    with _lock:
+        if canonical not in _devices:
+            _devices[canonical] = _room(room).open_device(number)
+        _devices[name] = _devices[canonical]
+        return _devices[name]
+
+
+@functools.cache
+def _room(name: str) -> Any:
+    """The module of a room, whose kernels are then registered."""
+    return importlib.import_module(f"tinyml.kernels.{name}")
+
+
+def candidates(room: str) -> Any:
+    """Return the devices that a room found, unusable ones too, as `tinyml doctor` shows them."""
+    return _room(room).candidates()
+
+
+def set_num_threads(count: int) -> None:
+    """Let a CPU kernel use up to `count` threads; results do not depend on it.
+
+    Raises ArgumentError unless `count` is at least 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"{count!r} threads", remedy="an integer of at least 1")
+    cpu: Any = find_device(HOST)
+    cpu.threads = count
+
+
+def get_num_threads() -> int:
+    """Return how many threads a CPU kernel may use."""
+    cpu: Any = find_device(HOST)
+    threads: int = cpu.threads
+    return threads
+
+
+# ---- kernels
+
+KernelFunction = Callable[[Call], Plan | None]
+_kernels: dict[tuple[str, str | None], list[tuple[int, KernelFunction]]] = {}
+
+
+def kernel(op: str, room: str | None = None,
+           rank: int = 0) -> Callable[[KernelFunction], KernelFunction]:
+    """Register a kernel of an op for a room, or for all devices; a higher rank is asked first.
+
+    The kernel is given a Call and returns a Plan, or None: not mine, ask the next.
+    """
+
+    def register(function: KernelFunction) -> KernelFunction:
+        _kernels.setdefault((op, room), []).append((rank, function))
+        return function
+
+    return register
+
+
+def find_kernels(op: str, device: str) -> list[KernelFunction]:
+    """Return the kernels of an op on a device of this name, the highest rank first."""
+    room = device.partition(":")[0]
+    if room in ROOMS:
+        _room(room)
+    known = [*_kernels.get((op, room), []), *_kernels.get((op, None), [])]
+    return [function for _, function in sorted(known, key=lambda entry: -entry[0])]

@@ -1,0 +1,217 @@
+"""Lowering: a graph of ops becomes one loop nest, by asking each value for one element.
+
+A value is a function of an index. An elementwise op asks its operands at the same index, a view at
+another one, a reduction over fresh axes. Which ops may share a nest is one rule without names:
+every op says itself as statements of a nest, and no reduction is asked for at two different indices
+(it would be computed again in each loop; then the ops run one by one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinyml.dtypes import DType, int64, uint8
+from tinyml.ir.nest import Ids, Nest, Scan
+from tinyml.ir.op import Equation, Var, attribute_key
+from tinyml.ir.spec import stored
+
+
+class NotOneNest(Exception):
+    """This graph is not one nest; its ops run one by one. Never reaches a user."""
+
+
+class Source:
+    """A value as an op's nest sees it: shape, dtype, and one element when called with an index."""
+
+    __slots__ = ("_lowering", "_var", "shape", "dtype", "ndim")
+
+    def __init__(self, lowering: Lowering, var: Var) -> None:
+        self._lowering = lowering
+        self._var = var
+        self.shape = var.spec.shape
+        self.dtype = var.spec.dtype
+        self.ndim = var.spec.ndim
+
+    def __call__(self, index: Ids, guard: int | None = None, other: int | None = None) -> int:
+        """The element at an index of this value's rank; where `guard` is false, `other`."""
+        return self._lowering.at(self._var, index, guard, other)
+
+
+class Scalar:
+    """A Python number of an op's call: its kind, and where it stands among the kernel's scalars.
+
+    `var` stands for it in a body, as a tensor without axes.
+    """
+
+    __slots__ = ("kind", "number", "var")
+
+    def __init__(self, kind: type, number: int, var: Var | None = None) -> None:
+        self.kind = kind
+        self.number = number
+        self.var = var
+
+    def at(self, n: Nest, dtype: DType) -> int:
+        """Its id in a nest, in the type of the arithmetic around it."""
+        return n.scalar(self.number, dtype)
+
+
+class Numbers:
+    """The Python numbers of a graph that become a kernel's scalars: its code does not hold them."""
+
+    def __init__(self) -> None:
+        self.places: dict[Any, int] = {}
+        self.scalars: list[Scalar] = []
+        self.values: list[Any] = []
+
+    def scalar(self, value: Any) -> Scalar:
+        """What an op's nest receives for a number."""
+        return _Number(value, self)
+
+
+class _Number(Scalar):
+    """A number of a graph; it gets its place where it first meets a type."""
+
+    __slots__ = ("_value", "_numbers")
+
+    def __init__(self, value: Any, numbers: Numbers) -> None:
+        super().__init__(type(value), -1)
+        self._value = value
+        self._numbers = numbers
+
+    def at(self, n: Nest, dtype: DType) -> int:
+        """Its id in a nest; equal numbers of one type are one."""
+        known = self._numbers
+        key = (attribute_key(self._value), dtype)
+        if key not in known.places:
+            known.places[key] = len(known.values)
+            known.scalars.append(Scalar(self.kind, len(known.values)))
+            known.values.append(self._value)
+        return n.scalar(known.places[key], dtype)
+
+
+class Lowering:
+    """The values of one graph on their way into one nest."""
+
+    def __init__(self, equations: Sequence[Equation], inputs: Sequence[Any],
+                 numbers: Numbers | None = None) -> None:
+        self.nest = Nest()
+        self._made_by = {var: (equation, k) for equation in equations
+                         for k, var in enumerate(equation.outs)}
+        self._numbers = numbers
+        self._memo: dict[Any, Any] = {}
+        self._reduced: dict[Equation, Any] = {}
+        self._args: dict[Var, int] = {}
+        self._scalars: dict[Var, int] = {}
+        for value in inputs:
+            if isinstance(value, Scalar) and value.var is not None:
+                self._scalars[value.var] = value.number
+            elif isinstance(value, Var):
+                self._args[value] = self.nest.arg(value.spec.dtype, value.spec.ndim, "in")
+
+    def source(self, value: Any) -> Any:
+        """What an op's nest receives for an operand."""
+        if isinstance(value, Var):
+            return Source(self, value)
+        if self._numbers is None or isinstance(value, Scalar):
+            return value
+        return self._numbers.scalar(value)
+
+    def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
+        """The id of one element of a graph value; where `guard` is false, `other`."""
+        n = self.nest
+        outer = n.guard
+        inner = n.both(outer, guard)
+        if inner is not None and n.free[inner].isdisjoint(n.join(index)):
+            inner = None  # this element is the same, and there, whatever the guard says
+        if var in self._scalars:
+            return n.scalar(self._scalars[var], var.spec.dtype)
+        if var in self._args:
+            rest = n.const(0, var.spec.dtype) if other is None else other
+            if inner is None and guard is not None:
+                return n.select(guard, n.load(self._args[var], index), rest)
+            return n.load(self._args[var], index, inner, rest)
+        n.guard = inner
+        try:
+            value = self._element(var, index)
+        finally:
+            n.guard = outer
+        return value if guard is None or other is None else n.select(guard, value, other)
+
+    def _element(self, var: Var, index: Ids) -> int:
+        equation, number = self._made_by.get(var, (None, 0))
+        if equation is None or equation.op.nest is None:
+            raise NotOneNest
+        key = (equation, index, self.nest.guard)
+        result = self._memo.get(key)
+        if result is None:
+            before = len(self.nest.loops)
+            sources = [self.source(value) for value in equation.inputs]
+            result = equation.op.nest(self.nest, index, *sources, **equation.attrs)
+            values = result if isinstance(result, tuple) else (result,)
+            result = tuple([self.nest.cast(v, out.spec.dtype)
+                            for v, out in zip(values, equation.outs)])
+            self._refuse_again(equation, index, before)
+            self._memo[key] = result
+        value: int = result[number]
+        return value
+
+    def scatter_of(self, outputs: Sequence[Var]) -> Equation | None:
+        """Return the one equation that gives all these by storing them itself, if it does."""
+        found = {self._made_by.get(var, (None, 0))[0] for var in outputs}
+        equation = found.pop()
+        if found or equation is None or equation.op.scatter_nest is None:
+            return None
+        return equation
+
+    def _refuse_again(self, equation: Equation, index: Ids, before: int) -> None:
+        new = list(self.nest.loops.values())[before:]
+        along = {loop.axis for loop in new if isinstance(loop, Scan)}
+        if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:
+            raise NotOneNest  # points that the guard leaves out would be missing in the state
+        if new and self._reduced.setdefault(equation, index) != index:
+            raise NotOneNest
+
+
+def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequence[Any],
+          numbers: Numbers | None = None) -> Nest:
+    """Return one nest that computes `outputs` from `inputs`; NotOneNest where none does.
+
+    With `numbers`, the Python numbers of the graph are handed over at run time.
+    """
+    lowering = Lowering(equations, inputs, numbers)
+    n = lowering.nest
+    equation = lowering.scatter_of(outputs)
+    if equation is not None:
+        outs = [n.arg(var.spec.dtype, var.spec.ndim, "out") for var in outputs]
+        sources = [lowering.source(v) for v in equation.inputs]
+        equation.op.scatter_nest(n, outs, *sources, **equation.attrs)  # type: ignore[misc]
+        return n
+    stores = []
+    for var in outputs:
+        spec = stored(var.spec)
+        index = n.axes_for(spec.shape)
+        value = lowering.at(var, index) if spec is var.spec else _byte(lowering, var, index)
+        stores.append((n.arg(spec.dtype, spec.ndim, "out"), value, index))
+    for number, value, index in stores:
+        n.store(number, value, index)
+    return n
+
+
+def _byte(lowering: Lowering, var: Var, place: Ids) -> int:
+    """A byte of a packed result: the elements that it holds, the first in its low bits."""
+    n = lowering.nest
+    shape, bits = var.spec.shape, var.spec.dtype.bits
+    byte = n.const(0, uint8)
+    for k in range(8 // bits):
+        rest = n.add(n.mul(place[0], n.const(8 // bits, int64)), n.const(k, int64))
+        there = n.inside(rest, var.spec.size)
+        index: list[int] = []
+        for size in reversed(shape):
+            index.insert(0, n.prim("mod", rest, n.param(size)))
+            rest = n.prim("floordiv", rest, n.param(size))
+        value = n.cast(lowering.at(var, tuple(index), there), uint8)
+        value = n.prim("bitwise_and", value, n.const((1 << bits) - 1, uint8))
+        value = n.prim("bitwise_left_shift", value, n.const(k * bits, uint8))
+        byte = n.prim("bitwise_or", byte, n.select(there, value, n.const(0, uint8)))
+    return byte

@@ -1,0 +1,122 @@
+"""The monoids of reductions and scans, written in the vocabulary of the nest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from tinyml.dtypes import DType, bool_, int64, integer_range
+from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
+
+
+def least(n: Nest, dtype: DType) -> int:
+    """The constant that no value of the type is below."""
+    return n.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
+
+
+def greatest(n: Nest, dtype: DType) -> int:
+    """The constant that no value of the type is above."""
+    return n.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
+
+
+def _range(dtype: DType) -> tuple[int, int]:
+    return (0, 1) if dtype is bool_ else integer_range(dtype)
+
+
+def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: int) -> Monoid:
+    def join(n: Nest, state: Ids, items: Ids) -> Ids:
+        return (n.prim(word, state[0], items[0]),)
+
+    return Monoid(name, lambda n, dtypes: (start(n, dtypes[0]),), join, join, lanes)
+
+
+SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 8)
+PRODUCT = _folding("product", "mul", lambda n, d: n.const(1, d), 8)
+MAX = _folding("max", "maximum", least, 8)
+MIN = _folding("min", "minimum", greatest, 8)
+ALL_OF = _folding("all", "logical_and", lambda n, d: n.const(True, d), 8)
+ANY_OF = _folding("any", "logical_or", lambda n, d: n.const(False, d), 8)
+DOT = Monoid(
+    "dot",
+    lambda n, dtypes: (n.const(0, dtypes[0]),),
+    lambda n, state, items: (n.prim("fma", items[0], items[1], state[0]),),
+    lambda n, state, other: (n.prim("add", state[0], other[0]),),
+    8,
+)
+
+
+def _affine_step(n: Nest, state: Ids, items: Ids) -> Ids:
+    factor, term = items
+    return n.prim("mul", factor, state[0]), n.prim("add", n.prim("mul", factor, state[1]), term)
+
+
+# Maps y -> a y + b, one after the other: the state is (a, b) of all so far, so b is y from 0.
+# Their order matters, so there is one lane.
+AFFINE = Monoid(
+    "affine",
+    lambda n, dtypes: (n.const(1, dtypes[0]), n.const(0, dtypes[0])),
+    _affine_step,
+    _affine_step,
+)
+
+
+def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
+                   absent: bool = False) -> Monoid:
+    """(value, index): the first best value; NaN beats all.
+
+    `other` says when a value is no better than the best; with `absent`, an index below 0 marks
+    what is no candidate.
+    """
+
+    def combine(n: Nest, state: Ids, items: Ids) -> Ids:
+        best, where = state
+        value, index = items
+        win = n.prim("logical_not", n.prim(other, value, best, dtype=bool_), dtype=bool_)
+        if n.code[value].dtype.is_float:  # also where the value is NaN, but not where the best is
+            number = n.prim("equal", best, best, dtype=bool_)
+            win = n.prim("logical_and", win, number, dtype=bool_)
+        empty = n.prim("less", where, ZERO, dtype=bool_)
+        win = n.prim("logical_or", win, empty, dtype=bool_)
+        if absent:
+            real = n.prim("greater_equal", index, ZERO, dtype=bool_)
+            win = n.prim("logical_and", win, real, dtype=bool_)
+        return n.prim("where", win, value, best), n.prim("where", win, index, where)
+
+    def init(n: Nest, dtypes: Sequence[DType]) -> Ids:
+        return worst(n, dtypes[0]), n.const(-1, int64)
+
+    return Monoid(name, init, combine, combine)
+
+
+ARGMAX = _arg_reduction("argmax", "less_equal", least)
+ARGMIN = _arg_reduction("argmin", "greater_equal", greatest)
+ARGMAX_OF_SOME = _arg_reduction("argmax of some", "less_equal", least, absent=True)
+
+
+def _welford_step(n: Nest, state: Ids, items: Ids) -> Ids:
+    count, mean, squares = state
+    count = n.prim("add", count, n.const(1, n.code[count].dtype))
+    off = n.prim("sub", items[0], mean)
+    mean = n.prim("add", mean, n.prim("div", off, count))
+    return count, mean, n.prim("add", squares, n.prim("mul", off, n.prim("sub", items[0], mean)))
+
+
+def _welford_merge(n: Nest, state: Ids, other: Ids) -> Ids:
+    count = n.prim("add", state[0], other[0])
+    off = n.prim("sub", other[1], state[1])
+    zero, one = n.const(0, n.code[count].dtype), n.const(1, n.code[count].dtype)
+    whole = n.prim("where", n.prim("equal", count, zero, dtype=bool_), one, count)
+    part = n.prim("div", other[0], whole)
+    mean = n.prim("add", state[1], n.prim("mul", off, part))
+    cross = n.prim("mul", n.prim("mul", off, off), n.prim("mul", state[0], part))
+    return count, mean, n.prim("add", n.prim("add", state[2], other[2]), cross)
+
+
+# (count, mean, sum of squared deviations): Welford 1962; merging: Chan, Golub, LeVeque 1979.
+WELFORD = Monoid(
+    "welford",
+    lambda n, dtypes: (n.const(0, dtypes[0]),) * 3,
+    _welford_step,
+    _welford_merge,
+    4,
+)

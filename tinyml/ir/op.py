@@ -1,0 +1,271 @@
+"""The op record and its table: an operation is defined once, here is the form of it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from inspect import CO_VARARGS
+from typing import Any
+
+from tinyml.dtypes import FLOATS
+from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound, SourceLocation
+from tinyml.ir.spec import Spec
+
+Rule = Callable[..., Any]
+LIVING: weakref.WeakSet[Op] = weakref.WeakSet()  # those of the table, and those made on the spot
+
+
+class Op:
+    """One operation; everything else about it is derived from this record.
+
+    name      the key everywhere
+    infer     (*specs, **attrs) -> Spec or a tuple of them; raises the user's error before any work.
+              A Python number stands for itself among the specs.
+    grad      one rule per input: (g, y, *xs, **attrs) -> cotangent; or one joint rule for all of
+              them: (g, y, *xs, wanted, **attrs) -> cotangents, `wanted` saying for which inputs
+              one is needed. A parameter whose name begins with '_' gets a tensor without values,
+              and the value is not kept for it.
+    normalize (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
+    promote   (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
+
+    How it runs, beside kernels:
+
+    nest          at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids
+    scatter_nest  as a nest that stores by itself: (n, outs, *sources, **attrs)
+    body          by other ops: (*tensors, **attrs) -> tensor or tuple
+    complex_body  the same for complex operands, where the nest is for real ones
+    fallback      the same where the nest cannot be part of one nest with others
+    host_impl     as it stands on tensors: (*tensors, **attrs) -> tensor or tuple, where a size of
+                  the result depends on values
+    view          (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
+                  None where it cannot
+
+    What else there is to know:
+
+    cross_device  whether operands may live on several devices
+    inlines       whether a graph that is compiled always takes it apart, whatever kernels it has
+    accepts_none_cotangents   whether the joint rule takes None, instead of zeros, for a cotangent
+                  of an output to which nothing arrives
+    internal      whether it is a step of another op, with no samples of its own
+    samples, errors   dtype name -> cases, for the conformance suite
+    ulp           how far a result may lie from the exact one, in units in the last place
+    dtypes        names of the dtypes for which samples are made
+    doc           a line for people
+    """
+
+    name: str
+    infer: Callable[..., Spec | tuple[Spec, ...]]
+    grad: tuple[Rule | None, ...] | Rule | None = None
+    normalize: Callable[..., dict[str, Any]] | None = None
+    promote: Callable[..., tuple[tuple[int, ...], Any]] | None = None
+    nest: Callable[..., Any] | None = None
+    scatter_nest: Callable[..., Any] | None = None
+    body: Callable[..., Any] | None = None
+    complex_body: Callable[..., Any] | None = None
+    fallback: Callable[..., Any] | None = None
+    host_impl: Callable[..., Any] | None = None
+    view: Callable[..., Any] | None = None
+    cross_device: bool = False
+    inlines: bool = False
+    accepts_none_cotangents: bool = False
+    internal: bool = False
+    samples: Callable[[str], Iterable[Any]] | None = None
+    errors: Callable[[], Iterable[Any]] | None = None
+    ulp: float | dict[str, float] = 0.0
+    dtypes: tuple[str, ...] = FLOATS
+    differentiable: bool = True
+    doc: str = ""
+
+    def __init__(self, name: str, infer: Callable[..., Any], **fields: Any) -> None:
+        unknown = fields.keys() - Op.__annotations__.keys()
+        if unknown:
+            raise ArgumentTypeError(f"an op has no {sorted(unknown)}",
+                                    remedy=f"one of {', '.join(Op.__annotations__)}")
+        vars(self).update(fields, name=name, infer=infer)
+        self.memo: dict[Any, Any] = {}
+        self.keeps, self.keeps_rest, self.keeps_y = _kept(self.grad)
+        LIVING.add(self)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def composition(self, specs: Iterable[Any]) -> Callable[..., Any] | None:
+        """Return what computes it by other ops for these operands; None where nothing does."""
+        if self.complex_body is not None and _any_complex(specs):
+            return self.complex_body
+        return self.body or self.fallback
+
+    def lowers_directly(self, specs: Iterable[Any]) -> bool:
+        """Return whether it becomes statements of a nest by itself, for these operands."""
+        if self.nest is None:
+            return self.scatter_nest is not None
+        return self.complex_body is None or not _any_complex(specs)
+
+    def run_composition(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
+        """Run it by other ops; over small floats in the wider type, rounded once at the end."""
+        xs = tuple(xs)
+        specs = [getattr(x, "spec", type(x)) for x in xs]
+        body: Any = self.composition(specs)
+        if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
+            return body(*xs, **attrs)
+        wide = [x.astype(s.dtype.compute)
+                if isinstance(s, Spec) and s.dtype.is_small_float else x
+                for x, s in zip(xs, specs)]
+        result, outs = body(*wide, **attrs), self.infer(*specs, **attrs)
+        if not isinstance(result, tuple):
+            return result.astype(outs.dtype)  # type: ignore[union-attr]
+        return tuple([y.astype(spec.dtype) for y, spec in zip(result, outs)])  # type: ignore
+
+    def rule(self, k: int) -> Rule | None:
+        """The rule for input `k`, the joint one where there is one."""
+        if isinstance(self.grad, tuple):
+            return self.grad[k] if k < len(self.grad) else None
+        return self.grad
+
+    def keeps_input(self, k: int) -> bool:
+        """Whether some rule reads the values of input `k`."""
+        return self.keeps[k] if k < len(self.keeps) else self.keeps_rest
+
+
+def _any_complex(specs: Iterable[Any]) -> bool:
+    return any(isinstance(s, Spec) and s.dtype.kind == "complex" for s in specs)
+
+
+def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...], bool, bool]:
+    """Which inputs, which further inputs, and whether the output rules read: by their names."""
+    if grad is None:
+        return (), False, False
+    if not isinstance(grad, tuple):
+        code = grad.__code__
+        others = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # that of `*xs`
+        return (), not others.startswith("_"), not code.co_varnames[1].startswith("_")
+    keeps = [False] * len(grad)
+    keeps_y = rest = False
+    for rule in grad:
+        if rule is None:
+            continue
+        code = rule.__code__
+        read = code.co_varnames[: code.co_argcount]
+        keeps_y = keeps_y or not read[1].startswith("_")
+        for k, name in enumerate(read[2 : 2 + len(grad)]):
+            keeps[k] = keeps[k] or not name.startswith("_")
+        if code.co_flags & CO_VARARGS:
+            rest = rest or not code.co_varnames[len(read) + code.co_kwonlyargcount].startswith("_")
+    return tuple(keeps), rest, keeps_y
+
+
+OPS: dict[str, Op] = {}
+
+
+def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
+    """Add a record to the table.
+
+    Raises ArgumentError where the name is taken, or where the op has neither a gradient nor a body
+    and is not declared non-differentiable, so that no gradient is missing silently.
+    """
+    op = Op(name, infer, **fields)
+    if name in OPS:
+        raise ArgumentError(f"an op named {name!r} exists already", remedy="another name")
+    if op.differentiable and op.grad is None and op.body is None and op.fallback is None:
+        raise ArgumentError(
+            f"op {name!r} has neither grad nor body",
+            remedy="give one, or declare differentiable=False",
+        )
+    OPS[name] = op
+    return op
+
+
+def find(name: str) -> Op:
+    """The op of that name; KernelNotFound where there is none.
+
+    >>> import tinyml
+    >>> find("tanh")
+    <op tanh>
+    """
+    try:
+        return OPS[name]
+    except KeyError:
+        import difflib
+
+        close = difflib.get_close_matches(name, OPS, 1)
+        raise KernelNotFound(
+            f"no op named {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None
+        ) from None
+
+
+class Scope:
+    """What variables know of the graph that they belong to: whether it is still being built."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = True
+
+
+class Var:
+    """A value of a graph: an input, or what an equation gives.
+
+    `location` is the user's file and line of its equation, where that is known.
+    """
+
+    __slots__ = ("spec", "scope", "location")
+
+    def __init__(self, spec: Spec, scope: Scope | None = None,
+                 location: SourceLocation | None = None) -> None:
+        self.spec = spec
+        self.scope = scope
+        self.location = location
+
+
+class Equation:
+    """outs = op(inputs, attrs): one line of a graph; inputs are variables and Python numbers.
+
+    `location` is the user's file and line where it was written, where that is known.
+    """
+
+    __slots__ = ("op", "inputs", "attrs", "outs", "location")
+
+    def __init__(self, op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any],
+                 outs: tuple[Var, ...], location: SourceLocation | None = None) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.attrs = attrs
+        self.outs = outs
+        self.location = location
+
+    @property
+    def operands(self) -> list[Var]:
+        """The variables that it reads."""
+        return [v for v in self.inputs if isinstance(v, Var)]
+
+
+def attribute_key(value: Any) -> Any:
+    """A hashable key that carries type and bits: 0.0 is not -0.0, 1 is not True, NaN is itself.
+
+    >>> attribute_key(0.0) == attribute_key(-0.0), attribute_key(1) == attribute_key(True)
+    (False, False)
+    """
+    kind = type(value)
+    if kind is float:
+        return kind, value.hex() if value == value else "nan"
+    if hasattr(value, "dtype") and hasattr(value, "item"):  # of NumPy: 0-d is a number
+        if getattr(value, "ndim", 1) or not hasattr(value, "tobytes"):
+            raise ArgumentTypeError("an array is no attribute", remedy="pass it as an operand")
+        return kind, str(value.dtype), attribute_key(value.item())
+    if kind is tuple or kind is list:
+        return tuple, tuple([attribute_key(v) for v in value])
+    if kind is slice:
+        return slice, attribute_key((value.start, value.stop, value.step))
+    if kind is dict:
+        try:
+            items = sorted(value.items())
+        except TypeError:
+            raise ArgumentTypeError("a dict with keys of several types",
+                                    remedy="strings as keys") from None
+        return dict, tuple([(k, attribute_key(v)) for k, v in items])
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentTypeError(f"an attribute of type {kind.__name__}",
+                                remedy="numbers, strings, tuples or slices") from None
+    return kind, value

@@ -1,0 +1,255 @@
+"""Observers: who wants to see each op that runs, with its time, operands and results.
+
+One mechanism: while an observer is open, plans are made anew with their runs wrapped
+(`core.Watching`), and every op that runs becomes an `Event`. While none is open the plans, and the
+way to them, are the very same objects as before, so nothing is paid. `profile` stands on it here,
+`debug` in nans.py and `track_memory` in memory.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from tinyml.core.apply import Watching
+from tinyml.core.node import make
+from tinyml.core.plan import CompiledOp
+from tinyml.core.state import STATE
+from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame
+from tinyml.ir.op import LIVING, Op
+from tinyml.ir.spec import Spec
+
+# ---- the mechanism
+
+
+class Event:
+    """One op that ran.
+
+    op         its name
+    how        kernel, nest, view, body or host
+    ins, outs  specs; for a Python number its type stands among `ins`
+    attrs      its attributes
+    seconds    in this op alone: those of ops that it ran by itself (a body's) are theirs
+    ran        how many ops it ran by itself
+    depth      how many ops it ran inside of
+
+    `results`, `operands`, `line` and `gradient_of` are made when asked for, which is inside of the
+    callback; an event that is kept keeps memory alive, so take from it what you need.
+    """
+
+    __slots__ = ("op", "how", "ins", "outs", "attrs", "seconds", "ran", "depth", "values",
+                 "buffers")
+
+    def __init__(self, op: Op, plan: CompiledOp, outs: tuple[Spec, ...], values: tuple[Any, ...],
+                 buffers: tuple[Any, ...], seconds: float, ran: int, depth: int) -> None:
+        self.op = op.name
+        self.how = plan.how
+        self.ins = plan.ins
+        self.outs = outs
+        self.attrs = plan.attrs
+        self.seconds = seconds
+        self.ran = ran
+        self.depth = depth
+        self.values = values
+        self.buffers = buffers
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """The results, as tensors without a gradient."""
+        return tuple([make(buf, spec) for buf, spec in zip(self.buffers, self.outs)])
+
+    @property
+    def operands(self) -> tuple[Any, ...]:
+        """The operands: tensors without a gradient, and numbers."""
+        return tuple([make(value, spec) if isinstance(spec, Spec) else value
+                      for value, spec in zip(self.values, self.ins)])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes read and written, each operand and result once; a view moves none."""
+        if self.how == "view" or self.ran:
+            return 0
+        return sum(spec.nbytes for spec in (*self.ins, *self.outs) if isinstance(spec, Spec))
+
+    @property
+    def location(self) -> SourceLocation | None:
+        """File and number of the user's line: outside of tinyml, and of the callback.
+
+        Of an equation of a graph, which runs long after it was written, that is where it was
+        written.
+        """
+        return user_location_of(_frame_of(_observe_run))
+
+    @property
+    def line(self) -> str | None:
+        """The user's line that made it run, as 'file:line: source'."""
+        location = self.location
+        return None if location is None else line_text(*location)
+
+    @property
+    def gradient_of(self) -> str | None:
+        """The op whose gradient this one is part of; None on the way forward."""
+        op = STATE.pullback_of
+        return None if op is None else str(op.name)
+
+    def __repr__(self) -> str:
+        ins = ", ".join(repr(s) if isinstance(s, Spec) else s.__name__ for s in self.ins)
+        return f"<{self.op} ({ins}) -> {', '.join(map(repr, self.outs))}>"
+
+
+def _frame_of(function: Callable[..., Any]) -> types.FrameType | None:
+    """Return the innermost frame of a function that is running; None where it is not."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame
+
+
+def user_location_of(start: types.FrameType | None) -> SourceLocation | None:
+    """Return the user's line as seen from a frame, or that of the equation that is replayed."""
+    equation = STATE.equation
+    if equation is not None and equation.location is not None:
+        location: SourceLocation = equation.location
+        return location
+    user = user_frame(start)
+    return None if user is None else (user.f_code.co_filename, user.f_lineno)
+
+
+class _Observer(NamedTuple):
+    """A callback, the thread whose ops it sees (None: all), and whether devices are waited for."""
+
+    callback: Callable[[Event], None]
+    thread: int | None
+    synchronize: bool
+
+
+class _Here(threading.local):
+    """Of one thread: whether a callback runs, how deep in ops it is, and what ops inside took."""
+
+    quiet = False
+    depth = 0
+    ran = 0
+    inside = 0.0
+
+
+_here = _Here()
+_observers: tuple[_Observer, ...] = ()
+_lock = threading.RLock()
+_plans: dict[Op, dict[Any, CompiledOp]] = {}  # of the time when nobody looks
+
+
+def _wrap(op: Op, plan: CompiledOp) -> Callable[..., Any]:
+    """What runs in the place of a plan's own run while somebody looks."""
+    run = plan.run
+    if any(isinstance(spec, Spec) and spec.symbolic for spec in (*plan.ins, *plan.outs)):
+        return run  # a line of a graph: nothing is executed
+    # A plan of its own, for one that held itself would be a cycle, left to the collector.
+    inner = CompiledOp(run, plan.ins, plan.outs, plan.attrs, plan.how)
+
+    def observed(*values: Any) -> Any:
+        me = threading.get_ident()
+        seeing = [o for o in _observers if o.thread is None or o.thread == me]
+        if not seeing or _here.quiet:
+            return run(*values)
+        return _observe_run(op, inner, values, seeing)
+
+    return observed
+
+
+def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
+                 seeing: Sequence[_Observer]) -> Any:
+    """Run an op, timed, and tell those who look."""
+    clock = time.perf_counter
+    wait = _nothing
+    if any(o.synchronize for o in seeing):
+        wait = next(s.device.synchronize for s in (*plan.outs, *plan.ins) if isinstance(s, Spec))
+    here, entered = _here, clock()
+    outer = here.ran, here.inside
+    here.ran, here.inside = 0, 0.0
+    here.depth += 1
+    try:
+        wait()
+        start = clock()
+        result = plan.run(*values)
+        wait()
+        seconds = clock() - start - here.inside
+        ran = here.ran
+    finally:
+        here.depth -= 1
+        here.ran, here.inside = outer
+    outs = plan.outs
+    buffers = tuple(result) if isinstance(result, tuple) else (result,)
+    if plan.how == "host":  # only the results know their shapes, so they are tensors already
+        outs = tuple([tensor.spec for tensor in buffers])
+        buffers = tuple([tensor.buf for tensor in buffers])
+    event = Event(op, plan, outs, values, buffers, seconds, ran, here.depth)
+    here.quiet = True
+    try:
+        for observer in seeing:
+            observer.callback(event)
+    finally:
+        here.quiet = False
+        here.ran += 1
+        here.inside += clock() - entered
+    return result
+
+
+def _nothing() -> None:
+    pass
+
+
+def _renew(observers: tuple[_Observer, ...]) -> None:
+    """Let exactly these look; plans are made anew, for those at hand may not tell enough."""
+    global _observers, _plans
+    with _lock:
+        if _observers:
+            Watching.wrap = None
+            for op in list(LIVING):
+                op.memo.clear()
+                op.memo.update(_plans.get(op, {}))
+            _plans = {}
+        _observers = observers
+        if observers:
+            _plans = {op: dict(op.memo) for op in list(LIVING)}
+            for op in _plans:
+                op.memo.clear()
+            Watching.wrap = _wrap
+
+
+@contextmanager
+def observe(callback: Callable[[Event], None], *, all_threads: bool = False,
+            synchronize: bool = False) -> Iterator[None]:
+    """Call `callback(event)` after every op that runs inside; see Event for what it is told.
+
+    Seen are the ops of this thread, or of all of them with `all_threads` (the callback then runs in
+    theirs). With `synchronize` devices are waited for around each op, so that its seconds are its
+    own. Several may be open; the outermost is called first. Ops that a callback runs are not
+    observed, and an error that it raises comes out of the op. Of a jitted function the ops inside
+    are seen, run one by one. While a graph is traced nothing runs, so nothing is seen.
+
+    Raises ArgumentTypeError where `callback` cannot be called.
+
+    >>> import tinyml
+    >>> from tinyml.observe import observe
+    >>> seen = []
+    >>> with observe(lambda event: seen.append((event.op, event.outs[0].shape))):
+    ...     y = tinyml.ones((2, 3)).sum(axis=0) * 2
+    >>> seen
+    [('expand', (2, 3)), ('sum', (3,)), ('mul', (3,))]
+    """
+    if not callable(callback):
+        raise ArgumentTypeError(f"an observer is a {type(callback).__name__}",
+                                remedy="a function of one event")
+    observer = _Observer(callback, None if all_threads else threading.get_ident(), synchronize)
+    with _lock:
+        _renew((*_observers, observer))
+    try:
+        yield
+    finally:
+        with _lock:
+            _renew(tuple([other for other in _observers if other is not observer]))

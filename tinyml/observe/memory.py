@@ -1,0 +1,203 @@
+"""Memory: how much a device holds and held, which op made it, and what was not given back."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinyml.core.state import STATE
+from tinyml.errors import SourceLocation, line_text
+from tinyml.ir.devices import HOST, find_device
+from tinyml.ir.spec import Spec
+from tinyml.observe.events import Event, observe, user_location_of
+from tinyml.observe.profile import table
+
+if TYPE_CHECKING:
+    from tinyml.kernels.common.pool import Block, Buffer, Pool, Usage
+
+
+class Made(NamedTuple):
+    """Memory that is held: by which op, of what form where known, how much, and whose line."""
+
+    op: str
+    spec: Spec | None
+    nbytes: int
+    device: str
+    location: SourceLocation | None
+
+    @property
+    def line(self) -> str:
+        """The line that made it, as 'file:line: source'."""
+        return line_text(*self.location) if self.location else "(unknown)"
+
+
+class Tracking:
+    """What `track_memory` saw: `alive()` now, `by_op()`, `peak` by device; a report when printed.
+
+    Memory that is made while it is open is followed until it is gone, also after the block ends.
+    Bytes are those of the pool's blocks, as in `memory_stats`.
+    """
+
+    def __init__(self) -> None:
+        self.peak: dict[str, int] = {}
+        self._made: dict[int, Made] = {}  # by the identity of a block that somebody holds
+
+    def grew(self, pool: Pool, in_use: int) -> None:
+        """The pool says that it handed out a block."""
+        if in_use > self.peak.get(pool.name, 0):
+            self.peak[pool.name] = in_use
+
+    def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
+        """The pool says that it made a buffer otherwise than for an op: by an upload, say."""
+        if not STATE.planning:  # else the run-time integers of a kernel, which live as long as its plan
+            op = "upload" if STATE.uploading else "device"
+            self._made[id(buffer.block)] = Made(op, STATE.uploading, size, pool.name, _location())
+
+    def gone(self, block: Block) -> None:
+        """The pool says that nobody holds a block any more."""
+        self._made.pop(id(block), None)
+
+    def see(self, event: Event) -> None:
+        """An op ran: its new results are its own."""
+        location = None
+        for buf, spec in zip(event.buffers, event.outs):
+            free: Any = getattr(buf, "free", None)  # of a block; a view has none
+            if self not in getattr(free, "watchers", ()) or any(buf is v for v in event.values):
+                continue  # made before this began, or not by this op
+            key = id(buf.block)
+            known = self._made.get(key)
+            if known is None or known.op == "device":
+                location = location or _location()
+                self._made[key] = Made(event.op, spec, free.size, free.pool.name, location)
+
+    def alive(self) -> list[Made]:
+        """What was made inside and is still held, the largest first."""
+        return sorted(self._made.values(), key=lambda made: -made.nbytes)
+
+    def by_op(self, device: str | None = None) -> dict[str, int]:
+        """Bytes that are still held, by the op that made them, the most first."""
+        found: dict[str, int] = {}
+        for made in list(self._made.values()):
+            if device is None or made.device == device:
+                found[made.op] = found.get(made.op, 0) + made.nbytes
+        return dict(sorted(found.items(), key=lambda entry: -entry[1]))
+
+    def report(self, limit: int = 20) -> str:
+        """What is still held, by the line that made it, the largest first."""
+        groups: dict[tuple[str, str, str], list[Made]] = {}
+        for made in self.alive():
+            form = repr(made.spec) if made.spec else made.device
+            groups.setdefault((made.line, made.op, form), []).append(made)
+        alive = self.alive()
+        head = f"{len(alive)} made inside and still held: {sum(m.nbytes for m in alive):,} bytes"
+        ordered = sorted(groups.items(), key=lambda entry: -sum(m.nbytes for m in entry[1]))
+        cells = [("bytes", "count", "op", "form", "line")]
+        cells += [(f"{sum(m.nbytes for m in members):,}", str(len(members)), op, form, line)
+                  for (line, op, form), members in ordered[:limit]]
+        lines = [head, table(cells, "rrlll")] if groups else [head]
+        if len(ordered) > limit:
+            lines.append(f"and {len(ordered) - limit} more lines")
+        return "\n".join(lines)
+
+    __str__ = report
+
+
+_trackings: tuple[Tracking, ...] = ()
+_lock = threading.Lock()
+
+
+def _location() -> SourceLocation | None:
+    return user_location_of(sys._getframe(1))
+
+
+@contextmanager
+def track_memory() -> Iterator[Tracking]:
+    """Follow all memory that is made inside, by ops and uploads of every thread.
+
+    The value, printed, lists what is still held: bytes, op, shape, and the line that made it; a
+    leak is what stands there and should not. While it is open `memory_stats` knows `peak_in_use`
+    and `by_op`.
+
+    >>> import tinyml
+    >>> kept = []
+    >>> with tinyml.track_memory() as tracking:
+    ...     for _ in range(3):
+    ...         kept.append(tinyml.zeros((100,)) + 1)
+    >>> print(tracking)
+    3 made inside and still held: 1,344 bytes
+    bytes  count  op   form              line
+    1,344      3  add  float32[100] cpu  <doctest tinyml.observe.memory.track_memory[2]>:3: \
+kept.append(tinyml.zeros((100,)) + 1)
+    >>> kept.clear()
+    >>> tracking.alive()
+    []
+    """
+    global _trackings
+    tracking = Tracking()
+    with ExitStack() as stack:
+        host: Any = find_device(HOST)
+        stack.callback(host.pool.watch(tracking))  # first: plans made from here on know of it
+        with _lock:
+            _trackings = (*_trackings, tracking)
+        try:
+            with observe(tracking.see, all_threads=True):
+                yield tracking
+        finally:
+            with _lock:
+                _trackings = tuple([other for other in _trackings if other is not tracking])
+
+
+class MemoryStats(NamedTuple):
+    """Memory of one device, in bytes.
+
+    in_use       in blocks that tensors, plans and arrays hold
+    peak         the most that was taken from the device at once, since the start or `reset_peak`:
+                 exact, and never less than the most that was in use
+    reserved     taken from the device: in use, or free to be used again
+    budget       what may be taken: TINYML_MEMORY_LIMIT
+    allocations  how many blocks were taken from the device so far; steady work takes none
+    peak_in_use  the most that was in use at once since `track_memory` began; None outside of it
+    by_op        what was made since then and is in use, by the op that made it
+    """
+
+    device: str
+    in_use: int
+    peak: int
+    reserved: int
+    budget: int
+    allocations: int
+    peak_in_use: int | None
+    by_op: dict[str, int]
+
+
+def memory_stats(device: Any = None) -> MemoryStats:
+    """Memory of a device, by default the default one; see MemoryStats for what each number means.
+
+    Memory comes in blocks of some sizes (64 bytes at least, an eighth too much at most), and these
+    are counted. Raises DeviceError where there is no such device.
+
+    >>> import tinyml
+    >>> before = tinyml.memory_stats("cpu").in_use
+    >>> x = tinyml.zeros((1024,)).copy()
+    >>> tinyml.memory_stats("cpu").in_use - before >= 4096
+    True
+    """
+    target: Any = find_device(device)
+    usage: Usage = target.pool.usage()
+    trackings = _trackings
+    if not trackings:
+        return MemoryStats(target.name, *usage, None, {})
+    oldest = trackings[0]
+    peak = max(usage.in_use, oldest.peak.get(target.name, 0))
+    return MemoryStats(target.name, *usage, peak, oldest.by_op(target.name))
+
+
+def reset_peak(device: Any = None) -> None:
+    """Give free blocks back to the device, and let its `memory_stats` count their peak anew."""
+    target: Any = find_device(device)
+    target.pool.reset_peak()
+    for tracking in _trackings:
+        tracking.peak[target.name] = target.pool.in_use()

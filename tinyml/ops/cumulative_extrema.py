@@ -1,0 +1,190 @@
+"""Running extremes, and logarithms of sums of exponentials, over axes and running.
+
+A long axis with few others is cut into blocks, as in `scan`; by shape alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tinyml.ops.samples as samples
+import tinyml.ops.samples.cumulative as samples_beyond
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
+from tinyml.dtypes import FLOATS, float32
+from tinyml.errors import AxisError
+from tinyml.ir.monoids import MAX, MIN
+from tinyml.ir.nest import Ids, Monoid
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
+from tinyml.ops.arguments import as_axes, as_axis, with_shape
+from tinyml.ops.calls import named
+from tinyml.ops.concat import concat
+from tinyml.ops.creation import asarray
+from tinyml.ops.cumulative import (
+    LINEAR_SCAN,
+    block_length,
+    in_blocks,
+    join_blocks,
+    scan_nest,
+    shifted,
+    split_blocks,
+)
+from tinyml.ops.elementwise import astype, equal, exp, isnan, log, logical_or, where
+from tinyml.ops.elementwise.define import NUMBERS
+from tinyml.ops.gather_scatter import IOTA, PUT_ALONG
+from tinyml.ops.reduction import reduced_shape, restore
+from tinyml.ops.samples.values import ErrorCase
+from tinyml.ops.views import reshape, slice_axis, zeros_of
+
+__all__ = ["cummax", "cummin", "logcumsumexp", "logsumexp"]
+
+
+def _define(name: str, monoid: Monoid, word: str, doc: str) -> Op:
+    def nest(n: Any, index: Ids, x: Any, *, axis: int) -> int:
+        return scan_nest(n, index, monoid, (x,), (), x.dtype, axis, False, False)
+
+    def body(x: Any, *, axis: int) -> Any:
+        op = made[0]
+        if not in_blocks(x.shape, axis):
+            return apply(op, x, axis=axis)
+        blocks = split_blocks(x, axis, block_length(x.shape[axis]), 0)
+        inner = apply(op, blocks, axis=axis + 1)
+        count, length = blocks.shape[axis], blocks.shape[axis + 1]
+        ends = apply(op, slice_axis(inner, axis + 1, length - 1, length), axis=axis)
+        before = concat([slice_axis(ends, axis, 0, 1), slice_axis(ends, axis, 0, count - 1)], axis)
+        rest = slice_axis(inner, axis, 1, count).op(word, slice_axis(before, axis, 1, count))
+        return join_blocks(concat([slice_axis(inner, axis, 0, 1), rest], axis), axis, x.shape[axis])
+
+    def grad(g: Any, y: Any, x: Any, axis: int) -> Any:
+        return apply(PUT_ALONG, zeros_of(x), _places(x, y, axis), g, axis=axis)
+
+    def infer(x: Spec, *, axis: int) -> Spec:
+        return with_shape(x, x.shape)
+
+    made = [define(
+        name, infer, nest=nest, body=body, grad=(grad,), doc=doc, dtypes=NUMBERS,
+        normalize=lambda x, axis: {"axis": as_axis(axis, x.ndim)},
+        samples=samples_beyond.running_extreme(),
+        errors=lambda: [ErrorCase(([[1.0]],), {"axis": 2}, AxisError, "-2 <= axis < 2")])]
+    return made[0]
+
+
+def _places(x: Any, y: Any, axis: int) -> Any:
+    """Where each running extreme stands: the last place up to here that holds it."""
+    hit = equal(x, y)
+    if x.dtype.is_float:
+        hit = logical_or(hit, isnan(x))
+    return apply(CUMMAX, where(hit, apply(IOTA, x, axis=axis), 0), axis=axis)
+
+
+CUMMAX: Op = _define(
+    "cummax", MAX, "maximum",
+    "The greatest of the elements up to each, along an axis; NaN from the first NaN on.")
+CUMMIN: Op = _define(
+    "cummin", MIN, "minimum",
+    "The least of the elements up to each, along an axis; NaN from the first NaN on.")
+
+
+def _running(op: Op, x: Any, axis: int) -> tuple[Tensor, Tensor]:
+    x = asarray(x)
+    if x.ndim == 0:
+        values, places = _running(op, reshape(x, (1,)), axis)
+        return reshape(values, ()), reshape(places, ())
+    axis = as_axis(axis, x.ndim)
+    values = apply(op, x, axis=axis)
+    return values, _places(x, values, axis)
+
+
+@named
+def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """The greatest of the elements up to each along `axis`, and its int64 index.
+
+    Of equal ones the last is named; NaN from the first NaN on. The gradient goes to that index.
+    Raises AxisError.
+
+    >>> import tinyml
+    >>> [y.tolist() for y in tinyml.cummax(tinyml.tensor([1, 3, 2]))]
+    [[1, 3, 3], [0, 1, 1]]
+    """
+    return _running(CUMMAX, x, axis)
+
+
+@named
+def cummin(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
+    """The least of the elements up to each along `axis`, and its int64 index; see `cummax`."""
+    return _running(CUMMIN, x, axis)
+
+
+# ---- the logarithm of a sum of exponentials
+
+
+def _lse_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
+    return with_shape(x, reduced_shape(x.shape, axis, keepdims),
+                      x.dtype if x.dtype.is_float else float32)
+
+
+def _lse_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+    x = x if x.dtype.is_float else x.astype(float32)
+    if not x.size:
+        return x.op("sum", axis=axis, keepdims=keepdims).op("log")
+    top = x.op("max", axis=axis, keepdims=True)
+    far = (top == float("inf")).op("logical_or", top == float("-inf"))
+    top = far.op("where", 0.0, top)
+    total = (x - top).op("exp").op("sum", axis=axis, keepdims=True).op("log") + top
+    return total.op("reshape", shape=reduced_shape(x.shape, axis, keepdims))
+
+
+LOGSUMEXP: Op = define(
+    "logsumexp", _lse_infer, body=_lse_body, ulp=16, dtypes=FLOATS,
+    normalize=lambda x, axis=None, keepdims=False: {"axis": as_axes(axis, x.ndim),
+                                                "keepdims": bool(keepdims)},
+    grad=(lambda g, y, x, axis, keepdims:
+          restore(g, x, axis) * (x - restore(y, x, axis)).op("exp"),),
+    samples=samples.reduction(),
+    doc="log(sum(exp(x))) over axes, the greatest element taken out of the sum: no overflow.",
+)
+
+
+@named
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `axis` without overflow (scipy.special.logsumexp); -inf over nothing.
+
+    >>> import tinyml
+    >>> round(tinyml.logsumexp(tinyml.tensor([1000.0, 1000.0])).item(), 3)
+    1000.693
+    """
+    return apply(LOGSUMEXP, asarray(x), axis=axis, keepdims=keepdims)
+
+
+def as_given(x: Tensor) -> Tensor:
+    """x as a result of its own."""
+    return reshape(x, x.shape)
+
+
+@named
+def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
+    """log(cumsum(exp(x))) along `axis` without overflow.
+
+    The sum is kept relative to the running maximum m, s_i = s_(i-1) exp(m_(i-1) - m_i) +
+    exp(x_i - m_i), a linear recurrence with factors of at most 1. Integers become float32.
+
+    >>> import tinyml
+    >>> [round(y, 3) for y in tinyml.logcumsumexp(tinyml.tensor([1000.0, 1000.0])).tolist()]
+    [1000.0, 1000.693]
+    """
+    x = asarray(x)
+    x = x if x.dtype.is_float else astype(x, float32)
+    if x.ndim == 0 or not x.size:
+        return as_given(x)
+    axis = as_axis(axis, x.ndim)
+    top = apply(CUMMAX, x.detach(), axis=axis)  # the result does not depend on it
+    far = logical_or(equal(top, float("inf")), equal(top, float("-inf")))
+    scale = where(far, 0.0, top)
+    before = shifted(scale, axis, False)
+    nothing = equal(shifted(top, axis, False), float("-inf"))
+    factor = where(nothing, 0.0, exp(where(nothing, 0.0, before - scale)))
+    total = apply(LINEAR_SCAN, factor, exp(x - scale), axis=axis, reverse=False)
+    return log(total) + scale
+
+

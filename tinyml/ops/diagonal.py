@@ -1,0 +1,161 @@
+"""Diagonals and triangles of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import EVERY
+from tinyml.errors import ArgumentError, ShapeError, expect
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
+from tinyml.ops.arguments import as_axis, as_size, with_shape
+from tinyml.ops.calls import named
+from tinyml.ops.creation import asarray
+from tinyml.ops.gather_scatter import IOTA
+from tinyml.ops.samples.values import ErrorCase, Sample, layouts
+from tinyml.ops.views import SLICE, UNSLICE, permute_dims, reshape
+
+__all__ = ["diag", "diag_embed", "diagonal", "tril", "tril_indices", "triu", "triu_indices"]
+
+
+# ---- diagonals
+
+
+def _diagonal_place(batch: tuple[int, ...], rows: int, columns: int,
+                    offset: int) -> dict[str, Any]:
+    """A diagonal among the flat, row-major elements of matrices: a step is one row and one."""
+    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    start = (offset if offset >= 0 else -offset * columns) if count else 0
+    stop = start + (count - 1) * (columns + 1) + 1 if count else 0
+    return {"start": (*(0 for _ in batch), start), "stop": (*batch, stop),
+            "step": (*(1 for _ in batch), columns + 1)}
+
+
+@named
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """A diagonal of the matrices that two axes make; it becomes the last axis.
+
+    `offset` counts columns to the right, negative ones rows downward.
+
+    >>> import tinyml
+    >>> tinyml.diagonal(tinyml.tensor([[1, 2], [3, 4]]), 1).tolist()
+    [2]
+    """
+    x = asarray(x)
+    first, second = as_axis(axis1, x.ndim), as_axis(axis2, x.ndim)
+    expect(first != second, "two different axes", (axis1, axis2), ArgumentError)
+    order = [*[d for d in range(x.ndim) if d not in (first, second)], first, second]
+    moved = permute_dims(x, order)
+    *batch, rows, columns = moved.shape
+    flat = reshape(moved, (*batch, rows * columns))
+    place = _diagonal_place(tuple(batch), rows, columns, as_size(offset, "offset"))
+    return apply(SLICE, flat, **place)
+
+
+@named
+def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+    """Square matrices in two new axes with the last axis of x on a diagonal, zeros elsewhere.
+
+    >>> import tinyml
+    >>> tinyml.diag_embed(tinyml.tensor([1, 2])).tolist()
+    [[1, 0], [0, 2]]
+    """
+    x = asarray(x)
+    expect(x.ndim > 0, "at least 1 axis", x.shape, ShapeError)
+    *batch, count = x.shape
+    size = count + abs(as_size(offset, "offset"))
+    place = _diagonal_place(tuple(batch), size, size, offset)
+    flat = apply(UNSLICE, x, shape=(*batch, size * size), **place)
+    square = reshape(flat, (*batch, size, size))
+    first, second = as_axis(axis1, square.ndim), as_axis(axis2, square.ndim)
+    expect(first != second, "two different axes", (axis1, axis2), ArgumentError)
+    rest = iter(range(len(batch)))
+    order = [square.ndim - 2 if d == first else square.ndim - 1 if d == second else next(rest)
+             for d in range(square.ndim)]
+    return permute_dims(square, order)
+
+
+@named
+def diag(x: Any, k: int = 0) -> Tensor:
+    """The k-th diagonal of a matrix, or the matrix with a vector there.
+
+    >>> import tinyml
+    >>> tinyml.diag(tinyml.tensor([1, 2])).tolist()
+    [[1, 0], [0, 2]]
+    """
+    x = asarray(x)
+    expect(x.ndim in (1, 2), "a vector or a matrix", x.shape, ShapeError)
+    return diag_embed(x, k) if x.ndim == 1 else diagonal(x, k)
+
+
+def _places(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[Tensor, Tensor]:
+    rows, columns = (upload(found.astype(np.int64), device) for found in indices)
+    return rows, columns
+
+
+@named
+def tril_indices(n: int, k: int = 0, m: int | None = None,
+                 device: Any = None) -> tuple[Tensor, Tensor]:
+    """Rows and columns (int64) of the elements on and below the k-th diagonal of (n, m)."""
+    return _places(np.tril_indices(n, k, m), device)
+
+
+@named
+def triu_indices(n: int, k: int = 0, m: int | None = None,
+                 device: Any = None) -> tuple[Tensor, Tensor]:
+    """Rows and columns (int64) of the elements on and above the k-th diagonal of (n, m)."""
+    return _places(np.triu_indices(n, k, m), device)
+
+
+# ---- triangles
+
+
+def _triangle(name: str, word: str, doc: str) -> Op:
+    """A record that keeps the elements whose column compares with the row's diagonal by `word`."""
+
+    def infer(x: Spec, *, k: int) -> Spec:
+        expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
+        return with_shape(x, x.shape)
+
+    def body(x: Any, *, k: int) -> Any:
+        columns, rows = apply(IOTA, x, axis=-1), apply(IOTA, x, axis=-2)
+        zero = False if x.dtype.kind == "bool" else 0
+        return columns.op(word, rows + k).op("where", x, zero)
+
+    def cases(dtype: str) -> list[Sample]:
+        return [Sample((x,), {"k": k}, f"{layout} {k}", True)
+                for k, layout, x in zip((0, 1, -2), ("dense", "transposed", "reversed"),
+                                        layouts(dtype, (2, 3, 4)))]
+
+    return define(
+        name, infer, body=body, normalize=lambda x, k=0: {"k": as_size(k, "k")}, samples=cases,
+        grad=(lambda g, _y, _x, k: g.op(name, k=k),), dtypes=EVERY, doc=doc,
+        errors=lambda: [ErrorCase((np.ones(3, np.float32),), {"k": 0}, ShapeError,
+                                  "at least 2 axes")],
+    )
+
+
+TRIL: Op = _triangle("tril", "less_equal",
+                     "The elements of matrices on and below the k-th diagonal, 0 above.")
+TRIU: Op = _triangle("triu", "greater_equal",
+                     "The elements of matrices on and above the k-th diagonal, 0 below.")
+
+
+def tril(x: Any, k: int = 0) -> Tensor:
+    """The elements of matrices on and below the k-th diagonal, 0 above.
+
+    >>> import tinyml
+    >>> tinyml.tril(tinyml.ones((2, 2))).tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    return apply(TRIL, x, k=k)
+
+
+def triu(x: Any, k: int = 0) -> Tensor:
+    """The elements of matrices on and above the k-th diagonal, 0 below."""
+    return apply(TRIU, x, k=k)

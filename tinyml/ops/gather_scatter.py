@@ -1,0 +1,484 @@
+"""Indexing by tensors of integers: gather and scatter, and their likes with one index per place.
+
+`gather` and `scatter` take any number of tables of indices, for as many neighbouring axes; how a
+key of `x[...]` becomes slices and tables is written in subscript.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tinyml.ops.samples as samples
+from tinyml.core.apply import apply, full
+from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import (
+    COMPLEX,
+    DTYPES,
+    EVERY,
+    FLOATS,
+    INTEGERS,
+    int64,
+    integer_range,
+    uint64,
+)
+from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
+from tinyml.ir.nest import Ids, Nest
+from tinyml.ir.op import Op, define, find
+from tinyml.ir.spec import Spec
+from tinyml.ops.arguments import as_axis, broadcast_shapes, element, with_shape
+from tinyml.ops.calls import named
+from tinyml.ops.creation import asarray
+from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
+from tinyml.ops.samples import ErrorCase, Sample
+from tinyml.ops.views import broadcast_to, reshape, zeros_of
+
+__all__ = ["gather", "put_along_axis", "scatter", "scatter_add", "take", "take_along_axis"]
+
+NUMBERS = (*FLOATS, *INTEGERS, *COMPLEX)
+UNPACKED = tuple([name for name in EVERY if not DTYPES[name].is_subbyte])
+
+_X = np.arange(12, dtype=np.float32).reshape(4, 3)
+_TABLE = np.array([0, 3, 3, 1])
+_FAR = np.array([0, 4])
+
+
+def _normalize(x: Spec, *_: Any, axis: Any) -> dict[str, Any]:
+    return {"axis": as_axis(axis, x.ndim)}
+
+
+def _need_integers(*tables: Spec) -> None:
+    for table in tables:
+        expect(table.dtype.is_integer, "integer indices", table.dtype.name, DTypeError,
+               remedy="cast with .astype('int64')")
+
+
+def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, ...]:
+    """x's shape with that of the tables in the place of the axes that they index."""
+    _need_integers(*tables)
+    expect(0 < len(tables) <= x.ndim - axis, f"tables for 1 to {x.ndim - axis} axes from {axis} on",
+           len(tables), AxisError)
+    inner = broadcast_shapes(*[table.shape for table in tables])
+    return (*x.shape[:axis], *inner, *x.shape[axis + len(tables) :])
+
+
+def _place(n: Nest, table: Any, inner: Ids, shape: tuple[int, ...], axis: int) -> int:
+    """A checked index out of a table that broadcasts to `inner`."""
+    value = element(n, table, inner, table.dtype)
+    if table.dtype is uint64:  # beyond int64 is beyond every axis, and must not wrap around
+        value = n.prim("minimum", value, n.const(integer_range(int64)[1], uint64))
+    return n.check(n.cast(value, int64), shape[axis], axis)
+
+
+def _places(n: Nest, tables: tuple[Any, ...], inner: Ids, shape: tuple[int, ...],
+            axis: int) -> Ids:
+    return tuple([_place(n, table, inner, shape, axis + k) for k, table in enumerate(tables)])
+
+
+SCATTER: Op
+SCATTER_ADD: Op
+
+# ---- gather
+
+
+def _gather_infer(x: Spec, *tables: Spec, axis: int) -> Spec:
+    shape = _indexed_shape(x, tables, axis)
+    sizes = x.shape[axis : axis + len(tables)]
+    expect(0 not in sizes or 0 in shape, "an axis with elements", x.shape, OutOfRangeError)
+    return with_shape(x, shape)
+
+
+def _gather_nest(n: Nest, index: Ids, x: Any, *tables: Any, axis: int) -> int:
+    count = len(tables)
+    stop = len(index) - (x.ndim - axis - count)
+    places = _places(n, tables, index[axis:stop], x.shape, axis)
+    return int(x((*index[:axis], *places, *index[stop:])))
+
+
+GATHER: Op = define(
+    "gather", _gather_infer, normalize=_normalize, nest=_gather_nest,
+    grad=(lambda g, _y, _x, *tables, axis: apply(
+        SCATTER_ADD, zeros_of(_x), g, *tables, axis=axis),),
+    samples=samples.gather(), dtypes=EVERY,
+    errors=lambda: [
+        ErrorCase((_X, _FAR), {"axis": 0}, OutOfRangeError, "index 4 is out of range"),
+        ErrorCase((_X, _TABLE, _FAR), {"axis": 0}, ShapeError, "do not broadcast"),
+        ErrorCase((_X, np.ones(2, np.float32)), {"axis": 0}, DTypeError, "integer indices"),
+        ErrorCase((_X, _TABLE), {"axis": 2}, AxisError, "-2 <= axis < 2"),
+        ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, AxisError, "tables for 1 to 1 axes"),
+    ],
+    doc="Elements of x at indices along an axis (numpy.take), or along several that follow each "
+        "other, one table each, which broadcast: negative indices count from the end; others out "
+        "of range raise.",
+)
+
+# ---- scatter
+
+
+def _scatter_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
+    expect(not x.dtype.is_subbyte, "elements of whole bytes", x.dtype.name, DTypeError)
+    wanted = _indexed_shape(x, tables, axis)
+    expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
+    expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
+    return with_shape(x, x.shape)
+
+
+def _joining_infer(dtypes: tuple[str, ...]) -> Callable[..., Spec]:
+    def infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
+        expect(x.dtype.name in dtypes, "numbers", x.dtype.name, DTypeError,
+               remedy=f"cast with .astype(...) to one of {', '.join(dtypes)}")
+        return _scatter_infer(x, updates, *tables, axis=axis)
+
+    return infer
+
+
+def _scatter_scatter(mode: str) -> Callable[..., None]:
+    """First x itself, then the updates in row-major order of the indices, one after the other."""
+
+    def scatter(n: Nest, outs: list[int], x: Any, updates: Any, *tables: Any, axis: int) -> None:
+        count = len(tables)
+        before = [n.axis(f"i{d}", x.shape[d]) for d in range(axis)]
+        after = [n.axis(f"i{d}", x.shape[d]) for d in range(axis + count, x.ndim)]
+        here = [n.axis(f"j{d}", x.shape[d]) for d in range(axis, axis + count)]
+        whole = (*before, *here, *after)
+        n.store(outs[0], x(whole), whole)
+        stop = updates.ndim - len(after)
+        inner = tuple([n.axis(f"k{d}", n_d) for d, n_d in enumerate(updates.shape[axis:stop])])
+        places = _places(n, tables, inner, x.shape, axis)
+        value = updates((*before, *inner, *after))
+        n.store(outs[0], value, (*before, *places, *after), mode)
+
+    return scatter
+
+
+def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
+    """Which updates were the last at their place, in a shape that broadcasts to updates."""
+    inner = broadcast_shapes(*[table.shape for table in tables])
+    order = upload(np.arange(math.prod(inner)), updates.device).reshape(inner)
+    nobody = full(sizes, -1, int64, updates.device)
+    last = apply(SCATTER, nobody, order, *tables, axis=0)
+    won = apply(GATHER, last, *tables, axis=0) == order
+    return won.reshape((*inner, *[1] * (updates.ndim - axis - len(inner))))
+
+
+def _set_update(g: Any, _y: Any, _x: Any, _u: Any, *tables: Any, axis: int) -> Any:
+    won = _winners(_u, tables, axis, _x.shape[axis : axis + len(tables)])
+    return where(won, apply(GATHER, g, *tables, axis=axis), 0.0)
+
+
+def _factors(x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
+    """At each place: the product of the factors that are not 0, the sum of the others, how many."""
+    def joined(op: Op, of: Callable[[Any], Any]) -> Any:
+        return apply(op, of(x), of(u), *tables, axis=axis)
+
+    return [joined(SCATTER_MUL, lambda c: where(c == 0, 1.0, c)),
+            joined(SCATTER_ADD, lambda c: where(c == 0, c, 0.0)),
+            joined(SCATTER_ADD, lambda c: (c == 0).astype(int64))]
+
+
+def _others(c: Any, product: Any, zero: Any, count: Any) -> Any:
+    """The product of all factors but c. A 0 stays a variable, so its derivative is right too."""
+    one_left = where(count == 2, zero - c, where(count == 1, 1.0, 0.0))
+    rest = where(c == 0, one_left, where(count == 1, zero, where(count == 0, 1.0, 0.0)))
+    return (product / where(c == 0, 1.0, c) * rest).astype(c.dtype)
+
+
+def _mul_x(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
+    return g * conj(_others(x, *_factors(x, u, tables, axis)))
+
+
+def _mul_update(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any:
+    known = [apply(GATHER, part, *tables, axis=axis) for part in _factors(x, u, tables, axis)]
+    return apply(GATHER, g, *tables, axis=axis) * conj(_others(u, *known))
+
+
+def _shares(g: Any, y: Any, x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
+    """The cotangents of x and u where equals share the gradient of the extreme; a NaN is one."""
+    def same(c: Any, best: Any) -> Any:
+        return ((c == best) | (isnan(c) & isnan(best))).astype(g.dtype)
+
+    mine, theirs = same(x, y), same(u, apply(GATHER, y, *tables, axis=axis))
+    part = g / apply(SCATTER_ADD, mine, theirs, *tables, axis=axis)
+    return [part * mine, apply(GATHER, part, *tables, axis=axis) * theirs]
+
+
+_EXTREME = (
+    lambda g, y, x, u, *tables, axis: _shares(g, y, x, u, tables, axis)[0],
+    lambda g, y, x, u, *tables, axis: _shares(g, y, x, u, tables, axis)[1],
+)
+_SCATTER_ERRORS = samples.error_cases(
+    ErrorCase((_X, _X[:2], _FAR), {"axis": 0}, OutOfRangeError, "index 4 is out of range"),
+    ErrorCase((_X, _X[:2], _TABLE), {"axis": 0}, ShapeError, r"updates of shape \(4, 3\)"),
+    ErrorCase((_X, _X[:2] > 0, _FAR), {"axis": 0}, DTypeError, "updates of float32"),
+)
+# name, word, dtypes, rules of x and of the updates, what it does
+SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
+    define(
+        name, _scatter_infer if word == "set" else _joining_infer(dtypes), normalize=_normalize, grad=grad,
+        scatter_nest=_scatter_scatter(word), samples=samples.scatter(word), dtypes=dtypes,
+        errors=_SCATTER_ERRORS, doc=f"x with {what}; indices as in gather.",
+    )
+    for name, word, dtypes, grad, what in (
+        ("scatter", "set", UNPACKED,
+         (lambda g, _y, _x, _u, *tables, axis: apply(SCATTER, g, zeros_of(_u), *tables, axis=axis),
+          _set_update),
+         "the elements at indices along axes replaced by updates; the last one wins"),
+        ("scatter_add", "add", NUMBERS,
+         (lambda g, _y, _x, _u, *tables, axis: g,
+          lambda g, _y, _x, _u, *tables, axis: apply(GATHER, g, *tables, axis=axis)),
+         "updates added at indices along axes, in the order of the indices"),
+        ("scatter_mul", "mul", NUMBERS, (_mul_x, _mul_update),
+         "the elements at indices multiplied by updates, in the order of the indices"),
+        ("scatter_min", "minimum", (*FLOATS, *INTEGERS), _EXTREME,
+         "the least of each element and the updates at its place; NaN where one is NaN"),
+        ("scatter_max", "maximum", (*FLOATS, *INTEGERS), _EXTREME,
+         "the greatest of each element and the updates at its place; NaN where one is NaN"),
+    )
+)
+
+
+# ---- one index per row
+
+
+def _take_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
+    _need_integers(indices)
+    expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
+    same = all(d == axis or n == m for d, (n, m) in enumerate(zip(x.shape, indices.shape)))
+    expect(same, f"indices of shape {x.shape} outside axis {axis}", indices.shape)
+    return with_shape(x, indices.shape)
+
+
+def _take_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
+    place = _place(n, indices, index, x.shape, axis)
+    return int(x((*index[:axis], place, *index[axis + 1 :])))
+
+
+def _put_infer(x: Spec, indices: Spec, updates: Spec, *, axis: int) -> Spec:
+    expect(x.dtype.name in NUMBERS, "numbers", x.dtype.name, DTypeError)
+    wanted = _take_infer(x, indices, axis=axis).shape
+    expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
+    expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
+    return with_shape(x, x.shape)
+
+
+def _put_scatter(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, axis: int) -> None:
+    row = [n.axis(f"i{d}", size) if d != axis else -1 for d, size in enumerate(x.shape)]
+
+    def at(place: int) -> Ids:
+        return tuple([place if d == axis else i for d, i in enumerate(row)])
+
+    j = n.axis("j", x.shape[axis])
+    n.store(outs[0], x(at(j)), at(j))
+    k = n.axis("k", indices.shape[axis])
+    place = _place(n, indices, at(k), x.shape, axis)
+    n.store(outs[0], updates(at(k)), at(place), "add")
+
+
+def _along(dtype: str) -> list[Sample]:
+    x = samples.spread(dtype, (4, 3), -3.0, 3.0)
+    rows = np.array([[0, -1], [2, 2], [1, 0], [2, 1]])
+    return [Sample((x, rows), {"axis": 1}, "rows", True),
+            Sample((x, rows.T[:, :3].copy()), {"axis": 0}, "columns", True),
+            Sample((x, rows[:, :0]), {"axis": 1}, "empty")]
+
+
+def _put_along(dtype: str) -> list[Sample]:
+    return [sample._replace(args=(*sample.args, samples.spread(
+        dtype, sample.args[1].shape, -3.0, 3.0, seed="u"))) for sample in _along(dtype)]
+
+
+TAKE_ALONG: Op = define(
+    "take_along", _take_infer, normalize=_normalize, nest=_take_nest,
+    grad=(lambda g, _y, _x, indices, axis: apply(
+        PUT_ALONG, zeros_of(_x), indices, g, axis=axis), None),
+    samples=_along, dtypes=EVERY,
+    errors=lambda: [ErrorCase((_X, np.array([[3], [0], [0], [0]])), {"axis": 1}, OutOfRangeError,
+                              "index 3 is out of range")],
+    doc="x at one index per place along an axis (numpy.take_along_axis).",
+)
+PUT_ALONG: Op = define(
+    "put_along", _put_infer, normalize=_normalize, scatter_nest=_put_scatter,
+    grad=(lambda g, _y, _x, _i, _u, axis: g, None,
+          lambda g, _y, _x, indices, _u, axis: apply(TAKE_ALONG, g, indices, axis=axis)),
+    samples=_put_along, dtypes=(*NUMBERS, *COMPLEX),
+    errors=lambda: [
+        ErrorCase((_X, _TABLE[:, None], _X), {"axis": 1}, ShapeError, r"updates of shape \(4, 1\)"),
+        ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, ShapeError, "indices with 2 axes"),
+        ErrorCase((_X, np.full((4, 1), 3), _X[:, :1]), {"axis": 1}, OutOfRangeError,
+                  "index 3 is out of range"),
+    ],
+    doc="x with updates added at one index per place along an axis: take_along's gradient.",
+)
+
+IOTA: Op = define(
+    "iota", lambda x, axis: with_shape(x, x.shape, int64), normalize=_normalize,
+    nest=lambda n, index, x, axis: index[axis], differentiable=False, dtypes=EVERY,
+    samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)
+                           for axis, name in ((0, "rows"), (1, "columns"))],
+    doc="The int64 index along an axis, in the shape of x.",
+)
+
+# ---- public functions
+
+MODES = {"set": SCATTER, "add": SCATTER_ADD, "mul": SCATTER_MUL, "min": SCATTER_MIN,
+         "max": SCATTER_MAX}
+
+
+def update_op(mode: str) -> Op:
+    """The op that updates in this mode; ArgumentError where there is none such."""
+    expect(mode in MODES, f"a mode, one of {', '.join(MODES)}", mode, ArgumentError)
+    return MODES[mode]
+
+
+def _bounded(indices: Any, size: int, mode: str) -> Any:
+    """Indices as they are, or brought into the axis: to its nearest end, or counted around it."""
+    expect(mode in ("raise", "clip", "wrap"), "mode 'raise', 'clip' or 'wrap'", mode, ArgumentError)
+    if mode == "raise":
+        return indices
+    _need_integers(indices.spec)
+    expect(size > 0 or not indices.size, "an axis with elements", size, OutOfRangeError)
+    wide = indices if indices.dtype is uint64 else astype(indices, int64)
+    if mode == "clip":
+        return minimum(maximum(wide, 0), max(size - 1, 0))
+    return apply(find("remainder"), wide, max(size, 1))
+
+
+@named
+def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
+    """Elements of x at `indices` along `axis`; negative indices count from the end.
+
+    The shape is x's with that of `indices` in the place of the axis. Raises OutOfRangeError for
+    others out of range (on OpenCL when the result is read), DTypeError, AxisError.
+
+    >>> import tinyml
+    >>> tinyml.gather(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([2, 0])).tolist()
+    [3.0, 1.0]
+    """
+    return apply(GATHER, x, indices, axis=axis)
+
+
+@named
+def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
+    """Elements of x at `indices` along `axis` (Array API standard 2024.12, take).
+
+    The shape is x's with that of `indices` in the place of the axis; without an axis, x counts as
+    one row. Negative indices count from the end. For others out of range `mode` says what is done:
+    'raise' OutOfRangeError (on OpenCL when the result is read), 'clip' to the nearest end, where
+    negative ones become 0, or 'wrap' around. Raises DTypeError for indices that are no integers.
+
+    >>> import tinyml
+    >>> tinyml.take(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([4, -1]), mode="clip").tolist()
+    [3.0, 1.0]
+    """
+    x = asarray(x)
+    indices = asarray(indices, device=x.device)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = as_axis(axis, x.ndim)
+    return apply(GATHER, x, _bounded(indices, x.shape[axis], mode), axis=axis)
+
+
+def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
+    """x and indices broadcast together on every axis but one."""
+    expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
+    rest = [tuple(1 if d == axis else n for d, n in enumerate(t.shape)) for t in (x, indices)]
+    wide = broadcast_shapes(*rest)
+    return tuple(  # type: ignore[return-value]
+        t if rest[k] == wide else broadcast_to(t, (*wide[:axis], t.shape[axis], *wide[axis + 1 :]))
+        for k, t in enumerate((x, indices)))
+
+
+@named
+def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
+                    mode: str = "raise") -> Tensor:
+    """One element of x per place of `indices`, along `axis` (Array API 2024.12, take_along_axis).
+
+    `indices` has as many axes as x; on all but `axis` the sizes broadcast, and the shape is that
+    of the indices so broadcast. With axis None, x counts as one row. `mode` as in take. Raises
+    ShapeError, AxisError, DTypeError, OutOfRangeError.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> tinyml.take_along_axis(x, tinyml.tensor([[1], [0]])).tolist()
+    [[2.0], [3.0]]
+    """
+    x = asarray(x)
+    indices = asarray(indices, device=x.device)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    axis = as_axis(axis, x.ndim)
+    x, indices = _fitted(x, _bounded(indices, x.shape[axis], mode), axis)
+    return apply(TAKE_ALONG, x, indices, axis=axis)
+
+
+@named
+def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
+                   mode: str = "set") -> Tensor:
+    """x with `values` at one index per place along `axis`: what take_along_axis takes, it puts.
+
+    `indices` broadcast as in take_along_axis but not wider than x; `values` broadcast to them.
+    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Indices that repeat are served in row-major
+    order: of 'set' the last one stays. A new tensor; x stays as it is. Raises as take_along_axis.
+
+    >>> import tinyml
+    >>> x = tinyml.zeros((2, 2))
+    >>> tinyml.put_along_axis(x, tinyml.tensor([[1], [0]]), 5.0).tolist()
+    [[0.0, 5.0], [5.0, 0.0]]
+    """
+    x = asarray(x)
+    op = update_op(mode)
+    axis = as_axis(axis, x.ndim)
+    wide, indices = _fitted(x, asarray(indices, device=x.device), axis)
+    expect(wide.shape == x.shape, f"indices not wider than {x.shape}", indices.shape)
+    values = broadcast_to(like(values, x), indices.shape)
+    if mode == "add":
+        return apply(PUT_ALONG, x, indices, values, axis=axis)
+    tables = [indices if d == axis else _along_axis(size, d, x) for d, size in enumerate(x.shape)]
+    result = apply(op, x, values, *tables, axis=0)
+    return result
+
+
+def _along_axis(size: int, axis: int, x: Any) -> Any:
+    shape = tuple([size if d == axis else 1 for d in range(x.ndim)])
+    return upload(np.arange(size).reshape(shape), x.device)
+
+
+def like(value: Any, x: Any) -> Any:
+    """A number, an array or a tensor as one of x's type and device, to be put into x.
+
+    Raises ArgumentError for a Python integer that the type does not hold, DTypeError where a
+    complex number would lose its imaginary part.
+    """
+    if type(value) is int and x.dtype.is_integer:
+        low, high = integer_range(x.dtype)
+        expect(low <= value <= high, f"a value that {x.dtype.name} holds, {low} to {high}", value,
+               ArgumentError)
+    if not isinstance(value, Data):
+        value = upload(value, x.device, None if isinstance(value, np.ndarray) else x.dtype)
+    expect(value.dtype.kind != "complex" or x.dtype.kind == "complex",
+           f"values that {x.dtype.name} holds", value.dtype.name, DTypeError,
+           remedy="take .real of them")
+    return astype(value, x.dtype)
+
+
+@named
+def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
+    """x with the elements at `indices` along `axis` replaced by `updates`; the last one wins.
+
+    With `mode` 'add', 'mul', 'min' or 'max' the updates are taken in one after the other, in
+    row-major order of the indices. Their shape is that of gather(x, indices, axis).
+
+    >>> import tinyml
+    >>> tinyml.scatter(tinyml.zeros(3), tinyml.tensor([2]), tinyml.tensor([5.0])).tolist()
+    [0.0, 0.0, 5.0]
+    """
+    return apply(update_op(mode), x, updates, indices, axis=axis)
+
+
+def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
+    """x with `updates` added at `indices` along `axis`, in the order of the indices."""
+    return scatter(x, indices, updates, axis, "add")

@@ -1,0 +1,184 @@
+"""Contractions: the matrix product, convolution with its two gradients, and max-pooling.
+
+Each is a sum of products over fresh axes of the nest; how it becomes fast is the schedule's matter.
+conv2d, conv2d_dx and conv2d_dw are a closed set: each one's gradients are the other two.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import tinyml.ops.samples as samples
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
+from tinyml.dtypes import COMPLEX
+from tinyml.errors import AxisError, ShapeError, expect
+from tinyml.ir.monoids import DOT
+from tinyml.ir.nest import Ids, Nest
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
+from tinyml.ops.arguments import (
+    as_axis,
+    as_size,
+    as_sizes,
+    broadcast_shapes,
+    element,
+    with_shape,
+)
+from tinyml.ops.calls import named
+from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise.define import NUMBERS, meet, operand_dtype
+from tinyml.ops.samples import ErrorCase
+from tinyml.ops.views import Ints
+
+__all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
+
+# ---- matmul
+
+
+def _matmul_infer(x: Spec, y: Spec) -> Spec:
+    expect(x.ndim >= 2 and y.ndim >= 2, "at least 2 axes", f"{x.ndim} and {y.ndim}",
+           remedy="matmul adds axes to vectors; the record does not")
+    expect(x.shape[-1] == y.shape[-2], "x.shape[-1] == y.shape[-2]",
+           f"{x.shape[-1]} != {y.shape[-2]}", remedy="transpose one with .T or permute_dims")
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return with_shape(x, (*batch, x.shape[-2], y.shape[-1]), operand_dtype("number", (x, y)))
+
+
+def _matmul_nest(n: Nest, index: Ids, x: Any, y: Any) -> int:
+    dtype = meet((x, y))
+    (k,) = over = n.over(index, x.shape[-1:])
+    *batch, row, column = index
+    left = element(n, x, (*batch, row, k), dtype)
+    right = element(n, y, (*batch, k, column), dtype)
+    return n.reduce(DOT, over, left, right)[0]
+
+
+def _transposed(x: Any) -> Any:
+    order = list(range(x.ndim))
+    order[-2:] = order[-1], order[-2]
+    return x.op("permute_dims", axes=tuple(order))
+
+
+def unbatched(g: Any, x: Any) -> Any:
+    """The sum over batch axes along which x was repeated, in x's type."""
+    lead = g.ndim - x.ndim
+    axes = [d for d in range(g.ndim) if d < lead or x.shape[d - lead] != g.shape[d]]
+    if axes:
+        g = g.op("sum", axis=tuple(axes), keepdims=False).op("reshape", shape=x.shape)
+    return g.astype(x.dtype)
+
+
+MATMUL: Op = define(
+    "matmul", _matmul_infer, nest=_matmul_nest,
+    grad=(lambda g, _y, _a, b: unbatched(apply(MATMUL, g, _transposed(conj(b))), _a),
+          lambda g, _y, a, _b: unbatched(apply(MATMUL, _transposed(conj(a)), g), _b)),
+    samples=samples.matmul(), dtypes=(*NUMBERS, *COMPLEX),
+    errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((4, 5), np.float32)), {},
+                              ShapeError, "3 != 4")],
+    doc="The matrix product over the last two axes; the axes before broadcast.",
+)
+
+
+@named
+def matmul(x: Any, y: Any) -> Tensor:
+    """The matrix product; a vector counts as a row on the left, as a column on the right.
+
+    Raises ShapeError where the inner sizes differ.
+
+    >>> import tinyml
+    >>> tinyml.matmul(tinyml.tensor([[1.0, 2.0]]), tinyml.tensor([3.0, 4.0])).tolist()
+    [11.0]
+    """
+    expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
+    left = x.op("reshape", shape=(1, x.size)) if x.ndim == 1 else x
+    right = y.op("reshape", shape=(y.size, 1)) if y.ndim == 1 else y
+    result: Tensor = apply(MATMUL, left, right)
+    if x.ndim > 1 and y.ndim > 1:
+        return result
+    rows = left.shape[-2:-1] if x.ndim > 1 else ()
+    columns = right.shape[-1:] if y.ndim > 1 else ()
+    result = result.op("reshape", shape=(*result.shape[:-2], *rows, *columns))
+    return result
+
+
+def _vecdot_infer(x: Spec, y: Spec) -> Spec:
+    expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
+    expect(x.shape[-1] == y.shape[-1], "vectors of one size", f"{x.shape[-1]} != {y.shape[-1]}")
+    batch = broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    return with_shape(x, batch, operand_dtype("number", (x, y)))
+
+
+def _vecdot_body(x: Any, y: Any) -> Any:
+    products = conj(x) * y
+    return products.op("sum", axis=(products.ndim - 1,), keepdims=False).astype(products.dtype)
+
+
+VECDOT: Op = define(
+    "vecdot", _vecdot_infer, body=_vecdot_body, samples=samples.vecdot(),
+    dtypes=(*NUMBERS, *COMPLEX),
+    errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)), {},
+                              ShapeError, "3 != 4")],
+    doc="The sums of products along the last axis, x conjugated; the axes before broadcast.",
+)
+
+
+@named
+def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
+    """The dot products of vectors along `axis`, x1's conjugated (Array API standard 2024.12).
+
+    The other axes broadcast. Raises ShapeError where the vectors differ in size.
+
+    >>> import tinyml
+    >>> tinyml.vecdot(tinyml.tensor([[1, 2], [3, 4]]), tinyml.tensor([1, 1])).tolist()
+    [3, 7]
+    """
+    expect(-min(x1.ndim, x2.ndim) <= axis < 0 or x1.ndim == x2.ndim,
+           "an axis counted from the end, that both have", axis, AxisError)
+    moved = [x.op("permute_dims", axes=_to_the_end(x.ndim, as_axis(axis, x.ndim)))
+             for x in (x1, x2)]
+    return apply(VECDOT, *moved)
+
+
+def _to_the_end(ndim: int, axis: int) -> Ints:
+    return (*[d for d in range(ndim) if d != axis], axis)
+
+
+@named
+def matrix_transpose(x: Any) -> Tensor:
+    """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
+    result: Tensor = x.mT
+    return result
+
+
+@named
+def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
+    """The sums of products over some axes of x1 and as many of x2 (Array API standard 2024.12).
+
+    `axes`: how many, the last of x1 and the first of x2; or two sequences that name them. Raises
+    ShapeError where their sizes differ.
+
+    >>> import tinyml
+    >>> x = tinyml.reshape(tinyml.arange(6), (2, 3))
+    >>> tinyml.tensordot(x, x, axes=((0, 1), (0, 1))).item()
+    55
+    """
+    if isinstance(axes, (tuple, list)):
+        ours, theirs = [tuple([as_axis(a, x.ndim) for a in as_sizes(named_axes, "axes")])
+                        for x, named_axes in zip((x1, x2), axes)]
+    else:
+        count = as_size(axes, "axes")
+        expect(0 <= count <= min(x1.ndim, x2.ndim), "axes that both have", count, AxisError)
+        ours, theirs = tuple(range(x1.ndim - count, x1.ndim)), tuple(range(count))
+    sizes = [tuple([x.shape[a] for a in own]) for x, own in ((x1, ours), (x2, theirs))]
+    expect(sizes[0] == sizes[1], f"axes of x2 of sizes {sizes[0]}", sizes[1])
+    rows, columns = [tuple([d for d in range(x.ndim) if d not in own])
+                     for x, own in ((x1, ours), (x2, theirs))]
+    inner = math.prod(sizes[0])
+    height, width = [tuple([x.shape[d] for d in free]) for x, free in ((x1, rows), (x2, columns))]
+    left = x1.op("permute_dims", axes=(*rows, *ours)).reshape((math.prod(height), inner))
+    right = x2.op("permute_dims", axes=(*theirs, *columns)).reshape((inner, math.prod(width)))
+    return apply(MATMUL, left, right).op("reshape", shape=(*height, *width))

@@ -1,0 +1,1 @@
+"""Records of neural networks: windows, softmax, losses, norms, steps of optimizers."""

@@ -1,0 +1,315 @@
+"""Reductions: sums, extremes and their places, variance; the nest names a monoid."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tinyml.ops.samples as samples
+from tinyml.core.apply import apply
+from tinyml.core.node import Tensor
+from tinyml.dtypes import (
+    COMPLEX,
+    COMPUTABLE,
+    FLOATS,
+    DType,
+    as_dtype,
+    bool_,
+    float32,
+    int64,
+    uint64,
+)
+from tinyml.errors import AxisError, DTypeError, ShapeError, expect
+from tinyml.ir.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM, WELFORD
+from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
+from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
+from tinyml.ops.elementwise import astype, conj
+from tinyml.ops.elementwise.define import NUMBERS
+from tinyml.ops.samples import ErrorCase, error_cases
+
+__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std",
+           "sum", "var"]
+
+
+def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
+                  keepdims: bool) -> tuple[int, ...]:
+    """The shape after a reduction.
+
+    >>> reduced_shape((2, 3, 4), (1,), False), reduced_shape((2, 3), (0,), True)
+    ((2, 4), (1, 3))
+    """
+    if keepdims:
+        return tuple([1 if d in axis else n for d, n in enumerate(shape)])
+    return tuple([n for d, n in enumerate(shape) if d not in axis])
+
+
+def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Ids, Ids]:
+    """The index into x, and the axes to reduce over, for one element of the result."""
+    over = n.over(index, [x.shape[a] for a in axis])
+    inner = dict(zip(axis, over))
+    kept = iter(i for d, i in enumerate(index) if not (keepdims and d in axis))
+    return tuple([inner[d] if d in inner else next(kept) for d in range(x.ndim)]), over
+
+
+def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
+    """A reduced value back at every place of x that it came from."""
+    kept = reduced_shape(x.shape, axis, True)
+    return g.op("reshape", shape=kept).op("expand", shape=x.shape)
+
+
+def _normalize(x: Spec, axis: Any = None, keepdims: bool = False, **attrs: Any) -> dict[str, Any]:
+    return {"axis": as_axes(axis, x.ndim), "keepdims": bool(keepdims), **attrs}
+
+
+def _bad_axis() -> Callable[[], list[ErrorCase]]:
+    x = np.ones((2, 3), np.float32)
+    return error_cases(
+        ErrorCase((x,), {"axis": (2,), "keepdims": False}, AxisError, "-2 <= axis < 2"),
+        ErrorCase((x,), {"axis": (0, 0), "keepdims": False}, AxisError, "each axis once"),
+    )
+
+
+def sum_dtype(dtype: DType) -> DType:
+    """The type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
+    if dtype.kind in ("bool", "int"):
+        return int64
+    if dtype.kind == "uint":
+        return uint64
+    return dtype
+
+
+def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool = True,
+            through: DType | None = None, **fields: Any) -> Op:
+    """A reduction: `out` says its type by that of x, each element is cast to `through` first."""
+
+    def infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
+        expect(identity or builtins.all(x.shape[a] for a in axis), "at least one element to reduce",
+               f"shape {x.shape} over axes {axis}", ShapeError)
+        return with_shape(x, reduced_shape(x.shape, axis, keepdims), out(x.dtype))
+
+    def nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> int:
+        full, over = widen(n, index, x, axis, keepdims)
+        value = n.cast(x(full), through or x.dtype)
+        return n.reduce(monoid, over, n.cast(value, out(x.dtype)))[0]
+
+    return define(name, infer, nest=nest, normalize=_normalize, errors=_bad_axis(), **fields)
+
+
+SUM_OP: Op = _define(
+    "sum", SUM, sum_dtype,
+    grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
+    samples=samples.reduction(), dtypes=COMPUTABLE,
+    doc="The sum over axes: over a long one partial sums, 64 on the CPU and 8 elsewhere, "
+        "then merged pairwise.",
+)
+
+
+def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Each place gets the product of the others: of those before it and those after it.
+
+    Nothing is divided, so zeros do no harm.
+    """
+    order = (*[d for d in range(x.ndim) if d not in axis], *axis)
+    moved = x.op("permute_dims", axes=order)
+    rows = moved.op("reshape", shape=(*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
+    before, after = [rows.op("cumprod", axis=-1, reverse=back, exclusive=True)
+                     for back in (False, True)]
+    others = conj(before * after).op("reshape", shape=moved.shape)
+    back = tuple(sorted(range(x.ndim), key=lambda d: order[d]))
+    return restore(g, x, axis) * others.op("permute_dims", axes=back)
+
+
+PROD_OP: Op = _define(
+    "prod", PRODUCT, sum_dtype, grad=(_prod_grad,), samples=samples.reduction(), dtypes=COMPUTABLE,
+    doc="The product over axes; integers multiply in 64 bits.",
+)
+_test: dict[str, Any] = {"through": bool_, "differentiable": False,
+                         "samples": samples.reduction(), "dtypes": COMPUTABLE}
+ALL_OP: Op = _define("all", ALL_OF, lambda d: bool_, **_test,
+                     doc="Whether all elements over axes are true or not 0; NaN is not 0.")
+ANY_OP: Op = _define("any", ANY_OF, lambda d: bool_, **_test,
+                     doc="Whether some element over axes is true or not 0; NaN is not 0.")
+COUNT_OP: Op = _define("count_nonzero", SUM, lambda d: int64, **_test,
+                       doc="How many elements over axes are not 0 (int64); NaN is not 0.")
+
+
+def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Every place that holds the extreme gets an equal share."""
+    hits = (x == restore(y, x, axis)).astype(g.dtype)
+    return restore(g, x, axis) * hits / restore(hits.op("sum", axis=axis, keepdims=True), x, axis)
+
+
+_extreme: dict[str, Any] = {
+    "grad": (_extreme_grad,), "dtypes": (*NUMBERS,),
+    "samples": samples.reduction(identity=False),
+}
+MAX_OP: Op = _define("max", MAX, lambda d: d, False, **_extreme,
+                 doc="The greatest element over axes; NaN where one is NaN.")
+MIN_OP: Op = _define("min", MIN, lambda d: d, False, **_extreme,
+                 doc="The least element over axes; NaN where one is NaN.")
+
+
+def _arg(name: str, monoid: Monoid, doc: str) -> Op:
+    def infer(x: Spec, *, axis: int, keepdims: bool) -> Spec:
+        expect(x.shape[axis] > 0, "at least one element to reduce", x.shape, ShapeError)
+        return with_shape(x, reduced_shape(x.shape, (axis,), keepdims), int64)
+
+    def nest(n: Nest, index: Ids, x: Any, *, axis: int, keepdims: bool) -> int:
+        full, over = widen(n, index, x, (axis,), keepdims)
+        return n.reduce(monoid, over, x(full), over[0])[1]
+
+    def normalize(x: Spec, axis: Any, keepdims: bool = False) -> dict[str, Any]:
+        return {"axis": as_axis(axis, x.ndim), "keepdims": bool(keepdims)}
+
+    case = ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2, "keepdims": False}, AxisError,
+                     "-2 <= axis < 2")
+    return define(name, infer, nest=nest, normalize=normalize, differentiable=False, doc=doc,
+                  samples=samples.arg_reduction(), dtypes=NUMBERS, errors=error_cases(case))
+
+
+ARGMAX_OP: Op = _arg("argmax", ARGMAX, "The index of the first greatest element; NaN is greatest.")
+ARGMIN_OP: Op = _arg("argmin", ARGMIN, "The index of the first least element; NaN is least.")
+
+
+def _var_infer(x: Spec, *, axis: tuple[int, ...], correction: float, keepdims: bool) -> Spec:
+    if not x.dtype.is_float:
+        raise DTypeError(f"{x.dtype.name} is not accepted", remedy="cast with .astype('float32')")
+    return with_shape(x, reduced_shape(x.shape, axis, keepdims))
+
+
+def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
+    return int(np.prod([shape[a] for a in axis], dtype=np.int64))
+
+
+def _var_nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], correction: float,
+              keepdims: bool) -> int:
+    full, over = widen(n, index, x, axis, keepdims)
+    squares = n.reduce(WELFORD, over, x(full))[2]
+    count = n.cast(n.add(ZERO, n.param(_count(x.shape, axis))), x.dtype)
+    divisor = n.prim("sub", count, n.const(correction, x.dtype))
+    return n.prim("div", squares, n.prim("maximum", divisor, n.const(0, x.dtype)))
+
+
+def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
+              keepdims: bool) -> Any:
+    divisor = builtins.max(_count(x.shape, axis) - correction, 0.0)
+    centred = x - x.op("mean", axis=axis, keepdims=True)
+    return restore(g, x, axis) * centred * (2.0 / divisor if divisor else float("nan"))
+
+
+VAR_OP: Op = define(
+    "var", _var_infer, nest=_var_nest, grad=(_var_grad,),
+    normalize=lambda x, axis=None, correction=0.0, keepdims=False: _normalize(
+        x, axis, keepdims, correction=float(as_number(correction, "correction"))),
+    samples=samples.variance(), dtypes=FLOATS, errors=lambda: [
+        case._replace(attrs={**case.attrs, "correction": 0.0}) for case in _bad_axis()()],
+    doc="The mean squared deviation, sum over n - correction (Welford 1962, one pass).",
+)
+
+
+def _mean_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
+    return with_shape(x, reduced_shape(x.shape, axis, keepdims),
+                      x.dtype if x.dtype.is_inexact else float32)
+
+
+def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+    values = x if x.dtype.is_inexact else x.astype(float32)
+    count = _count(x.shape, axis)
+    return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
+
+
+MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize, errors=_bad_axis(),
+                 samples=samples.reduction(identity=False),
+                 dtypes=(*FLOATS, *COMPLEX, "int32", "bool"),
+                 doc="The sum over axes divided by the count; of integers, in float32.")
+
+
+STD_OP: Op = define(
+    "std", _var_infer, body=lambda x, **attrs: apply(VAR_OP, x, **attrs).op("sqrt"),
+    normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
+    # Squares of the least numbers are 0, so that their root says nothing about them.
+    samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],
+    doc="The square root of the variance.",
+)
+
+
+# ---- public functions
+
+
+Reduction = Callable[..., "Tensor"]
+
+
+def _public(op: Op) -> Reduction:
+    """The function of a reduction over `axis`: an int, a tuple of them, or None for all."""
+
+    def function(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return apply(op, x, axis=axis, keepdims=keepdims)
+
+    return _described(function, op)
+
+
+def _accumulating(op: Op) -> Reduction:
+    """As `_public`; x is cast to `dtype` first, and the result is of that type."""
+
+    def function(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+        if dtype is None:
+            return apply(op, x, axis=axis, keepdims=keepdims)
+        wanted = as_dtype(dtype)
+        return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
+
+    return _described(function, op)
+
+
+def _spread(op: Op) -> Reduction:
+    """As `_public`, with a correction: the squared deviations are divided by n - correction."""
+
+    def function(x: Any, axis: Any = None, correction: float = 0.0,
+                 keepdims: bool = False) -> Tensor:
+        return apply(op, x, axis=axis, correction=correction, keepdims=keepdims)
+
+    return _described(function, op)
+
+
+def _described(function: Reduction, op: Op) -> Reduction:
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    return function
+
+
+sum: Reduction = _accumulating(SUM_OP)
+prod: Reduction = _accumulating(PROD_OP)
+mean: Reduction = _public(MEAN_OP)
+max: Reduction = _public(MAX_OP)
+min: Reduction = _public(MIN_OP)
+all: Reduction = _public(ALL_OP)
+any: Reduction = _public(ANY_OP)
+count_nonzero: Reduction = _public(COUNT_OP)
+var: Reduction = _spread(VAR_OP)
+std: Reduction = _spread(STD_OP)
+
+
+def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
+    if axis is not None:
+        return apply(op, x, axis=axis, keepdims=keepdims)
+    flat: Tensor = apply(op, x.op("reshape", shape=(x.size,)), axis=0, keepdims=False)
+    return flat.op("reshape", shape=(1,) * x.ndim) if keepdims else flat
+
+
+def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The int64 index of the first greatest element along `axis`, or in the flattened tensor.
+
+    >>> import tinyml
+    >>> tinyml.argmax(tinyml.tensor([1.0, 3.0, 3.0])).item()
+    1
+    """
+    return _place(ARGMAX_OP, x, axis, keepdims)
+
+
+def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The int64 index of the first least element along `axis`, or in the flattened tensor."""
+    return _place(ARGMIN_OP, x, axis, keepdims)

@@ -1,0 +1,8 @@
+"""Sample generators: the small, seeded cases that every record is judged by."""
+
+from tinyml.ops.samples.cumulative import *  # noqa: F403
+from tinyml.ops.samples.elementwise import *  # noqa: F403
+from tinyml.ops.samples.linalg import *  # noqa: F403
+from tinyml.ops.samples.movement import *  # noqa: F403
+from tinyml.ops.samples.reduction import *  # noqa: F403
+from tinyml.ops.samples.values import *  # noqa: F403

@@ -1,0 +1,498 @@
+"""Sample generators of the ops that move, index and contract: the other half of elementwise.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinyml.dtypes import FLOATS
+from tinyml.ops.samples.values import (
+    RICH,
+    Array,
+    Sample,
+    Samples,
+    reversed_steps,
+    special,
+    spread,
+    transposed,
+)
+
+# -- views and movement ------------------------------------------------------------------------
+
+
+def _three(dtype: str, shape: tuple[int, ...]) -> list[tuple[Array, str]]:
+    """The same values in three layouts, named; dense alone for a dtype that is not rich."""
+    x = spread(dtype, shape, -3.0, 3.0)
+    if dtype not in RICH:
+        return [(x, "dense")]
+    return [(x, "dense"), (transposed(x), "transposed"), (reversed_steps(x), "reversed")]
+
+
+def _each(
+    shape: tuple[int, ...], *attrs: dict[str, Any], empty: dict[str, Any] | None = None
+) -> Samples:
+    """One tensor of `shape` under each set of attributes, in each layout, and an empty one."""
+
+    def samples(dtype: str) -> list[Sample]:
+        cases = [
+            Sample((x,), given, f"{layout} {number}", True)
+            for number, given in enumerate(attrs)
+            for x, layout in _three(dtype, shape)[: None if number == 0 else 1]
+        ]
+        if empty is not None:
+            cases.append(Sample((spread(dtype, (0, 3), 0, 1),), empty, "empty"))
+        return cases
+
+    return samples
+
+
+def reshape() -> Samples:
+    """reshape(x, shape): merged, split, to and from size 1; a copy where strides demand it."""
+    shapes = ((12,), (2, 6), (3, 1, 4))
+    base = _each((3, 4), *({"shape": shape} for shape in shapes), empty={"shape": (3, 0)})
+
+    def samples(dtype: str) -> list[Sample]:
+        one = Sample((spread(dtype, (1, 1), 1, 2),), {"shape": ()}, "to 0-d", True)
+        hard = special(dtype)
+        return [*base(dtype), one, Sample((hard,), {"shape": (hard.size, 1)}, "special")]
+
+    return samples
+
+
+def permute_dims() -> Samples:
+    """permute_dims(x, axes): all orders that differ in kind."""
+    orders = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
+    return _each((2, 3, 4), *({"axes": axes} for axes in orders), empty=None)
+
+
+def slices() -> Samples:
+    """slice(x, start, stop, step) as `slice.indices` gives them: gaps, backward, empty."""
+
+    def attrs(*parts: tuple[int, int, int]) -> dict[str, Any]:
+        return dict(zip(("start", "stop", "step"), zip(*parts, strict=True), strict=True))
+
+    base = _each(
+        (5, 6),
+        attrs((1, 4, 1), (0, 6, 2)),
+        attrs((4, -1, -1), (5, 0, -2)),
+        attrs((2, 3, 1), (0, 6, 1)),
+        attrs((3, 3, 1), (0, 6, 1)),
+        empty=attrs((0, 0, 1), (2, -1, -1)),
+    )
+
+    def samples(dtype: str) -> list[Sample]:
+        # A slice without elements has no gradient worth differences.
+        return [s._replace(smooth=s.smooth and not s.name.endswith("3")) for s in base(dtype)]
+
+    return samples
+
+
+def _slice_shape(attrs: dict[str, Any]) -> tuple[int, ...]:
+    places = zip(attrs["start"], attrs["stop"], attrs["step"], strict=True)
+    return tuple(len(range(*place)) for place in places)
+
+
+def unslice() -> Samples:
+    """unslice(g, shape, start, stop, step): g at a slice of zeros of a shape."""
+
+    def samples(dtype: str) -> list[Sample]:
+        return [
+            Sample(
+                (spread(dtype, _slice_shape(case.attrs), -3.0, 3.0, seed="g"),),
+                {"shape": case.args[0].shape, **case.attrs},
+                case.name,
+                case.smooth,
+            )
+            for case in slices()(dtype)
+        ]
+
+    return samples
+
+
+def expand() -> Samples:
+    """expand(x, shape): new axes, stretched axes, both; from 0-d and to empty."""
+
+    def samples(dtype: str) -> list[Sample]:
+        def case(shape: tuple[int, ...], to: tuple[int, ...], name: str) -> Sample:
+            return Sample((spread(dtype, shape, -3.0, 3.0),), {"shape": to}, name, 0 not in to)
+
+        return [
+            case((4,), (3, 4), "new axis"),
+            case((3, 1), (3, 4), "stretched"),
+            case((1, 3, 1), (2, 1, 3, 4), "both"),
+            case((), (2, 3), "0-d"),
+            case((3, 4), (3, 4), "same"),
+            case((1, 4), (0, 4), "to empty"),
+        ]
+
+    return samples
+
+
+def concat() -> Samples:
+    """concat(*xs, axis): two, three, one tensor; sizes differ, one is empty, layouts differ."""
+
+    def samples(dtype: str) -> list[Sample]:
+        def x(*shape: int) -> Array:
+            return spread(dtype, shape, -3.0, 3.0)
+
+        cases = [
+            Sample((x(2, 4), x(3, 4)), {"axis": 0}, "rows", True),
+            Sample((x(3, 2), x(3, 0), x(3, 5)), {"axis": 1}, "columns"),
+            Sample((x(7),), {"axis": 0}, "one tensor", True),
+            Sample((special(dtype), special(dtype)[::-1].copy()), {"axis": 0}, "special"),
+        ]
+        if dtype in RICH:
+            cases += [
+                Sample((x(2, 3, 1), x(2, 3, 2), x(2, 3, 1)), {"axis": 2}, "three", True),
+                Sample((transposed(x(3, 2)), reversed_steps(x(3, 4))), {"axis": 1}, "layouts"),
+            ]
+        return cases
+
+    return samples
+
+
+def pad() -> Samples:
+    """pad(x, before, after, value): uneven widths, zero widths, hard fill values."""
+
+    def samples(dtype: str) -> list[Sample]:
+        fill: Any = {"bool": True}.get(dtype, -1.5 if dtype in FLOATS else 7)
+        uneven = {"before": (1, 0), "after": (2, 3), "value": fill}
+        cases = [Sample((x,), uneven, name, True) for x, name in _three(dtype, (3, 4))]
+        none = {"before": (0,), "after": (0,), "value": fill}
+        empty = {"before": (1, 0), "after": (1, 1), "value": fill}
+        cases += [
+            Sample((special(dtype),), none, "special, no width"),
+            Sample((spread(dtype, (0, 3), 0, 1),), empty, "empty"),
+            Sample((spread(dtype, (), 1, 2),), {"before": (), "after": (), "value": fill}, "0-d"),
+        ]
+        if dtype in FLOATS:
+            hard = {"before": (1,), "after": (1,), "value": -np.inf}
+            cases.append(Sample((special(dtype),), hard, "minus infinity"))
+        return cases
+
+    return samples
+
+
+# -- indexing ----------------------------------------------------------------------------------
+
+
+def _rows(*index: int, dtype: str = "int64") -> Array:
+    return np.array(index, dtype)
+
+
+def gather() -> Samples:
+    """gather(x, indices, axis) as numpy.take: repeats, negative, 0-d, empty, 2-d indices."""
+
+    def samples(dtype: str) -> list[Sample]:
+        table = _rows(0, 3, 3, 1)
+        cases = [Sample((x, table), {"axis": 0}, name, True) for x, name in _three(dtype, (4, 3))]
+        x = spread(dtype, (4, 3), -3.0, 3.0)
+        cases += [
+            Sample((x, _rows(2, -1, 0, -3)), {"axis": 1}, "negative", True),
+            Sample((x, table.reshape(2, 2)), {"axis": 0}, "table", True),
+            Sample((x, table, _rows(2, -1, 0, 2)), {"axis": 0}, "pairs", True),
+            Sample((x, table[:2].reshape(2, 1), _rows(2, -1)), {"axis": 0}, "outer", True),
+            Sample((x, np.array(1)), {"axis": 0}, "0-d", True),
+            Sample((x, np.zeros((0,), np.int64)), {"axis": 1}, "empty"),
+            Sample((special(dtype), _rows(1, 0, 1, dtype="int32")), {"axis": 0}, "special"),
+        ]
+        return cases
+
+    return samples
+
+
+def scatter(word: str) -> Samples:
+    """scatter (x, updates, *tables, axis) by a word: repeats, where the last one wins for "set"."""
+
+    def samples(dtype: str) -> list[Sample]:
+        x, updates = spread(dtype, (4, 3), -3.0, 3.0), spread(dtype, (4, 3), -3.0, 3.0, seed="u")
+        repeats = _rows(0, 3, 3, 1)
+        cases = [
+            Sample((x, updates, repeats), {"axis": 0}, "repeats", True),
+            Sample((x, updates[:, :2].copy(), _rows(1, -1)), {"axis": 1}, "negative", True),
+            Sample((x, updates[0], np.array(2)), {"axis": 0}, "0-d", True),
+            Sample((x, updates[0, 0], np.array(2), np.array(-1)), {"axis": 0}, "place", True),
+            Sample((x, updates[:, 0].copy(), repeats, _rows(2, 1, 1, 0)), {"axis": 0}, "pairs",
+                   True),
+            Sample((x, updates[:0], np.zeros(0, np.int64)), {"axis": 0}, "empty"),
+            Sample((special(dtype), special(dtype)[-1:], _rows(0)), {"axis": 0}, "special"),
+        ]
+        if dtype in RICH:
+            table = repeats.reshape(2, 2)
+            many = updates.reshape(2, 2, 3)
+            cases += [
+                Sample((x, many, table), {"axis": 0}, "table", True),
+                Sample((transposed(x), reversed_steps(updates), repeats), {"axis": 0}, "layouts"),
+            ]
+        if word != "set":
+            crowd = np.arange(40) % 3
+            heap = spread(dtype, (40,), *((0.5, 1.5) if word == "mul" else (-3.0, 3.0)), seed="u")
+            cases.append(Sample((x[:, 0].copy(), heap, crowd), {"axis": 0}, "crowded", True))
+        return cases
+
+    return samples
+
+
+def slice_set() -> Samples:
+    """slice_set(x, v, start, stop, step): the slice of x replaced by v of its shape."""
+
+    def samples(dtype: str) -> list[Sample]:
+        wanted = [s for s in slices()(dtype) if not s.name.startswith("empty")]
+        cases = []
+        for sample in wanted:
+            value = spread(dtype, _slice_shape(sample.attrs), -3.0, 3.0, seed="v")
+            cases.append(sample._replace(args=(*sample.args, value)))
+        return cases
+
+    return samples
+
+
+# -- contractions and the rest -----------------------------------------------------------------
+
+
+def matmul() -> Samples:
+    """matmul(x, y): matrices, batches that broadcast, no terms, one row, layouts, hard values."""
+
+    def samples(dtype: str) -> list[Sample]:
+        def x(*shape: int) -> Array:
+            return spread(dtype, shape, -3.0, 3.0)
+
+        def y(*shape: int) -> Array:
+            return spread(dtype, shape, -3.0, 3.0, seed="y")
+
+        cases = [
+            Sample((x(3, 5), y(5, 2)), {}, "matrices", True),
+            Sample((x(1, 1), y(1, 1)), {}, "one", True),
+            Sample((x(3, 0), y(0, 2)), {}, "no terms"),
+            Sample((x(0, 5), y(5, 2)), {}, "empty"),
+        ]
+        if dtype in RICH:
+            hard = special(dtype)
+            cases += [
+                Sample((x(2, 3, 5), y(2, 5, 2)), {}, "batches", True),
+                Sample((x(3, 5), y(2, 5, 2)), {}, "broadcast left", True),
+                Sample((x(2, 1, 3, 5), y(4, 5, 2)), {}, "broadcast both", True),
+                Sample((transposed(x(3, 5)), y(5, 2)), {}, "transposed left"),
+                Sample((x(3, 5), transposed(y(5, 2))), {}, "transposed right"),
+                Sample((x(3, 5), reversed_steps(y(5, 2))), {}, "reversed"),
+                Sample((x(17, 33), y(33, 19)), {}, "odd sizes"),
+                Sample((hard[:, None], hard[None, :]), {}, "special"),
+            ]
+        return cases
+
+    return samples
+
+
+def vecdot() -> Samples:
+    """vecdot(x, y) along the last axis: vectors, batches that broadcast, no terms."""
+
+    def samples(dtype: str) -> list[Sample]:
+        def case(x: tuple[int, ...], y: tuple[int, ...], name: str) -> Sample:
+            args = spread(dtype, x, -3.0, 3.0), spread(dtype, y, -3.0, 3.0, seed="y")
+            return Sample(args, {}, name, 0 not in x)
+
+        cases = [case((5,), (5,), "vectors"), case((2, 0), (0,), "no terms"),
+                 case((0, 5), (5,), "empty")]
+        if dtype in RICH:
+            hard = special(dtype)
+            x, y = case((2, 1, 5), (3, 5), "").args
+            cases += [
+                case((2, 1, 5), (3, 5), "broadcast"),
+                Sample((transposed(x), reversed_steps(y)), {}, "layouts"),
+                Sample((hard[:, None], hard[:, None]), {}, "special"),
+            ]
+        return cases
+
+    return samples
+
+
+def cross_entropy() -> Samples:
+    """cross_entropy(logits (N, C), labels (N,)): the mean, with labels in two integer types."""
+
+    def samples(dtype: str) -> list[Sample]:
+        logits = spread(dtype, (5, 4), -3.0, 3.0)
+        labels = _rows(0, 3, 1, 1, 2)
+        return [
+            Sample((logits, labels), {}, "batch", True),
+            Sample((logits[:1], labels[:1].astype("int32")), {}, "one row", True),
+            Sample((transposed(logits), labels), {}, "transposed"),
+            Sample((logits * np.asarray(100, dtype), labels), {}, "far apart"),
+            Sample((special(dtype)[None, 9:], _rows(3)), {}, "overflow"),
+        ]
+
+    return samples
+
+
+def layer_norm() -> Samples:
+    """layer_norm(x, weight, bias, eps) over the last axis: 1 to 3 axes, far means, no variance."""
+
+    def samples(dtype: str) -> list[Sample]:
+        def case(x: Array, name: str, smooth: bool = True) -> Sample:
+            weight = spread(dtype, x.shape[-1:], 0.5, 2.0, seed="w")
+            bias = spread(dtype, x.shape[-1:], -1.0, 1.0, seed="b")
+            return Sample((x, weight, bias), {"eps": 1e-5}, name, smooth)
+
+        x = spread(dtype, (3, 5), -3.0, 3.0)
+        return [
+            case(x, "rows"),
+            case(spread(dtype, (7,), -3.0, 3.0), "vector"),
+            case(spread(dtype, (2, 3, 5), -3.0, 3.0), "three axes"),
+            case(transposed(x), "transposed"),
+            case(x + np.asarray(100, dtype), "far mean", False),
+            case(np.ones((2, 5), dtype), "no variance", False),
+            case(spread(dtype, (0, 5), 0, 1), "empty", False),
+        ]
+
+    return samples
+
+
+def random_bits() -> Samples:
+    """random_bits(key, shape): keys 0, 7 and one with a high word; odd counts, 0-d, empty."""
+
+    def samples(dtype: str) -> list[Sample]:
+        zero, seven, high = ((0, 0), (0, 7), (0xDEADBEEF, 0xFFFFFFFF))
+        return [
+            Sample((np.array(key, dtype),), {"shape": shape}, f"{name} {shape}")
+            for key, name in ((zero, "zero"), (seven, "seven"), (high, "high"))
+            for shape in ((7,), (2, 3, 5), (), (0, 3))
+        ]
+
+    return samples
+
+
+# -- convolution -------------------------------------------------------------------------------
+
+# (input shape, weight shape, stride, padding, dilation), each with its name.
+_WINDOWS: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("plain", ((2, 2, 5, 6), (3, 2, 3, 3), (1, 1), (0, 0), (1, 1))),
+    ("padded", ((1, 2, 5, 6), (2, 2, 3, 3), (1, 1), (1, 1), (1, 1))),
+    ("strided", ((2, 1, 7, 6), (2, 1, 3, 2), (2, 3), (1, 0), (1, 1))),
+    ("dilated", ((1, 2, 7, 7), (1, 2, 3, 2), (1, 2), (2, 1), (2, 3))),
+    ("one by one", ((2, 3, 3, 4), (2, 3, 1, 1), (1, 1), (0, 0), (1, 1))),
+)
+
+
+def _out_shape(x: tuple[int, ...], w: tuple[int, ...], *window: tuple[int, int]) -> tuple[int, ...]:
+    stride, padding, dilation = window
+    sizes = (
+        (x[2 + k] + 2 * padding[k] - dilation[k] * (w[2 + k] - 1) - 1) // stride[k] + 1
+        for k in (0, 1)
+    )
+    return (x[0], w[0], *sizes)
+
+
+def _convolution(kind: str, dtype: str) -> list[Sample]:
+    cases = []
+    for name, (xs, ws, *window) in _WINDOWS:
+        x, w = spread(dtype, xs, -2.0, 2.0), spread(dtype, ws, -2.0, 2.0, seed="w")
+        g = spread(dtype, _out_shape(xs, ws, *window), -2.0, 2.0, seed="g")
+        attrs = dict(zip(("stride", "padding", "dilation"), window, strict=True))
+        if kind == "forward":
+            cases.append(Sample((x, w), attrs, name, True))
+        elif kind == "input":
+            cases.append(Sample((g, w), {**attrs, "shape": xs}, name, True))
+        else:
+            cases.append(Sample((g, x), {**attrs, "shape": ws}, name, True))
+    first = cases[0]
+    flipped = (transposed(first.args[0]), reversed_steps(first.args[1]))
+    cases.append(first._replace(args=flipped, name="layouts", smooth=False))
+    return cases
+
+
+def conv2d() -> Samples:
+    """conv2d(x NCHW, w OIHW, stride, padding, dilation): strides, uneven sizes, an empty batch."""
+
+    def samples(dtype: str) -> list[Sample]:
+        cases = _convolution("forward", dtype)
+        x, w = cases[0].args
+        return [*cases, cases[0]._replace(args=(x[:0], w), name="empty", smooth=False)]
+
+    return samples
+
+
+def conv2d_dx() -> Samples:
+    """conv2d_dx(g, w, shape, stride, padding, dilation): the gradient of conv2d to its input."""
+    return lambda dtype: _convolution("input", dtype)
+
+
+def conv2d_dw() -> Samples:
+    """conv2d_dw(g, x, shape, stride, padding, dilation): the gradient of conv2d to its weight."""
+    return lambda dtype: _convolution("weight", dtype)
+
+
+# (input shape, kernel, stride, padding), each with its name.
+_POOLS: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("halves", ((2, 2, 4, 6), (2, 2), (2, 2), (0, 0))),
+    ("overlap", ((1, 2, 5, 6), (3, 2), (1, 2), (1, 0))),
+    ("uneven", ((1, 1, 5, 5), (2, 3), (2, 1), (0, 1))),
+)
+
+
+def _pooled(dtype: str) -> list[tuple[str, Array, dict[str, Any], Array]]:
+    """Name, x, attributes, and where the maximum of each window lies, found by a plain loop."""
+    rows = []
+    for name, (shape, kernel, stride, padding) in _POOLS:
+        x = spread(dtype, shape, -3.0, 3.0)
+        attrs = {"kernel": kernel, "stride": stride, "padding": padding}
+        n, c, height, width = shape
+        one = (1, 1)
+        out = _out_shape(shape, (c, c, *kernel), stride, padding, one)
+        indices = np.zeros(out, np.int64)
+        for b, ch, i, j in np.ndindex(*out):
+            top, left = i * stride[0] - padding[0], j * stride[1] - padding[1]
+            window = [
+                (x[b, ch, p, q], -(p * width + q))
+                for p in range(max(top, 0), min(top + kernel[0], height))
+                for q in range(max(left, 0), min(left + kernel[1], width))
+            ]
+            indices[b, ch, i, j] = -max(window)[1]
+        rows.append((name, x, attrs, indices))
+    return rows
+
+
+def max_pool2d() -> Samples:
+    """max_pool2d(x, kernel, stride, padding) -> (values, indices): overlaps, padding, ties, NaN."""
+
+    def samples(dtype: str) -> list[Sample]:
+        cases = [Sample((x,), attrs, name, True) for name, x, attrs, _ in _pooled(dtype)]
+        x, attrs = cases[0].args[0], cases[0].attrs
+        ties = np.ones_like(x)
+        cases += [
+            Sample((ties,), attrs, "ties"),
+            Sample((transposed(x),), attrs, "transposed"),
+            Sample((x[:0],), attrs, "empty"),
+        ]
+        if dtype in FLOATS:
+            hard = np.resize(special(dtype), x.shape)
+            lowest = np.full_like(x, -np.inf)
+            cases += [Sample((hard,), attrs, "special"), Sample((lowest,), attrs, "all infinite")]
+        return cases
+
+    return samples
+
+
+def max_pool2d_dx() -> Samples:
+    """max_pool2d_dx(g, indices, shape): cotangents go to where the maxima were, and add up."""
+
+    def samples(dtype: str) -> list[Sample]:
+        return [
+            Sample(
+                (spread(dtype, where.shape, -3.0, 3.0, seed="g"), where),
+                {"shape": x.shape},
+                name,
+                True,
+            )
+            for name, x, _, where in _pooled(dtype)
+        ]
+
+    return samples
+
+
+def max_pool2d_take() -> Samples:
+    """max_pool2d_take(x, indices): the values of each plane at the indices."""
+
+    def samples(dtype: str) -> list[Sample]:
+        return [Sample((x, where), {}, name, True) for name, x, _, where in _pooled(dtype)]
+
+    return samples

@@ -1,0 +1,368 @@
+"""Keys of x[...]: brought into one form, from which views, gathers and scatters follow.
+
+Every key is a slice of each axis, new axes, and, for what is left, tables of integers along
+neighbouring axes. A mask of booleans is the tables of where it holds, so how many there are depends
+on values; to put one value where a mask holds, no such number is needed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinyml.core.apply import apply, describe, full
+from tinyml.core.node import Data, Tensor
+from tinyml.core.upload import upload
+from tinyml.dtypes import bool_
+from tinyml.errors import (
+    ArgumentTypeError,
+    AxisError,
+    DTypeError,
+    DynamicShapeError,
+    OutOfRangeError,
+    TinyMLError,
+    expect,
+    out_of_range,
+)
+from tinyml.ir.dims import Dim
+from tinyml.ir.op import find
+from tinyml.ops.arguments import broadcast_shapes
+from tinyml.ops.creation import asarray
+from tinyml.ops.elementwise import add, astype, divide, maximum, minimum, multiply, where
+from tinyml.ops.gather_scatter import GATHER, like, update_op
+from tinyml.ops.views import SLICE, SLICE_SET, Ints, broadcast_to, permute_dims, reshape
+
+_MERGE: dict[str, Callable[[Any, Any], Any]] = {
+    "set": lambda _x, v: v, "add": add, "mul": multiply, "min": minimum, "max": maximum}
+_SEVERAL = (Data, np.ndarray, list)
+
+
+class Selection(NamedTuple):
+    """A key of x[...] in its one form.
+
+    start, stop, step  of every axis of x, as slice.indices gives them
+    shape    of that slice without the axes that a number took, with new axes
+    order    the axes of that shape, those brought to the front that stand apart; None for as it is
+    axis     where the first indexed axis stands then; the others follow it
+    picks    what indexes them: tensors of integers, or masks, which index as many axes as they have
+    """
+
+    start: Ints
+    stop: Ints
+    step: Ints
+    shape: Ints
+    order: Ints | None
+    axis: int
+    picks: tuple[Any, ...]
+
+    @property
+    def counts(self) -> Ints:
+        """The shape of the slice, an axis for each of x."""
+        return tuple([len(range(*cut)) for cut in zip(self.start, self.stop, self.step)])
+
+    def cut(self, x: Any) -> Any:
+        """The slice of x, in x's axes: a view."""
+        if self.counts == x.shape and min(self.step, default=1) > 0:
+            return x
+        return apply(SLICE, x, start=self.start, stop=self.stop, step=self.step)
+
+    def arranged(self, part: Any) -> Any:
+        """The slice with the axes that the picks expect: a view."""
+        part = part if part.shape == self.shape else reshape(part, self.shape)
+        return part if self.order is None else permute_dims(part, self.order)
+
+    def put_back(self, x: Any, part: Any) -> Any:
+        """x with another slice, given with the axes that the picks expect."""
+        if self.order is not None:
+            part = permute_dims(part, tuple(np.argsort(self.order).tolist()))
+        part = reshape(part, self.counts)
+        if self.counts == x.shape and min(self.step, default=1) > 0:
+            return part
+        return apply(SLICE_SET, x, part, start=self.start, stop=self.stop, step=self.step)
+
+
+# ---- reading a key
+
+
+def _items(key: Any, x: Any) -> tuple[list[Any], int]:
+    """The parts of a key, arrays as tensors, ... written out as slices, and where it stood."""
+    parts = [_part(part, x) for part in (key if isinstance(key, tuple) else (key,))]
+    dots = [k for k, part in enumerate(parts) if part is Ellipsis]
+    expect(len(dots) <= 1, "at most one ...", len(dots), AxisError)
+    count = sum([_axes(part) for part in parts])
+    expect(count <= x.ndim, f"indices for at most {x.ndim} axes", count, AxisError,
+           remedy="None makes a new axis")
+    at = dots[0] if dots else len(parts)
+    return [*parts[:at], *[slice(None)] * (x.ndim - count), *parts[at + 1 :]], at
+
+
+def _part(part: Any, x: Any) -> Any:
+    """A slice, None, ..., a Python int, or a tensor of integers or booleans."""
+    if part is None or part is Ellipsis or isinstance(part, slice):
+        return part
+    if isinstance(part, (bool, np.bool_)):
+        return upload(np.array(part), x.device)
+    if isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu":
+        return int(part)
+    if not isinstance(part, Data):
+        try:
+            return operator.index(part)
+        except TypeError:
+            pass
+    return _table(part, x)
+
+
+def _table(part: Any, x: Any) -> Any:
+    if isinstance(part, list) and not part:
+        part = np.zeros(0, np.int64)  # a list without elements has no type of its own
+    if not isinstance(part, _SEVERAL) and not hasattr(part, "__dlpack__"):
+        raise ArgumentTypeError(
+            f"an index of type {type(part).__name__}",
+            remedy="an int, a slice, None, ..., or a tensor of integers or booleans",
+        )
+    table: Any = part if isinstance(part, Data) else asarray(part, device=x.device)
+    expect(table.dtype.is_integer or table.dtype is bool_, "integer or boolean indices",
+           table.dtype.name, DTypeError, remedy="cast with .astype('int64'), or compare for a mask")
+    return table
+
+
+def _axes(part: Any) -> int:
+    """How many axes a part of a key indexes."""
+    if part is None or part is Ellipsis:
+        return 0
+    return part.spec.ndim if isinstance(part, Data) and part.spec.dtype is bool_ else 1
+
+
+def select(x: Any, key: Any) -> Selection:
+    """The one form of a key; AxisError, OutOfRangeError, ArgumentTypeError, DTypeError."""
+    parts, dots = _items(key, x)
+    cuts: list[tuple[int, int, int]] = []
+    shape: list[int] = []
+    picks: list[Any] = []
+    picked: list[int] = []  # axes of `shape`
+    numbers: list[int] = []  # where in the key numbers and picks stand
+    for k, part in enumerate(parts):
+        sizes = x.shape[len(cuts) : len(cuts) + _axes(part)]
+        if part is None:
+            shape.append(1)
+            continue
+        if isinstance(part, slice):
+            cuts.append(_cut(part, *sizes))
+            shape.append(len(range(*cuts[-1])))
+            continue
+        numbers.append(k + (k >= dots))  # ... keeps apart what stands around it
+        if isinstance(part, int):
+            place = _number(part, sizes[0], len(cuts))
+            cuts.append((place, place + 1, 1))
+            continue
+        if part.dtype is bool_:
+            fits = len(part.shape) == len(sizes) and all(
+                n in (size, 0) for n, size in zip(part.shape, sizes))
+            expect(fits, f"a mask of shape {sizes} for axes from {len(cuts)} on",
+                   part.shape, OutOfRangeError, remedy="a mask has the sizes of what it indexes")
+            if part.shape != sizes:  # the standard lets an empty mask choose nothing of any size
+                part = full(sizes, False, bool_, x.device)
+        picks.append(part)
+        cuts += [(0, size, 1) for size in sizes]
+        sizes = sizes or (1,)  # a mask without axes chooses from a new one of size 1
+        picked += range(len(shape), len(shape) + len(sizes))
+        shape += sizes
+    together = numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+    order = None
+    if picks and not together and picked != list(range(len(picked))):
+        order = (*picked, *[d for d in range(len(shape)) if d not in picked])
+    axis = picked[0] if picks and together else 0
+    start, stop, step = zip(*cuts) if cuts else ((), (), ())
+    return Selection(start, stop, step, tuple(shape), order, axis, tuple(picks))
+
+
+def _cut(part: slice, size: int) -> tuple[int, int, int]:
+    try:
+        start, stop, step = part.indices(size)
+        count = len(range(start, stop, step))
+        if count < 2:  # then a step of any size is one of 1
+            return (start, start + 1, 1) if count else (0, 0, 1)
+        return start, stop, step
+    except TinyMLError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"slice {part}: {error}", remedy="integers or None") from None
+
+
+def _number(place: int, size: int, axis: int) -> int:
+    if not -size <= place < size:
+        raise out_of_range(place, size, axis)
+    return place % size
+
+
+# ---- masks
+
+
+def _tables(picks: tuple[Any, ...]) -> list[Any]:
+    """Tables of integers: those of a mask are where it holds."""
+    tables: list[Any] = []
+    for pick in picks:
+        if pick.dtype is not bool_:
+            tables.append(pick)
+            continue
+        mask = pick if pick.ndim else reshape(pick, (1,))
+        found = apply(find("nonzero"), mask)
+        for d in range(mask.ndim):
+            if found.spec.unknown:  # a slice would name the size
+                tables.append(apply(GATHER, found, upload(np.array(d), mask.device), axis=1))
+            else:
+                tables.append(getitem(found, (slice(None), d)))
+    return tables
+
+
+def _one_mask(chosen: Selection, shape: Ints, value: Ints) -> tuple[Any, Ints] | None:
+    """A lone mask, and the shape of a value, as both broadcast to the part that they change.
+
+    None where it takes the places where the mask holds to tell which value belongs where.
+    """
+    if len(chosen.picks) != 1 or chosen.picks[0].dtype is not bool_:
+        return None
+    mask = chosen.picks[0]
+    rank = mask.ndim or 1
+    after = len(shape) - chosen.axis - rank
+    own = len(value) - after - 1  # the value's axis along the places
+    if own >= 0 and value[own] != 1:
+        return None
+    wide = reshape(mask, (*(mask.shape or (1,)), *(1,) * after))
+    if own < 0:
+        return wide, value
+    return wide, (*value[:own], *(1,) * rank, *value[own + 1 :])
+
+
+# ---- x[key] and x.at[key]
+
+
+def getitem(x: Any, key: Any) -> Tensor:
+    """x[key] as NumPy and the Array API standard 2024.12 have it; basic keys give views.
+
+    Raises OutOfRangeError, AxisError, ShapeError, ArgumentTypeError, DTypeError.
+    """
+    chosen = select(x, key)
+    part = chosen.arranged(chosen.cut(x))
+    if not chosen.picks:  # an object of its own, even where all of x is asked for
+        return reshape(x, x.shape) if part is x else part
+    return apply(GATHER, part, *_tables(chosen.picks), axis=chosen.axis)
+
+
+def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
+    """x with x[key] changed by `value`, which broadcasts and takes x's type.
+
+    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, updates are taken in
+    row-major order of the broadcast indices, one after the other: of 'set' the last one stays.
+    """
+    op = update_op(mode)
+    if x.dtype.is_subbyte and mode == "set":  # places of less than a byte are not written one by one
+        whole = astype(x, "int8" if x.dtype.kind == "int" else "uint8")
+        return astype(setitem(whole, key, like(value, x), mode), x.dtype)
+    chosen = select(x, key)
+    value = like(value, x)
+    part = chosen.arranged(chosen.cut(x))
+    if not chosen.picks:
+        value = broadcast_to(_without_lead(value, part.ndim), part.shape)
+        return chosen.put_back(x, _MERGE[mode](part, value))  # type: ignore[no-any-return]
+    lone = _one_mask(chosen, part.shape, value.shape)
+    if lone is not None:
+        mask, shape = lone
+        value = _without_lead(reshape(value, shape), part.ndim)
+        broadcast_to(value, part.shape)  # an error names the shape that is too wide
+        return chosen.put_back(x, where(mask, _MERGE[mode](part, value), part))  # type: ignore[no-any-return]
+    tables = _tables(chosen.picks)
+    inner = broadcast_shapes(*[table.shape for table in tables])
+    if any(isinstance(n, Dim) for n in inner):
+        raise DynamicShapeError(
+            "how many values a mask takes depends on its values, which a graph has only when it "
+            "runs", remedy="one value for all places, or tinyml.where(mask, values, x)")
+    wanted = (*part.shape[: chosen.axis], *inner, *part.shape[chosen.axis + len(tables) :])
+    value = broadcast_to(_without_lead(value, len(wanted)), wanted)
+    new = apply(op, part, value, *tables, axis=chosen.axis)
+    return chosen.put_back(x, new)  # type: ignore[no-any-return]
+
+
+def _without_lead(value: Any, ndim: int) -> Any:
+    """A value without axes of size 1 in front that are too many, as NumPy's assignment takes it."""
+    extra = value.ndim - ndim
+    if extra > 0 and value.shape[:extra] == (1,) * extra:
+        return reshape(value, value.shape[extra:])
+    return value
+
+
+def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
+    """A call of getitem or setitem whose errors say what was indexed."""
+    try:
+        return function(x, *arguments)
+    except TinyMLError as error:
+        raise error.during("index", describe([x])) from error.__cause__
+
+
+class At:
+    """The door to functional updates, `x.at[key].set(v)`: a new tensor, x stays as it is.
+
+    Where indices repeat, updates are taken one after the other in row-major order of the broadcast
+    indices, so results are the same on every run: of `set` the last one stays.
+
+    >>> import tinyml
+    >>> x, i = tinyml.ones(3), tinyml.tensor([0, 2, 0])
+    >>> v = tinyml.tensor([2.0, 3.0, 4.0])
+    >>> x.at[i].set(v).tolist(), x.at[i].add(v).tolist(), x.at[i].mul(v).tolist()
+    ([4.0, 1.0, 3.0], [7.0, 1.0, 4.0], [8.0, 1.0, 3.0])
+    """
+
+    __slots__ = ("_tensor", "_key")
+
+    def __init__(self, tensor: Any, key: Any = Ellipsis) -> None:
+        self._tensor = tensor
+        self._key = key
+
+    def __getitem__(self, key: Any) -> At:
+        return At(self._tensor, key)
+
+    def _changed(self, value: Any, mode: str) -> Tensor:
+        return indexed(setitem, self._tensor, self._key, value, mode)
+
+    def get(self) -> Tensor:
+        """x[key]."""
+        return indexed(getitem, self._tensor, self._key)
+
+    def set(self, value: Any) -> Tensor:
+        """x with x[key] replaced by a value, which broadcasts; the last of several stays.
+
+        >>> import tinyml
+        >>> tinyml.zeros(3).at[1].set(5.0).tolist()
+        [0.0, 5.0, 0.0]
+        """
+        return self._changed(value, "set")
+
+    def add(self, value: Any) -> Tensor:
+        """x with a value added to x[key]; indices that repeat add up."""
+        return self._changed(value, "add")
+
+    def mul(self, value: Any) -> Tensor:
+        """x with x[key] multiplied by a value; indices that repeat multiply each time."""
+        return self._changed(value, "mul")
+
+    def divide(self, value: Any) -> Tensor:
+        """x with x[key] divided by a value; indices that repeat divide by the product."""
+        ones = find("expand")
+        one = like(1, self._tensor)
+        whole = apply(ones, one, shape=self._tensor.shape)
+        return divide(self._tensor, indexed(setitem, whole, self._key, value, "mul"))
+
+    def min(self, value: Any) -> Tensor:
+        """x with the lesser of x[key] and a value there; NaN where one is NaN."""
+        return self._changed(value, "min")
+
+    def max(self, value: Any) -> Tensor:
+        """x with the greater of x[key] and a value there; NaN where one is NaN."""
+        return self._changed(value, "max")
+
+    def apply(self, function: Callable[[Tensor], Any]) -> Tensor:
+        """x with x[key] replaced by function(x[key]), once where indices repeat."""
+        return self.set(function(self.get()))
