@@ -102,8 +102,13 @@ def concat(arrays: Any, axis: int | None = 0) -> Tensor:
 CONCAT_WIDTH = 8  # operands of one concat: its kernel has a parameter for each
 
 
-def one_after_another(rows: Sequence[Any], shape: Ints) -> Any:
-    """Many tensors of one shape, one behind the other, in the shape asked for."""
+def concat_rows(rows: Sequence[Any], shape: Ints, dtype: Any, device: Any) -> Tensor:
+    """Return many tensors of one shape, one behind the other, in the shape asked for.
+
+    By a tree of small concats, since a large one is planned anew for each number of operands.
+    """
+    if not rows:
+        return full(shape, 0, dtype, device)
     parts = [reshape(row, (1, *row.shape)) for row in rows]
     while len(parts) > 1:
         parts = [concat(parts[k : k + CONCAT_WIDTH]) if k + 1 < len(parts) else parts[k]
