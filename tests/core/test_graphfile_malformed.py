@@ -318,7 +318,8 @@ def weight(graph: Graph) -> int:
         attrs = equation.attrs
         inner = sum(weight(v) for v in attrs.values() if isinstance(v, Graph))
         steps = 40 if equation.op.name == "while" else attrs.get("length", 1)
-        total += inner * steps + sum(1000 if v.spec.unknown else v.spec.nbytes for v in equation.outs)
+        total += inner * steps
+        total += sum(1000 if v.spec.unknown else v.spec.nbytes for v in equation.outs)
     return total
 
 

@@ -247,7 +247,7 @@ def _trace(f: Callable[..., Any], arguments: _Arguments) -> Trace:
 
 
 def _find_owned(structure: tree.TreeDef) -> list[bool]:
-    """Return for each leaf whether an object with state, as a Module, holds it and may replace it."""
+    """Return for each leaf whether an object with state, as a Module, holds it and replaces it."""
     owned: list[bool] = []
     around = [False]  # of the nodes still to come: reversed postorder visits the last child first
     for kind, _, arity in reversed(structure.nodes):

@@ -137,10 +137,10 @@ class Graph:
 
     def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
                  outputs: bool = True) -> Graph:
-        """Return the graph from cotangents of the outputs `present` to those of the inputs `wanted`.
+        """Return the graph of the cotangents of the inputs `wanted`.
 
-        It is given inputs, outputs and these cotangents. What else it needs of the forward pass, it
-        computes again; unless it is given the `outputs`, these too.
+        It is given inputs, outputs, and the cotangents of the outputs that have one (`present`).
+        What else it needs of the forward pass, it computes again; without `outputs`, these too.
         """
         key = wanted, present, outputs
         if key not in self.pullbacks:
@@ -186,7 +186,7 @@ class Graph:
             gs = [builder.input(var.spec) for var in compress(self.outputs, present)]
             found = backward([y.node for y in compress(ys, present)], gs, leaves, False)
             results = [
-                builder.enter(full(x.spec.shape, 0, x.spec.dtype, x.spec.device) if g is None else g)
+                builder.enter(full(x.shape, 0, x.dtype, x.device) if g is None else g)
                 for x, g in compress(zip(xs, found), wanted)]
         ends = [g.buf for g in results]
         inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]

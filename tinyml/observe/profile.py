@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, observe
 
+
 class Timing(NamedTuple):
     """One op that ran, as `profile` keeps it."""
 

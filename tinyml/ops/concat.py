@@ -11,7 +11,7 @@ from typing import Any
 
 import tinyml.ops.concat  # noqa: F401  the kernel of a concatenation of many
 import tinyml.ops.samples as samples
-from tinyml.core.apply import apply
+from tinyml.core.apply import apply, full
 from tinyml.core.node import Tensor
 from tinyml.core.plan import nest_of
 from tinyml.dtypes import EVERY
