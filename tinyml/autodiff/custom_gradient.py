@@ -17,8 +17,8 @@ from tinyml.core.node import Item, Node, make
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect
+from tinyml.extend import Op
 from tinyml.graph.graph import build, replay
-from tinyml.ir.op import Op
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
 

@@ -7,7 +7,7 @@ it, one equation after the other.
 from tinyml.compiler.program import compiled
 from tinyml.core.apply import watched
 from tinyml.core.plan import run_composition
-from tinyml.ir.devices import Call, Plan, kernel
+from tinyml.extend import Call, Plan, kernel
 
 
 @kernel("call")

@@ -25,8 +25,9 @@ from tinyml.errors import (
     GraphError,
     expect,
 )
+from tinyml.extend import Op, define
 from tinyml.graph.graph import Graph, apply_graph, build, floats, replay
-from tinyml.ir.op import Op, Var, define
+from tinyml.ir.op import Var
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_size
 from tinyml.ops.concat import one_after_another

@@ -22,8 +22,9 @@ from tinyml.core.plan import CompiledOp, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import as_tensor
 from tinyml.errors import TinyMLError, expect, line_text
+from tinyml.extend import Op, define
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import Equation, Op, Var, define
+from tinyml.ir.op import Equation, Var
 from tinyml.ir.spec import Spec
 
 T = TypeVar("T")
