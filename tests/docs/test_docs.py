@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import doctest
 import importlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from tinyml.conformance.reference import TABLE
-from tinyml.ir import devices
-from tinyml.ir.op import OPS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md")) + [ROOT / "README.md"]
@@ -24,17 +18,6 @@ MODULES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if path.name != "__main__.py"
 )
-
-
-@pytest.fixture
-def tables() -> Iterator[None]:
-    """What a page defines is gone after it: ops, their references, kernels."""
-    everything: tuple[dict[Any, Any], ...] = (OPS, TABLE, devices._kernels)
-    before = [dict(table) for table in everything]
-    yield
-    for table, held in zip(everything, before):
-        table.clear()
-        table.update(held)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
