@@ -81,6 +81,7 @@ def test_what_is_only_stored_is_not_computed_with(name: str, device: str) -> Non
 # ---- every pattern
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("to", [*FLOATS, "bool", "int32", "int64", "uint8", *NARROW[2:]])
 @pytest.mark.parametrize("name", NARROW)
 def test_every_pattern_converts(name: str, to: str, device: str) -> None:
@@ -185,6 +186,7 @@ def test_a_python_number_takes_the_narrow_type(name: str, number: Any, device: s
     assert same((tinyml.tensor(one, device=device) * number).numpy(), want)
 
 
+@pytest.mark.kernels(10)
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 def test_gradients_have_the_narrow_type(name: str, device: str) -> None:
     x = tinyml.tensor([[0.5, -1.0], [2.0, 0.25]], dtype=name, device=device, requires_grad=True)
@@ -200,6 +202,7 @@ def test_gradients_have_the_narrow_type(name: str, device: str) -> None:
 # ---- packed integers
 
 
+@pytest.mark.kernels(2)
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (3, 5), (2, 0, 3)])
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_integers_come_and_go(name: str, shape: tuple[int, ...], device: str) -> None:
@@ -213,6 +216,7 @@ def test_packed_integers_come_and_go(name: str, shape: tuple[int, ...], device: 
     assert packed.tolist() == x.tolist()
 
 
+@pytest.mark.kernels(15)
 @pytest.mark.parametrize("name", PACKED)
 def test_moves_of_packed_integers(name: str, device: str) -> None:
     x = np.arange(15).reshape(3, 5) % 8

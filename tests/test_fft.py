@@ -47,6 +47,7 @@ def near(got: Any, want: Any) -> None:
     assert off <= 2 * eps * (1 + math.log2(want.size + 1)) * size
 
 
+@pytest.mark.kernels(30)
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 @pytest.mark.parametrize("name", ["fft", "ifft"])
 def test_every_length_beside_numpy(name: str, dtype: str) -> None:
@@ -57,6 +58,7 @@ def test_every_length_beside_numpy(name: str, dtype: str) -> None:
         near(got, getattr(np.fft, name)(wide(x)))
 
 
+@pytest.mark.kernels(60)
 @given(st.sampled_from((*TO_COMPLEX, *TO_REAL)), st.sampled_from(("float32", "float64")),
        st.tuples(st.integers(1, 9), st.integers(2, 9), st.integers(1, 5)), st.integers(-3, 2),
        st.none() | st.integers(1, 20), st.sampled_from(NORMS), st.booleans())
@@ -101,6 +103,7 @@ def test_no_rows_and_wholes_and_narrow_types() -> None:
         near(got, np.fft.fft(np.longdouble([1, 0, 1])))
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_frequencies_and_shifts_are_numpys(n: int, device: str) -> None:
     for name in ("fftfreq", "rfftfreq"):

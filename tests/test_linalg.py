@@ -80,6 +80,7 @@ def test_squares_beside_numpy(size: tuple[int, int, int], dtype: str) -> None:
     near((vectors * tinyml.expand_dims(values, -2)) @ tinyml.conj(vectors).mT, x, dtype)
 
 
+@pytest.mark.kernels(85)
 @given(SIZES, st.sampled_from(WIDE))
 def test_rectangles_beside_numpy(size: tuple[int, int, int], dtype: str) -> None:
     x = matrices(size, dtype)

@@ -127,6 +127,7 @@ SMOOTH = """gammaln psi gamma erfcx erfinv ndtr ndtri log_ndtr entr logit j0 j1 
 k0 k1 k0e k1e spherical_j0 airy_ai airy_aip""".split()
 
 
+@pytest.mark.kernels(15)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_second_derivatives(name: str, device: str) -> None:
     function = getattr(special, name)
@@ -148,6 +149,7 @@ def test_gradients_at_zero_are_their_limits(name: str) -> None:
     assert not np.isnan(tinyml.grad(lambda x: slope(x).sum())(x).numpy()).any()
 
 
+@pytest.mark.kernels(5)
 @pytest.mark.parametrize("family", ["chebyt", "chebyu", "chebyv", "chebyw", "hermite", "laguerre",
                                     "hermitenorm", "legendre"])
 def test_polynomials_have_derivatives_of_their_families(family: str) -> None:

@@ -166,6 +166,7 @@ def test_a_result_has_the_type_in_which_operands_meet(device: str) -> None:
         tinyml.ones(2, "uint64", device) + tinyml.ones(2, "int8", device)
 
 
+@pytest.mark.kernels(6)
 @pytest.mark.parametrize("name", COMPUTABLE)
 def test_python_scalars_are_weak(name: str) -> None:
     """A number takes the tensor's type within its kind (Array API, mixing with Python scalars)."""
@@ -183,6 +184,7 @@ def test_python_scalars_are_weak(name: str) -> None:
         assert (x + 1).tolist() == [2, 2] and (x * 0.5).tolist() == [0.5, 0.5]
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("number", [0.5, -0.0, 2, 0, True, math.nan, 1 << 70, -1e-300])
 def test_a_number_is_true_unless_it_is_zero(number: Any, device: str) -> None:
     x = tinyml.tensor([True, False], device=device)
@@ -386,6 +388,7 @@ INDICES: list[Any] = [
 ]
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("index", INDICES, ids=str)
 def test_basic_indices_as_numpys(index: Any, device: str) -> None:
     array = grid(3, 4, 2)
@@ -438,6 +441,7 @@ TABLES: list[Any] = [
 ]
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("index", TABLES, ids=str)
 def test_integer_tables_as_numpys(index: Any, device: str) -> None:
     array = grid(3, 4, 2)
@@ -542,6 +546,7 @@ def test_assignment_to_an_argument_inside_grad_raises(device: str) -> None:
 # ---- operators
 
 
+@pytest.mark.kernels(30)
 def test_operators_are_the_array_apis(device: str) -> None:
     a, b = np.array([7, -3, 0], np.int32), np.array([2, 5, 3], np.int32)
     x, y = tinyml.tensor(a, device=device), tinyml.tensor(b, device=device)

@@ -184,6 +184,7 @@ def nested(depth: int, bottom: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 def test_depth_is_bounded_by_memory_only() -> None:
     leaves, treedef = tree.flatten(nested(DEEP, 1))
     again = tree.flatten(nested(DEEP, 2))[1]

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.core.apply import apply_many, describe
+from tinyml.core.apply import apply_many
+from tinyml.core.error_context import describe
 from tinyml.core.plan import checked
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY, as_dtype

@@ -235,6 +235,7 @@ SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_first_and_second_order_against_differences(name: str) -> None:
     f, x = SMOOTH[name], wide(0.3, -0.7, 1.1, 0.6)
@@ -389,6 +390,7 @@ def test_ops_of_several_outputs(device: str) -> None:
         lambda x: tinyml.max_pool2d(x * x, 2)[0].sum())(x).numpy() != 0))
 
 
+@pytest.mark.kernels(25)
 def test_indexing_and_updates_are_differentiable(device: str) -> None:
     x = tinyml.tensor([1.0, 2.0, 3.0], device=device)
     table = tinyml.tensor([0, 2, 0], device=device)

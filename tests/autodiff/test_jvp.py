@@ -253,6 +253,7 @@ def test_jvp_and_vjp_are_transposes(seed: int, rows: int, columns: int) -> None:
 # ---- every op, and the peers
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_jvp_of_every_op(name: str) -> None:
     """Against central differences of the reference, by the suite `forward`."""

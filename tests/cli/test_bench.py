@@ -90,6 +90,7 @@ def test_the_bare_call_is_the_kernel() -> None:
     assert call.keep[-1].tolist() == [[2.0, 1.0], [4.0, 3.0]]
 
 
+@pytest.mark.kernels(35)
 def test_a_step_eager_and_jitted_leaves_the_network_as_it_is(
         device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     nets: list[Any] = []
@@ -121,6 +122,7 @@ def test_a_device_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     assert row.judged.endswith("there is no abacus here")
 
 
+@pytest.mark.kernels(40)
 def test_the_set_jit_is_reported_whole(device: str, tmp_path: Path,
                                        monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]) -> None:

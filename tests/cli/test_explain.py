@@ -217,6 +217,7 @@ def test_wrong_options(words: tuple[str, ...], capsys: pytest.CaptureFixture[str
     assert "usage: tinyml explain" in capsys.readouterr().err
 
 
+@pytest.mark.kernels(55)
 def test_the_verdict_is_run_then_and_there(device: str, capsys: pytest.CaptureFixture[str],
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     text = _run(capsys, "explain", "square", "--device", device).split("\nconformance\n")[1]

@@ -58,6 +58,7 @@ def function(request: pytest.FixtureRequest) -> Function:
 # ---- the same results
 
 
+@pytest.mark.kernels(4)
 def test_jit_agrees_with_the_function(function: Function, device: str,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYML_DEVICE", device)  # where the functions' own constants go
@@ -67,11 +68,13 @@ def test_jit_agrees_with_the_function(function: Function, device: str,
     near(f(other), function(other))
 
 
+@pytest.mark.kernels(9)
 def test_jit_of_grad(function: Function) -> None:
     x = numbers(2, 3)
     near(tinyml.jit(tinyml.grad(scalar(function)))(x), tinyml.grad(scalar(function))(x))
 
 
+@pytest.mark.kernels(9)
 def test_grad_of_jit_of_any_order(function: Function) -> None:
     x = numbers(2, 3)
     f, plain = tinyml.jit(scalar(function)), scalar(function)
@@ -102,6 +105,7 @@ def test_after_the_first_way_back_nothing_is_computed_again() -> None:
     assert len(back.plans) == 1  # and that is what ran
 
 
+@pytest.mark.kernels(10)
 def test_jvp_of_jit(function: Function) -> None:
     x, v = numbers(2, 3), numbers(2, 3, seed=2)
     f, plain = tinyml.jit(scalar(function)), scalar(function)
@@ -148,6 +152,8 @@ def test_a_gradient_is_not_recorded_under_no_grad() -> None:
 WITH_SAMPLES = sorted(name for name, op in OPS.items() if op.samples and op.dtypes)
 
 
+@pytest.mark.samples
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", WITH_SAMPLES)
 def test_every_op_under_jit(name: str, device: str) -> None:
     """A sample of each op, the first three in a nightly run: jitted as eager, within the bound."""
@@ -181,6 +187,7 @@ def test_every_op_under_jit(name: str, device: str) -> None:
             np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.kernels(50)
 @given(st.integers(0, 4), st.integers(1, 5), st.integers(0, 3))
 def test_jit_agrees_on_odd_sizes_and_layouts(n: int, m: int, kind: int) -> None:
     values = np.random.default_rng(n * 7 + m).normal(size=(n, m))
@@ -513,6 +520,7 @@ def test_nothing_of_a_failed_trace_remains() -> None:
 # ---- size
 
 
+@pytest.mark.slow
 def test_graphs_of_a_hundred_thousand_ops() -> None:
     def f(x: Any) -> Any:
         for _ in range(50_000):
@@ -524,6 +532,7 @@ def test_graphs_of_a_hundred_thousand_ops() -> None:
     assert len(program(g, tinyml.ones((4,))).slots) <= 2
 
 
+@pytest.mark.slow
 def test_long_graphs_need_no_recursion() -> None:
     def f(x: Any) -> Any:
         for _ in range(10_000):

@@ -23,6 +23,7 @@ FAMILIES = bad_input.families()
 REPEAT = "write them anew: python docs/tools/regenerate.py bad_input"
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_a_wrong_call_is_refused_by_name(name: str, device: str) -> None:
     op = OPS[name]

@@ -126,6 +126,7 @@ def _id(case: Any) -> str:
     return f"{case[0]} {list(case[2].values()) or ''}"
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("case", SAME, ids=_id)
 def test_as_numpy(case: Any, device: str) -> None:
     name, args, kwargs = case
@@ -208,6 +209,7 @@ METHODS = ["inverted_cdf", "averaged_inverted_cdf", "closest_observation",
            "normal_unbiased", "lower", "higher", "midpoint", "nearest"]
 
 
+@pytest.mark.kernels(20)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [1, 2, 5, 8])
 def test_quantile_methods(method: str, count: int, device: str) -> None:
@@ -277,6 +279,7 @@ def test_logarithms_of_sums_at_infinities(device: str) -> None:
 # ---- segments, one_hot, windows, norms
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "mean"])
 def test_segments(name: str, device: str) -> None:
     x, ids = RNG.standard_normal((6, 2)), np.array([3, 1, 3, 0, 1, 3])
@@ -397,6 +400,7 @@ def _weighted(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return number
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_to_second_order(name: str) -> None:
     first = _weighted(SMOOTH[name])
@@ -408,6 +412,7 @@ def test_gradients_to_second_order(name: str) -> None:
                                _differences(second, M), rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("name", ["einsum", "pad reflect", "logcumsumexp", "cov", "cummax"])
 def test_the_same_under_jit(name: str, device: str) -> None:
     x = tinyml.tensor(M, device=device)

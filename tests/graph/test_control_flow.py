@@ -146,6 +146,7 @@ def step(c: Tensor, x: Tensor) -> Any:
     return c * x + 1.0, c.sin() * x
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 20])
 def test_scan_is_a_loop(device: str, length: int, reverse: bool) -> None:
@@ -161,6 +162,7 @@ def test_scan_is_a_loop(device: str, length: int, reverse: bool) -> None:
         np.testing.assert_allclose(y.numpy(), row.numpy(), rtol=1e-6)
 
 
+@pytest.mark.kernels(75)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scan_has_derivatives_of_any_order(reverse: bool) -> None:
     """In the carry, the slices and what the step closes over."""
@@ -360,6 +362,7 @@ def test_any_nesting_has_the_gradient_of_the_plain_loops(kinds: list[str], start
         np.testing.assert_allclose(a.item(), b.item(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.kernels(65)
 def test_all_of_it_under_jit(device: str) -> None:
     w, xs = (tinyml.tensor(v, device=device) for v in ([0.5, 1.0, 2.0], [1.0, 2.0, 3.0]))
 

@@ -152,6 +152,7 @@ def test_trace_of_grad(function: Function) -> None:
     near(tinyml.trace(gradient)(x)(x), gradient(x))
 
 
+@pytest.mark.kernels(6)
 def test_grad_of_a_replayed_trace(function: Function) -> None:
     x = numbers(2, 3)
     graph = tinyml.trace(scalar(function))(x)
@@ -166,6 +167,7 @@ def test_grad_of_a_replayed_trace_of_grad(function: Function) -> None:
          tinyml.grad(lambda v: (gradient(v) ** 2).sum())(x), 1e-9)
 
 
+@pytest.mark.kernels(10)
 def test_the_pullback_of_a_graph_is_a_graph(function: Function) -> None:
     x = numbers(2, 3)
     closed = build(lambda v: [scalar(function)(v)], [x.spec])

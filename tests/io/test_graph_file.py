@@ -89,6 +89,7 @@ def sampled(op: Op, sample: Sample) -> tuple[Traced, list[np.ndarray[Any, Any]]]
 # ---- round trips
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", SAMPLED)
 def test_every_op_comes_back(name: str, tmp_path: Path) -> None:
     op = OPS[name]
@@ -158,6 +159,7 @@ def test_every_kind_of_graph_comes_back(kind: str, tmp_path: Path) -> None:
     same_graph(tmp_path, trace(KINDS[kind])(W, ROWS), W, ROWS)
 
 
+@pytest.mark.kernels(8)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_graph_moves_to_another_device(kind: str, device: str, tmp_path: Path) -> None:
     graph = trace(lambda x: KINDS[kind](x, ROWS.astype("int32")))(W)

@@ -345,6 +345,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Docu
     return found[:2] * 20 + found  # those with the most to mutate come as often as all the ops
 
 
+@pytest.mark.kernels(70)
 @given(st.integers(0, 2**32))
 @settings(max_examples=300)
 def test_any_mutation_is_refused_or_runs(documents: list[tuple[Path, Document]],

@@ -98,6 +98,7 @@ def test_any_key_reads_as_numpys(data: st.DataObject, device: str) -> None:
     np.testing.assert_array_equal(have.numpy(), want)
 
 
+@pytest.mark.kernels(20)
 @settings(max_examples=40)
 @given(data=st.data())
 def test_any_key_writes_as_numpys(data: st.DataObject, device: str) -> None:
@@ -145,6 +146,7 @@ KEYS: list[Any] = [
 ]
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_keys_of_every_kind(key: Any, device: str) -> None:
     array = grid(3, 4, 2)
@@ -164,6 +166,7 @@ def test_basic_keys_are_views() -> None:
         assert x[key].numpy().ctypes.data == start + offset
 
 
+@pytest.mark.kernels(9)
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "bfloat16", "float64",
                                    "float8_e5m2", "int4", "uint4"])
 def test_every_type_is_indexed_and_set(dtype: str, device: str) -> None:
@@ -269,6 +272,7 @@ UPDATES: dict[str, Any] = {
 }
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("name", UPDATES)
 def test_gradients_to_second_order(name: str) -> None:
     f = UPDATES[name]
@@ -330,6 +334,7 @@ def test_take_has_modes(device: str) -> None:
         tinyml.take(x, [4], axis=1).numpy()
 
 
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_one_index_per_place_is_taken_and_put(axis: int, device: str) -> None:
     array = grid(3, 4)
@@ -391,6 +396,7 @@ EXTREMES = [(4, "int64"), (-5, "int64"), (2**31, "int64"), (-(2**31), "int32"), 
             (255, "uint8"), (-128, "int8")]
 
 
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize(("index", "dtype"), EXTREMES)
 def test_indices_out_of_range_in_a_table(index: int, dtype: str, device: str) -> None:
     """At once on the CPU, on OpenCL where the result is read; and all is as before."""

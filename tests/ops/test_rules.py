@@ -135,6 +135,7 @@ def run_fuzz(names: list[str], count: int, device: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_only_errors_of_tinyml_come_out_of_an_op(part: int, device: str) -> None:
     """TINYML_FUZZ is the number of calls of each op."""

@@ -58,6 +58,7 @@ ARRAYS = st.sampled_from(["bool", "int8", "uint16", "int32", "uint32", "float32"
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, max_side=9)))
 
 
+@pytest.mark.kernels(55)
 @given(array=ARRAYS, descending=st.booleans(), data=st.data())
 def test_every_way_of_sorting_gives_the_same(array: Any, descending: bool, data: Any) -> None:
     """The CPU's kernel, the network, and an order by rank, of which there is one only."""
@@ -75,6 +76,7 @@ def test_every_way_of_sorting_gives_the_same(array: Any, descending: bool, data:
         assert values.dtype is x.dtype and indices.dtype is tinyml.int64
 
 
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 1000])
 def test_sizes_around_powers_of_two(size: int, device: str) -> None:
     array = np.random.default_rng(size).integers(-50, 50, (2, size)).astype(np.float32)

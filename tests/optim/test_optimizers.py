@@ -77,6 +77,7 @@ def test_fifty_steps_equal_torch_s(name: str, options: dict[str, Any], device: s
                                expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize(("make", "options"), [(SGD, o) for o in SGD_CASES] + [
     (AdamW, o) for o in ADAM_CASES])
 def test_a_state_comes_back_bit_for_bit(make: type[Optimizer], options: dict[str, Any],

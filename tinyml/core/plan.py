@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from tinyml.core.builder import Builder, building, symbolic
-from tinyml.core.node import make
+from tinyml.core.make import make
 from tinyml.core.state import STATE, no_grad
 from tinyml.dtypes import COMPLEX, STORED, promote_scalar
 from tinyml.errors import (

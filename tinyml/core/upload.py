@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Data, Tensor, make
+from tinyml.core.make import Tensor, make
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit, make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tinyml.core.apply import Watching
-from tinyml.core.node import make
+from tinyml.core.make import make
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame

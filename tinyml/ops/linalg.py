@@ -31,12 +31,12 @@ from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import broadcast_shapes, with_shape
 from tinyml.ops.creation import eye
 from tinyml.ops.diagonal import diag_embed, tril, triu
-from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise import conj, negative
 from tinyml.ops.elementwise.conversion import complex, imag, where
 from tinyml.ops.matmul import matmul, unbatched
 from tinyml.ops.reduction import sum
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import slice_axis
+from tinyml.ops.views import reshape, slice_axis
 
 WIDE = ("float32", "float64", *COMPLEX)
 Shape = tuple[int, ...]
@@ -70,11 +70,11 @@ def adjoint(x: Any) -> Any:
 
 def _as_column(x: Any) -> Any:
     """A number for each matrix, or a column of numbers, beside matrices."""
-    return x.op("reshape", shape=(*x.shape, 1))
+    return reshape(x, (*x.shape, 1))
 
 
 def _as_row(x: Any) -> Any:
-    return x.op("reshape", shape=(*x.shape[:-1], 1, x.shape[-1]))
+    return reshape(x, (*x.shape[:-1], 1, x.shape[-1]))
 
 
 def _hermitian(x: Any) -> Any:
@@ -296,7 +296,7 @@ CHOLESKY: Op = _row(
     errors=(ErrorCase((-_SINGULAR,), {}, ArgumentError, "not positive definite"),))
 INV: Op = _row(
     "inv", True, _same, "The inverse of x.",
-    grad=(lambda g, y, _x: -matmul(matmul(adjoint(y), g), adjoint(y)),),
+    grad=(lambda g, y, _x: negative(matmul(matmul(adjoint(y), g), adjoint(y))),),
     errors=(ErrorCase((_SINGULAR,), {}, ArgumentError, "singular"),))
 DET: Op = _row(
     "det", True, lambda x: ((x.shape[:-2], x.dtype),), "The determinant of x.",
