@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from tinyml.core.apply import apply, full
+from tinyml.core.apply import apply_many, full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Tensor
 from tinyml.dtypes import bool_, promote
@@ -111,7 +111,7 @@ def _in_order(rows: Any) -> tuple[Any, Any]:
     if rows.dtype.kind == "complex":
         columns = [part(column) for column in columns for part in (imag, real)]
     if len(columns) == 1:
-        values, order = apply(SORT, columns[0], axis=0, descending=False)
+        values, order = apply_many(SORT, columns[0], axis=0, descending=False)
         return reshape(values, rows.shape), order
     order = lexsort(columns)
     return gather(rows, order), order

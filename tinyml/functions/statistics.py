@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.apply import apply, full
+from tinyml.core.apply import apply, apply_many, full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Data, Tensor
 from tinyml.core.upload import upload
@@ -25,7 +25,7 @@ from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where
 from tinyml.ops.gather_scatter import TAKE_ALONG
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import argmax, max, mean, min, reduced_shape, sum
-from tinyml.ops.sorting import SORT
+from tinyml.ops.sorting import SORT, sort
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
 __all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedian", "nanpercentile",
@@ -93,7 +93,7 @@ def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
 def _quantiles(x: Any, q: Any, method: str, skip_nan: bool) -> Any:
     """Return the quantiles (rows, len(q)) of rows (rows, n)."""
     size = x.shape[-1]
-    ordered = apply(SORT, x, axis=x.ndim - 1, descending=False)[0]
+    ordered = sort(x)
     missing = isnan(x)
     if skip_nan:
         there = size - sum(astype(missing, x.dtype), axis=-1, keepdims=True)
@@ -211,7 +211,7 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Te
         return reshape(value, ()), reshape(index, ())
     axis, k = as_axis(axis, x.ndim), as_size(k, "k")
     expect(1 <= k <= x.shape[axis], f"1 <= k <= {x.shape[axis]}", k, ShapeError)
-    found = apply(SORT, x, axis=axis, descending=False)
+    found = apply_many(SORT, x, axis=axis, descending=False)
     value, index = (_placed(slice_axis(y, axis, k - 1, k), x, (axis,), keepdims) for y in found)
     return value, index
 
@@ -231,7 +231,7 @@ def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor
         return x, astype(x == x, int64)
     axis = as_axis(axis, x.ndim)
     expect(x.shape[axis] > 0, "at least one element", x.shape, ShapeError)
-    ordered = apply(SORT, x, axis=axis, descending=False)[0]
+    ordered = sort(x, axis=axis)
     counts = _run_lengths(ordered, axis)
     place = argmax(counts, axis, True)
     value, count = (apply(TAKE_ALONG, y, place, axis=axis) for y in (ordered, counts))

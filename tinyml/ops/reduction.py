@@ -1,4 +1,4 @@
-"""Reductions: sums, extremes and their places, variance; the nest names a monoid."""
+"""Reductions: sums, products, extremes and their places, variance. Each nest names a monoid."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "mi
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
                   keepdims: bool) -> tuple[int, ...]:
-    """The shape after a reduction.
+    """Return the shape after a reduction.
 
     >>> reduced_shape((2, 3, 4), (1,), False), reduced_shape((2, 3), (0,), True)
     ((2, 4), (1, 3))
@@ -49,7 +49,7 @@ def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
 
 
 def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Ids, Ids]:
-    """The index into x, and the axes to reduce over, for one element of the result."""
+    """Return the index into x, and the axes to reduce over, for one element of the result."""
     over = n.over(index, [x.shape[a] for a in axis])
     inner = dict(zip(axis, over))
     kept = iter(i for d, i in enumerate(index) if not (keepdims and d in axis))
@@ -57,7 +57,7 @@ def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) ->
 
 
 def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
-    """A reduced value back at every place of x that it came from."""
+    """Return a reduced value at every place of x that it came from."""
     kept = reduced_shape(x.shape, axis, True)
     return broadcast_to(reshape(g, kept), x.shape)
 
@@ -75,7 +75,7 @@ def _bad_axis() -> Callable[[], list[ErrorCase]]:
 
 
 def sum_dtype(dtype: DType) -> DType:
-    """The type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
+    """Return the type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
     if dtype.kind in ("bool", "int"):
         return int64
     if dtype.kind == "uint":
@@ -85,7 +85,7 @@ def sum_dtype(dtype: DType) -> DType:
 
 def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool = True,
             through: DType | None = None, **fields: Any) -> Op:
-    """A reduction: `out` says its type by that of x, each element is cast to `through` first."""
+    """Define a reduction whose type is `out` of x's; each element is cast to `through` first."""
 
     def infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
         expect(identity or builtins.all(x.shape[a] for a in axis), "at least one element to reduce",
@@ -110,7 +110,7 @@ SUM_OP: Op = _define(
 
 
 def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Each place gets the product of the others: of those before it and those after it.
+    """Return g times the product of all others: of those before a place and those after it.
 
     Nothing is divided, so zeros do no harm.
     """
@@ -139,7 +139,7 @@ COUNT_OP: Op = _define("count_nonzero", SUM, lambda d: int64, **_test,
 
 
 def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Every place that holds the extreme gets an equal share."""
+    """Return equal shares of g for the places that hold the extreme."""
     hits = (x == restore(y, x, axis)).astype(g.dtype)
     return restore(g, x, axis) * hits / restore(hits.sum(axis, True), x, axis)
 
@@ -245,7 +245,7 @@ Reduction = Callable[..., "Tensor"]
 
 
 def _public(op: Op) -> Reduction:
-    """The function of a reduction over `axis`: an int, a tuple of them, or None for all."""
+    """Return the function of a reduction over `axis`: an int, a tuple of them, or None for all."""
 
     def function(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         return apply(op, x, axis=axis, keepdims=keepdims)
@@ -254,7 +254,7 @@ def _public(op: Op) -> Reduction:
 
 
 def _accumulating(op: Op) -> Reduction:
-    """As `_public`; x is cast to `dtype` first, and the result is of that type."""
+    """Return the function of a reduction that may cast x to `dtype` first, and its result."""
 
     def function(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
         if dtype is None:
@@ -266,7 +266,7 @@ def _accumulating(op: Op) -> Reduction:
 
 
 def _spread(op: Op) -> Reduction:
-    """As `_public`, with a correction: the squared deviations are divided by n - correction."""
+    """Return the function of a variance, which divides squared deviations by n - correction."""
 
     def function(x: Any, axis: Any = None, correction: float = 0.0,
                  keepdims: bool = False) -> Tensor:
@@ -301,7 +301,9 @@ def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
 
 
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The int64 index of the first greatest element along `axis`, or in the flattened tensor.
+    """Return the int64 index of the first greatest element along `axis`, or in the flattened x.
+
+    NaN is greatest. Raises ShapeError where there is no element, AxisError.
 
     >>> import tinyml
     >>> tinyml.argmax(tinyml.tensor([1.0, 3.0, 3.0])).item()
@@ -311,5 +313,8 @@ def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 
 
 def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The int64 index of the first least element along `axis`, or in the flattened tensor."""
+    """Return the int64 index of the first least element along `axis`, or in the flattened x.
+
+    NaN is least. Raises ShapeError where there is no element, AxisError.
+    """
     return _place(ARGMIN_OP, x, axis, keepdims)
