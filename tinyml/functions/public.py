@@ -27,17 +27,18 @@ from tinyml.functions.sets import *  # noqa: F403
 from tinyml.functions.split_stack import *  # noqa: F403
 from tinyml.functions.statistics import *  # noqa: F403
 
-__all__: list[str] = []
-__all__ += _datatypes.__all__
-__all__ += _einsum.__all__
-__all__ += _histograms.__all__
-__all__ += _nan_reductions.__all__
-__all__ += _norms.__all__
-__all__ += _numeric.__all__
-__all__ += _padding.__all__
-__all__ += _products.__all__
-__all__ += _rearrange.__all__
-__all__ += _segments.__all__
-__all__ += _sets.__all__
-__all__ += _split_stack.__all__
-__all__ += _statistics.__all__
+_NAMES = [
+    *_datatypes.__all__,
+    *_einsum.__all__,
+    *_histograms.__all__,
+    *_nan_reductions.__all__,
+    *_norms.__all__,
+    *_numeric.__all__,
+    *_padding.__all__,
+    *_products.__all__,
+    *_rearrange.__all__,
+    *_segments.__all__,
+    *_sets.__all__,
+    *_split_stack.__all__,
+    *_statistics.__all__,
+]

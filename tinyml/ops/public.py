@@ -41,20 +41,21 @@ from tinyml.ops.reduction import *  # noqa: F403
 from tinyml.ops.sorting import *  # noqa: F403
 from tinyml.ops.views import *  # noqa: F403
 
-__all__: list[str] = []
-__all__ += _concat.__all__
-__all__ += _creation.__all__
-__all__ += _cumulative.__all__
-__all__ += _cumulative_extrema.__all__
-__all__ += _diagonal.__all__
-__all__ += _elementwise.__all__
-__all__ += _gather_scatter.__all__
-__all__ += _matmul.__all__
-__all__ += _convolution.__all__
-__all__ += _loss.__all__
-__all__ += _normalization.__all__
-__all__ += _pooling.__all__
-__all__ += _softmax.__all__
-__all__ += _reduction.__all__
-__all__ += _sorting.__all__
-__all__ += _views.__all__
+_NAMES = [
+    *_concat.__all__,
+    *_creation.__all__,
+    *_cumulative.__all__,
+    *_cumulative_extrema.__all__,
+    *_diagonal.__all__,
+    *_elementwise.__all__,
+    *_gather_scatter.__all__,
+    *_matmul.__all__,
+    *_convolution.__all__,
+    *_loss.__all__,
+    *_normalization.__all__,
+    *_pooling.__all__,
+    *_softmax.__all__,
+    *_reduction.__all__,
+    *_sorting.__all__,
+    *_views.__all__,
+]

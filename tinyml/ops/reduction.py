@@ -241,63 +241,107 @@ STD_OP: Op = define(
 # ---- public functions
 
 
-Reduction = Callable[..., "Tensor"]
+def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor:
+    """Reduce x in another type, to a result of that type."""
+    wanted = as_dtype(dtype)
+    return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
 
 
-def _public(op: Op) -> Reduction:
-    """Return the function of a reduction over `axis`: an int, a tuple of them, or None for all."""
+def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the sum over `axis`: an int, a tuple of them, or None for all axes.
 
-    def function(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply(op, x, axis=axis, keepdims=keepdims)
+    Integers and bools add up in 64 bits. With `dtype`, x is cast to it first, and the result has
+    that type. Over nothing it is 0. Raises AxisError.
 
-    return _described(function, op)
-
-
-def _accumulating(op: Op) -> Reduction:
-    """Return the function of a reduction that may cast x to `dtype` first, and its result."""
-
-    def function(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
-        if dtype is None:
-            return apply(op, x, axis=axis, keepdims=keepdims)
-        wanted = as_dtype(dtype)
-        return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
-
-    return _described(function, op)
+    >>> import tinyml
+    >>> tinyml.sum(tinyml.tensor([[1, 2], [3, 4]]), axis=0).tolist()
+    [4, 6]
+    """
+    if dtype is not None:
+        return _cast_first(SUM_OP, x, axis, keepdims, dtype)
+    return apply(SUM_OP, x, axis=axis, keepdims=keepdims)
 
 
-def _spread(op: Op) -> Reduction:
-    """Return the function of a variance, which divides squared deviations by n - correction."""
+def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the product over `axis`; arguments are as in `sum`, over nothing it is 1.
 
-    def function(x: Any, axis: Any = None, correction: float = 0.0,
-                 keepdims: bool = False) -> Tensor:
-        return apply(op, x, axis=axis, correction=correction, keepdims=keepdims)
-
-    return _described(function, op)
-
-
-def _described(function: Reduction, op: Op) -> Reduction:
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.doc
-    return function
+    >>> import tinyml
+    >>> tinyml.prod(tinyml.tensor([2, 3, 4])).item()
+    24
+    """
+    if dtype is not None:
+        return _cast_first(PROD_OP, x, axis, keepdims, dtype)
+    return apply(PROD_OP, x, axis=axis, keepdims=keepdims)
 
 
-sum: Reduction = _accumulating(SUM_OP)
-prod: Reduction = _accumulating(PROD_OP)
-mean: Reduction = _public(MEAN_OP)
-max: Reduction = _public(MAX_OP)
-min: Reduction = _public(MIN_OP)
-all: Reduction = _public(ALL_OP)
-any: Reduction = _public(ANY_OP)
-count_nonzero: Reduction = _public(COUNT_OP)
-var: Reduction = _spread(VAR_OP)
-std: Reduction = _spread(STD_OP)
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return the mean over `axis`: an int, a tuple of them, or None for all axes.
+
+    Of integers it is float32, over nothing NaN. Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.mean(tinyml.tensor([1.0, 2.0, 6.0])).item()
+    3.0
+    """
+    return apply(MEAN_OP, x, axis=axis, keepdims=keepdims)
 
 
-def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
-    if axis is not None:
-        return apply(op, x, axis=axis, keepdims=keepdims)
-    flat: Tensor = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
-    return reshape(flat, (1,) * x.ndim) if keepdims else flat
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return the greatest element over `axis`: an int, a tuple of them, or None for all axes.
+
+    NaN where one is NaN. Equal greatest elements share the gradient. Raises ShapeError where there
+    is no element, AxisError, DTypeError for complex numbers.
+
+    >>> import tinyml
+    >>> tinyml.max(tinyml.tensor([[1, 5], [4, 2]]), axis=1).tolist()
+    [5, 4]
+    """
+    return apply(MAX_OP, x, axis=axis, keepdims=keepdims)
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return the least element over `axis`; see `max`."""
+    return apply(MIN_OP, x, axis=axis, keepdims=keepdims)
+
+
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return whether all elements over `axis` are true or not 0; NaN is not 0.
+
+    `axis` is an int, a tuple of them, or None for all axes. True over nothing. Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.all(tinyml.tensor([[1, 0], [2, 3]]), axis=1).tolist()
+    [False, True]
+    """
+    return apply(ALL_OP, x, axis=axis, keepdims=keepdims)
+
+
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return whether some element over `axis` is true or not 0; False over nothing. See `all`."""
+    return apply(ANY_OP, x, axis=axis, keepdims=keepdims)
+
+
+def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return how many elements over `axis` are not 0 (int64); NaN is not 0. See `all`."""
+    return apply(COUNT_OP, x, axis=axis, keepdims=keepdims)
+
+
+def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Return the variance over `axis`: the squared deviations' sum over n - correction.
+
+    `axis` is an int, a tuple of them, or None for all axes. NaN where n is not greater than the
+    correction. Raises DTypeError where x has no float type, AxisError.
+
+    >>> import tinyml
+    >>> tinyml.var(tinyml.tensor([1.0, 3.0])).item()
+    1.0
+    """
+    return apply(VAR_OP, x, axis=axis, correction=correction, keepdims=keepdims)
+
+
+def std(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Return the standard deviation over `axis`: the square root of `var`."""
+    return apply(STD_OP, x, axis=axis, correction=correction, keepdims=keepdims)
 
 
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -318,3 +362,10 @@ def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
     NaN is least. Raises ShapeError where there is no element, AxisError.
     """
     return _place(ARGMIN_OP, x, axis, keepdims)
+
+
+def _place(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    if axis is not None:
+        return apply(op, x, axis=axis, keepdims=keepdims)
+    flat = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
+    return reshape(flat, (1,) * x.ndim) if keepdims else flat

@@ -11,8 +11,7 @@ def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: flo
     """Return the rate of a step: a linear rise from 0 over `warmup` steps, then half a cosine.
 
     The cosine falls from `lr` to `final` at `total`, and the rate stays there (Loshchilov and
-    Hutter 2017, without restarts). Raises
-    ArgumentError unless 0 <= warmup < total.
+    Hutter 2017, without restarts). Raises ArgumentError unless 0 <= warmup < total.
 
     >>> [round(cosine(step, 4, 1.0), 3) for step in range(6)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
