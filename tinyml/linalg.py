@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tinyml.core.apply import apply, apply_many
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
 from tinyml.functions.datatypes import finfo

@@ -12,7 +12,8 @@ from tinyml.autodiff.custom_gradient import P, R, _floats, _with, joined, like, 
 from tinyml.autodiff.grad import marked
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
-from tinyml.core.node import Node, make, new_epoch, one_deeper
+from tinyml.core.make import make
+from tinyml.core.node import Node, new_epoch, one_deeper
 from tinyml.core.state import GLOBAL_STATE, STATE
 from tinyml.errors import GradientError
 from tinyml.tensor import Tensor

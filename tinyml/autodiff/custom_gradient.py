@@ -14,7 +14,8 @@ from tinyml.autodiff.grad import conforming, is_float
 from tinyml.core.apply import apply_many
 from tinyml.core.builder import entered
 from tinyml.core.error_context import describe
-from tinyml.core.node import Item, Node, make
+from tinyml.core.make import make
+from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect

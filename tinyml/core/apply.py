@@ -9,7 +9,8 @@ import numpy as np
 
 from tinyml.core.builder import refuse_leaked
 from tinyml.core.error_context import add_context
-from tinyml.core.node import Class, Data, Item, Node, Tensor
+from tinyml.core.make import Class, Tensor
+from tinyml.core.node import Data, Item, Node
 from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import SCALARS, as_operands, upload
@@ -81,7 +82,7 @@ def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
         return Class.tensor(result, plan.out)
-    if plan.how == "dynamic":
+    if plan.how == "host":
         return result
     return tuple([Class.tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
 

@@ -10,7 +10,8 @@ import numpy as np
 
 import tinyml.ops.elementwise as words
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import SCALARS
 from tinyml.dtypes import (
     DTYPES,
@@ -24,8 +25,7 @@ from tinyml.dtypes import (
     promote_scalar,
 )
 from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, expect
-from tinyml.ir.devices import Device
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import ROOMS, Device, find_device
 
 __all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf",
            "isdtype", "nan", "newaxis", "pi", "result_type"]
@@ -191,7 +191,7 @@ class NamespaceInfo:
     def devices(self) -> list[Device]:
         """Return the devices that can be opened, the default one first."""
         found = [find_device()]
-        for name in ("cpu", "opencl"):
+        for name in ROOMS:
             try:
                 found.append(find_device(name))
             except (DeviceError, ImportError):

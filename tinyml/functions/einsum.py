@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_size
 from tinyml.ops.creation import as_tensors

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.ops.arguments import as_axes, as_float
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import cumprod, cumsum

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import expand_dims

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import promote
 from tinyml.errors import ArgumentError, ShapeError, expect

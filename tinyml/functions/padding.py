@@ -13,7 +13,7 @@ import numpy as np
 import tinyml.ops.pad as constant
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import float32, float64
 from tinyml.errors import ArgumentError, ShapeError, expect

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import flip, roll
 from tinyml.ops.arguments import as_axis, as_size

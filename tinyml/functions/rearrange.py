@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.split_stack import ravel
@@ -96,7 +96,6 @@ def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None) ->
     data, ids, count = _segments(data, segment_ids, num_segments)
     greatest = float("inf") if data.dtype.is_float else integer_range(data.dtype)[1]
     return _scattered("min", data, ids, count, greatest)
-
 
 
 # ---- reductions into places

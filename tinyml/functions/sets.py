@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tinyml.core.apply import apply_many, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, promote
 from tinyml.errors import ArgumentError, expect
 from tinyml.functions.rearrange import moveaxis

@@ -12,7 +12,8 @@ import numpy as np
 
 from tinyml.core.apply import apply, apply_many, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect

@@ -1,6 +1,6 @@
 """Control flow that depends on values: cond, while and scan, as ordinary records.
 
-Their branches and steps are graphs, given as attributes; tinyml.flow makes them of functions. The
+Their branches and steps are graphs, given as attributes; control_flow.py makes them of functions. The
 way back of a scan is a scan, that of a branch is a branch; so gradients have any order, in graphs
 and outside.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from tinyml.core.apply import apply_many, as_tuple, full, run, watched
 from tinyml.core.builder import Capture, symbolic
 from tinyml.core.error_context import describe
-from tinyml.core.node import make
+from tinyml.core.make import make
 from tinyml.core.plan import make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import bool_

@@ -8,7 +8,8 @@ from typing import Any
 
 from tinyml.core.apply import apply, expanded, record, run
 from tinyml.core.error_context import add_context
-from tinyml.core.node import Class, Node
+from tinyml.core.make import Class
+from tinyml.core.node import Node
 from tinyml.core.state import STATE
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op
@@ -81,5 +82,14 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
         node = Node(op, plan, (a if keep_x else None, kept), (node_x, node_y),
                     result if keep_result else None, min_level)
         return Class.tensor(result, plan.out, node)
+
+    return call
+
+
+def ternary(op: Op) -> Callable[[Any, Any, Any], Any]:
+    """Return a function of three tensors or numbers."""
+
+    def call(x: Any, y: Any, z: Any, /) -> Any:
+        return apply(op, x, y, z)
 
     return call

@@ -15,7 +15,7 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit, nest_of
 from tinyml.dtypes import EVERY
 from tinyml.errors import ArgumentError, ShapeError, expect
@@ -25,7 +25,7 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_axis, with_shape
-from tinyml.ops.elementwise import meet
+from tinyml.ops.elementwise.define import meet
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import SLICE, Ints, reshape
 
@@ -100,7 +100,7 @@ def _by_launches(count: int, dtype: Any) -> bool:
     return count > MANY and not dtype.is_subbyte
 
 
-def _groups(xs: Sequence[Spec], dtype: Any) -> Iterator[Sequence[Spec]]:
+def _groups(xs: tuple[Spec, ...], dtype: Any) -> Iterator[tuple[Spec, ...]]:
     """Yield the operands of each launch: MANY that are small and alike, or one."""
     k = 0
     while k < len(xs):
@@ -111,8 +111,7 @@ def _groups(xs: Sequence[Spec], dtype: Any) -> Iterator[Sequence[Spec]]:
         yield group
 
 
-@kernel("concat", "opencl")
-@kernel("concat", "cpu")
+@kernel("concat")
 def join_many(call: Call) -> Plan | None:
     """Join many operands, each group of them by a launch; equal groups share one kernel."""
     (out,), device, axis = call.outs, call.device, call.attrs["axis"]
@@ -126,9 +125,9 @@ def join_many(call: Call) -> Plan | None:
         shape = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
         part = make_spec(shape, out.dtype, device, out.strides)
         if (x, count) not in known:
-            how = (CONCAT, group, {"axis": axis}) if count > 1 else (
-                Implicit.cast, group, {"dtype": out.dtype})
-            nest, ins = nest_of(Call(*how, (part,), device))
+            op, attrs = ((CONCAT, {"axis": axis}) if count > 1
+                         else (Implicit.cast, {"dtype": out.dtype}))
+            nest, ins = nest_of(Call(op, group, attrs, (part,), device))
             known[x, count] = device.prepare(nest, ins, (part,), "concat", into=True)
         launches.append((known[x, count], slice(first, first + count), place * out.strides[axis],
                          part))

@@ -16,7 +16,8 @@ import numpy as np
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, apply_many, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ir.lower import NotOneNest

@@ -11,7 +11,8 @@ from typing import Any
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
+from tinyml.dtypes import FLOATS
 from tinyml.errors import AxisError
 from tinyml.ir.monoids import MAX, MIN
 from tinyml.ir.nest import Ids, Monoid
@@ -29,18 +30,8 @@ from tinyml.ops.cumulative import (
     shifted,
     split_blocks,
 )
-from tinyml.ops.elementwise import (
-    FLOATS,
-    NUMBERS,
-    equal,
-    exp,
-    isnan,
-    log,
-    logical_or,
-    maximum,
-    minimum,
-    where,
-)
+from tinyml.ops.elementwise import equal, exp, isnan, log, logical_or, maximum, minimum, where
+from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.gather_scatter import PUT_ALONG
 from tinyml.ops.reduction import reduced_shape, restore
 from tinyml.ops.samples.values import ErrorCase

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY
 from tinyml.errors import ArgumentError, ShapeError, expect

@@ -15,7 +15,8 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import (
     COMPLEX,

@@ -13,7 +13,7 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, ShapeError, expect
 from tinyml.ir.monoids import DOT
@@ -28,11 +28,13 @@ from tinyml.ops.arguments import (
     element,
     with_shape,
 )
-from tinyml.ops.elementwise import NUMBERS, conj, meet, operand_dtype
+from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise.define import NUMBERS, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints, permute_dims, reshape
 
 __all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
+
 
 def _matmul_infer(x: Spec, y: Spec) -> Spec:
     expect(x.ndim >= 2 and y.ndim >= 2, "at least 2 axes", f"{x.ndim} and {y.ndim}",

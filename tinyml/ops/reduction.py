@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import (
     COMPLEX,
     COMPUTABLE,
@@ -28,7 +28,8 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
-from tinyml.ops.elementwise import NUMBERS, astype, conj
+from tinyml.ops.elementwise import astype, conj, sqrt
+from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.ops.views import broadcast_to, permute_dims, reshape
 
@@ -230,7 +231,7 @@ MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize,
 
 
 STD_OP: Op = define(
-    "std", _var_infer, body=lambda x, **attrs: apply(VAR_OP, x, **attrs).sqrt(),
+    "std", _var_infer, body=lambda x, **attrs: sqrt(apply(VAR_OP, x, **attrs)),
     normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
     # Squares of the least numbers are 0, so that their root says nothing about them.
     samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],

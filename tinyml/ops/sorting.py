@@ -14,7 +14,7 @@ import numpy as np
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, apply_many, full
 from tinyml.core.error_context import named_in_errors
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.ir.dims import Dim
@@ -24,7 +24,7 @@ from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, element, with_shape
 from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.cumulative import CUMSUM
-from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
+from tinyml.ops.elementwise.define import ALL, NUMBERS, meet, operand_dtype
 from tinyml.ops.gather_scatter import GATHER, PUT_ALONG
 from tinyml.ops.pad import pad
 from tinyml.ops.samples.values import ErrorCase, Sample, special, spread

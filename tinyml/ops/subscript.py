@@ -15,7 +15,8 @@ import numpy as np
 
 from tinyml.core.apply import apply, full
 from tinyml.core.error_context import add_context
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import bool_
 from tinyml.errors import (
     ArgumentTypeError,

@@ -11,7 +11,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect

@@ -12,15 +12,16 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
-from tinyml.dtypes import bool_
+from tinyml.core.make import Tensor
+from tinyml.dtypes import FLOATS, bool_
 from tinyml.errors import ShapeError, expect
 from tinyml.ir.monoids import DOT
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_shape, with_shape
-from tinyml.ops.elementwise import FLOATS, meet, operand_dtype
+from tinyml.ops.elementwise import astype
+from tinyml.ops.elementwise.define import meet, operand_dtype
 from tinyml.ops.nn.windows import as_pair, cell_place, window_count
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints
@@ -118,10 +119,10 @@ _conv: dict[str, Any] = {"normalize": _window_normalize, "dtypes": FLOATS}
 
 CONV: Op = define(
     "conv2d", _conv_infer, nest=_conv_nest, **_conv, samples=samples.conv2d(),
-    grad=(lambda g, _y, _x, w, **window: apply(
-              CONV_DX, g, w, shape=_x.shape, **window).astype(_x.dtype),
-          lambda g, _y, x, _w, **window: apply(
-              CONV_DW, g, x, shape=_w.shape, **window).astype(_w.dtype)),
+    grad=(lambda g, _y, _x, w, **window: astype(
+              apply(CONV_DX, g, w, shape=_x.shape, **window), _x.dtype),
+          lambda g, _y, x, _w, **window: astype(
+              apply(CONV_DW, g, x, shape=_w.shape, **window), _w.dtype)),
     errors=lambda: [ErrorCase(
         (np.ones((1, 2, 4, 4), np.float32), np.ones((1, 3, 3, 3), np.float32)),
         {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}, ShapeError, "2 != 3")],

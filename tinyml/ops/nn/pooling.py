@@ -8,15 +8,14 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, apply_many
-from tinyml.core.node import Tensor
-from tinyml.dtypes import bool_, int64
+from tinyml.core.make import Tensor
+from tinyml.dtypes import FLOATS, bool_, int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.monoids import ARGMAX, ARGMAX_OF_SOME, least
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_shape, with_shape
-from tinyml.ops.elementwise import FLOATS
 from tinyml.ops.nn.windows import Pair, as_pair, cell_place, window_count
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints, ravel
