@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import INTEGERS, as_dtype, integer_range
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError
 from tinyml.ir.op import OPS
