@@ -223,9 +223,10 @@ def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
     """Return integers minval <= n < maxval, int32 unless `dtype` names another type.
 
-    minval, where there are none. Two words per number, reduced modulo the span, as in jax: with a
-    span s of b-bit numbers the probabilities have a relative error of at most s^2 / 2^(2b). Raises DTypeError for a dtype that
-    is not an integer's and ArgumentError for bounds that it does not hold.
+    Where there is no such integer, minval is returned. Two words per number are reduced modulo the
+    span, as in jax: with a span s of b-bit numbers the probabilities have a relative error of at
+    most s^2 / 2^(2b). Raises DTypeError for a dtype that is not an integer's and ArgumentError for
+    bounds that it does not hold.
 
     >>> sorted(set(randint(key(0), (100,), -1, 2).tolist()))
     [-1, 0, 1]

@@ -93,7 +93,7 @@ def _items(key: Any, x: Any) -> tuple[list[Any], int]:
     parts = [_part(part, x) for part in (key if isinstance(key, tuple) else (key,))]
     dots = [k for k, part in enumerate(parts) if part is Ellipsis]
     expect(len(dots) <= 1, "at most one ...", len(dots), AxisError)
-    count = sum([_axes(part) for part in parts])
+    count = sum(map(_axes, parts))
     expect(count <= x.ndim, f"indices for at most {x.ndim} axes", count, AxisError,
            remedy="None makes a new axis")
     at = dots[0] if dots else len(parts)
