@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import flip, roll
 from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, real
@@ -100,7 +100,7 @@ def _last(places: tuple[int, ...]) -> int:
     return places[-1]
 
 
-@named
+@named_in_errors
 def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """The discrete Fourier transform along `axis` (Array API standard 2024.12, fft.fft).
 
@@ -117,7 +117,7 @@ def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwar
     return _along(asarray(x), n, axis, norm, False)
 
 
-@named
+@named_in_errors
 def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """The inverse of `fft`, with its parameters (Array API standard 2024.12, fft.ifft).
 
@@ -137,7 +137,7 @@ def _several(x: Any, s: Any, axes: Any, norm: str, inverse: bool) -> Tensor:
     return y
 
 
-@named
+@named_in_errors
 def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
     """`fft` along several axes, by default all (Array API standard 2024.12, fft.fftn).
 
@@ -151,7 +151,7 @@ def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") 
     return _several(x, s, axes, norm, False)
 
 
-@named
+@named_in_errors
 def ifftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
     """The inverse of `fftn`, with its parameters (Array API standard 2024.12, fft.ifftn).
 
@@ -162,7 +162,7 @@ def ifftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward")
     return _several(x, s, axes, norm, True)
 
 
-@named
+@named_in_errors
 def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """The first n // 2 + 1 elements of `fft` of real numbers; the others are their conjugates.
 
@@ -191,7 +191,7 @@ def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
     return real(_along(concat([x, rest], axis=axis), n, axis, norm, True))
 
 
-@named
+@named_in_errors
 def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """The inverse of `rfft`: n real numbers (Array API standard 2024.12, fft.irfft).
 
@@ -205,7 +205,7 @@ def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backw
     return _whole(_complex(x), n, axis, norm)
 
 
-@named
+@named_in_errors
 def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
     """`rfft` along the last of several axes, `fft` along the others (Array API standard 2024.12).
 
@@ -221,7 +221,7 @@ def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward")
     return _several(y, *_all_but_last(places, sizes, y), norm, False)
 
 
-@named
+@named_in_errors
 def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
     """The inverse of `rfftn`: real numbers (Array API standard 2024.12, fft.irfftn).
 
@@ -245,7 +245,7 @@ def _all_but_last(places: tuple[int, ...], sizes: tuple[int | None, ...],
     return tuple([x.shape[d] if n is None else n for d, n in zip(rest, sizes)]), rest
 
 
-@named
+@named_in_errors
 def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """`fft` of n numbers of which the first n // 2 + 1 are given, the others being conjugates.
 
@@ -258,7 +258,7 @@ def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
     return _whole(conj(_complex(x)), n, axis, _swapped(norm))
 
 
-@named
+@named_in_errors
 def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """The inverse of `hfft`: n // 2 + 1 complex numbers of n real ones.
 
@@ -279,7 +279,7 @@ def _frequencies(turns: npt.NDArray[Any], n: int, d: float, dtype: Any, device: 
     return upload(turns * (1 / step), device, kind)
 
 
-@named
+@named_in_errors
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
     """The frequencies of `fft`'s elements for samples at a distance d (Array API standard 2024.12).
 
@@ -294,7 +294,7 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None)
     return _frequencies(np.where(turns < (n + 1) // 2, turns, turns - n), n, d, dtype, device)
 
 
-@named
+@named_in_errors
 def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
     """The frequencies of `rfft`'s elements for n samples at a distance d (standard 2024.12).
 
@@ -313,7 +313,7 @@ def _shifted(x: Any, axes: Any, sign: int) -> Tensor:
     return roll(x, [sign * (x.shape[d] // 2) for d in places], places) if places else x
 
 
-@named
+@named_in_errors
 def fftshift(x: Any, /, *, axes: Any = None) -> Tensor:
     """x turned so that frequency 0 stands in the middle of `axes`, by default all.
 
@@ -326,7 +326,7 @@ def fftshift(x: Any, /, *, axes: Any = None) -> Tensor:
     return _shifted(asarray(x), axes, 1)
 
 
-@named
+@named_in_errors
 def ifftshift(x: Any, /, *, axes: Any = None) -> Tensor:
     """The inverse of `fftshift` (Array API standard 2024.12, fft.ifftshift). Raises AxisError.
 

@@ -15,7 +15,8 @@ import math
 from typing import Any, NamedTuple
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
 from tinyml.functions.datatypes import finfo
@@ -23,7 +24,6 @@ from tinyml.functions.norms import vector_norm
 from tinyml.functions.products import cross, outer
 from tinyml.ir.op import Op
 from tinyml.ops.arguments import as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, eye
 from tinyml.ops.diagonal import diagonal as diagonal_of
@@ -93,7 +93,7 @@ def _one(op: Op, x: Any, *others: Any, **attrs: Any) -> Tensor:
 # ---- solutions and factors
 
 
-@named
+@named_in_errors
 def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
     """The lower triangle l with l l^H = x, or, `upper`, the upper one u with u^H u = x.
 
@@ -109,7 +109,7 @@ def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
     return conj(lower).mT if upper else lower
 
 
-@named
+@named_in_errors
 def inv(x: Any, /) -> Tensor:
     """The inverse of square matrices (Array API standard 2024.12, linalg.inv): (..., n, n).
 
@@ -122,7 +122,7 @@ def inv(x: Any, /) -> Tensor:
     return _one(INV, x)
 
 
-@named
+@named_in_errors
 def solve(x1: Any, x2: Any, /) -> Tensor:
     """The y with x1 y = x2, without an inverse (Array API standard 2024.12, linalg.solve).
 
@@ -142,7 +142,7 @@ def solve(x1: Any, x2: Any, /) -> Tensor:
     return reshape(result, result.shape[:-1]) if vector else result
 
 
-@named
+@named_in_errors
 def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
     """Q with orthonormal columns and R, an upper triangle, with Q R = x; with names Q and R.
 
@@ -167,7 +167,7 @@ def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
     return Triangular(q, concat([r, rest], axis=-1))
 
 
-@named
+@named_in_errors
 def eigh(x: Any, /) -> Eigen:
     """The rising eigenvalues (..., n) of Hermitian matrices, and their vectors (..., n, n).
 
@@ -184,7 +184,7 @@ def eigh(x: Any, /) -> Eigen:
     return Eigen(values, vectors)
 
 
-@named
+@named_in_errors
 def eigvalsh(x: Any, /) -> Tensor:
     """The eigenvalues that `eigh` gives, alone (Array API standard 2024.12, linalg.eigvalsh).
 
@@ -197,7 +197,7 @@ def eigvalsh(x: Any, /) -> Tensor:
     return _one(EIGVALSH, x)
 
 
-@named
+@named_in_errors
 def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
     """The falling singular values S (..., k), and U and Vh with U diag(S) Vh = x; k = min(m, n).
 
@@ -214,7 +214,7 @@ def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
     return Singular(left, values, right)
 
 
-@named
+@named_in_errors
 def svdvals(x: Any, /) -> Tensor:
     """The singular values that `svd` gives, alone (Array API standard 2024.12, linalg.svdvals).
 
@@ -234,7 +234,7 @@ def _tolerance(x: Any, rtol: Any) -> Any:
     return rtol if isinstance(rtol, (int, float)) else asarray(rtol, device=x.device)
 
 
-@named
+@named_in_errors
 def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
     """The pseudo-inverse (..., n, m) of matrices (Array API standard 2024.12, linalg.pinv).
 
@@ -250,7 +250,7 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
     return _one(PINV, x, _tolerance(x, rtol))
 
 
-@named
+@named_in_errors
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     """How many singular values are greater than `rtol` times the greatest; int64, of the batch.
 
@@ -271,7 +271,7 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     return sum(astype(values > max(values, -1, True) * least, int64), -1)
 
 
-@named
+@named_in_errors
 def det(x: Any, /) -> Tensor:
     """The determinant of square matrices (Array API standard 2024.12, linalg.det).
 
@@ -285,7 +285,7 @@ def det(x: Any, /) -> Tensor:
     return _one(DET, x)
 
 
-@named
+@named_in_errors
 def slogdet(x: Any, /) -> Determinant:
     """The sign of determinants and the logarithm of their size, which neither over- nor underflow.
 
@@ -303,7 +303,7 @@ def slogdet(x: Any, /) -> Determinant:
 # ---- made of others
 
 
-@named
+@named_in_errors
 def matrix_power(x: Any, n: int, /) -> Tensor:
     """The product of n times the same square matrix; of its inverse where n is negative.
 
@@ -329,7 +329,7 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     return found
 
 
-@named
+@named_in_errors
 def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
     """The diagonals of matrices (Array API standard 2024.12, linalg.diagonal).
 
@@ -344,7 +344,7 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
     return diagonal_of(x, offset, -2, -1)
 
 
-@named
+@named_in_errors
 def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
     """The sums along diagonals (Array API standard 2024.12, linalg.trace); types as `sum` has them.
 
@@ -357,7 +357,7 @@ def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
     return sum(diagonal(x, offset=offset), -1, dtype=dtype)
 
 
-@named
+@named_in_errors
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     """A norm of each matrix (Array API standard 2024.12, linalg.matrix_norm).
 

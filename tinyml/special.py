@@ -2,107 +2,26 @@
 
 from __future__ import annotations
 
-from tinyml.ops.elementwise import erf, erfc, exp2, expm1, log1p, xlogy
-from tinyml.ops.elementwise.activation import sigmoid as expit
-from tinyml.ops.nn.softmax import log_softmax, softmax
-from tinyml.ops.special.bessel import (
-    airy_ai,
-    airy_aip,
-    i0,
-    i0e,
-    i1,
-    i1e,
-    j0,
-    j1,
-    k0,
-    k0e,
-    k1,
-    k1e,
-    spherical_j0,
-    y0,
-    y1,
-)
-from tinyml.ops.special.error import entr, erfcx, erfinv, log_ndtr, logit, ndtr, ndtri, xlog1py
-from tinyml.ops.special.gamma import (
-    beta,
-    betaln,
-    gamma,
-    gammainc,
-    gammaincc,
-    gammaln,
-    multigammaln,
-    polygamma,
-    psi,
-    zeta,
-)
-from tinyml.ops.special.polynomials import (
-    eval_chebyt,
-    eval_chebyu,
-    eval_chebyv,
-    eval_chebyw,
-    eval_hermite,
-    eval_hermitenorm,
-    eval_laguerre,
-    eval_legendre,
-    eval_sh_chebyt,
-    eval_sh_chebyu,
-    eval_sh_chebyv,
-    eval_sh_chebyw,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "airy_ai",
-    "airy_aip",
-    "beta",
-    "betaln",
-    "entr",
-    "erf",
-    "erfc",
-    "erfcx",
-    "erfinv",
-    "eval_chebyt",
-    "eval_chebyu",
-    "eval_chebyv",
-    "eval_chebyw",
-    "eval_hermite",
-    "eval_hermitenorm",
-    "eval_laguerre",
-    "eval_legendre",
-    "eval_sh_chebyt",
-    "eval_sh_chebyu",
-    "eval_sh_chebyv",
-    "eval_sh_chebyw",
-    "exp2",
-    "expit",
-    "expm1",
-    "gamma",
-    "gammainc",
-    "gammaincc",
-    "gammaln",
-    "i0",
-    "i0e",
-    "i1",
-    "i1e",
-    "j0",
-    "j1",
-    "k0",
-    "k0e",
-    "k1",
-    "k1e",
-    "log1p",
-    "log_ndtr",
-    "log_softmax",
-    "logit",
-    "multigammaln",
-    "ndtr",
-    "ndtri",
-    "polygamma",
-    "psi",
-    "softmax",
-    "spherical_j0",
-    "xlog1py",
-    "xlogy",
-    "y0",
-    "y1",
-    "zeta",
-]
+import tinyml.ops.special.bessel as _bessel
+import tinyml.ops.special.error as _error
+import tinyml.ops.special.gamma as _gamma
+import tinyml.ops.special.polynomials as _polynomials
+from tinyml.ops.elementwise import erf as erf
+from tinyml.ops.elementwise import erfc as erfc
+from tinyml.ops.elementwise import exp2 as exp2
+from tinyml.ops.elementwise import expm1 as expm1
+from tinyml.ops.elementwise import log1p as log1p
+from tinyml.ops.elementwise import sigmoid as expit  # scipy's name
+from tinyml.ops.elementwise import xlogy as xlogy
+from tinyml.ops.nn.softmax import log_softmax as log_softmax
+from tinyml.ops.nn.softmax import softmax as softmax
+from tinyml.ops.special.bessel import *  # noqa: F403
+from tinyml.ops.special.error import *  # noqa: F403
+from tinyml.ops.special.gamma import *  # noqa: F403
+from tinyml.ops.special.polynomials import *  # noqa: F403
+
+if not TYPE_CHECKING:  # mypy knows literal lists only; without one it takes what is imported
+    __all__ = ["erf", "erfc", "exp2", "expit", "expm1", "log1p", "log_softmax", "softmax", "xlogy",
+               *_bessel.__all__, *_error.__all__, *_gamma.__all__, *_polynomials.__all__]

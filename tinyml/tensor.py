@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -22,7 +22,9 @@ import tinyml.ops.views as shapes
 from tinyml.core.apply import apply
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered, refuse_leaked
-from tinyml.core.node import Class, Data, Leaf, Node, make
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Class, make
+from tinyml.core.node import Data, Leaf, Node
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType
 from tinyml.errors import (
@@ -34,10 +36,9 @@ from tinyml.errors import (
     SerializationError,
     expect,
 )
-from tinyml.ir.devices import Device
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, Device, find_device
 from tinyml.ir.op import find
-from tinyml.ops.calls import binary, named
+from tinyml.ops.calls import binary
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -178,7 +179,7 @@ class Tensor(Data):
         own = entered(self)
         return make(own.buf, own.spec)
 
-    @named
+    @named_in_errors
     def backward(self, gradient: Tensor | None = None) -> None:
         """Add the gradient of this scalar to `.grad` of every leaf that it depends on.
 
@@ -269,7 +270,7 @@ class Tensor(Data):
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU: by way of it, whatever the device
 
-    @named
+    @named_in_errors
     def item(self) -> Any:
         """The one element as a Python number; ShapeError where there are more or none."""
         expect(self.size == 1, "one element", f"{self.size} in shape {self.shape}",
@@ -318,7 +319,7 @@ class Tensor(Data):
         if self.spec.symbolic:
             return f"tensor(<{self.spec}>)"
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
-        place = "" if str(self.device) == "cpu" else f", device={str(self.device)!r}"
+        place = "" if self.device is find_device(HOST) else f", device={str(self.device)!r}"
         leaf = ", requires_grad=True" if isinstance(self.node, Leaf) else ""
         return f"tensor({values}, shape={self.shape}, dtype={self.dtype.name}{place}{leaf})"
 
@@ -336,7 +337,7 @@ class Tensor(Data):
         """The same values in new, dense memory; differentiable."""
         return apply(find("copy"), self)
 
-    @named
+    @named_in_errors
     def to(self, device: Any) -> Tensor:
         """This tensor on a device: itself where it is there; differentiable."""
         target = find_device(device)
@@ -370,6 +371,16 @@ class Tensor(Data):
         return apply(find(name), self, *others, **attrs)
 
     # ---- operators
+
+    # Declared, since a checker meets operators in rules before it knows what `_three` returns.
+    __add__: ClassVar[Binary]
+    __radd__: ClassVar[Binary]
+    __sub__: ClassVar[Binary]
+    __rsub__: ClassVar[Binary]
+    __mul__: ClassVar[Binary]
+    __rmul__: ClassVar[Binary]
+    __truediv__: ClassVar[Binary]
+    __rtruediv__: ClassVar[Binary]
 
     __add__, __radd__, __iadd__ = _three(words.add, "+")
     __sub__, __rsub__, __isub__ = _three(words.subtract, "-")

@@ -37,7 +37,7 @@ OPENCL_C = Language(
     quotient="/",
 )
 
-# The same steps as in kernels/cpu/narrow.py.
+# The same steps as in kernels/cpu/small_floats.py.
 WIDEN = """float from_{name}({store} x) {{
     int code = x & {every};
     int normal = (code << {drop}) + ({rebias} << 23);

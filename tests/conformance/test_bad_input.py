@@ -24,6 +24,7 @@ REPEAT = ("write them anew: python -m tinyml.conformance.suite.bad_input "
           "tests/conformance/bad_input")
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_a_wrong_call_is_refused_by_name(name: str, device: str) -> None:
     op = OPS[name]

@@ -36,6 +36,8 @@ def _page() -> ModuleType:
 page = _page()
 
 
+@pytest.mark.samples
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_every_device_obeys_the_table(name: str, device: str) -> None:
     devices = ("cpu",) if device == "cpu" else ("cpu", device)

@@ -14,7 +14,7 @@ import pytest
 
 import tinyml
 from tinyml import errors
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 
 Array = Any
 TYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -350,6 +350,7 @@ ODD: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", ODD)
 def test_odd_arrays_come_in_right(name: str, device: str) -> None:
     data = ODD[name]()

@@ -42,6 +42,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("title", ENTRIES)
 def test_an_error_is_what_the_snippet_raises(title: str) -> None:
     entry = ENTRIES[title]

@@ -1,4 +1,4 @@
-"""The elementwise tables: what follows from a row, and what the standards say of its values."""
+"""Elementwise ops: what follows from a decorated function, and what the standards say of values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import inspect
 import math
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,53 +15,83 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-import tinyml.ops.elementwise as front
+from tinyml.core.make import Tensor
 from tinyml.dtypes import INTEGERS, as_dtype, integer_range
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError
-from tinyml.ops.elementwise.define import FUNCTIONS, conj
-from tinyml.ops.elementwise.stub import stub
+from tinyml.ir.op import OPS
+from tinyml.ops.elementwise import (
+    activation,
+    arithmetic,
+    comparison,
+    conversion,
+    transcendental,
+)
+from tinyml.ops.elementwise.define import Operand, elementwise
+from tinyml.ops.special import bessel, error, gamma
 
-ROWS = {name: f for name, f in FUNCTIONS.items() if hasattr(f, "op")}
+ROOMS = (activation, arithmetic, comparison, conversion, transcendental)
+SPECIAL = (bessel, error, gamma)
+FUNCTIONS = {name: getattr(room, name) for room in ROOMS for name in room.__all__}
+DEFINED = {name: f for name, f in FUNCTIONS.items() if hasattr(f, "op")}
 Array = Any
 
 
-# ---- what follows from a row
+# ---- what follows from a decorated function
 
 
-def test_a_row_has_at_most_five_lines() -> None:
-    seen = 0
-    for path in sorted(Path(front.__file__).parent.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "row":
-                seen += 1
-                lines = (node.end_lineno or 0) - node.lineno + 1
-                assert lines <= 5, f"{path.name}, line {node.lineno}: {lines} lines"
-    assert seen >= len(ROWS) > 100
+def _decorated(room: ModuleType) -> list[ast.FunctionDef]:
+    """The functions of a module under the decorator, as they are written."""
+    tree = ast.parse(Path(str(room.__file__)).read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+            and any("elementwise(" in ast.unparse(d) for d in node.decorator_list)]
 
 
-def test_the_stub_is_what_the_rows_say() -> None:
-    written = Path(front.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
-    assert written == stub(), "write it anew: python -m tinyml.ops.stub"
+@pytest.mark.parametrize("room", (*ROOMS, *SPECIAL), ids=lambda room: room.__name__)
+def test_an_op_has_at_most_six_lines(room: ModuleType) -> None:
+    """But for further lines of its docstring."""
+    found = _decorated(room)
+    assert len(found) > 3
+    for node in found:
+        text = node.body[0]
+        more = (text.end_lineno or 0) - text.lineno
+        lines = (node.end_lineno or 0) - node.decorator_list[0].lineno + 1 - more
+        assert lines <= 6, f"{room.__name__}.{node.name}: {lines} lines"
 
 
-def test_the_stub_names_all_functions() -> None:
-    tree = ast.parse(stub())
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert functions == set(front.__all__) == set(FUNCTIONS)
-    assert all(getattr(tinyml, name) is FUNCTIONS[name] for name in functions)
+@pytest.mark.parametrize("room", (*ROOMS, *SPECIAL), ids=lambda room: room.__name__)
+def test_a_room_gives_away_what_it_defines(room: ModuleType) -> None:
+    own = {name for name, value in vars(room).items() if inspect.isfunction(value)
+           and value.__module__ == room.__name__ and not name.startswith("_")}
+    helpers = {"infer", "as_tensors", "as_operand", "in_wide", "horner", "ratio", "turn_of",
+               "exp_of_square", "astype"}
+    assert own - helpers == set(room.__all__)
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
-def test_a_function_follows_from_its_row(name: str) -> None:
-    function: Any = ROWS[name]
-    assert function.__name__ == name
-    assert function.__doc__.startswith(function.op.doc)
+def test_the_functions_are_the_public_ones() -> None:
+    assert len(DEFINED) > 100
+    assert all(getattr(tinyml, name) is function for name, function in FUNCTIONS.items())
+
+
+@pytest.mark.parametrize("name", sorted(DEFINED))
+def test_a_record_follows_from_its_function(name: str) -> None:
+    function: Any = DEFINED[name]
+    assert OPS[function.op.name] is function.op
+    assert " ".join(function.__doc__.split()).startswith(function.op.doc)
+    assert function.op.doc.startswith("Return ") and function.op.doc.endswith(".")
+    assert function.op.samples is not None and function.op.errors is not None
+    primitive = inspect.getsource(function).endswith("    ...\n")
+    assert (function.op.nest is not None) == primitive == (function.op.body is None)
+
+
+@pytest.mark.parametrize("name", sorted(DEFINED))
+def test_a_function_is_where_editors_look_for_it(name: str) -> None:
+    function: Any = DEFINED[name]
+    assert function.__name__ == function.__qualname__ == name
+    assert function.__module__.startswith("tinyml.ops.elementwise.")
+    assert f"def {name}(" in inspect.getsource(function)
     signature = inspect.signature(function)
     assert signature.return_annotation == "Tensor"
-    for parameter in signature.parameters.values():
-        alone = parameter.default is inspect.Parameter.empty
-        assert (parameter.kind is inspect.Parameter.POSITIONAL_ONLY) == alone
-        assert parameter.annotation == "Operand"
+    assert {p.annotation for p in signature.parameters.values()} == {"Operand"}
 
 
 @pytest.mark.parametrize(("name", "names"), [
@@ -70,6 +101,23 @@ def test_a_function_follows_from_its_row(name: str) -> None:
 ])
 def test_operands_have_the_standards_names(name: str, names: str) -> None:
     assert list(inspect.signature(FUNCTIONS[name]).parameters) == names.split()
+
+
+def test_any_other_body_is_by_other_ops() -> None:
+    """The decorator on a function that is none of the house's."""
+    @elementwise("float", op="tests_twice", ulp=1)
+    def twice(x: Operand, /, times: Operand = 2.0) -> Tensor:
+        """Return x times two.
+
+        It has an example that is no part of the record.
+        """
+        return x * times
+
+    op = OPS.pop("tests_twice")
+    assert op.doc == "Return x times two." and op.body is not None and op.nest is None
+    assert twice(tinyml.tensor([1, 2])).tolist() == [2.0, 4.0]
+    assert twice(tinyml.tensor([1.0]), times=3).tolist() == [3.0]
+    assert twice.__doc__ is not None and "integers and bools become float32" in twice.__doc__
 
 
 def test_operands_go_by_position() -> None:
@@ -110,6 +158,7 @@ def test_numbers_alone_have_the_default_types() -> None:
     assert tinyml.exp(1j).dtype.name == "complex64"
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_an_int_beyond_the_type_is_refused(dtype: str, device: str) -> None:
     low, high = integer_range(as_dtype(dtype))
@@ -253,14 +302,21 @@ def test_a_number_is_its_parts() -> None:
 
 def test_a_real_conjugate_is_the_tensor_itself() -> None:
     x = tinyml.tensor([1.0], requires_grad=True)
-    assert conj(x) is x and tinyml.conj(x) is x
-    assert conj(2.0) == 2.0 and conj(1j) == -1j
+    assert tinyml.conj(x) is x
 
 
+def test_the_slope_beside_a_complex_number_has_its_conjugate() -> None:
+    z = tinyml.tensor([1j], requires_grad=True)
+    (z * (2 + 3j)).backward(tinyml.tensor([1 + 0j]))
+    (z / 2j).backward(tinyml.tensor([1 + 0j]))
+    assert z.grad is not None and z.grad.tolist() == [2 - 3j + 0.5j]
+
+
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("name", ["elu", "softplus", "logsigmoid", "silu", "mish", "sinc",
                                   "logaddexp", "hypot", "softsign", "celu"])
 def test_gradients_are_numbers_far_out(name: str) -> None:
-    function: Any = ROWS[name]
+    function: Any = FUNCTIONS[name]
     far = [-80.0, -1e-3, 1e-3, 80.0]
     x = tinyml.tensor(far, requires_grad=True)
     y = function(x, 1.0) if name in ("logaddexp", "hypot") else function(x)

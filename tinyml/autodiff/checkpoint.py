@@ -21,7 +21,8 @@ from tinyml.autodiff.grad import linearize
 from tinyml.core.apply import as_tuple
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
-from tinyml.core.node import Node, make, new_epoch
+from tinyml.core.make import make
+from tinyml.core.node import Node, new_epoch
 from tinyml.core.state import GLOBAL_STATE, STATE
 from tinyml.errors import GradientError
 from tinyml.tensor import Tensor

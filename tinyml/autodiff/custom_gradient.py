@@ -13,9 +13,11 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import tinyml.tree as tree
 from tinyml.autodiff.grad import check_conforms, is_float
-from tinyml.core.apply import as_tuple, describe
+from tinyml.core.apply import as_tuple
 from tinyml.core.builder import entered
-from tinyml.core.node import Item, Node, make
+from tinyml.core.error_context import describe
+from tinyml.core.make import make
+from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError

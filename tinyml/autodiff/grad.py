@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import tinyml.tree as tree
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
-from tinyml.core.node import Leaf, make, one_deeper
+from tinyml.core.make import make
+from tinyml.core.node import Leaf, one_deeper
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
 from tinyml.ops.creation import ones_like, zeros_like

@@ -10,8 +10,7 @@ from tinyml.core.plan import plan_composition
 from tinyml.extend import Call, Plan, kernel
 
 
-@kernel("call", "opencl")
-@kernel("call", "cpu")
+@kernel("call")
 def plan_call(call: Call) -> Plan:
     """Compile the graph, unless somebody observes what runs or a size depends on values."""
     graph = call.attrs["graph"]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.builder import refuse_leaked
-from tinyml.core.node import Class, Data, Item, Node, Tensor
+from tinyml.core.error_context import add_context
+from tinyml.core.make import Class, Tensor
+from tinyml.core.node import Data, Item, Node
 from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
 from tinyml.core.state import STATE
 from tinyml.core.upload import SCALARS, as_operands, upload
@@ -48,7 +50,7 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Tensor:
         try:
             key = (key, attribute_key(attrs))
         except TinyMLError as error:
-            raise error.during(op.name, describe(xs)) from None
+            raise add_context(error, op.name, xs) from None
     plan: CompiledOp | None = op.memo.get(key)
     result = _first(op, xs, attrs) if plan is None else run(op, plan, xs)
     return result
@@ -73,14 +75,14 @@ def run(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
                     return record(op, plan, xs)
         return _execute(plan, xs)
     except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+        raise add_context(error, op.name, xs) from error.__cause__
 
 
 def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
         return Class.tensor(result, plan.out)
-    if plan.how == "dynamic":
+    if plan.how == "host":
         return result
     return tuple([Class.tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
 
@@ -106,7 +108,7 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
             if watching is Watching.wrap:  # else it belongs to the memo of another time
                 op.memo[key] = plan
     except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+        raise add_context(error, op.name, xs) from error.__cause__
     return run(op, plan, xs)
 
 
@@ -121,7 +123,7 @@ def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
             return run_composition(op, xs, plan.attrs)
         _prepare_record(op, plan)
     except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+        raise add_context(error, op.name, xs) from error.__cause__
     return run(op, plan, xs)
 
 
@@ -152,11 +154,6 @@ def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
     if expand is None:
         return node
     return Node(Implicit.expand, expand, (None,), (node,), None, node.min_level)
-
-
-def describe(xs: Sequence[Any]) -> str:
-    """Return operands as text for an error message."""
-    return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
 
 
 def _operands(xs: Sequence[Any]) -> Sequence[Any]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyml.core.apply import full, watched
-from tinyml.core.node import Item, Node, make
+from tinyml.core.make import make
+from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, GradientError, expect

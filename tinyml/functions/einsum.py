@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_size
-from tinyml.ops.calls import named
 from tinyml.ops.creation import as_tensors
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.matmul import matmul
@@ -22,7 +22,7 @@ __all__ = ["einsum"]
 # ---- einsum
 
 
-@named
+@named_in_errors
 def einsum(subscripts: Any, *operands: Any) -> Tensor:
     """Sums of products over named axes (numpy.einsum): `"ij,jk->ik"` is the matrix product.
 

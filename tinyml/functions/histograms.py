@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import expand_dims, stack
 from tinyml.functions.split_stack import ravel
 from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
 from tinyml.ops.gather_scatter import scatter
@@ -26,7 +26,7 @@ from tinyml.ops.views import reshape, slice_axis
 __all__ = ["bincount", "digitize", "histogram", "histogram2d", "histogramdd", "one_hot"]
 
 
-@named
+@named_in_errors
 def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tensor:
     """A new axis of size `num_classes` with 1 at the number of each element, 0 elsewhere.
 
@@ -48,7 +48,7 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tens
 # ---- counts
 
 
-@named
+@named_in_errors
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each number from 0 occurs in a vector of integers, or the sums of `weights`.
 
@@ -82,7 +82,7 @@ def _binned(places: Any, weights: Any, length: int) -> Tensor:
     return scatter(none, places, values, 0, "add")
 
 
-@named
+@named_in_errors
 def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     """The number (int64) of the bin of each element: i with bins[i-1] <= x < bins[i].
 
@@ -144,7 +144,7 @@ def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
     return where(inside, place, 0), inside
 
 
-@named
+@named_in_errors
 def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
               weights: Any = None) -> tuple[Tensor, Tensor]:
     """How many elements fall into each bin, and the edges of the bins (numpy.histogram).
@@ -164,7 +164,7 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
     return counts, edges[0]
 
 
-@named
+@named_in_errors
 def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, Tensor, Tensor]:
     """How many points (x, y) fall into each bin, and the edges along both axes."""
@@ -178,7 +178,7 @@ def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool
     return counts, edges[0], edges[1]
 
 
-@named
+@named_in_errors
 def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
     """How many points, the rows of sample (N, D), fall into each bin, and the edges of each axis.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import float32
 from tinyml.ops.arguments import as_axes
-from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import cumprod, cumsum
 from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
@@ -33,7 +33,7 @@ def _count(x: Any, axis: Any, keepdims: bool) -> Tensor:
     return astype(sum(logical_not(isnan(x)), axis, keepdims), x.dtype)
 
 
-@named
+@named_in_errors
 def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The sum over `axis` of what is not NaN; 0 where there is nothing.
 
@@ -44,7 +44,7 @@ def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return sum(_filled(x, 0.0), axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The product over `axis` of what is not NaN; 1 where there is nothing."""
     from tinyml.ops.reduction import prod
@@ -52,19 +52,19 @@ def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return prod(_filled(x, 1.0), axis=axis, keepdims=keepdims)
 
 
-@named
+@named_in_errors
 def nancumsum(x: Any, axis: int | None = None) -> Tensor:
     """Sums of the elements up to each along `axis`, NaN counting as 0."""
     return cumsum(_filled(x, 0.0), axis)
 
 
-@named
+@named_in_errors
 def nancumprod(x: Any, axis: int | None = None) -> Tensor:
     """Products of the elements up to each along `axis`, NaN counting as 1."""
     return cumprod(_filled(x, 1.0), axis)
 
 
-@named
+@named_in_errors
 def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The greatest element over `axis` that is not NaN; NaN where all are.
 
@@ -75,7 +75,7 @@ def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return _extreme(max, x, axis, keepdims, float("-inf"))
 
 
-@named
+@named_in_errors
 def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The least element over `axis` that is not NaN; NaN where all are."""
     return _extreme(min, x, axis, keepdims, float("inf"))
@@ -90,7 +90,7 @@ def _extreme(reduction: Callable[..., Tensor], x: Any, axis: Any, keepdims: bool
     return where(_count(x, axis, keepdims) == 0, float("nan"), found)
 
 
-@named
+@named_in_errors
 def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The int64 index of the first greatest element along `axis` that is not NaN.
 
@@ -99,13 +99,13 @@ def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor
     return argmax(_filled(x, float("-inf")), axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """The int64 index of the first least element along `axis` that is not NaN; see `nanargmax`."""
     return argmin(_filled(x, float("inf")), axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The mean over `axis` of what is not NaN; NaN where there is nothing. Integers: in float32.
 
@@ -118,7 +118,7 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return sum(_filled(x, 0.0), axis, keepdims) / _count(x, axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The variance over `axis` of what is not NaN: squared deviations over n - correction.
 
@@ -137,7 +137,7 @@ def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = F
     return reshape(found, reduced_shape(x.shape, as_axes(axis, x.ndim), False))
 
 
-@named
+@named_in_errors
 def nanstd(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The standard deviation over `axis` of what is not NaN: the root of `nanvar`."""
     return sqrt(nanvar(x, axis, correction, keepdims))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import expand_dims
-from tinyml.ops.calls import named
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.elementwise import abs, astype, equal, isclose, not_equal, sqrt, square, where
 from tinyml.ops.reduction import all as all_of
@@ -18,7 +18,7 @@ from tinyml.ops.reduction import max, min, sum
 __all__ = ["allclose", "array_equal", "cdist", "vector_norm"]
 
 
-@named
+@named_in_errors
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """sum(|x| ** ord) ** (1 / ord) over `axis` (Array API standard 2024.12, linalg.vector_norm).
 
@@ -59,7 +59,7 @@ def _root(total: Any) -> Tensor:
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
 
 
-@named
+@named_in_errors
 def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
     """Distances between rows: (..., n, d) and (..., m, d) give (..., n, m), by the norm of order p.
 
@@ -76,7 +76,7 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
     return sum(abs(apart), -1) if not apart.shape[-1] else vector_norm(apart, -1, ord=p)
 
 
-@named
+@named_in_errors
 def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> bool:
     """Whether `isclose` holds everywhere; a Python bool.
@@ -89,7 +89,7 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
     return bool(all_of(isclose(left, right, rtol, atol, equal_nan)))
 
 
-@named
+@named_in_errors
 def array_equal(x: Any, y: Any) -> bool:
     """Whether x and y have one shape and the same elements; a Python bool.
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import float32, promote
 from tinyml.errors import ArgumentError, ShapeError, expect
@@ -15,7 +17,6 @@ from tinyml.functions.padding import pad
 from tinyml.functions.rearrange import flip
 from tinyml.functions.split_stack import ravel, sliding_window_view
 from tinyml.ops.arguments import as_axis, as_number
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumsum
@@ -47,7 +48,7 @@ def _slid(x: Any, y: Any, mode: str) -> Tensor:
     return matmul(sliding_window_view(pad(x, (before, after)), y.size), y)
 
 
-@named
+@named_in_errors
 def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
     """The convolution of two vectors: sum over k of x[k] y[i - k] (numpy.convolve).
 
@@ -63,7 +64,7 @@ def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
     return _slid(x, flip(y), mode)
 
 
-@named
+@named_in_errors
 def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
     """The cross-correlation of two vectors: sum over k of x[k + i] y[k] (numpy.correlate).
 
@@ -80,7 +81,7 @@ def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
 # ---- between samples
 
 
-@named
+@named_in_errors
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
            period: float | None = None) -> Tensor:
     """Values at x of the line through the points (xp, fp), xp rising (numpy.interp).
@@ -157,7 +158,7 @@ def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
     return means * _steps(y, x, dx, axis), axis
 
 
-@named
+@named_in_errors
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     """The integral of samples y along `axis` by trapezoids; at places x, or `dx` apart.
 
@@ -169,14 +170,14 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     return sum(areas, axis)
 
 
-@named
+@named_in_errors
 def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     """The integral up to each sample but the first (scipy.integrate.cumulative_trapezoid)."""
     areas, axis = _areas(y, x, dx, axis)
     return cumsum(areas, axis)
 
 
-@named
+@named_in_errors
 def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     """Differences of neighbours in the flattened x, with what stands before and behind.
 
@@ -193,7 +194,7 @@ def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     return concat(parts)
 
 
-@named
+@named_in_errors
 def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Slopes of samples f along each axis: second-order differences, one-sided at the edges.
 

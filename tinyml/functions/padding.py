@@ -8,10 +8,10 @@ import numpy as np
 
 import tinyml.ops.pad as shapes
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.errors import ArgumentError, ShapeError, expect
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype
@@ -37,7 +37,7 @@ def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
 _BY_INDEX = ("edge", "reflect", "symmetric", "wrap")
 
 
-@named
+@named_in_errors
 def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0,
         end_values: Any = 0, stat_length: Any = None) -> Tensor:
     """x with a border (numpy.pad); `pad_width` is a number, a pair, or a pair for each axis.

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import flip
 from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumprod
@@ -24,7 +24,7 @@ from tinyml.ops.views import broadcast_to, permute_dims, reshape
 __all__ = ["cross", "inner", "kron", "outer", "vander"]
 
 
-@named
+@named_in_errors
 def outer(x: Any, y: Any) -> Tensor:
     """Every element of x times every element of y, both flattened: (x.size, y.size).
 
@@ -36,7 +36,7 @@ def outer(x: Any, y: Any) -> Tensor:
     return reshape(x, (x.size, 1)) * reshape(y, (1, y.size))
 
 
-@named
+@named_in_errors
 def inner(x: Any, y: Any) -> Tensor:
     """Products of the last axes, summed: x.shape[:-1] + y.shape[:-1]; of numbers, their product.
 
@@ -56,7 +56,7 @@ def inner(x: Any, y: Any) -> Tensor:
     return reshape(found, (*x.shape[:-1], *y.shape[:-1]))
 
 
-@named
+@named_in_errors
 def kron(x: Any, y: Any) -> Tensor:
     """The Kronecker product: a copy of y for each element of x, times that element.
 
@@ -73,7 +73,7 @@ def kron(x: Any, y: Any) -> Tensor:
     return reshape(product, [a * b for a, b in zip(left, right)])
 
 
-@named
+@named_in_errors
 def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     """The cross product of vectors of 3 along `axis`; the other axes broadcast.
 
@@ -91,7 +91,7 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
             - gather(x, before, place) * gather(y, after, place))
 
 
-@named
+@named_in_errors
 def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
     """Powers of x along a new last axis, from n - 1 down to 0, or rising; n is x.shape[-1] unless
     given.

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import arange
 from tinyml.ops.cumulative import cumulative_sum
@@ -28,7 +29,7 @@ __all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "movea
 # ---- views
 
 
-@named
+@named_in_errors
 def expand_dims(x: Any, axis: Any = 0) -> Tensor:
     """x with axes of size 1 at the positions `axis` of the result: an int or a tuple.
 
@@ -44,7 +45,7 @@ def expand_dims(x: Any, axis: Any = 0) -> Tensor:
     return reshape(x, tuple([1 if d in places else next(rest) for d in range(ndim)]))
 
 
-@named
+@named_in_errors
 def squeeze(x: Any, axis: Any) -> Tensor:
     """x without the named axes, each of size 1."""
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
@@ -52,7 +53,7 @@ def squeeze(x: Any, axis: Any) -> Tensor:
     return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
 
 
-@named
+@named_in_errors
 def flip(x: Any, axis: Any = None) -> Tensor:
     """x with the order along axes reversed, without copying; None means all."""
     axes = as_axes(axis, x.ndim)
@@ -61,7 +62,7 @@ def flip(x: Any, axis: Any = None) -> Tensor:
     return flipped
 
 
-@named
+@named_in_errors
 def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     """x with the axes `source` at the places `destination`, the others in their order.
 
@@ -79,14 +80,14 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     return permute_dims(x, order)
 
 
-@named
+@named_in_errors
 def broadcast_arrays(*arrays: Any) -> list[Tensor]:
     """Tensors repeated, without copying, to the shape to which all broadcast."""
     shape = broadcast_shapes(*[x.shape for x in arrays])
     return [broadcast_to(x, shape) for x in arrays]
 
 
-@named
+@named_in_errors
 def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
     """Coordinates of a grid of vectors; with 'xy' the first two axes change places.
 
@@ -107,7 +108,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
             for axis, x in zip(order, arrays)]
 
 
-@named
+@named_in_errors
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """The parts of x along an axis, without it.
 
@@ -123,7 +124,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
 # ---- copies
 
 
-@named
+@named_in_errors
 def stack(arrays: Any, axis: int = 0) -> Tensor:
     """Tensors of one shape along a new axis. Raises ShapeError where shapes differ."""
     shapes = {x.shape for x in arrays}
@@ -131,7 +132,7 @@ def stack(arrays: Any, axis: int = 0) -> Tensor:
     return concat([expand_dims(x, axis) for x in arrays], axis)
 
 
-@named
+@named_in_errors
 def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
     """x with its elements moved on by `shift`, what leaves at the end coming back at the front.
 
@@ -156,7 +157,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
     return result
 
 
-@named
+@named_in_errors
 def tile(x: Any, repetitions: Any) -> Tensor:
     """x beside itself, so often along each axis; the shorter of shape and repetitions gets ones.
 
@@ -174,7 +175,7 @@ def tile(x: Any, repetitions: Any) -> Tensor:
     return reshape(wide, [k * n for k, n in zip(times, shape)])
 
 
-@named
+@named_in_errors
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     """x with each element along an axis so often in a row; without an axis, of the flattened x.
 
@@ -207,7 +208,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     return apply(GATHER, x, searchsorted(ends, places, side="right"), axis=place)
 
 
-@named
+@named_in_errors
 def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
     """The n-th differences of neighbours along an axis, of x between `prepend` and `append`.
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import bool_, float32, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.split_stack import ravel
 from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import gather, scatter
@@ -46,7 +46,7 @@ def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Tensor
     return scatter(begin, ids, data, 0, mode)
 
 
-@named
+@named_in_errors
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Sums of the elements of data with the same id: shape (num_segments, ...).
 
@@ -62,7 +62,7 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
     return _scattered("add", data, ids, count, 0)
 
 
-@named
+@named_in_errors
 def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Means of the elements of data with the same id, NaN where there are none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
@@ -73,14 +73,14 @@ def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -
         counts, (count, *(1 for _ in data.shape[1:])))
 
 
-@named
+@named_in_errors
 def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Products of the elements of data with the same id, 1 where there are none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     return _scattered("mul", data, ids, count, 1)
 
 
-@named
+@named_in_errors
 def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """The greatest element of data with each id; -inf, or the least integer, where none has it."""
     data, ids, count = _segments(data, segment_ids, num_segments)
@@ -88,7 +88,7 @@ def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) ->
     return _scattered("max", data, ids, count, least)
 
 
-@named
+@named_in_errors
 def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """The least element of data with each id; inf, or the greatest integer, where none has it."""
     data, ids, count = _segments(data, segment_ids, num_segments)
@@ -101,7 +101,7 @@ def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None) ->
 # ---- reductions into places
 
 
-@named
+@named_in_errors
 def scatter_reduce(x: Any, indices: Any, updates: Any, axis: int = 0, reduce: str = "sum",
                    include_self: bool = True) -> Tensor:
     """x with `updates` reduced into it at one index per place along `axis`.

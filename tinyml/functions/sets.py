@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import bool_, int64, promote
 from tinyml.errors import ArgumentError, expect
 from tinyml.functions.rearrange import diff, moveaxis
 from tinyml.functions.split_stack import ravel
 from tinyml.ops.arguments import as_axis
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, zeros
 from tinyml.ops.cumulative import cumsum
@@ -103,7 +103,7 @@ def _in_order(x: Any) -> tuple[Any, Any]:
     return apply(GATHER, x, order, axis=0), order
 
 
-@named
+@named_in_errors
 def unique_values(x: Any) -> Tensor:
     """The distinct values of x in order (Array API standard 2024.12, unique_values).
 
@@ -116,21 +116,21 @@ def unique_values(x: Any) -> Tensor:
     return _Runs(x).values
 
 
-@named
+@named_in_errors
 def unique_counts(x: Any) -> UniqueCounts:
     """The distinct values of x in order, and how many each has (Array API standard 2024.12)."""
     runs = _Runs(x)
     return UniqueCounts(runs.values, runs.counts)
 
 
-@named
+@named_in_errors
 def unique_inverse(x: Any) -> UniqueInverse:
     """The distinct values of x in order, and which one each element is, in the shape of x."""
     runs = _Runs(x)
     return UniqueInverse(runs.values, runs.inverse)
 
 
-@named
+@named_in_errors
 def unique_all(x: Any) -> UniqueAll:
     """The distinct values of x in order, where each stands first, their inverse and counts.
 
@@ -143,7 +143,7 @@ def unique_all(x: Any) -> UniqueAll:
     return UniqueAll(runs.values, runs.first(runs.order), runs.inverse, runs.counts)
 
 
-@named
+@named_in_errors
 def lexsort(keys: Any) -> Tensor:
     """The int64 order of vectors of one size taken together: the last counts first.
 
@@ -159,7 +159,7 @@ def lexsort(keys: Any) -> Tensor:
     return order
 
 
-@named
+@named_in_errors
 def unique(x: Any, axis: int | None = None, *, return_index: bool = False,
            return_inverse: bool = False, return_counts: bool = False,
            consecutive: bool = False) -> Any:
@@ -203,7 +203,7 @@ def unique(x: Any, axis: int | None = None, *, return_index: bool = False,
     return found[0] if len(found) == 1 else tuple(found)
 
 
-@named
+@named_in_errors
 def isin(x: Any, values: Any, *, invert: bool = False) -> Tensor:
     """Whether each element of x is among `values`; with `invert`, whether it is not.
 
@@ -232,7 +232,7 @@ def _pair(x: Any, y: Any) -> tuple[Any, Any]:
     return unique_values(astype(x, dtype)), unique_values(astype(y, dtype))
 
 
-@named
+@named_in_errors
 def intersect1d(x: Any, y: Any) -> Tensor:
     """What is in both x and y: distinct, in order.
 
@@ -244,20 +244,20 @@ def intersect1d(x: Any, y: Any) -> Tensor:
     return gather(x, nonzero(isin(x, y))[0])
 
 
-@named
+@named_in_errors
 def setdiff1d(x: Any, y: Any) -> Tensor:
     """What is in x and not in y: distinct, in order."""
     x, y = _pair(x, y)
     return gather(x, nonzero(isin(x, y, invert=True))[0])
 
 
-@named
+@named_in_errors
 def union1d(x: Any, y: Any) -> Tensor:
     """What is in x or in y: distinct, in order."""
     return unique_values(concat(_pair(x, y), 0))
 
 
-@named
+@named_in_errors
 def setxor1d(x: Any, y: Any) -> Tensor:
     """What is in x or in y but not in both: distinct, in order."""
     x, y = _pair(x, y)

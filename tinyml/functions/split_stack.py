@@ -13,13 +13,13 @@ import numpy as np
 
 import tinyml.ops.pad as shapes
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, stack
 from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.diagonal import diag_embed
@@ -60,7 +60,7 @@ def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
     return tuple(parts)
 
 
-@named
+@named_in_errors
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """x in parts along `axis`, without copying: a number of equal ones, or cut at given places.
 
@@ -73,7 +73,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]
     return _split(x, indices_or_sections, axis, True)
 
 
-@named
+@named_in_errors
 def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """As `split`; where the number does not divide the axis, the first parts are one longer.
 
@@ -84,20 +84,20 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor
     return _split(x, indices_or_sections, axis, False)
 
 
-@named
+@named_in_errors
 def hsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`split` along axis 1, of a vector along axis 0."""
     return _split(x, indices_or_sections, 0 if asarray(x).ndim == 1 else 1, True)
 
 
-@named
+@named_in_errors
 def vsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`split` along axis 0 of a tensor with at least 2 axes."""
     expect(asarray(x).ndim >= 2, "at least 2 axes", asarray(x).ndim, ShapeError)
     return _split(x, indices_or_sections, 0, True)
 
 
-@named
+@named_in_errors
 def dsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`split` along axis 2."""
     return _split(x, indices_or_sections, 2, True)
@@ -116,25 +116,25 @@ def _at_least(x: Any, ndim: int) -> Tensor:
     return x if shape == x.shape else reshape(x, shape)
 
 
-@named
+@named_in_errors
 def atleast_1d(x: Any) -> Tensor:
     """x with at least 1 axis."""
     return _at_least(x, 1)
 
 
-@named
+@named_in_errors
 def atleast_2d(x: Any) -> Tensor:
     """x with at least 2 axes; a vector becomes a row."""
     return _at_least(x, 2)
 
 
-@named
+@named_in_errors
 def atleast_3d(x: Any) -> Tensor:
     """x with at least 3 axes: a vector of n becomes (1, n, 1), a matrix gets a last axis."""
     return _at_least(x, 3)
 
 
-@named
+@named_in_errors
 def hstack(tensors: Any) -> Tensor:
     """Tensors side by side: along axis 1, vectors along axis 0.
 
@@ -146,7 +146,7 @@ def hstack(tensors: Any) -> Tensor:
     return concat(parts, 0 if parts and parts[0].ndim == 1 else 1)
 
 
-@named
+@named_in_errors
 def vstack(tensors: Any) -> Tensor:
     """Tensors below each other: along axis 0, vectors as rows.
 
@@ -157,20 +157,20 @@ def vstack(tensors: Any) -> Tensor:
     return concat([_at_least(x, 2) for x in tensors], 0)
 
 
-@named
+@named_in_errors
 def dstack(tensors: Any) -> Tensor:
     """Tensors behind each other: along axis 2, with axes added as `atleast_3d` does."""
     return concat([_at_least(x, 3) for x in tensors], 2)
 
 
-@named
+@named_in_errors
 def column_stack(tensors: Any) -> Tensor:
     """Vectors as columns beside each other; matrices as they are."""
     parts = [asarray(x) for x in tensors]
     return concat([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
 
 
-@named
+@named_in_errors
 def block_diag(*tensors: Any) -> Tensor:
     """Matrices along the diagonal of one, zeros elsewhere (scipy.linalg.block_diag).
 
@@ -190,14 +190,14 @@ def block_diag(*tensors: Any) -> Tensor:
 # ---- turns
 
 
-@named
+@named_in_errors
 def ravel(x: Any) -> Tensor:
     """x as a vector, in row-major order."""
     x = asarray(x)
     return reshape(x, (x.size,))
 
 
-@named
+@named_in_errors
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """x with two axes exchanged, without copying."""
     x = asarray(x)
@@ -207,19 +207,19 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     return permute_dims(x, order)
 
 
-@named
+@named_in_errors
 def fliplr(x: Any) -> Tensor:
     """x with axis 1 reversed."""
     return flip(asarray(x), 1)
 
 
-@named
+@named_in_errors
 def flipud(x: Any) -> Tensor:
     """x with axis 0 reversed."""
     return flip(asarray(x), 0)
 
 
-@named
+@named_in_errors
 def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
     """x turned by k quarters in the plane of two axes, from the first toward the second.
 
@@ -238,7 +238,7 @@ def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
     return flip(swapaxes(x, first, second), second)
 
 
-@named
+@named_in_errors
 def diagflat(x: Any, k: int = 0) -> Tensor:
     """The matrix with the elements of x on its k-th diagonal."""
     return diag_embed(ravel(x), k)
@@ -247,7 +247,7 @@ def diagflat(x: Any, k: int = 0) -> Tensor:
 # ---- windows
 
 
-@named
+@named_in_errors
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int = 1) -> Tensor:
     """Every window of a length along an axis, as a new last axis; `step` is from one to the next.
 
@@ -278,7 +278,7 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
 # ---- choice
 
 
-@named
+@named_in_errors
 def choose(indices: Any, choices: Any) -> Tensor:
     """At each place the element of that choice whose number stands there; all broadcast.
 
@@ -295,7 +295,7 @@ def choose(indices: Any, choices: Any) -> Tensor:
     return reshape(apply(TAKE_ALONG, rows, table, axis=0), shape)
 
 
-@named
+@named_in_errors
 def select(conditions: Any, choices: Any, default: Any = 0) -> Tensor:
     """At each place the choice whose condition holds first, else `default`; all broadcast.
 

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import float32, float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where
-from tinyml.ops.gather_scatter import IOTA, TAKE_ALONG
+from tinyml.ops.gather_scatter import TAKE_ALONG
 from tinyml.ops.matmul import matmul
-from tinyml.ops.reduction import max, mean, min, reduced_shape, sum
+from tinyml.ops.reduction import argmax, max, mean, min, reduced_shape, sum
 from tinyml.ops.sorting import SORT
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
@@ -144,7 +145,7 @@ def _as_quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_na
     return reshape(first, (*wanted.shape, *reduced_shape(x.shape, axes, keepdims)))
 
 
-@named
+@named_in_errors
 def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
              keepdims: bool = False) -> Tensor:
     """The q-th quantiles of x over `axis`, 0 <= q <= 1; NaN where one is NaN.
@@ -160,28 +161,28 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
     return _as_quantile(x, q, axis, method, keepdims, False, 1)
 
 
-@named
+@named_in_errors
 def nanquantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                 keepdims: bool = False) -> Tensor:
     """As `quantile`, of the elements that are not NaN; NaN where all are."""
     return _as_quantile(x, q, axis, method, keepdims, True, 1)
 
 
-@named
+@named_in_errors
 def percentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                keepdims: bool = False) -> Tensor:
     """As `quantile`, with 0 <= q <= 100."""
     return _as_quantile(x, q, axis, method, keepdims, False, 100)
 
 
-@named
+@named_in_errors
 def nanpercentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                   keepdims: bool = False) -> Tensor:
     """As `nanquantile`, with 0 <= q <= 100."""
     return _as_quantile(x, q, axis, method, keepdims, True, 100)
 
 
-@named
+@named_in_errors
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The middle element over `axis`, the mean of two where the count is even; NaN where one is.
 
@@ -192,13 +193,13 @@ def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return _as_quantile(x, 0.5, axis, "linear", keepdims, False, 1)
 
 
-@named
+@named_in_errors
 def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """As `median`, of the elements that are not NaN; NaN where all are."""
     return _as_quantile(x, 0.5, axis, "linear", keepdims, True, 1)
 
 
-@named
+@named_in_errors
 def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """The k-th least element along `axis`, counted from 1, and its int64 index; NaN is greatest.
 
@@ -219,7 +220,7 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Te
     return value, index
 
 
-@named
+@named_in_errors
 def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """The most frequent element along `axis`, the least of several, and how often it is there.
 
@@ -234,7 +235,7 @@ def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor
     expect(x.shape[axis] > 0, "at least one element", x.shape, ShapeError)
     ordered = apply(SORT, x, axis=axis, descending=False)[0]
     counts = _run_lengths(ordered, axis)
-    place = counts.op("argmax", axis=axis, keepdims=True)
+    place = argmax(counts, axis, True)
     value, count = (apply(TAKE_ALONG, y, place, axis=axis) for y in (ordered, counts))
     return _placed(value, x, (axis,), keepdims), _placed(count, x, (axis,), keepdims)
 
@@ -255,14 +256,14 @@ def _run_lengths(ordered: Any, axis: int) -> Any:
 # ---- averages and covariances
 
 
-@named
+@named_in_errors
 def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The greatest minus the least element over `axis`."""
     x = asarray(x)
     return max(x, axis, keepdims) - min(x, axis, keepdims)
 
 
-@named
+@named_in_errors
 def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = False,
             keepdims: bool = False) -> Any:
     """The mean over `axis`, each element counted `weights` times; with `returned`, their sum too.
@@ -290,7 +291,7 @@ def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = F
     return (found, total) if returned else found
 
 
-@named
+@named_in_errors
 def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None,
         fweights: Any = None, aweights: Any = None) -> Tensor:
     """The covariance matrix of variables in rows (numpy.cov), in columns with `rowvar` False.
@@ -339,7 +340,7 @@ def _variables(m: Any, rowvar: bool) -> Any:
     return x if rowvar or x.shape[0] == 1 else permute_dims(x, (1, 0))
 
 
-@named
+@named_in_errors
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
     """The matrix of correlation coefficients of variables in rows (numpy.corrcoef).
 

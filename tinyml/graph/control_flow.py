@@ -7,22 +7,20 @@ their gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import tinyml.tree as tree
-from tinyml.core.apply import describe
 from tinyml.core.builder import symbolic
+from tinyml.core.error_context import error_context
 from tinyml.core.node import Data
 from tinyml.core.upload import upload_all
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
     GraphError,
-    TinyMLError,
     expect,
 )
 from tinyml.graph.control_ops import COND, SCAN, WHILE, apply_over, check_predicate, row_spec
@@ -31,14 +29,6 @@ from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_size
 
 Function = Callable[..., Any]
-
-
-@contextmanager
-def _saying(name: str, xs: Sequence[Any]) -> Iterator[None]:
-    try:
-        yield
-    except TinyMLError as error:
-        raise error.during(name, describe(xs)) from error.__cause__
 
 
 def _check_same(what: str, remedy: str, first: tuple[Any, Sequence[Spec]],
@@ -77,7 +67,7 @@ def cond(pred: Any, true_fn: Function, false_fn: Function, *operands: Any) -> An
     9.0
     """
     flat, definition = tree.flatten(operands)
-    with _saying("cond", [pred, *flat]):
+    with error_context("cond", [pred, *flat]):
         xs = upload_all(flat, [pred])
         test = _as_predicate(pred, xs)
         given = tree.unflatten(definition, [x.spec for x in xs])
@@ -119,7 +109,7 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None,
     """
     start, start_shape = tree.flatten(init)
     rows, rows_shape = tree.flatten(xs)
-    with _saying("scan", [*start, *rows]):
+    with error_context("scan", [*start, *rows]):
         carry, rows = upload_all(start, rows), upload_all(rows, start)
         steps = _count_steps(rows, length)
         both = tree.flatten((init, xs))[1]
@@ -179,7 +169,7 @@ def while_loop(cond_fn: Function, body_fn: Function, init: Any,
     243.0
     """
     flat, structure = tree.flatten(init)
-    with _saying("while_loop", flat):
+    with error_context("while_loop", flat):
         carry = upload_all(flat)
         expect(bool(carry), "a carry with at least one value", "none", ArgumentError)
         given = tree.unflatten(structure, [x.spec for x in carry])

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
-from tinyml.core.apply import as_tuple, describe, run, watched
+from tinyml.core.apply import as_tuple, run, watched
 from tinyml.core.builder import Capture, symbolic
-from tinyml.core.node import make
+from tinyml.core.error_context import describe
+from tinyml.core.make import make
 from tinyml.core.plan import make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import bool_

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from tinyml.core.apply import as_tuple, full, run, watched
 from tinyml.core.backward import backward
 from tinyml.core.builder import Builder, Capture, building, refuse_leaked, symbolic
-from tinyml.core.node import Leaf, make, one_deeper
+from tinyml.core.make import make
+from tinyml.core.node import Leaf, one_deeper
 from tinyml.core.plan import CompiledOp, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import upload_all

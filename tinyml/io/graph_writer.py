@@ -197,7 +197,7 @@ class Writer:
 
     def _line(self, equation: Equation, names: dict[Var, int], depth: int) -> dict[str, Any]:
         home = OPS.get(equation.op.name)
-        if home is not equation.op:
+        if home is not equation.op or home.internal:
             raise SerializationError(
                 f"the op {equation.op.name!r} is not in the table of ops",
                 remedy="define it with tinyml.extend.define, also where it loads")

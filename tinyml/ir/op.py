@@ -46,7 +46,7 @@ class Op:
     inlines       whether a graph that is compiled always takes it apart, whatever kernels it has
     accepts_none_cotangents   whether the joint rule takes None, instead of zeros, for a cotangent
                   of an output to which nothing arrives
-    internal      whether it is a step of another op, with no samples of its own
+    internal      whether it is a step of another op: without samples, not to be found by name
     samples, errors   dtype name -> cases, for the conformance suite
     ulp           how far a result may lie from the exact one, in units in the last place
     dtypes        names of the dtypes for which samples are made
@@ -161,14 +161,16 @@ def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
 
 
 def find(name: str) -> Op:
-    """The op of that name; KernelNotFound where there is none.
+    """Return the op of that name; raises KernelNotFound where there is none, or an internal one.
+
+    Internal ops trust their operands, so none may be called from outside, by a file least of all.
 
     >>> import tinyml
     >>> find("tanh")
     <op tanh>
     """
     try:
-        return OPS[name]
+        op = OPS[name]
     except KeyError:
         import difflib
 
@@ -176,6 +178,9 @@ def find(name: str) -> Op:
         raise KernelNotFound(
             f"no op named {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None
         ) from None
+    if op.internal:
+        raise KernelNotFound(f"{name!r} is a step of another op", remedy="call that op")
+    return op
 
 
 class Scope:

@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import DType
-from tinyml.errors import ArgumentError, ArgumentTypeError, AxisError, ShapeError, expect
+from tinyml.dtypes import DType, float32
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    AxisError,
+    DTypeError,
+    ShapeError,
+    expect,
+)
 from tinyml.ir.lower import Scalar, Source
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.spec import Spec, make_spec
@@ -20,6 +27,25 @@ MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
     """A dense spec on the same device."""
     return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
+
+
+def float_spec(spec: Spec) -> Spec:
+    """Return a dense spec of the same shape in a float type: its own, or float32."""
+    return with_shape(spec, spec.shape, spec.dtype if spec.dtype.is_float else float32)
+
+
+def same_float(first: Spec, second: Spec) -> Spec:
+    """Return a dense spec like both; raises where they differ in shape, or have no float type."""
+    expect(first.dtype.is_float, "a float type", first.dtype.name, DTypeError)
+    expect(second.dtype is first.dtype, f"operand 1 of {first.dtype.name}", second.dtype.name,
+           DTypeError)
+    expect(second.shape == first.shape, f"operand 1 of shape {first.shape}", second.shape)
+    return with_shape(first, first.shape)
+
+
+def as_float(x: Any) -> Any:
+    """Return a tensor as it is where it is of a float type; others as float32."""
+    return x if x.dtype.is_float else x.astype(float32)
 
 
 def as_size(value: Any, what: str = "size") -> int:
@@ -94,6 +120,15 @@ def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple([as_axis(a, ndim) for a in as_sizes(axis, "axis")])
     expect(len(set(axes)) == len(axes), "each axis once", axes, AxisError)
     return tuple(sorted(axes))
+
+
+def shape_along(size: int, axis: int, ndim: int) -> tuple[int, ...]:
+    """Return the shape of a vector that lies along one of several axes.
+
+    >>> shape_along(5, 1, 3)
+    (1, 5, 1)
+    """
+    return tuple([size if d == axis else 1 for d in range(ndim)])
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,7 +15,9 @@ import numpy as np
 
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ir.lower import NotOneNest
@@ -24,10 +26,9 @@ from tinyml.ir.nest import ZERO, Axis, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import astype, conj
+from tinyml.ops.elementwise import astype, conj, maximum, minimum
 from tinyml.ops.pad import pad
 from tinyml.ops.reduction import sum_dtype
 from tinyml.ops.samples.values import ErrorCase
@@ -176,9 +177,14 @@ def _totals_nest(monoid: Monoid) -> Callable[..., Ids | int]:
     return nest
 
 
-# Totals of blocks along an axis: of products, and of maps y -> a y + b, which are maps (a, b) too.
-PRODUCTS = Op("block_products", _totals_infer, nest=_totals_nest(PRODUCT), differentiable=False)
-MAPS = Op("block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False)
+PRODUCTS: Op = define(
+    "block_products", _totals_infer, nest=_totals_nest(PRODUCT), differentiable=False,
+    internal=True, dtypes=(), doc="The product of each block along an axis.",
+)
+MAPS: Op = define(
+    "block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False, internal=True,
+    dtypes=(), doc="The map y -> a y + b that the maps of each block along an axis make one after another.",
+)
 
 
 def _define(name: str, monoid: Monoid, **fields: Any) -> Op:
@@ -214,7 +220,7 @@ def _cumsum_body(x: Any, *start: Any, axis: int, reverse: bool, exclusive: bool)
     if not in_blocks(x.shape, axis):
         return apply(CUMSUM, x, *start, axis=axis, **ways)
     blocks = split_blocks(x, axis, block_length(x.shape[axis]), 0)
-    totals = blocks.op("sum", axis=axis + 1, keepdims=False)
+    totals = blocks.sum(axis + 1)
     before = apply(CUMSUM, totals, *start, axis=axis, reverse=reverse, exclusive=True)
     return _in_blocks(CUMSUM, (x,), (0,), before, axis, **ways)
 
@@ -224,7 +230,7 @@ def _cumsum_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
     found = [apply(CUMSUM, g, axis=axis, reverse=not reverse, exclusive=exclusive)
              if wanted[0] else None]
     if len(_xs) > 1:
-        found.append(g.op("sum", axis=axis, keepdims=True) if wanted[1] else None)
+        found.append(g.sum(axis, True) if wanted[1] else None)
     return found
 
 
@@ -296,7 +302,7 @@ def _linear_body(a: Any, b: Any, *start: Any, axis: int, reverse: bool) -> Any:
     factor, term = apply(MAPS, *blocks, axis=axis + 1, reverse=reverse, dtype=dtype)
     if dtype.is_float:  # an infinite factor would make NaN of a zero that it multiplies
         most = float(np.finfo(dtype.numpy).max)
-        factor = factor.op("minimum", most).op("maximum", -most)
+        factor = maximum(minimum(factor, most), -most)
     begin = [value.astype(dtype) for value in start]
     ends = apply(LINEAR_SCAN, factor, term, *begin, axis=axis, reverse=reverse)
     before = shifted(ends, axis, reverse, *begin).astype(a.dtype)
@@ -356,7 +362,7 @@ def _cumulative(op: Op, empty: int, x: Any, axis: Any, dtype: Any, include_initi
     return result if dtype is None else astype(result, wanted)
 
 
-@named
+@named_in_errors
 def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
                    include_initial: bool = False) -> Tensor:
     """Sums of the elements up to each along `axis` (Array API standard 2023.12, cumulative_sum).
@@ -371,7 +377,7 @@ def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
     return _cumulative(CUMSUM, 0, x, axis, dtype, include_initial)
 
 
-@named
+@named_in_errors
 def cumulative_prod(x: Any, *, axis: int | None = None, dtype: Any = None,
                     include_initial: bool = False) -> Tensor:
     """Products of the elements up to each along `axis` (Array API standard 2024.12).
@@ -392,7 +398,7 @@ def _flat(x: Any, axis: Any) -> tuple[Any, int]:
     return (reshape(x, (x.size,)), 0) if axis is None else (x, axis)
 
 
-@named
+@named_in_errors
 def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
            exclusive: bool = False) -> Tensor:
     """Sums of the elements up to each along `axis`, of the flattened x where that is None.
@@ -409,7 +415,7 @@ def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
     return apply(CUMSUM, x, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
-@named
+@named_in_errors
 def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
             exclusive: bool = False) -> Tensor:
     """Products of the elements up to each along `axis`, of the flattened x where that is None.
@@ -425,7 +431,7 @@ def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
     return apply(CUMPROD, x, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
-@named
+@named_in_errors
 def linear_scan(a: Any, b: Any, axis: int = 0, *, reverse: bool = False,
                 start: Any = None) -> Tensor:
     """The linear recurrence y_i = a_i y_(i-1) + b_i along `axis`, from the end with `reverse`.

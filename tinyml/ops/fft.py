@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect

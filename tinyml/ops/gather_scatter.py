@@ -1,7 +1,7 @@
 """Indexing by tensors of integers: gather and scatter, and their likes with one index per place.
 
 `gather` and `scatter` take any number of tables of indices, for as many neighbouring axes; how a
-key of `x[...]` becomes slices and tables is written in selection.py.
+key of `x[...]` becomes slices and tables is written in subscript.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import (
     COMPLEX,
@@ -28,12 +30,11 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.nest import Ids, Nest
-from tinyml.ir.op import Op, define, find
+from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis, broadcast_shapes, element, with_shape
-from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
+from tinyml.ops.arguments import as_axis, broadcast_shapes, element, shape_along, with_shape
+from tinyml.ops.creation import asarray, index_along
+from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, remainder, where
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.views import broadcast_to, reshape, zeros_of
 
@@ -158,7 +159,7 @@ def _scatter_scatter(mode: str) -> Callable[..., None]:
 def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
     """Which updates were the last at their place, in a shape that broadcasts to updates."""
     inner = broadcast_shapes(*[table.shape for table in tables])
-    order = upload(np.arange(math.prod(inner)), updates.device).reshape(inner)
+    order = reshape(index_along((math.prod(inner),), 0, updates.device), inner)
     nobody = full(sizes, -1, int64, updates.device)
     last = apply(SCATTER, nobody, order, *tables, axis=0)
     won = apply(GATHER, last, *tables, axis=0) == order
@@ -314,14 +315,6 @@ PUT_ALONG: Op = define(
     doc="x with updates added at one index per place along an axis: take_along's gradient.",
 )
 
-IOTA: Op = define(
-    "iota", lambda x, axis: with_shape(x, x.shape, int64), normalize=_normalize,
-    nest=lambda n, index, x, axis: index[axis], differentiable=False, dtypes=EVERY,
-    samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)
-                           for axis, name in ((0, "rows"), (1, "columns"))],
-    doc="The int64 index along an axis, in the shape of x.",
-)
-
 # ---- public functions
 
 MODES = {"set": SCATTER, "add": SCATTER_ADD, "mul": SCATTER_MUL, "min": SCATTER_MIN,
@@ -344,10 +337,10 @@ def _bounded(indices: Any, size: int, mode: str) -> Any:
     wide = indices if indices.dtype is uint64 else astype(indices, int64)
     if mode == "clip":
         return minimum(maximum(wide, 0), max(size - 1, 0))
-    return apply(find("remainder"), wide, max(size, 1))
+    return remainder(wide, max(size, 1))
 
 
-@named
+@named_in_errors
 def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     """Elements of x at `indices` along `axis`; negative indices count from the end.
 
@@ -361,7 +354,7 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     return apply(GATHER, x, indices, axis=axis)
 
 
-@named
+@named_in_errors
 def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
     """Elements of x at `indices` along `axis` (Array API standard 2024.12, take).
 
@@ -392,7 +385,7 @@ def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
         for k, t in enumerate((x, indices)))
 
 
-@named
+@named_in_errors
 def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
                     mode: str = "raise") -> Tensor:
     """One element of x per place of `indices`, along `axis` (Array API 2024.12, take_along_axis).
@@ -415,7 +408,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
     return apply(TAKE_ALONG, x, indices, axis=axis)
 
 
-@named
+@named_in_errors
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
                    mode: str = "set") -> Tensor:
     """x with `values` at one index per place along `axis`: what take_along_axis takes, it puts.
@@ -437,14 +430,9 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
     values = broadcast_to(like(values, x), indices.shape)
     if mode == "add":
         return apply(PUT_ALONG, x, indices, values, axis=axis)
-    tables = [indices if d == axis else _along_axis(size, d, x) for d, size in enumerate(x.shape)]
-    result = apply(op, x, values, *tables, axis=0)
-    return result
-
-
-def _along_axis(size: int, axis: int, x: Any) -> Any:
-    shape = tuple([size if d == axis else 1 for d in range(x.ndim)])
-    return upload(np.arange(size).reshape(shape), x.device)
+    tables = [indices if d == axis else index_along(shape_along(size, d, x.ndim), d, x.device)
+              for d, size in enumerate(x.shape)]
+    return apply(op, x, values, *tables, axis=0)
 
 
 def like(value: Any, x: Any) -> Any:
@@ -465,7 +453,7 @@ def like(value: Any, x: Any) -> Any:
     return astype(value, x.dtype)
 
 
-@named
+@named_in_errors
 def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
     """x with the elements at `indices` along `axis` replaced by `updates`; the last one wins.
 

@@ -1,4 +1,4 @@
-"""Linear algebra by LAPACK: one table of records, which devices without LAPACK refuse by name.
+"""Linear algebra by LAPACK: one table of records, which devices without LAPACK refuse.
 
 Each takes matrices in the last two axes, the axes before being a batch, of float32, float64,
 complex64 or complex128. The public functions are those of `tinyml.linalg`. Rules are Hermitian
@@ -25,17 +25,18 @@ from tinyml.errors import (
     ShapeError,
     expect,
 )
+from tinyml.ir.devices import find_kernels
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import broadcast_shapes, with_shape
 from tinyml.ops.creation import eye
 from tinyml.ops.diagonal import diag_embed, tril, triu
-from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise import conj, negative
 from tinyml.ops.elementwise.conversion import complex, imag, where
 from tinyml.ops.matmul import matmul, unbatched
 from tinyml.ops.reduction import sum
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import slice_axis
+from tinyml.ops.views import reshape, slice_axis
 
 WIDE = ("float32", "float64", *COMPLEX)
 Shape = tuple[int, ...]
@@ -44,15 +45,16 @@ Output = tuple[Shape, DType]
 # ---- the form of a record
 
 
-def _shapes(square: bool, outputs: Callable[..., tuple[Output, ...]]) -> Callable[..., Any]:
-    """A shape rule: matrices of a wide type, on a device that has LAPACK."""
+def _shapes(name: str, square: bool,
+            outputs: Callable[..., tuple[Output, ...]]) -> Callable[..., Any]:
+    """A shape rule: matrices of a wide type, on a device that has a kernel of the op."""
 
     def infer(x: Spec, *others: Any, **attrs: Any) -> Any:
         expect(x.dtype.name in WIDE, f"one of {', '.join(WIDE)}", x.dtype.name, DTypeError)
         expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
         expect(not square or x.shape[-1] == x.shape[-2], "square matrices", x.shape, ShapeError)
         given = outputs(x, *others, **attrs)
-        if x.device.name != "cpu":
+        if not find_kernels(name, x.device.name):
             raise KernelNotFound(f"device {x.device.name} has no LAPACK; the CPU has",
                                  remedy='x.to("cpu") before, and .to(device) after it')
         specs = tuple([with_shape(x, shape, dtype) for shape, dtype in given])
@@ -68,11 +70,11 @@ def adjoint(x: Any) -> Any:
 
 def _as_column(x: Any) -> Any:
     """A number for each matrix, or a column of numbers, beside matrices."""
-    return x.op("reshape", shape=(*x.shape, 1))
+    return reshape(x, (*x.shape, 1))
 
 
 def _as_row(x: Any) -> Any:
-    return x.op("reshape", shape=(*x.shape[:-1], 1, x.shape[-1]))
+    return reshape(x, (*x.shape[:-1], 1, x.shape[-1]))
 
 
 def _hermitian(x: Any) -> Any:
@@ -234,7 +236,7 @@ def _row(name: str, square: bool, outputs: Callable[..., tuple[Output, ...]], do
             found.append(wrong(np.ones((2, 3), np.float32), ShapeError, "square matrices"))
         return [*found, *errors]
 
-    return define(name, _shapes(square, outputs), samples=samples.matrices(make, *others),
+    return define(name, _shapes(name, square, outputs), samples=samples.matrices(make, *others),
                   errors=cases, dtypes=WIDE, ulp=16, doc=doc, **fields)
 
 
@@ -294,7 +296,7 @@ CHOLESKY: Op = _row(
     errors=(ErrorCase((-_SINGULAR,), {}, ArgumentError, "not positive definite"),))
 INV: Op = _row(
     "inv", True, _same, "The inverse of x.",
-    grad=(lambda g, y, _x: -matmul(matmul(adjoint(y), g), adjoint(y)),),
+    grad=(lambda g, y, _x: negative(matmul(matmul(adjoint(y), g), adjoint(y))),),
     errors=(ErrorCase((_SINGULAR,), {}, ArgumentError, "singular"),))
 DET: Op = _row(
     "det", True, lambda x: ((x.shape[:-2], x.dtype),), "The determinant of x.",
@@ -334,5 +336,5 @@ PINV: Op = _row(
     "pinv", False, _pinv_outputs, "The pseudo-inverse of x; singular values of at most rtol times "
     "the greatest count as 0.", "any", grad=(_pinv_rule, None))
 
-CPU_ONLY = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, SLOGDET, SOLVE, QR, EIGH,
-                                        EIGVALSH, SVD, SVDVALS, PINV))
+BY_LAPACK = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, SLOGDET, SOLVE, QR, EIGH,
+                                         EIGVALSH, SVD, SVDVALS, PINV))

@@ -13,7 +13,8 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, ShapeError, expect
 from tinyml.ir.monoids import DOT
@@ -28,10 +29,10 @@ from tinyml.ops.arguments import (
     element,
     with_shape,
 )
-from tinyml.ops.calls import named
-from tinyml.ops.elementwise import NUMBERS, conj, meet, operand_dtype
+from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise.define import NUMBERS, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
-from tinyml.ops.views import Ints
+from tinyml.ops.views import Ints, permute_dims, reshape
 
 __all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
 
@@ -59,7 +60,7 @@ def _matmul_nest(n: Nest, index: Ids, x: Any, y: Any) -> int:
 def _transposed(x: Any) -> Any:
     order = list(range(x.ndim))
     order[-2:] = order[-1], order[-2]
-    return x.op("permute_dims", axes=tuple(order))
+    return permute_dims(x, order)
 
 
 def unbatched(g: Any, x: Any) -> Any:
@@ -67,7 +68,7 @@ def unbatched(g: Any, x: Any) -> Any:
     lead = g.ndim - x.ndim
     axes = [d for d in range(g.ndim) if d < lead or x.shape[d - lead] != g.shape[d]]
     if axes:
-        g = g.op("sum", axis=tuple(axes), keepdims=False).op("reshape", shape=x.shape)
+        g = reshape(g.sum(tuple(axes)), x.shape)
     return g.astype(x.dtype)
 
 
@@ -82,7 +83,7 @@ MATMUL: Op = define(
 )
 
 
-@named
+@named_in_errors
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product; a vector counts as a row on the left, as a column on the right.
 
@@ -93,15 +94,14 @@ def matmul(x: Any, y: Any) -> Tensor:
     [11.0]
     """
     expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
-    left = x.op("reshape", shape=(1, x.size)) if x.ndim == 1 else x
-    right = y.op("reshape", shape=(y.size, 1)) if y.ndim == 1 else y
-    result: Tensor = apply(MATMUL, left, right)
+    left = reshape(x, (1, x.size)) if x.ndim == 1 else x
+    right = reshape(y, (y.size, 1)) if y.ndim == 1 else y
+    result = apply(MATMUL, left, right)
     if x.ndim > 1 and y.ndim > 1:
         return result
     rows = left.shape[-2:-1] if x.ndim > 1 else ()
     columns = right.shape[-1:] if y.ndim > 1 else ()
-    result = result.op("reshape", shape=(*result.shape[:-2], *rows, *columns))
-    return result
+    return reshape(result, (*result.shape[:-2], *rows, *columns))
 
 
 def _vecdot_infer(x: Spec, y: Spec) -> Spec:
@@ -113,7 +113,7 @@ def _vecdot_infer(x: Spec, y: Spec) -> Spec:
 
 def _vecdot_body(x: Any, y: Any) -> Any:
     products = conj(x) * y
-    return products.op("sum", axis=(products.ndim - 1,), keepdims=False).astype(products.dtype)
+    return products.sum(products.ndim - 1).astype(products.dtype)
 
 
 VECDOT: Op = define(
@@ -125,7 +125,7 @@ VECDOT: Op = define(
 )
 
 
-@named
+@named_in_errors
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     """The dot products of vectors along `axis`, x1's conjugated (Array API standard 2024.12).
 
@@ -137,7 +137,7 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     """
     expect(-min(x1.ndim, x2.ndim) <= axis < 0 or x1.ndim == x2.ndim,
            "an axis counted from the end, that both have", axis, AxisError)
-    moved = [x.op("permute_dims", axes=_to_the_end(x.ndim, as_axis(axis, x.ndim)))
+    moved = [permute_dims(x, _to_the_end(x.ndim, as_axis(axis, x.ndim)))
              for x in (x1, x2)]
     return apply(VECDOT, *moved)
 
@@ -146,14 +146,14 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
     return (*[d for d in range(ndim) if d != axis], axis)
 
 
-@named
+@named_in_errors
 def matrix_transpose(x: Any) -> Tensor:
     """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
     result: Tensor = x.mT
     return result
 
 
-@named
+@named_in_errors
 def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
     """The sums of products over some axes of x1 and as many of x2 (Array API standard 2024.12).
 
@@ -178,6 +178,6 @@ def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
                      for x, own in ((x1, ours), (x2, theirs))]
     inner = math.prod(sizes[0])
     height, width = [tuple([x.shape[d] for d in free]) for x, free in ((x1, rows), (x2, columns))]
-    left = x1.op("permute_dims", axes=(*rows, *ours)).reshape((math.prod(height), inner))
-    right = x2.op("permute_dims", axes=(*theirs, *columns)).reshape((inner, math.prod(width)))
-    return apply(MATMUL, left, right).op("reshape", shape=(*height, *width))
+    left = reshape(permute_dims(x1, (*rows, *ours)), (math.prod(height), inner))
+    right = reshape(permute_dims(x2, (*theirs, *columns)), (inner, math.prod(width)))
+    return reshape(apply(MATMUL, left, right), (*height, *width))

@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import (
     COMPLEX,
     COMPUTABLE,
@@ -28,8 +28,10 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
-from tinyml.ops.elementwise import NUMBERS, astype, conj
+from tinyml.ops.elementwise import astype, conj, sqrt
+from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.samples import ErrorCase, error_cases
+from tinyml.ops.views import broadcast_to, permute_dims, reshape
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std",
            "sum", "var"]
@@ -58,7 +60,7 @@ def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) ->
 def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
     """A reduced value back at every place of x that it came from."""
     kept = reduced_shape(x.shape, axis, True)
-    return g.op("reshape", shape=kept).op("expand", shape=x.shape)
+    return broadcast_to(reshape(g, kept), x.shape)
 
 
 def _normalize(x: Spec, axis: Any = None, keepdims: bool = False, **attrs: Any) -> dict[str, Any]:
@@ -114,13 +116,13 @@ def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -
     Nothing is divided, so zeros do no harm.
     """
     order = (*[d for d in range(x.ndim) if d not in axis], *axis)
-    moved = x.op("permute_dims", axes=order)
-    rows = moved.op("reshape", shape=(*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
+    moved = permute_dims(x, order)
+    rows = reshape(moved, (*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
     before, after = [rows.op("cumprod", axis=-1, reverse=back, exclusive=True)
                      for back in (False, True)]
-    others = conj(before * after).op("reshape", shape=moved.shape)
+    others = reshape(conj(before * after), moved.shape)
     back = tuple(sorted(range(x.ndim), key=lambda d: order[d]))
-    return restore(g, x, axis) * others.op("permute_dims", axes=back)
+    return restore(g, x, axis) * permute_dims(others, back)
 
 
 PROD_OP: Op = _define(
@@ -140,7 +142,7 @@ COUNT_OP: Op = _define("count_nonzero", SUM, lambda d: int64, **_test,
 def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """Every place that holds the extreme gets an equal share."""
     hits = (x == restore(y, x, axis)).astype(g.dtype)
-    return restore(g, x, axis) * hits / restore(hits.op("sum", axis=axis, keepdims=True), x, axis)
+    return restore(g, x, axis) * hits / restore(hits.sum(axis, True), x, axis)
 
 
 _extreme: dict[str, Any] = {
@@ -197,7 +199,7 @@ def _var_nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], correction:
 def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
               keepdims: bool) -> Any:
     divisor = builtins.max(_count(x.shape, axis) - correction, 0.0)
-    centred = x - x.op("mean", axis=axis, keepdims=True)
+    centred = x - x.mean(axis, True)
     return restore(g, x, axis) * centred * (2.0 / divisor if divisor else float("nan"))
 
 
@@ -219,7 +221,7 @@ def _mean_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
 def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     values = x if x.dtype.is_inexact else x.astype(float32)
     count = _count(x.shape, axis)
-    return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
+    return values.sum(axis, keepdims) / float(count)
 
 
 MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize, errors=_bad_axis(),
@@ -229,7 +231,7 @@ MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize,
 
 
 STD_OP: Op = define(
-    "std", _var_infer, body=lambda x, **attrs: apply(VAR_OP, x, **attrs).op("sqrt"),
+    "std", _var_infer, body=lambda x, **attrs: sqrt(apply(VAR_OP, x, **attrs)),
     normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
     # Squares of the least numbers are 0, so that their root says nothing about them.
     samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],
@@ -295,8 +297,8 @@ std: Reduction = _spread(STD_OP)
 def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
     if axis is not None:
         return apply(op, x, axis=axis, keepdims=keepdims)
-    flat: Tensor = apply(op, x.op("reshape", shape=(x.size,)), axis=0, keepdims=False)
-    return flat.op("reshape", shape=(1,) * x.ndim) if keepdims else flat
+    flat: Tensor = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
+    return reshape(flat, (1,) * x.ndim) if keepdims else flat
 
 
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:

@@ -13,8 +13,8 @@ import numpy as np
 
 import tinyml.ops.samples.cumulative as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.ir.dims import Dim
@@ -22,11 +22,10 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, element, with_shape
-from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.cumulative import CUMSUM
-from tinyml.ops.elementwise import ALL, NUMBERS, meet, operand_dtype
-from tinyml.ops.gather_scatter import GATHER, IOTA, PUT_ALONG
+from tinyml.ops.elementwise.define import ALL, NUMBERS, meet, operand_dtype
+from tinyml.ops.gather_scatter import GATHER, PUT_ALONG
 from tinyml.ops.pad import pad
 from tinyml.ops.samples.values import ErrorCase, Sample, special, spread
 from tinyml.ops.views import Ints, permute_dims, reshape, slice_axis, unravel, zeros_of
@@ -89,8 +88,10 @@ def _step_infer(values: Spec, indices: Spec, *_: Any, **__: Any) -> tuple[Spec, 
     return with_shape(values, values.shape), with_shape(indices, indices.shape)
 
 
-STEP = Op("sort_step", _step_infer, scatter_nest=_step_scatter, differentiable=False,
-          doc="One step of a bitonic network over the last axis, whose size is a power of two.")
+STEP: Op = define(
+    "sort_step", _step_infer, scatter_nest=_step_scatter, differentiable=False, internal=True,
+    dtypes=(), doc="One step of a bitonic network over the last axis, whose size is a power of two.",
+)
 
 
 # ---- sort
@@ -151,10 +152,10 @@ def _partition_scatter(n: Nest, outs: list[int], mask: Any, ranks: Any, count: A
             "once")
 
 
-PARTITION = Op(
+PARTITION: Op = define(
     "partition", lambda mask, ranks, count: with_shape(ranks, ranks.shape),
-    scatter_nest=_partition_scatter, differentiable=False,
-    doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
+    scatter_nest=_partition_scatter, differentiable=False, internal=True,
+    dtypes=(), doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
         "`count` the last of them.",
 )
 
@@ -165,10 +166,10 @@ def _coordinates_scatter(n: Nest, outs: list[int], places: Any, *, shape: Ints) 
         n.store(outs[0], value, (row, n.const(d, int64)))
 
 
-COORDINATES = Op(
+COORDINATES: Op = define(
     "coordinates", lambda places, shape: with_shape(places, (*places.shape, len(shape))),
-    scatter_nest=_coordinates_scatter, differentiable=False,
-    doc="The index, one row each, at places of a dense tensor of a shape.",
+    scatter_nest=_coordinates_scatter, differentiable=False, internal=True,
+    dtypes=(), doc="The index, one row each, at places of a dense tensor of a shape.",
 )
 
 
@@ -267,7 +268,7 @@ SEARCH: Op = define(
 # ---- public functions
 
 
-@named
+@named_in_errors
 def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Tensor:
     """The int64 places where x2 goes into the sorted vector x1 (Array API standard 2024.12).
 
@@ -315,7 +316,7 @@ def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = 
     return _sorted(x, axis, descending)[1]
 
 
-@named
+@named_in_errors
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The k greatest elements along `axis`, or the least ones, in order, and their int64 indices.
 
@@ -334,7 +335,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
     return slice_axis(values, axis, 0, k), slice_axis(indices, axis, 0, k)
 
 
-@named
+@named_in_errors
 def nonzero(x: Any) -> tuple[Tensor, ...]:
     """The int64 indices of the elements that are not zero (Array API standard 2024.12, nonzero).
 
@@ -348,5 +349,5 @@ def nonzero(x: Any) -> tuple[Tensor, ...]:
     x = asarray(x)
     found = apply(NONZERO, x)
     # A slice would name the size, which a graph under construction does not know.
-    columns = [upload(np.array(d), x.device) for d in range(x.ndim)]
+    columns = [full((), d, int64, x.device) for d in range(x.ndim)]
     return tuple([apply(GATHER, found, column, axis=1) for column in columns])

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyml.core.apply import apply, describe, full
-from tinyml.core.node import Data, Tensor
-from tinyml.core.upload import upload
+from tinyml.core.apply import apply, full
+from tinyml.core.error_context import add_context
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import bool_
 from tinyml.errors import (
     ArgumentTypeError,
@@ -28,11 +29,11 @@ from tinyml.errors import (
     out_of_range,
 )
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import find
 from tinyml.ops.arguments import broadcast_shapes
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import add, astype, divide, maximum, minimum, multiply, where
 from tinyml.ops.gather_scatter import GATHER, like, update_op
+from tinyml.ops.sorting import nonzero
 from tinyml.ops.views import SLICE, SLICE_SET, Ints, broadcast_to, permute_dims, reshape
 
 _MERGE: dict[str, Callable[[Any, Any], Any]] = {
@@ -104,7 +105,7 @@ def _part(part: Any, x: Any) -> Any:
     if part is None or part is Ellipsis or isinstance(part, slice):
         return part
     if isinstance(part, (bool, np.bool_)):
-        return upload(np.array(part), x.device)
+        return full((), bool(part), bool_, x.device)
     if isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu":
         return int(part)
     if not isinstance(part, Data):
@@ -208,13 +209,7 @@ def _tables(picks: tuple[Any, ...]) -> list[Any]:
         if pick.dtype is not bool_:
             tables.append(pick)
             continue
-        mask = pick if pick.ndim else reshape(pick, (1,))
-        found = apply(find("nonzero"), mask)
-        for d in range(mask.ndim):
-            if found.spec.unknown:  # a slice would name the size
-                tables.append(apply(GATHER, found, upload(np.array(d), mask.device), axis=1))
-            else:
-                tables.append(getitem(found, (slice(None), d)))
+        tables += nonzero(pick if pick.ndim else reshape(pick, (1,)))
     return tables
 
 
@@ -299,7 +294,7 @@ def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
     try:
         return function(x, *arguments)
     except TinyMLError as error:
-        raise error.during("index", describe([x])) from error.__cause__
+        raise add_context(error, "index", [x]) from error.__cause__
 
 
 class At:
@@ -350,10 +345,8 @@ class At:
 
     def divide(self, value: Any) -> Tensor:
         """x with x[key] divided by a value; indices that repeat divide by the product."""
-        ones = find("expand")
-        one = like(1, self._tensor)
-        whole = apply(ones, one, shape=self._tensor.shape)
-        return divide(self._tensor, indexed(setitem, whole, self._key, value, "mul"))
+        ones = broadcast_to(like(1, self._tensor), self._tensor.shape)
+        return divide(self._tensor, indexed(setitem, ones, self._key, value, "mul"))
 
     def min(self, value: Any) -> Tensor:
         """x with the lesser of x[key] and a value there; NaN where one is NaN."""

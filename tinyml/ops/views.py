@@ -11,7 +11,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
@@ -161,7 +161,7 @@ def _expand_grad(g: Any, _y: Any, _x: Any, shape: Ints) -> Any:
     """The sum over every axis that was stretched."""
     lead = len(shape) - _x.ndim
     axes = [d for d, n in enumerate(shape) if d < lead or _x.shape[d - lead] != n]
-    total = g.op("sum", axis=tuple(axes), keepdims=False) if axes else g
+    total = g.sum(tuple(axes)) if axes else g
     return apply(RESHAPE, total, shape=_x.shape)
 
 

@@ -1,4 +1,4 @@
-"""Choice, conversion and copies: what moves values of every type."""
+"""Choice, conversion and copies of values of every type; complex numbers and their parts."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import EVERY, DType, as_dtype
 from tinyml.errors import DTypeError, expect
-from tinyml.ir.op import Op, define, find
+from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec, make_spec
-from tinyml.ops.elementwise.define import Operand, elementwise, listed, row
-from tinyml.ops.elementwise.define import conj as conjugate
+from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.samples import ErrorCase
 
-WHERE: Op = elementwise(
-    "where", "any", 3, skip=1, samples=samples.ternary(), dtypes=EVERY,
-    grad=(None, lambda g, _y, c, _a, _b: where(c, g, 0.0),
-          lambda g, _y, c, _a, _b: where(c, 0.0, g)),
-    doc="x1 where the condition holds, else x2; all three broadcast.",
-)
+__all__ = ["complex", "conj", "imag", "real", "where"]
 
 
-@listed
+def _where_first(g: Any, _y: Any, c: Any, _a: Any, _b: Any) -> Tensor:
+    return where(c, g, 0.0)
+
+
+def _where_second(g: Any, _y: Any, c: Any, _a: Any, _b: Any) -> Tensor:
+    return where(c, 0.0, g)
+
+
+@elementwise("any", conditions=1, samples=samples.ternary(), dtypes=EVERY,
+             grad=(None, _where_first, _where_second))
 def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:
-    """Elements of x1 where the condition holds, else of x2; all three broadcast.
+    """Return x1 where the condition holds, else x2; all three broadcast.
 
     >>> import tinyml
     >>> tinyml.where(tinyml.tensor([True, False]), 1.0, 2.0).tolist()
     [1.0, 2.0]
     """
-    return apply(WHERE, condition, x1, x2)
+    ...
 
 
 def _cast_infer(x: Spec, *, dtype: DType) -> Spec:
@@ -48,13 +52,13 @@ CAST: Op = define(
     grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
     samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
-    doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; integers "
-        "wrap around; to bool is x != 0.",
+    doc="Return x in another type: floats to integers truncate and saturate, NaN becomes 0; "
+        "integers wrap around; to bool is x != 0.",
 )
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another data type, a new tensor; x itself where it has the type already.
+    """Return x in another data type, a new tensor; x itself where it has the type already.
 
     Floats to integers truncate and saturate, NaN becomes 0; integers wrap around.
 
@@ -69,57 +73,68 @@ def astype(x: Any, dtype: Any) -> Tensor:
 COPY: Op = define(
     "copy", lambda x: make_spec(x.shape, x.dtype, x.device, None, x.symbolic),
     nest=lambda n, index, x: x(index), grad=(lambda g, _y, _x: g,),
-    samples=samples.unary(), dtypes=EVERY, doc="The same values in new, dense memory.",
+    samples=samples.unary(), dtypes=EVERY, doc="Return the same values in new, dense memory.",
 )
 
 Implicit.cast, Implicit.copy = CAST, COPY
 
 # ---- complex numbers
 
-_REAL = row("real(x)", "part", "The real part.", lambda g, _y, _x: astype(g, _x.dtype))
-_IMAG = row("imag(x)", "part", "The imaginary part.",
-            lambda g, _y, _x: astype(g, _x.dtype).op("mul", 1j))
-_CONJ = row("conj(x)", "complex", "The complex conjugate.", lambda g, _y, _x: conjugate(g))
-complex = row("complex(x1, x2)", "pair", "The complex number of a real and an imaginary part.",
-              lambda g, _y, _a, _b: real(g), lambda g, _y, _a, _b: imag(g),
-              samples=samples.binary(mixed=False))
+
+@elementwise("pair", samples=samples.binary(mixed=False),
+             grad=(lambda g, _y, _a, _b: real(g), lambda g, _y, _a, _b: imag(g)))
+def complex(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the complex number of a real and an imaginary part."""
+    ...
+
+
+@elementwise("part", op="real", grad=lambda g, _y, _x: astype(g, _x.dtype))
+def _real(x: Operand, /) -> Tensor:
+    """Return the real part."""
+    ...
+
+
+@elementwise("part", op="imag", grad=lambda g, _y, _x: astype(g, _x.dtype) * 1j)
+def _imag(x: Operand, /) -> Tensor:
+    """Return the imaginary part."""
+    ...
+
+
+@elementwise("complex", op="conj", grad=lambda g, _y, _x: conj(g))
+def _conj(x: Operand, /) -> Tensor:
+    """Return the complex conjugate."""
+    ...
 
 
 def _is_real(x: Any) -> bool:
     return isinstance(x, Data) and x.spec.dtype.kind != "complex"
 
 
-@listed
 def real(x: Operand, /) -> Tensor:
-    """The real part of x; of real numbers, x itself.
+    """Return the real part of x; of real numbers, x itself.
 
     >>> import tinyml
     >>> tinyml.real(tinyml.tensor([1 + 2j])).tolist()
     [1.0]
     """
-    return x if _is_real(x) else _REAL(x)  # type: ignore[return-value]
+    return x if _is_real(x) else _real(x)
 
 
-@listed
 def imag(x: Operand, /) -> Tensor:
-    """The imaginary part of x; of real numbers, zeros.
+    """Return the imaginary part of x; of real numbers, zeros.
 
     >>> import tinyml
     >>> tinyml.imag(tinyml.tensor([1 + 2j])).tolist()
     [2.0]
     """
-    if not _is_real(x):
-        return _IMAG(x)
-    none: Tensor = apply(find("logical_and"), x, False)
-    return astype(none, x.dtype)  # type: ignore[union-attr]
+    return astype(x.op("logical_and", False), x.dtype) if _is_real(x) else _imag(x)
 
 
-@listed
 def conj(x: Operand, /) -> Tensor:
-    """The complex conjugate of x; of real numbers, x itself.
+    """Return the complex conjugate of x; of real numbers, x itself.
 
     >>> import tinyml
     >>> tinyml.conj(tinyml.tensor([1 + 2j])).tolist()
     [(1-2j)]
     """
-    return x if _is_real(x) else _CONJ(x)  # type: ignore[return-value]
+    return x if _is_real(x) else _conj(x)

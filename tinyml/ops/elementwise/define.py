@@ -1,28 +1,31 @@
-"""The form of a row: one elementwise op, said in at most five lines of a table.
+"""Elementwise ops as decorated functions: the record's facts above the function that users call.
 
-    tanh = row("tanh(x)", "float", "The hyperbolic tangent.",
-               lambda g, y, _x: g - g * y * y, ulp=5)
+    @elementwise("float", ulp=5, grad=lambda g, y, _x: g - g * y * y)
+    def tanh(x: Operand, /) -> Tensor:
+        \"\"\"Return the hyperbolic tangent.\"\"\"
+        ...
 
-A row names its public function with its operands, the kind that says what types it takes and
-gives, its formula, and one gradient rule per operand. Everything else is derived: the record, the
-function with its signature and docstring, the cases and error cases, and a line of the stub
-`elementwise.pyi`, which `python -m tinyml.ops.stub` writes. What a row computes is one word of the
-vocabulary, or a body by other ops, which becomes one loop nest by itself.
+Everything else is derived from the function: the record, with the function's name, its operands and
+its docstring; the way from a call to the plan; the cases and error cases of the conformance suite.
+A function whose body is a docstring and `...` is one word of the vocabulary, which each device
+spells. Any other body says the op by other ops, and becomes one loop nest by itself.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from types import FunctionType
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
-from tinyml.core.upload import SCALARS
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
+from tinyml.core.plan import Implicit
 from tinyml.dtypes import (
     COMPLEX,
     EVERY,
@@ -41,26 +44,30 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.ir.nest import Ids, Nest
-from tinyml.ir.op import Op, define, find
+from tinyml.ir.op import Op, Rule, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import broadcast_shapes, element, kind_of
-from tinyml.ops.calls import binary, unary
+from tinyml.ops.calls import binary, ternary, unary
 from tinyml.ops.samples import ErrorCase
 
-# What an elementwise function takes: a tensor, a Python number, or what a tensor can be made of.
-Operand: TypeAlias = "Tensor | complex | npt.NDArray[Any] | np.generic | list[Any]"
+__all__ = ["ALL", "KINDS", "NUMBERS", "Operand", "device_of", "elementwise", "meet",
+           "operand_dtype", "shape_of"]
+
+# What an elementwise function takes: a tensor, a number, an array or a list. A body computes with
+# it as with a tensor, which no union of those types would allow: hence Any.
+Operand: TypeAlias = "Tensor | Any"
 
 NUMBERS = (*FLOATS, *INTEGERS)
 ALL = ("bool", *NUMBERS)
 
 
 class Kind(NamedTuple):
-    """What a kind of op accepts, what it computes in and gives, and the words for it."""
+    """What a kind of op accepts, what it computes in and gives, and a sentence for people."""
 
     accepts: tuple[str, ...]
     computes: Callable[[DType], DType]
     gives: Callable[[DType], DType]
-    says: str
+    sentence: str
 
 
 def _same(dtype: DType) -> DType:
@@ -81,8 +88,9 @@ def _joined(dtype: DType) -> DType:
 
 _WIDENS = "Floats keep their type, integers and bools become float32."
 KINDS: dict[str, Kind] = {
-    "number": Kind((*NUMBERS, *COMPLEX), _same, _same, "Numbers keep the type in which they meet."),
-    "real": Kind(NUMBERS, _same, _same, "Real numbers keep the type in which they meet."),
+    "number": Kind((*NUMBERS, *COMPLEX), _same, _same,
+                   "Numbers are promoted to their common type."),
+    "real": Kind(NUMBERS, _same, _same, "Real numbers are promoted to their common type."),
     "float": Kind(ALL, _float, _float, _WIDENS),
     "inexact": Kind((*ALL, *COMPLEX), _float, _float, _WIDENS),
     "size": Kind((*NUMBERS, *COMPLEX), _same, part, "The result has the type of the parts."),
@@ -97,13 +105,13 @@ KINDS: dict[str, Kind] = {
     "equality": Kind((*ALL, *COMPLEX), _same, _bool, "The result is bool."),
     "logical": Kind((*ALL, *COMPLEX), _bool, _bool, "The result is bool."),
     "bits": Kind(("bool", *INTEGERS), _same, _same, "Integers and bools keep their type."),
-    "integer": Kind(INTEGERS, _same, _same, "Integers keep the type in which they meet."),
-    "any": Kind(EVERY, _same, _same, "Values keep the type in which they meet."),
+    "integer": Kind(INTEGERS, _same, _same, "Integers are promoted to their common type."),
+    "any": Kind(EVERY, _same, _same, "Values are promoted to their common type."),
 }
 
 
 def meet(operands: tuple[Any, ...]) -> DType:
-    """The type in which dtypes, specs and kinds of Python numbers meet; numbers are weak."""
+    """Return the common type of dtypes, specs and kinds of Python numbers; numbers are weak."""
     kinds = [kind_of(operand) if not isinstance(operand, type) else operand
              for operand in operands]
     found: DType | None = None
@@ -119,7 +127,7 @@ def meet(operands: tuple[Any, ...]) -> DType:
 
 
 def operand_dtype(kind: str, operands: tuple[Any, ...]) -> DType:
-    """The type in which an op of a kind computes; DTypeError where it accepts none."""
+    """Return the type in which an op of a kind computes; DTypeError where it accepts none."""
     accepted = KINDS[kind].accepts
     dtype = meet(operands)
     if dtype.name not in accepted:
@@ -129,65 +137,128 @@ def operand_dtype(kind: str, operands: tuple[Any, ...]) -> DType:
 
 
 def shape_of(specs: tuple[Any, ...]) -> tuple[int, ...]:
-    """The shape to which specs and numbers broadcast."""
+    """Return the shape to which specs and numbers broadcast."""
     return broadcast_shapes(*[s.shape if isinstance(s, Spec) else () for s in specs])
 
 
 def device_of(specs: tuple[Any, ...]) -> Spec:
-    """The first spec among specs and numbers."""
+    """Return the first spec among specs and numbers."""
     return next(s for s in specs if isinstance(s, Spec))
 
 
-# ---- the record
+# ---- the decorator
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def elementwise(name: str, kind: str, arity: int, *, word: str | None = None, skip: int = 0,
-                body: Callable[..., Any] | None = None,
-                parts: Callable[..., Any] | None = None, **fields: Any) -> Op:
-    """A record of `arity` operands that broadcast, the first `skip` of them being conditions.
+def elementwise(kind: str, *, op: str | None = None, word: str | None = None, conditions: int = 0,
+                grad: Rule | tuple[Rule | None, ...] | None = None,
+                complex_body: Rule | None = None, **fields: Any) -> Callable[[F], F]:
+    """Make the decorated function an elementwise op, whose record is the function's `op`.
 
-    It computes one word of the vocabulary, or a body, whose tensors come in the type of the
-    arithmetic; of complex operands `parts`, where that is given.
+    kind          a key of KINDS: what types it accepts, computes in and gives
+    op            the record's name, where it is not the function's
+    word          the word of the vocabulary, where it is not the record's name
+    conditions    how many operands in front are conditions, of any type
+    grad          one rule, or one per operand, see Op; left out where the body differentiates
+                  itself, or the result is constant almost everywhere
+    complex_body  the op by other ops for complex operands, where the function is for real ones
+    fields        further fields of the record: `ulp`, `samples`, `dtypes`, ...
     """
+
+    def decorate(function: F) -> F:
+        assert isinstance(function, FunctionType)
+        name = op or function.__name__
+        arity, defaults = function.__code__.co_argcount, function.__defaults__ or ()
+        text = inspect.cleandoc(function.__doc__ or "")
+        body = None if _is_empty(function) else function
+        known = dict(fields)
+        if KINDS[kind].gives is _bool or kind in ("bits", "integer"):
+            known.setdefault("differentiable", False)
+        elif grad is not None:
+            known["grad"] = grad if isinstance(grad, tuple) else (grad,)
+        elif body is None:
+            known["grad"] = (None,) * arity
+        base = fields.get("samples") or samples.operands(arity - len(defaults))
+        known["samples"] = samples.with_numbers(base, defaults) if defaults else base
+        known.setdefault("errors", _errors(kind, arity))
+        known.setdefault("dtypes", _sampled(kind))
+        known["doc"] = " ".join(text.partition("\n\n")[0].split())
+        known.update(_ways(kind, word or name, conditions, body, complex_body))
+        record = define(name, _infer(kind, arity, conditions), **known)
+        call = functools.update_wrapper(_call(record, function, arity, defaults), function)
+        call.__doc__ = f"{text}\n\n{_about_operands(kind, arity)}\n"
+        call.op = record  # type: ignore[attr-defined]
+        return cast(F, call)
+
+    return decorate
+
+
+def _nothing() -> None:
+    """The body of a primitive, whose bytecode all primitives have."""
+    ...
+
+
+def _is_empty(function: FunctionType) -> bool:
+    """Return whether a function's body is a docstring and `...` alone."""
+    return function.__code__.co_code == _nothing.__code__.co_code
+
+
+def _sampled(kind: str) -> tuple[str, ...]:
+    """Return the types for which an op of a kind is judged by samples."""
+    if kind == "float":
+        return FLOATS
+    if kind in ("inexact", "angle"):
+        return (*FLOATS, *COMPLEX)
+    return tuple([dtype for dtype in KINDS[kind].accepts if dtype in (*ALL, *COMPLEX)])
+
+
+def _infer(kind: str, arity: int, conditions: int) -> Callable[..., Spec]:
+    """Return the shape rule: operands broadcast and are promoted."""
     gives = KINDS[kind].gives
-    text = word or name
 
     def infer(*specs: Any) -> Spec:
         expect(len(specs) == arity, f"operands: {arity}", len(specs), ArgumentTypeError)
         first = device_of(specs)
-        dtype = gives(operand_dtype(kind, specs[skip:]))
+        dtype = gives(operand_dtype(kind, specs[conditions:]))
         return make_spec(shape_of(specs), dtype, first.device, None, first.symbolic)
 
+    return infer
+
+
+def _ways(kind: str, word: str, conditions: int, body: Rule | None,
+          complex_body: Rule | None) -> dict[str, Any]:
+    """Return the fields that say how an op runs: by a word, or by other ops."""
+    gives = KINDS[kind].gives
+
     def nest(n: Nest, index: Ids, *xs: Any) -> int:
-        dtype = operand_dtype(kind, xs[skip:])
-        conditions = [element(n, x, index, bool_) for x in xs[:skip]]
-        values = [element(n, x, index, dtype) for x in xs[skip:]]
-        return n.prim(text, *conditions, *values, dtype=gives(dtype))
+        dtype = operand_dtype(kind, xs[conditions:])
+        chosen = [element(n, x, index, bool_) for x in xs[:conditions]]
+        values = [element(n, x, index, dtype) for x in xs[conditions:]]
+        return n.prim(word, *chosen, *values, dtype=gives(dtype))
 
-    def promote_operands(*specs: Any) -> tuple[tuple[int, ...], DType]:
-        return shape_of(specs), operand_dtype(kind, specs[skip:])
+    def promoted(*specs: Any) -> tuple[tuple[int, ...], DType]:
+        return shape_of(specs), operand_dtype(kind, specs[conditions:])
 
-    def composed(*xs: Any) -> Any:
-        dtype = operand_dtype(kind, tuple([x.spec if isinstance(x, Data) else x for x in xs]))
-        met = [apply(find("cast"), x, dtype=dtype)
-               if isinstance(x, Data) and x.spec.dtype is not dtype else x for x in xs]
-        chosen = parts if dtype.kind == "complex" and parts else body
-        return chosen(*met)  # type: ignore[misc]
+    def composed(formula: Rule) -> Rule:
+        """Return a body whose tensors come in the type of the arithmetic."""
 
-    accepts = FLOATS if kind == "float" else KINDS[kind].accepts
-    accepts = (*FLOATS, *COMPLEX) if kind in ("inexact", "angle") else accepts
-    fields.setdefault("dtypes", tuple([dtype for dtype in accepts if dtype in (*ALL, *COMPLEX)]))
-    if body is None:
-        fields["nest"] = nest
-    if body is not None:
-        fields["body"] = composed
-    elif parts is not None:
-        fields["complex_body"] = composed
-    return define(name, infer, promote=promote_operands, **fields)
+        def by_other_ops(*xs: Any) -> Any:
+            dtype = operand_dtype(kind, tuple([x.spec if isinstance(x, Data) else x for x in xs]))
+            return formula(*[apply(Implicit.cast, x, dtype=dtype)
+                             if isinstance(x, Data) and x.spec.dtype is not dtype else x
+                             for x in xs])
+
+        return by_other_ops
+
+    return {"promote": promoted,
+            "nest": nest if body is None else None,
+            "body": None if body is None else composed(body),
+            "complex_body": None if complex_body is None else composed(complex_body)}
 
 
 def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
-    """Shapes that do not broadcast, and a type that the kind does not accept."""
+    """Return the error cases: shapes that do not broadcast, and a type that is not accepted."""
     accepted = KINDS[kind].accepts
 
     def cases() -> list[ErrorCase]:
@@ -205,68 +276,17 @@ def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
     return cases
 
 
-# ---- the public function
-
-F = TypeVar("F", bound=Callable[..., Any])
-Function: TypeAlias = "Callable[..., Tensor]"  # where a row is named before it stands
-FUNCTIONS: dict[str, Callable[..., Any]] = {}  # all that the stub lists, by public name
-
-
-def row(call: str, kind: str, doc: str, *grads: Any, op: str | None = None,
-        **fields: Any) -> Callable[..., Tensor]:
-    """A row of the table: its record, and the public function that it returns.
-
-    call    the function with its operands, "atan2(x1, x2)"; one may have a number as its default
-    kind    a key of KINDS
-    grads   one rule per operand, see Op; none where the result is constant almost everywhere
-    op      the record's name, where it is not the function's
-    fields  of the record: `body`, `parts` (a body for complex operands), `ulp`, `samples`,
-            `dtypes`; `word`, where it is not the name
-    """
-    name, _, inside = call.rstrip(")").partition("(")
-    operands = [part.partition("=") for part in inside.split(", ")]
-    defaults = tuple([float(value) if "." in value else int(value)
-                      for _, _, value in operands if value])
-    arity = len(operands)
-    constant = not grads and not fields.get("body")
-    if KINDS[kind].gives is _bool or kind in ("bits", "integer"):
-        fields.setdefault("differentiable", False)
-    elif grads or constant:
-        fields["grad"] = grads or (None,) * arity
-    base = fields.pop("samples", None) or samples.operands(arity - len(defaults))
-    fields["samples"] = samples.with_numbers(base, defaults) if defaults else base
-    fields.setdefault("errors", _errors(kind, arity))
-    record = elementwise(op or name, kind, arity, doc=doc, **fields)
-    function = _public(record, arity, defaults)
-    parameters = [
-        inspect.Parameter(
-            operand, inspect.Parameter.POSITIONAL_OR_KEYWORD if default
-            else inspect.Parameter.POSITIONAL_ONLY, annotation="Operand",
-            default=defaults[k - arity] if default else inspect.Parameter.empty)
-        for k, (operand, _, default) in enumerate(operands)
-    ]
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = _docstring(kind, doc, arity)
-    function.__signature__ = inspect.Signature(parameters, return_annotation="Tensor")
-    function.op = record
-    FUNCTIONS[name] = function
-    made: Callable[..., Tensor] = function
-    return made
-
-
-def _docstring(kind: str, doc: str, arity: int) -> str:
-    shape = "The result has the shape of x." if arity == 1 else "Operands broadcast."
-    return f"{doc}\n\n{KINDS[kind].says} {shape} Other types raise DTypeError.\n"
-
-
-def _public(op: Op, arity: int, defaults: tuple[Any, ...]) -> Any:
-    """The shortest way from operands to the op."""
-    if not defaults and arity <= 2:
-        return (unary if arity == 1 else binary)(op)
+def _call(op: Op, function: FunctionType, arity: int,
+          defaults: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return the shortest way from operands to the plan."""
+    straight = (unary(op) if arity == 1 else binary(op) if arity == 2 else
+                ternary(op) if arity == 3 else functools.partial(apply, op))
+    if function.__code__.co_posonlyargcount == arity <= 3:
+        return straight
+    signature = inspect.signature(function)
 
     def call(*xs: Any, **named: Any) -> Any:
         if named:
-            signature: inspect.Signature = call.__signature__  # type: ignore[attr-defined]
             try:
                 bound = signature.bind(*xs, **named)
             except TypeError as error:
@@ -274,20 +294,14 @@ def _public(op: Op, arity: int, defaults: tuple[Any, ...]) -> Any:
             bound.apply_defaults()
             xs = bound.args
         elif len(xs) < arity:
-            xs = (*xs, *defaults[len(xs) - arity :])
-        return apply(op, *xs)
+            xs = (*xs, *defaults[len(xs) - arity:])
+        return straight(*xs) if len(xs) == arity else apply(op, *xs)
 
     return call
 
 
-def listed(function: F) -> F:
-    """A function written by hand that stands in the stub among those of rows."""
-    FUNCTIONS[function.__name__] = function
-    return function
-
-
-def conj(x: Any) -> Any:
-    """The complex conjugate of an operand in a rule; what is real, itself, without a node."""
-    if isinstance(x, SCALARS):
-        return x.conjugate()
-    return apply(find("conj"), x) if x.spec.dtype.kind == "complex" else x
+def _about_operands(kind: str, arity: int) -> str:
+    """Return the sentences on types and shapes that end a docstring."""
+    shape = "The result has the shape of x." if arity == 1 else "Operands broadcast."
+    refusal = "" if kind == "any" else " Other types raise DTypeError."
+    return f"{KINDS[kind].sentence} {shape}{refusal}"

@@ -1,4 +1,4 @@
-"""Functions of analysis: powers, logarithms, circle and hyperbola.
+"""Transcendental functions: powers, logarithms, trigonometric and hyperbolic functions, erf.
 
 Error bounds of inexact functions are those of the OpenCL C specification 3.0, section 7.4
 (relative error as ULPs).
@@ -11,39 +11,29 @@ import cmath
 import math
 from typing import Any
 
-import tinyml.ops.elementwise.complex as parts
+import tinyml.ops.elementwise.complex as of_complex
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import SCALARS
-from tinyml.ir.op import find
 from tinyml.ops.elementwise.arithmetic import abs, maximum, remainder, rint, trunc
-from tinyml.ops.elementwise.conversion import complex, imag, real, where
-from tinyml.ops.elementwise.define import Function, Operand, conj, listed, row
+from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where
+from tinyml.ops.elementwise.define import Operand, elementwise
+
+__all__ = [
+    "acos", "acosh", "angle", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh", "deg2rad",
+    "erf", "erfc", "exp", "exp2", "expm1", "float_power", "frexp", "hypot", "ldexp", "log",
+    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logb", "polar", "pow", "rad2deg",
+    "rsqrt", "scaled", "sin", "sinc", "sinh", "sqrt", "tan", "tanh", "xlogy",
+]
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 _POSITIVE: Any = samples.unary(0.1, 3.0, (1e-30, 1e30))
 _INSIDE: Any = samples.finite(samples.unary(-0.95, 0.95, (-1.0, 1.0)))
 _CIRCLE: Any = samples.unary(-3.0, 3.0, (-100.0, 100.0))
 
-# ---- powers and logarithms
-
-
-@listed
-def float_power(x1: Operand, x2: Operand, /) -> Tensor:
-    """x1 to the power x2 in float64, or complex128 where one is complex.
-
-    >>> import tinyml
-    >>> tinyml.float_power(tinyml.tensor([2, 4]), -1).tolist()
-    [0.5, 0.25]
-    """
-    def wide(x: Any) -> Any:
-        if isinstance(x, SCALARS):
-            return x
-        whole: Any = x if isinstance(x, Data) else apply(find("copy"), x)
-        return whole.astype("complex128" if whole.dtype.kind == "complex" else "float64")
-
-    return pow(wide(x1), wide(x2))
+# ---- powers
 
 
 def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
@@ -62,160 +52,319 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     return where((a == 0) & (right >= 0), 0.0, g * conj(y * log(a)))
 
 
-pow = row("pow(x1, x2)", "number", "x1 to the power x2 (IEEE 754 pow); integers wrap around, and "
-          "with a negative x2 are cut off toward 0, which of 0 is 0.",
-          _power_base, _power_exponent, parts=parts.power, ulp=16,
-          samples=samples.finite(samples.power()))
-exp = row("exp(x)", "inexact", "e to the power x.", lambda g, y, _x: g * conj(y), parts=parts.exp,
-          ulp=3,
-          samples=samples.unary(-3.0, 3.0, (-80.0, 80.0)))
-exp2 = row("exp2(x)", "float", "2 to the power x.", lambda g, y, _x: g * y * _LN2, ulp=3,
-           samples=samples.unary(-3.0, 3.0, (-120.0, 120.0)))
-expm1 = row("expm1(x)", "inexact", "exp(x) - 1 without cancellation.",
-            lambda g, y, _x: g * conj(y + 1.0), parts=parts.expm1, ulp=3,
-            samples=samples.unary(-3.0, 3.0, (-1e-3, 1e-3)))
-log = row("log(x)", "inexact", "The natural logarithm; -inf at 0, NaN below.",
-          lambda g, _y, x: g / conj(x), parts=parts.log, ulp=3, samples=_POSITIVE)
-log1p = row("log1p(x)", "inexact", "log(1 + x) without cancellation.",
-            lambda g, _y, x: g / conj(x + 1.0), parts=parts.log1p, ulp=2,
-            samples=samples.unary(-0.9, 3.0, (-1e-3, 1e-3)))
-log2 = row("log2(x)", "inexact", "The logarithm to base 2; -inf at 0, NaN below.",
-           lambda g, _y, x: g / conj(x * _LN2), parts=parts.log_to(2.0), ulp=3, samples=_POSITIVE)
-log10 = row("log10(x)", "inexact", "The logarithm to base 10; -inf at 0, NaN below.",
-            lambda g, _y, x: g / conj(x * _LN10), parts=parts.log_to(10.0), ulp=3,
-            samples=_POSITIVE)
-sqrt = row("sqrt(x)", "inexact", "The square root; NaN below 0.",
-           lambda g, y, _x: g / conj(y * 2), parts=parts.sqrt, ulp=3, samples=_POSITIVE)
-rsqrt = row("rsqrt(x)", "inexact", "1 / sqrt(x); inf at 0, NaN below.",
-            lambda g, y, _x: g * conj(y * y * y) * -0.5, body=lambda x: 1.0 / sqrt(x), ulp=5,
-            samples=_POSITIVE)
-hypot = row("hypot(x1, x2)", "float", "sqrt(x1^2 + x2^2) without overflow; inf beside NaN too.",
-            lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y), ulp=4)
-logaddexp = row(
-    "logaddexp(x1, x2)", "float", "log(exp(x1) + exp(x2)) without overflow.",
-    lambda g, _y, a, b: g / (exp(b - a) + 1.0), lambda g, _y, a, b: g / (exp(a - b) + 1.0),
-    body=lambda x1, x2: where(x1 == x2, x1 + _LN2, maximum(x1, x2) + log1p(exp(-abs(x1 - x2)))),
-    ulp=8)
-logaddexp2 = row(
-    "logaddexp2(x1, x2)", "float", "log2(2^x1 + 2^x2) without overflow.",
-    lambda g, _y, a, b: g / (exp2(b - a) + 1.0), lambda g, _y, a, b: g / (exp2(a - b) + 1.0),
-    body=lambda x1, x2: where(x1 == x2, x1 + 1.0, maximum(x1, x2)
-                              + log1p(exp2(-abs(x1 - x2))) * (1 / _LN2)), ulp=8)
-def _there(x: Any, other: Any) -> Any:
-    """A number as a tensor where the other operand is, so that functions of it are, too.
+@elementwise("number", ulp=16, samples=samples.finite(samples.power()),
+             grad=(_power_base, _power_exponent), complex_body=of_complex.power)
+def pow(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 to the power x2 (IEEE 754 pow); integers wrap around, and with a negative x2 are
+    truncated toward 0, 0 for x1 = 0."""
+    ...
 
-    Where the other is NaN so is this, and so is what is made of both.
+
+def float_power(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 to the power x2 in float64, or complex128 where one is complex.
+
+    >>> import tinyml
+    >>> tinyml.float_power(tinyml.tensor([2, 4]), -1).tolist()
+    [0.5, 0.25]
+    """
+    def wide(x: Any) -> Any:
+        if isinstance(x, SCALARS):
+            return x
+        whole: Any = x if isinstance(x, Data) else apply(COPY, x)
+        return whole.astype("complex128" if whole.dtype.kind == "complex" else "float64")
+
+    return pow(wide(x1), wide(x2))
+
+
+@elementwise("inexact", ulp=3, samples=samples.unary(-3.0, 3.0, (-80.0, 80.0)),
+             grad=lambda g, y, _x: g * conj(y), complex_body=of_complex.exp)
+def exp(x: Operand, /) -> Tensor:
+    """Return e to the power x."""
+    ...
+
+
+@elementwise("float", ulp=3, samples=samples.unary(-3.0, 3.0, (-120.0, 120.0)),
+             grad=lambda g, y, _x: g * y * _LN2)
+def exp2(x: Operand, /) -> Tensor:
+    """Return 2 to the power x."""
+    ...
+
+
+@elementwise("inexact", ulp=3, samples=samples.unary(-3.0, 3.0, (-1e-3, 1e-3)),
+             grad=lambda g, y, _x: g * conj(y + 1.0), complex_body=of_complex.expm1)
+def expm1(x: Operand, /) -> Tensor:
+    """Return exp(x) - 1 without cancellation."""
+    ...
+
+
+@elementwise("inexact", ulp=3, samples=_POSITIVE, grad=lambda g, y, _x: g / conj(y * 2),
+             complex_body=of_complex.sqrt)
+def sqrt(x: Operand, /) -> Tensor:
+    """Return the square root; NaN below 0."""
+    ...
+
+
+@elementwise("inexact", ulp=5, samples=_POSITIVE, grad=lambda g, y, _x: g * conj(y * y * y) * -0.5)
+def rsqrt(x: Operand, /) -> Tensor:
+    """Return 1 / sqrt(x); inf at 0, NaN below."""
+    return 1.0 / sqrt(x)
+
+
+@elementwise("float", ulp=4,
+             grad=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)))
+def hypot(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return sqrt(x1^2 + x2^2) without overflow; inf where one is infinite, beside NaN too."""
+    ...
+
+
+# ---- logarithms
+
+
+@elementwise("inexact", ulp=3, samples=_POSITIVE, grad=lambda g, _y, x: g / conj(x),
+             complex_body=of_complex.log)
+def log(x: Operand, /) -> Tensor:
+    """Return the natural logarithm; -inf at 0, NaN below."""
+    ...
+
+
+@elementwise("inexact", ulp=2, samples=samples.unary(-0.9, 3.0, (-1e-3, 1e-3)),
+             grad=lambda g, _y, x: g / conj(x + 1.0), complex_body=of_complex.log1p)
+def log1p(x: Operand, /) -> Tensor:
+    """Return log(1 + x) without cancellation."""
+    ...
+
+
+@elementwise("inexact", ulp=3, samples=_POSITIVE, grad=lambda g, _y, x: g / conj(x * _LN2),
+             complex_body=of_complex.log_to(2.0))
+def log2(x: Operand, /) -> Tensor:
+    """Return the logarithm to base 2; -inf at 0, NaN below."""
+    ...
+
+
+@elementwise("inexact", ulp=3, samples=_POSITIVE, grad=lambda g, _y, x: g / conj(x * _LN10),
+             complex_body=of_complex.log_to(10.0))
+def log10(x: Operand, /) -> Tensor:
+    """Return the logarithm to base 10; -inf at 0, NaN below."""
+    ...
+
+
+@elementwise("float", ulp=8, grad=(lambda g, _y, a, b: g / (exp(b - a) + 1.0),
+                                   lambda g, _y, a, b: g / (exp(a - b) + 1.0)))
+def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return log(exp(x1) + exp(x2)) without overflow."""
+    return where(x1 == x2, x1 + _LN2, maximum(x1, x2) + log1p(exp(-abs(x1 - x2))))
+
+
+@elementwise("float", ulp=8, grad=(lambda g, _y, a, b: g / (exp2(b - a) + 1.0),
+                                   lambda g, _y, a, b: g / (exp2(a - b) + 1.0)))
+def logaddexp2(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return log2(2^x1 + 2^x2) without overflow."""
+    return where(x1 == x2, x1 + 1.0, maximum(x1, x2) + log1p(exp2(-abs(x1 - x2))) * (1 / _LN2))
+
+
+def _as_tensor(x: Any, other: Any) -> Any:
+    """Return a number as a tensor like the other operand, so that functions take it.
+
+    Where the other is NaN so is this, and so is any result made of both.
     """
     return x if isinstance(x, Data) else where(other == other, x, other)
 
 
-def _scaled(x: Any, power: Any) -> Any:
+@elementwise("float", ulp=4, samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)),
+             grad=(lambda g, _y, _a, b: g.op("xlogy", b), lambda g, _y, a, b: g * (a / b)))
+def xlogy(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 log(x2), 0 where x1 is 0; NaN where x2 is."""
+    return where((x1 == 0) & (x2 == x2), 0.0, x1 * log(_as_tensor(x2, x1)))
+
+
+# ---- exponents of floats
+
+
+@elementwise("float")
+def logb(x: Operand, /) -> Tensor:
+    """Return the exponent of x as a number: floor(log2(|x|)), exactly."""
+    ...
+
+
+@elementwise("float", word="ldexp", ulp=1, samples=samples.scaling(),
+             grad=(lambda g, _y, _a, b: g.op("scaled", b), None))
+def scaled(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 times 2 to the power x2, a whole number."""
+    ...
+
+
+@elementwise("float", ulp=4, samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False),
+             grad=(lambda g, _y, _a, b: g.op("ldexp", b), lambda g, y, _a, _b: g * y * _LN2))
+def ldexp(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return x1 times 2^x2; exact for a whole x2."""
+    return _ldexp(x1, _as_tensor(x2, x1))
+
+
+def _ldexp(x: Any, power: Any) -> Tensor:
     whole = trunc(power)
-    return _SCALED(x, whole) * exp2(where(power == whole, 0.0, power - whole))
+    return scaled(x, whole) * exp2(where(power == whole, 0.0, power - whole))
 
 
-xlogy: Function = row("xlogy(x1, x2)", "float", "x1 log(x2), 0 where x1 is 0; NaN where x2 is.",
-                      lambda g, _y, _a, b: xlogy(g, b), lambda g, _y, a, b: g * (a / b),
-                      body=lambda x1, x2: where((x1 == 0) & (x2 == x2), 0.0,
-                                                x1 * log(_there(x2, x1))), ulp=4,
-                      samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)))
-
-_LOGB = row("logb(x)", "float", "The exponent of x as a number: floor(log2(|x|)), exactly.")
-_SCALED: Function = row("scaled(x1, x2)", "float", "x1 times 2 to the power x2, a whole number.",
-                        lambda g, _y, _a, b: _SCALED(g, b), None, word="ldexp", ulp=1,
-                        samples=samples.scaling())
-ldexp: Function = row("ldexp(x1, x2)", "float", "x1 times 2^x2; of a whole x2 exactly.",
-                      lambda g, _y, _a, b: ldexp(g, b), lambda g, y, _a, _b: g * y * _LN2, ulp=4,
-                      body=lambda x1, x2: _scaled(x1, _there(x2, x1)),
-                      samples=samples.binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False))
-
-
-@listed
 def frexp(x: Operand, /) -> tuple[Tensor, Tensor]:
-    """(m, e) with x = m 2^e and 0.5 <= |m| < 1, e int32; 0, infinities and NaN have e = 0.
+    """Return (m, e) with x = m 2^e and 0.5 <= |m| < 1, e int32; e = 0 for 0, infinities and NaN.
 
     >>> import tinyml
     >>> [part.tolist() for part in tinyml.frexp(tinyml.tensor([12.0]))]
     [[0.75], [4]]
     """
     size = abs(x)
-    power = where((size > 0) & (size < math.inf), _LOGB(x) + 1.0, 0.0)
+    power = where((size > 0) & (size < math.inf), logb(x) + 1.0, 0.0)
     return ldexp(x, -power), power.astype("int32")
 
 
-# ---- the circle
-
-sin = row("sin(x)", "inexact", "The sine of x radians.",
-          lambda g, _y, x: g * conj(cos(x)), parts=parts.sin, ulp=4, samples=_CIRCLE)
-cos: Function = row("cos(x)", "inexact", "The cosine of x radians.",
-                    lambda g, _y, x: -(g * conj(sin(x))), parts=parts.cos, ulp=4, samples=_CIRCLE)
-tan = row("tan(x)", "inexact", "The tangent of x radians.",
-          lambda g, y, _x: g * conj(y * y + 1.0), parts=parts.tan, ulp=5,
-          samples=samples.unary(-1.3, 1.3, (-9, 9)))
-asin = row("asin(x)", "inexact", "The angle whose sine is x; NaN beyond 1.",
-           lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.asin, ulp=4,
-           samples=_INSIDE)
-acos = row("acos(x)", "inexact", "The angle whose cosine is x; NaN beyond 1.",
-           lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))), parts=parts.acos, ulp=4,
-           samples=_INSIDE)
-atan = row("atan(x)", "inexact", "The angle whose tangent is x.",
-           lambda g, _y, x: g / conj(x * x + 1.0), parts=parts.atan, ulp=5,
-           samples=samples.finite(_CIRCLE))
-atan2 = row("atan2(x1, x2)", "float", "The angle of the point (x2, x1), from -pi to pi.",
-            lambda g, _y, a, b: g * (b / (a * a + b * b)),
-            lambda g, _y, a, b: g * (-a / (a * a + b * b)), ulp=6)
-angle = row("angle(x)", "angle", "The angle of x in the plane; of real numbers pi below 0, else 0.",
-            body=lambda x: where(x < 0, math.pi, where(x == x, 0.0, x)),
-            parts=lambda z: atan2(imag(z), real(z)), ulp=6)
-polar = row("polar(x1, x2)", "pair", "The complex number of size x1 and angle x2.",
-            body=lambda x1, x2: _polar(x1, x2 if isinstance(x2, Data) else x1 * 0.0 + x2), ulp=6,
-            samples=samples.binary(mixed=False, hard=False))
+# ---- trigonometric functions
 
 
-def _polar(size: Any, turn: Any) -> Any:
-    return complex(size * cos(turn), size * sin(turn))
+@elementwise("inexact", ulp=4, samples=_CIRCLE, grad=lambda g, _y, x: g * conj(x.cos()),
+             complex_body=of_complex.sin)
+def sin(x: Operand, /) -> Tensor:
+    """Return the sine of x radians."""
+    ...
 
 
-deg2rad = row("deg2rad(x)", "float", "x degrees in radians.",
-              lambda g, _y, _x: g * (math.pi / 180), body=lambda x: x * (math.pi / 180), ulp=2)
-rad2deg = row("rad2deg(x)", "float", "x radians in degrees.",
-              lambda g, _y, _x: g * (180 / math.pi), body=lambda x: x * (180 / math.pi), ulp=2)
-
-# ---- the hyperbola
-
-sinh = row("sinh(x)", "inexact", "The hyperbolic sine.",
-           lambda g, _y, x: g * conj(cosh(x)), parts=parts.sinh, ulp=4)
-cosh: Function = row("cosh(x)", "inexact", "The hyperbolic cosine.",
-                     lambda g, _y, x: g * conj(sinh(x)), parts=parts.cosh, ulp=4)
-tanh = row("tanh(x)", "inexact", "The hyperbolic tangent.",
-           lambda g, y, _x: g - g * conj(y * y), parts=parts.tanh, ulp=5,
-           samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)))
-asinh = row("asinh(x)", "inexact", "The inverse of sinh.",
-            lambda g, _y, x: g / conj(sqrt(x * x + 1.0)), parts=parts.asinh, ulp=4,
-            samples=samples.finite(samples.unary()))
-acosh = row("acosh(x)", "inexact", "The inverse of cosh; NaN below 1.",
-            lambda g, _y, x: g / conj(sqrt(x - 1.0) * sqrt(x + 1.0)), parts=parts.acosh, ulp=4,
-            samples=samples.finite(samples.unary(1.1, 9.0, (1.0, 1e30))))
-atanh = row("atanh(x)", "inexact", "The inverse of tanh; NaN beyond 1.",
-            lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)), parts=parts.atanh, ulp=5,
-            samples=_INSIDE)
-
-sinc = row("sinc(x)", "float", "sin(pi x) / (pi x), 1 at 0.", body=lambda x: _sinc(x), ulp=8)
+@elementwise("inexact", ulp=4, samples=_CIRCLE, grad=lambda g, _y, x: -(g * conj(sin(x))),
+             complex_body=of_complex.cos)
+def cos(x: Operand, /) -> Tensor:
+    """Return the cosine of x radians."""
+    ...
 
 
-def _sinc(x: Any) -> Any:
-    """The sine of a whole number of half turns is 0, so it is taken of what is left of x."""
+@elementwise("inexact", ulp=5, samples=samples.unary(-1.3, 1.3, (-9, 9)),
+             grad=lambda g, y, _x: g * conj(y * y + 1.0), complex_body=of_complex.tan)
+def tan(x: Operand, /) -> Tensor:
+    """Return the tangent of x radians."""
+    ...
+
+
+@elementwise("inexact", ulp=4, samples=_INSIDE, complex_body=of_complex.asin,
+             grad=lambda g, _y, x: g / conj(sqrt((1.0 - x) * (x + 1.0))))
+def asin(x: Operand, /) -> Tensor:
+    """Return the angle whose sine is x; NaN beyond 1."""
+    ...
+
+
+@elementwise("inexact", ulp=4, samples=_INSIDE, complex_body=of_complex.acos,
+             grad=lambda g, _y, x: -g / conj(sqrt((1.0 - x) * (x + 1.0))))
+def acos(x: Operand, /) -> Tensor:
+    """Return the angle whose cosine is x; NaN beyond 1."""
+    ...
+
+
+@elementwise("inexact", ulp=5, samples=samples.finite(_CIRCLE), complex_body=of_complex.atan,
+             grad=lambda g, _y, x: g / conj(x * x + 1.0))
+def atan(x: Operand, /) -> Tensor:
+    """Return the angle whose tangent is x."""
+    ...
+
+
+@elementwise("float", ulp=6, grad=(lambda g, _y, a, b: g * (b / (a * a + b * b)),
+                                   lambda g, _y, a, b: g * (-a / (a * a + b * b))))
+def atan2(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the angle of the point (x2, x1), from -pi to pi."""
+    ...
+
+
+@elementwise("angle", ulp=6, complex_body=lambda z: atan2(imag(z), real(z)))
+def angle(x: Operand, /) -> Tensor:
+    """Return the angle of x in the complex plane; of real numbers pi below 0, else 0."""
+    return where(x < 0, math.pi, where(x == x, 0.0, x))
+
+
+@elementwise("pair", ulp=6, samples=samples.binary(mixed=False, hard=False))
+def polar(x1: Operand, x2: Operand, /) -> Tensor:
+    """Return the complex number of size x1 and angle x2."""
+    turn = x2 if isinstance(x2, Data) else x1 * 0.0 + x2
+    return complex(x1 * cos(turn), x1 * sin(turn))
+
+
+@elementwise("float", ulp=2, grad=lambda g, _y, _x: g * (math.pi / 180))
+def deg2rad(x: Operand, /) -> Tensor:
+    """Return x degrees in radians."""
+    return x * (math.pi / 180)
+
+
+@elementwise("float", ulp=2, grad=lambda g, _y, _x: g * (180 / math.pi))
+def rad2deg(x: Operand, /) -> Tensor:
+    """Return x radians in degrees."""
+    return x * (180 / math.pi)
+
+
+@elementwise("float", ulp=8)
+def sinc(x: Operand, /) -> Tensor:
+    """Return sin(pi x) / (pi x), 1 at 0."""
+    return _sinc(x)
+
+
+def _sinc(x: Any) -> Tensor:
+    """Return sinc(x); the sine is that of x less the nearest whole number, 0 where x is whole."""
     whole = rint(x)
     sine = sin((x - whole) * math.pi)
     around = where(x == 0, 1.0, x) * math.pi
-    near = 1.0 - x * x * (math.pi**2 / 6)  # of the derivatives at 0, the first two
+    near = 1.0 - x * x * (math.pi**2 / 6)  # has the first two derivatives of sinc at 0
     return where(x == 0, near, where(remainder(whole, 2.0) == 0, sine, -sine) / around)
+
+
+# ---- hyperbolic functions
+
+
+@elementwise("inexact", ulp=4, grad=lambda g, _y, x: g * conj(x.op("cosh")),
+             complex_body=of_complex.sinh)
+def sinh(x: Operand, /) -> Tensor:
+    """Return the hyperbolic sine."""
+    ...
+
+
+@elementwise("inexact", ulp=4, grad=lambda g, _y, x: g * conj(sinh(x)),
+             complex_body=of_complex.cosh)
+def cosh(x: Operand, /) -> Tensor:
+    """Return the hyperbolic cosine."""
+    ...
+
+
+@elementwise("inexact", ulp=5, samples=samples.unary(-3.0, 3.0, (-12.0, 12.0)),
+             grad=lambda g, y, _x: g - g * conj(y * y), complex_body=of_complex.tanh)
+def tanh(x: Operand, /) -> Tensor:
+    """Return the hyperbolic tangent."""
+    ...
+
+
+@elementwise("inexact", ulp=4, samples=samples.finite(samples.unary()),
+             grad=lambda g, _y, x: g / conj(sqrt(x * x + 1.0)), complex_body=of_complex.asinh)
+def asinh(x: Operand, /) -> Tensor:
+    """Return the inverse hyperbolic sine."""
+    ...
+
+
+@elementwise("inexact", ulp=4, samples=samples.finite(samples.unary(1.1, 9.0, (1.0, 1e30))),
+             grad=lambda g, _y, x: g / conj(sqrt(x - 1.0) * sqrt(x + 1.0)),
+             complex_body=of_complex.acosh)
+def acosh(x: Operand, /) -> Tensor:
+    """Return the inverse hyperbolic cosine; NaN below 1."""
+    ...
+
+
+@elementwise("inexact", ulp=5, samples=_INSIDE, complex_body=of_complex.atanh,
+             grad=lambda g, _y, x: g / conj((1.0 - x) * (x + 1.0)))
+def atanh(x: Operand, /) -> Tensor:
+    """Return the inverse hyperbolic tangent; NaN beyond 1."""
+    ...
 
 
 # ---- the error function
 
-erf = row("erf(x)", "float",
-          "The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.",
-          lambda g, _y, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)), ulp=16)
-erfc = row("erfc(x)", "float", "The complementary error function, 1 - erf(x) without cancellation.",
-           lambda g, _y, x: g * exp(-(x * x)) * (-2 / math.sqrt(math.pi)), ulp=16)
+
+@elementwise("float", ulp=16, grad=lambda g, _y, x: g * exp(-(x * x)) * (2 / math.sqrt(math.pi)))
+def erf(x: Operand, /) -> Tensor:
+    """Return the error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x."""
+    ...
+
+
+@elementwise("float", ulp=16, grad=lambda g, _y, x: g * exp(-(x * x)) * (-2 / math.sqrt(math.pi)))
+def erfc(x: Operand, /) -> Tensor:
+    """Return the complementary error function, 1 - erf(x) without cancellation."""
+    ...

@@ -123,7 +123,7 @@ def adamw_step(p: Any, g: Any, m: Any, v: Any, keep: Any, rate: Any, root: Any, 
     """
     m = m + (g - m) * weight1
     v = v * beta2 + g * g * weight2
-    return p * keep - m * rate / (v.op("sqrt") / root + eps), m, v
+    return p * keep - m * rate / (v.sqrt() / root + eps), m, v
 
 
 _SGD = {"decay": 0.0}

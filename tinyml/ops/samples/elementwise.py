@@ -39,7 +39,7 @@ from tinyml.ops.samples.values import (
 
 __all__ = ["binary", "bits", "cast", "comparison", "division", "error_cases", "finite", "logical",
            "operands", "power", "predicate", "scaling", "shifts", "ternary", "unary",
-           "with_numbers"]
+           "with_cotangent", "with_numbers"]
 
 # -- elementwise -------------------------------------------------------------------------------
 
@@ -250,6 +250,13 @@ def operands(arity: int) -> Samples:
 def with_numbers(base: Samples, numbers: tuple[Any, ...]) -> Samples:
     """The cases of a generator with Python numbers as further operands."""
     return lambda dtype: [case._replace(args=(*case.args, *numbers)) for case in base(dtype)]
+
+
+def with_cotangent(base: Samples) -> Samples:
+    """Return a generator of the smooth cases of another, with a cotangent as first operand."""
+    return lambda dtype: [
+        case._replace(args=(spread(dtype, case.args[0].shape, -2, 2, seed="g"), *case.args))
+        for case in base(dtype) if case.smooth]
 
 
 def power() -> Samples:

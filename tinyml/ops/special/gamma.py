@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_size, element
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -26,17 +26,17 @@ from tinyml.ops.elementwise import (
     log,
     maximum,
     minimum,
-    operand_dtype,
     reciprocal,
     sin,
     sqrt,
     where,
 )
+from tinyml.ops.elementwise.define import Operand, elementwise, operand_dtype
 from tinyml.ops.samples import ErrorCase, Sample, Samples, error_cases
 from tinyml.ops.special.error import (
     ROOT_HALF,
     as_operand,
-    function,
+    as_tensors,
     horner,
     in_wide,
     infer,
@@ -45,16 +45,19 @@ from tinyml.ops.special.error import (
 )
 from tinyml.ops.special.tables import GAMMA_STAR, LGAMMA, PSI, PSI_FAR, STIRLING, TEMME
 
+__all__ = ["beta", "betaln", "gamma", "gammainc", "gammaincc", "gammaln", "multigammaln",
+           "polygamma", "psi", "zeta"]
+
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 ROOT_TAU = math.sqrt(2 * math.pi)
 
 # ---- gamma and its logarithm
 
 
-def _gammaln(x: Any) -> Any:
-    """A fit up to 5, Stirling's series beyond; a step up below 1, reflection below 0.
+def _gammaln(x: Any) -> Tensor:
+    """Return log |Gamma(x)|: a fit up to 5, Stirling's series beyond.
 
-    DLMF 5.5.1, 5.5.3, 5.11.1.
+    Below 1 by recurrence, below 0 by reflection (DLMF 5.5.1, 5.5.3, 5.11.1).
     """
     a = abs(x)
     small = a < 1.0
@@ -70,12 +73,15 @@ def _gammaln(x: Any) -> Any:
 
 
 def _scaled_gamma(a: Any) -> Any:
-    """Gamma(a) / (sqrt(2 pi / a) (a / e)^a) for a >= 1."""
+    """Return Gamma(a) / (sqrt(2 pi / a) (a / e)^a) for a >= 1."""
     return ratio(1.0 / maximum(a, 1.0), GAMMA_STAR)
 
 
-def _gamma(x: Any) -> Any:
-    """Stirling's form with a fitted factor, the power in two halves that do not overflow."""
+def _gamma(x: Any) -> Tensor:
+    """Return Gamma(x): Stirling's form with a fitted factor.
+
+    The power is taken in two halves, which do not overflow.
+    """
     a = abs(x)
     low = a < 1.0
     b = where(low, a + 1.0, a)
@@ -97,10 +103,10 @@ def _gamma(x: Any) -> Any:
 PSI_ROOT = (1.4616321325302124, 1.243815006546356e-08, -1.2654465062537432e-16)
 
 
-def _psi(x: Any) -> Any:
-    """A fit on [1, 6], the asymptotic series beyond, a step up or reflection below.
+def _psi(x: Any) -> Tensor:
+    """Return psi(x): a fit on [1, 6], the asymptotic series beyond.
 
-    DLMF 5.5.2, 5.5.4, 5.11.2.
+    Below 1 by recurrence, below 0 by reflection (DLMF 5.5.2, 5.5.4, 5.11.2).
     """
     u = where(x < 0, 1.0 - x, where(x < 1.0, x + 1.0, x))
     near = (u - PSI_ROOT[0] - PSI_ROOT[1] - PSI_ROOT[2]) * ratio(u, PSI)
@@ -113,7 +119,7 @@ def _psi(x: Any) -> Any:
 
 
 def _bernoulli(count: int) -> list[Fraction]:
-    """B_2j / (2j)! for j from 1, by the recurrence of x / (exp(x) - 1)."""
+    """Return B_2j / (2j)! for j from 1, by the recurrence of x / (exp(x) - 1)."""
     b = [Fraction(1)]
     for n in range(1, 2 * count + 1):
         b.append(-sum((b[k] / math.factorial(n + 1 - k) for k in range(n)), Fraction(0)))
@@ -130,7 +136,7 @@ def _integer_power(x: Any, n: int) -> Any:
 
 
 def _zeta_integer(s: int, q: Any) -> Any:
-    """Hurwitz's zeta at an integer s > 1 for q > 0 (DLMF 25.11.5 with Bernoulli's numbers)."""
+    """Return Hurwitz's zeta at an integer s > 1 for q > 0 (DLMF 25.11.5, Bernoulli's numbers)."""
     rising = [math.prod(range(s, s + 2 * j + 1)) for j in range(len(BERNOULLI))]
     weights = [float(b * r) for b, r in zip(BERNOULLI, rising)]
     total: Any = 0.0
@@ -142,7 +148,7 @@ def _zeta_integer(s: int, q: Any) -> Any:
 
 
 def _cotangent_derivative(n: int) -> list[int]:
-    """d^n cot(x) / dx^n as a polynomial in cot(x): each step is p -> -(1 + c^2) p'."""
+    """Return d^n cot(x) / dx^n as a polynomial in c = cot(x): each step is p -> -(1 + c^2) p'."""
     p = [0, 1]
     for _ in range(n):
         slope = [k * p[k] for k in range(1, len(p))]
@@ -154,7 +160,10 @@ def _cotangent_derivative(n: int) -> list[int]:
 
 
 def _polygamma(x: Any, n: int) -> Any:
-    """By zeta for x > 0, by reflection below (DLMF 5.15.2, 5.15.6); at a pole (-1)^(n+1) inf."""
+    """Return the n-th derivative of psi, by zeta for x > 0 (DLMF 5.15.2).
+
+    Below by reflection (5.15.6); at a pole it is (-1)^(n+1) inf.
+    """
     if n == 0:
         return _psi(x)
     sign = (-1.0) ** (n + 1)
@@ -174,7 +183,7 @@ def _order(x: Spec, n: Any) -> dict[str, Any]:
 
 
 def _of_order(make: Samples, orders: tuple[int, ...]) -> Samples:
-    """The samples for the first order, and two for each further one."""
+    """Return the samples for the first order, and two for each further one."""
 
     def all_orders(dtype: str) -> list[Sample]:
         cases = make(dtype)
@@ -186,15 +195,24 @@ def _of_order(make: Samples, orders: tuple[int, ...]) -> Samples:
 
 
 _positive = samples.unary(0.2, 4.0, (-9.0, 40.0))
-gammaln = function(
-    "gammaln(x)", _gammaln, "log |Gamma(x)|; inf at 0, -1, -2, ...",
-    lambda g, _y, x: g * psi(x), samples=_positive, ulp=8)
-gamma = function(
-    "gamma(x)", _gamma, "The gamma function; NaN at -1, -2, ..., 1 / x at 0.",
-    lambda g, y, x: g * y * psi(x), samples=_positive, ulp=40)
-psi: Callable[[Any], Any] = function(
-    "psi(x)", _psi, "The digamma function, gammaln's derivative; NaN at -1, -2, ..., -1 / x at 0.",
-    lambda g, _y, x: g * polygamma(1, x), samples=_positive, ulp=16)
+
+
+@elementwise("float", ulp=16, samples=_positive, grad=lambda g, _y, x: g * polygamma(1, x))
+def psi(x: Operand, /) -> Tensor:
+    """Return the digamma function, gammaln's derivative; NaN at -1, -2, ..., -1 / x at 0."""
+    return _psi(x)
+
+
+@elementwise("float", ulp=8, samples=_positive, grad=lambda g, _y, x: g * psi(x))
+def gammaln(x: Operand, /) -> Tensor:
+    """Return log |Gamma(x)|; inf at 0, -1, -2, ..."""
+    return _gammaln(x)
+
+
+@elementwise("float", ulp=40, samples=_positive, grad=lambda g, y, x: g * y * psi(x))
+def gamma(x: Operand, /) -> Tensor:
+    """Return the gamma function; NaN at -1, -2, ..., 1 / x at 0."""
+    return _gamma(x)
 
 
 def _derivative(x: Any, n: int) -> Any:
@@ -206,12 +224,12 @@ POLYGAMMA: Op = define(
     grad=(lambda g, _y, x, n: g * apply(POLYGAMMA, x, n=n + 1),), ulp=64,
     samples=_of_order(_positive, (1, 0, 2, 3)),
     errors=error_cases(ErrorCase(([1.0],), {"n": -1}, ArgumentError, "0 <= n <= 100")),
-    doc="The n-th derivative of psi.",
+    doc="Return the n-th derivative of psi.",
 )
 
 
-def polygamma(n: int, x: Any) -> Any:
-    """The n-th derivative of psi at x, elementwise; n is a Python integer from 0 to 100.
+def polygamma(n: int, x: Operand) -> Tensor:
+    """Return the n-th derivative of psi at x, elementwise; n is a Python integer from 0 to 100.
 
     By Hurwitz's zeta function (DLMF 25.11.12), below 0 by reflection. Raises ArgumentError for
     other n.
@@ -226,9 +244,9 @@ def polygamma(n: int, x: Any) -> Any:
 # ---- the multivariate gamma function
 
 
-@named
-def multigammaln(a: Any, d: int) -> Any:
-    """The logarithm of the multivariate gamma function of dimension d, elementwise.
+@named_in_errors
+def multigammaln(a: Operand, d: int) -> Tensor:
+    """Return the logarithm of the multivariate gamma function of dimension d, elementwise.
 
     d (d - 1) / 4 log(pi) plus the sum over j < d of gammaln(a - j / 2) (DLMF 35.3.4). Raises
     ArgumentError for d < 1.
@@ -249,12 +267,12 @@ def multigammaln(a: Any, d: int) -> Any:
 
 
 def _summed(x: Any, count: int) -> Any:
-    """x along a new last axis of `count`."""
-    return x.op("reshape", shape=(*x.shape, 1)).op("expand", shape=(*x.shape, count))
+    """Return x repeated along a new last axis of `count`."""
+    return x.reshape((*x.shape, 1)).broadcast_to((*x.shape, count))
 
 
 def _zeta_tail(s: Any, a: Any) -> Any:
-    """Euler and Maclaurin's rest of the sum of k^-s from a on; s is cut off where it is 0."""
+    """Return Euler and Maclaurin's rest of the sum of k^-s from a on; at s > 400 it is 0."""
     r, s = 1.0 / a, minimum(s, 400.0)
     inner: Any = 0.0
     for j in reversed(range(1, len(BERNOULLI))):
@@ -264,14 +282,14 @@ def _zeta_tail(s: Any, a: Any) -> Any:
     return r ** (s - 1.0) * (1.0 / (s - 1.0) + r * (inner + 0.5))
 
 
-def _zeta(s: Any, q: Any) -> Any:
-    """The sum of (q + k)^-s over k >= 0 (DLMF 25.11.1), ten terms and the formula for the rest.
+def _zeta(s: Any, q: Any) -> Tensor:
+    """Return the sum of (q + k)^-s over k >= 0 (DLMF 25.11.1): ten terms, a formula for the rest.
 
     For an integer s and q < 0 the terms with q + k < 0 are a difference of two zetas at positive
-    places: three of them, each ten terms, are one loop.
+    points: three of them, each ten terms, are one loop.
     """
-    shape = s.op("add", q).shape
-    s, q = (z.op("expand", shape=shape) if z.shape != shape else z for z in (s, q))
+    shape = (s + q).shape
+    s, q = (z.broadcast_to(shape) if z.shape != shape else z for z in (s, q))
     fraction = q - floor(q)
     whole = floor(s) == s
     odd = floor(s * 0.5) * 2.0 != s
@@ -282,11 +300,11 @@ def _zeta(s: Any, q: Any) -> Any:
     start = where(start > 0, start, 1.0)
     terms = _summed(start, STEPS)
     terms = terms + terms.op("iota", axis=len(shape) + 1).astype(s.dtype)
-    total = (terms ** -_summed(wide_s, STEPS)).op("sum", axis=len(shape) + 1, keepdims=False)
+    total = (terms ** -_summed(wide_s, STEPS)).sum(axis=len(shape) + 1)
     total = total + _zeta_tail(wide_s, start + float(STEPS))
     weight = where(part == 0, 1.0, where(part == 1, _summed(sign, 3), -_summed(sign, 3)))
     used = (part == 0) | (wide_q < 0)
-    y = where(used, total * weight, 0.0).op("sum", axis=len(shape), keepdims=False)
+    y = where(used, total * weight, 0.0).sum(axis=len(shape))
     y = where(q > 0, y, where(q == floor(q), math.inf, where(whole, y, math.nan)))
     y = where(s == 1.0, math.inf, where(s < 1.0, math.nan, y))
     return where((s == s) & (q == q), y, s + q)
@@ -297,23 +315,24 @@ def _zeta_grad(g: Any, _y: Any, s: Any, q: Any) -> Any:
     return -(g * s * zeta(s + 1.0, q))
 
 
-zeta: Callable[[Any, Any], Any] = function(
-    "zeta(s, q)", _zeta,
-    "Hurwitz's zeta function, the sum of (q + k)^-s over k >= 0, for s > 1; inf at s = 1 and at "
-    "q = 0, -1, ..., NaN for s < 1.", None, _zeta_grad, ulp=64,
-    samples=samples.binary(1.3, 6.0, second=(0.2, 5.0), hard=False, rich=("float64",)))
+@elementwise("float", ulp=64, grad=(None, _zeta_grad),
+             samples=samples.binary(1.3, 6.0, second=(0.2, 5.0), hard=False, rich=("float64",)))
+def zeta(s: Operand, q: Operand, /) -> Tensor:
+    """Return Hurwitz's zeta function, the sum of (q + k)^-s over k >= 0, for s > 1; inf at s = 1
+    and at q = 0, -1, ..., NaN for s < 1."""
+    return _zeta(*as_tensors(s, q))
 
 
 # ---- beta
 
 
-def betaln(a: Any, b: Any) -> Any:
-    """log |B(a, b)| = gammaln(a) + gammaln(b) - gammaln(a + b), elementwise with broadcasting."""
+def betaln(a: Operand, b: Operand) -> Tensor:
+    """Return log |B(a, b)| = gammaln(a) + gammaln(b) - gammaln(a + b), elementwise."""
     return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
-def beta(a: Any, b: Any) -> Any:
-    """B(a, b) = gamma(a) gamma(b) / gamma(a + b) for a, b > 0, elementwise with broadcasting.
+def beta(a: Operand, b: Operand) -> Tensor:
+    """Return B(a, b) = gamma(a) gamma(b) / gamma(a + b) for a, b > 0, elementwise.
 
     >>> import tinyml
     >>> round(tinyml.special.beta(tinyml.tensor(2.0), 3.0).item(), 5)
@@ -345,7 +364,7 @@ FRACTION = Monoid("fraction", lambda n, d: (n.const(math.inf, d[0]),), _fraction
 
 
 def _sum_nest(n: Nest, index: Ids, a: Any, x: Any, *, form: str) -> int:
-    """One of three sums over k = 1, 2, ..., LONG_SUM (counted down in the fraction)."""
+    """Return one of three sums over k = 1, 2, ..., LONG_SUM (counted down in the fraction)."""
     dtype = in_wide(operand_dtype("float", (a, x)))
     a, x = element(n, a, index, dtype), element(n, x, index, dtype)
     axis = n.over(index, (LONG_SUM,))
@@ -370,21 +389,21 @@ def _sum_samples(dtype: str) -> list[Sample]:
 SUM: Op = define(
     "gamma_sum", lambda a, x, form: infer(a, x), nest=_sum_nest, differentiable=False,
     samples=_sum_samples, dtypes=FLOATS, ulp=64,
-    doc="What an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) 'rising', "
-        "(-x)^k / (k! (a+k)) 'alternating', or the continued 'fraction' "
+    doc="Return what an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) "
+        "'rising', (-x)^k / (k! (a+k)) 'alternating', or the continued 'fraction' "
         "x + 1 - a + 1 (a-1) / (x + 3 - a + ...) (DLMF 8.7.1, 8.7.3, 8.9.2).",
 )
 
 
 def _log1p_less(x: Any) -> Any:
-    """log(1 + x) - x without cancellation for |x| < 1/3, by s = x / (2 + x)."""
+    """Return log(1 + x) - x without cancellation for |x| < 1/3, by s = x / (2 + x)."""
     s = x / (x + 2.0)
     z = s * s
     return s * z * 2.0 * horner(z, [1 / (2 * k + 3) for k in range(12)]) - x * s
 
 
 def _parts(a: Any, x: Any) -> tuple[Any, Any]:
-    """P and Q for a, x > 0; each is 1 less the other where it is not the lesser one.
+    """Return P and Q for a, x > 0; each is 1 less the other where it is not the lesser one.
 
     Near x = a > 200 Temme's uniform expansion (DLMF 8.12.3, 8.12.7), else the power series for
     x <= max(a, 1) and the continued fraction beyond. The lesser side of a small a and x is
@@ -417,40 +436,38 @@ def _parts(a: Any, x: Any) -> tuple[Any, Any]:
 
 
 def _expm1_near(x: Any) -> Any:
-    """exp(x) - 1 for |x| < 1/2 by its series."""
+    """Return exp(x) - 1 for |x| < 1/2, by its series."""
     return x * horner(x, [1 / math.factorial(k + 1) for k in range(15)])
 
 
-def _incomplete(which: int) -> Callable[[Any, Any], Any]:
-    """P (0) or Q (1) with its borders: what stands at x = 0 and x = inf, at a = 0 and a = inf."""
+def _incomplete(which: int, a: Any, x: Any) -> Tensor:
+    """Return P (0) or Q (1), also on their borders: x = 0, x = inf, a = 0 and a = inf."""
     at_zero, at_inf = float(which), 1.0 - which
-
-    def formula(a: Any, x: Any) -> Any:
-        inside = (a > 0) & (x > 0) & (a < math.inf) & (x < math.inf)
-        y = _parts(where(inside, a, 1.0), where(inside, x, 1.0))[which]
-        border = where((x == 0) | (a == math.inf), at_zero, at_inf)
-        wrong = (a < 0) | (x < 0) | ((a == 0) & (x == 0)) | ((a == math.inf) & (x == math.inf))
-        y = where(inside, y, where(wrong, math.nan, border))
-        return where((a == a) & (x == x), y, a + x)
-
-    return formula
+    inside = (a > 0) & (x > 0) & (a < math.inf) & (x < math.inf)
+    y = _parts(where(inside, a, 1.0), where(inside, x, 1.0))[which]
+    border = where((x == 0) | (a == math.inf), at_zero, at_inf)
+    wrong = (a < 0) | (x < 0) | ((a == 0) & (x == 0)) | ((a == math.inf) & (x == math.inf))
+    y = where(inside, y, where(wrong, math.nan, border))
+    return where((a == a) & (x == x), y, a + x)
 
 
 def _density(g: Any, a: Any, x: Any) -> Any:
-    """g times x^(a-1) exp(-x) / Gamma(a)."""
+    """Return g times x^(a-1) exp(-x) / Gamma(a)."""
     a = as_operand(a, g)
     return g * exp((a - 1.0) * log(x) - x - gammaln(a))
 
 
-_both: dict[str, Any] = {
-    "samples": samples.binary(0.3, 6.0, second=(0.2, 9.0), hard=False, rich=("float64",)),
-    "ulp": 64,
-}
-gammainc = function(
-    "gammainc(a, x)", _incomplete(0),
-    "The regularised lower incomplete gamma function P(a, x) of a, x >= 0; NaN below 0.",
-    None, lambda g, _y, a, x: _density(g, a, x), **_both)
-gammaincc = function(
-    "gammaincc(a, x)", _incomplete(1),
-    "The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x), without cancellation.",
-    None, lambda g, _y, a, x: -_density(g, a, x), **_both)
+_both = samples.binary(0.3, 6.0, second=(0.2, 9.0), hard=False, rich=("float64",))
+
+
+@elementwise("float", ulp=64, samples=_both, grad=(None, lambda g, _y, a, x: _density(g, a, x)))
+def gammainc(a: Operand, x: Operand, /) -> Tensor:
+    """Return the regularized lower incomplete gamma function P(a, x) of a, x >= 0; NaN below 0."""
+    return _incomplete(0, *as_tensors(a, x))
+
+
+@elementwise("float", ulp=64, samples=_both, grad=(None, lambda g, _y, a, x: -_density(g, a, x)))
+def gammaincc(a: Operand, x: Operand, /) -> Tensor:
+    """Return the regularized upper incomplete gamma function Q(a, x) = 1 - P(a, x), without
+    cancellation."""
+    return _incomplete(1, *as_tensors(a, x))

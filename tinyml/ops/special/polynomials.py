@@ -1,7 +1,7 @@
 """Orthogonal polynomials of degrees that are data, by their three-term recurrences (DLMF 18.9).
 
 p_{k+1} = (a x + b) p_k - c p_{k-1}, from p_0 = 1: one sequential loop over k, up to the greatest
-degree there is, where a point stops at its own. Derivatives are polynomials of the same families.
+degree, in which each point stops at its own. Derivatives are polynomials of the same families.
 """
 
 from __future__ import annotations
@@ -13,19 +13,25 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.dtypes import FLOATS, bool_, float32
 from tinyml.errors import ArgumentError, OutOfRangeError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ops.arguments import as_number, as_size, element
-from tinyml.ops.calls import named
-from tinyml.ops.elementwise import astype, isnan, operand_dtype, shape_of, where
+from tinyml.ops.elementwise import astype, isnan, where
+from tinyml.ops.elementwise.define import Operand, operand_dtype, shape_of
 from tinyml.ops.samples import ErrorCase, Sample, error_cases
 from tinyml.ops.special.error import in_wide, infer
 from tinyml.ops.views import zeros_of
 
-GREATEST = 1 << 16  # a degree that one loop may still walk to
+__all__ = ["eval_chebyt", "eval_chebyu", "eval_chebyv", "eval_chebyw", "eval_hermite",
+           "eval_hermitenorm", "eval_laguerre", "eval_legendre", "eval_sh_chebyt",
+           "eval_sh_chebyu", "eval_sh_chebyv", "eval_sh_chebyw"]
+
+GREATEST = 1 << 16  # degrees, and so the steps of one loop
 
 Linear = tuple[float, float]  # what it is at k: first + second * k
 
@@ -57,7 +63,7 @@ FAMILIES: dict[str, Callable[[float], Family]] = {
 
 
 def _step(n: Nest, state: tuple[int, ...], items: tuple[int, ...]) -> tuple[int, ...]:
-    """The next of the recurrence while k is below the degree; what is infinite only grows."""
+    """Return the next polynomial while k is below the degree; once infinite it only grows."""
     now, before = state
     slope, back, go = items
     dtype = n.code[now].dtype
@@ -78,7 +84,7 @@ def _nest(n: Nest, index: Ids, x: Any, degree: Any, *, family: str, parameter: f
     zero = n.const(0, dtype)
 
     def at(k: int, pair: Linear) -> int:
-        """The constant, or linear, part of a row at k."""
+        """Return a coefficient of the recurrence at k."""
         start = n.const(pair[0], dtype)
         return start if not pair[1] else n.prim(
             "add", start, n.prim("mul", n.const(pair[1], dtype), k))
@@ -110,7 +116,7 @@ def _normalize(*_: Any, family: str, parameter: Any = 0.0, most: Any) -> dict[st
 
 
 def _slope(g: Any, _y: Any, x: Any, n: Any, family: str, parameter: float, most: int) -> Any:
-    """The derivative in x (DLMF 18.9.19, 18.9.21, 18.9.23, 18.9.25 and 18.9.27)."""
+    """Return g times the derivative in x (DLMF 18.9.19, 18.9.21, 18.9.23, 18.9.25 and 18.9.27)."""
 
     def other(kind: str, value: float, less: int = 1) -> Any:
         return apply(POLYNOMIAL, x, n - less, family=kind, parameter=value, most=most)
@@ -146,26 +152,28 @@ def _samples(dtype: str) -> list[Sample]:
 
 
 POLYNOMIAL: Op = define(
-    "polynomial", lambda x, n, family, parameter, most: infer(x, n), normalize=_normalize, nest=_nest,
+    "polynomial", lambda x, n, family, parameter, most: infer(x, n), normalize=_normalize,
+    nest=_nest,
     promote=lambda *specs: (shape_of(specs), operand_dtype("float", specs)),
     grad=(_slope, None), samples=_samples, dtypes=FLOATS, ulp=64,
     errors=error_cases(
         ErrorCase(([1.0], [2]), {"family": "chebyt", "most": 0}, OutOfRangeError, "degrees up to"),
         ErrorCase(([1.0], [2]), {"family": "bessel", "most": 3}, ArgumentError, "a family among")),
-    doc="An orthogonal polynomial of degree n, by its recurrence; 0 for n < 0, NaN for n > most.",
+    doc="Return an orthogonal polynomial of degree n, by its recurrence; 0 for n < 0, NaN for "
+        "n > most.",
 )
 
 
 def _greatest(n: Any) -> Any:
-    """The greatest degree among those that are numbers; 0 where there is none."""
+    """Return the greatest degree that is not NaN; 0 where there is none."""
     if not n.size:
         return 0
     known = where(isnan(n), 0, n) if n.dtype.is_float else n
-    return known.op("max", axis=tuple(range(n.ndim)), keepdims=False).item()
+    return known.max().item()
 
 
-@named
-def _polynomial(family: str, parameter: float, n: Any, x: Any, most: int | None) -> Any:
+@named_in_errors
+def _polynomial(family: str, parameter: float, n: Any, x: Any, most: int | None) -> Tensor:
     if not isinstance(x, Data) and isinstance(n, Data):
         x = zeros_of(n if n.spec.dtype.is_float else astype(n, float32)) + x
     if most is None:
@@ -177,30 +185,34 @@ def _polynomial(family: str, parameter: float, n: Any, x: Any, most: int | None)
     return apply(POLYNOMIAL, x, n, family=family, parameter=parameter, most=most)
 
 
-def _named(name: str, family: str, parameter: float, shifted: bool, doc: str) -> Any:
-    def function(n: Any, x: Any, most: int | None = None) -> Any:
+def _evaluator(name: str, family: str, parameter: float, shifted: bool,
+               polynomial: str) -> Callable[..., Tensor]:
+    """Return the public function of a family, of 2x - 1 instead of x if shifted."""
+
+    def function(n: Operand, x: Operand, most: int | None = None) -> Tensor:
         place = x + x - 1.0 if shifted else x
         return _polynomial(family, parameter, n, place, most)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"""{doc} of degree n at x, elementwise; n and x broadcast.
+    function.__doc__ = f"""Return {polynomial} of degree n at x, elementwise; n and x broadcast.
 
     n holds integers (a fraction is dropped); below 0 the polynomial is 0. Without `most`, the
-    greatest degree is read from n, which inside jit has no content yet; with it, nothing is read
+    greatest degree is read from n, which has no content yet inside jit; with it, nothing is read
     and the result is NaN where n is greater. Raises OutOfRangeError for degrees beyond {GREATEST}.
     """
     return function
 
 
-eval_chebyt = _named("eval_chebyt", "chebyt", 0.0, False, "Chebyshev's polynomial T")
-eval_chebyu = _named("eval_chebyu", "gegenbauer", 1.0, False, "Chebyshev's polynomial U")
-eval_chebyv = _named("eval_chebyv", "chebyv", 0.0, False, "Chebyshev's polynomial V")
-eval_chebyw = _named("eval_chebyw", "chebyw", 0.0, False, "Chebyshev's polynomial W")
-eval_sh_chebyt = _named("eval_sh_chebyt", "chebyt", 0.0, True, "T(2x - 1)")
-eval_sh_chebyu = _named("eval_sh_chebyu", "gegenbauer", 1.0, True, "U(2x - 1)")
-eval_sh_chebyv = _named("eval_sh_chebyv", "chebyv", 0.0, True, "V(2x - 1)")
-eval_sh_chebyw = _named("eval_sh_chebyw", "chebyw", 0.0, True, "W(2x - 1)")
-eval_hermite = _named("eval_hermite", "hermite", 0.0, False, "Hermite's polynomial H")
-eval_hermitenorm = _named("eval_hermitenorm", "hermitenorm", 0.0, False, "Hermite's polynomial He")
-eval_laguerre = _named("eval_laguerre", "laguerre", 0.0, False, "Laguerre's polynomial L")
-eval_legendre = _named("eval_legendre", "gegenbauer", 0.5, False, "Legendre's polynomial P")
+eval_chebyt = _evaluator("eval_chebyt", "chebyt", 0.0, False, "Chebyshev's polynomial T")
+eval_chebyu = _evaluator("eval_chebyu", "gegenbauer", 1.0, False, "Chebyshev's polynomial U")
+eval_chebyv = _evaluator("eval_chebyv", "chebyv", 0.0, False, "Chebyshev's polynomial V")
+eval_chebyw = _evaluator("eval_chebyw", "chebyw", 0.0, False, "Chebyshev's polynomial W")
+eval_sh_chebyt = _evaluator("eval_sh_chebyt", "chebyt", 0.0, True, "T(2x - 1)")
+eval_sh_chebyu = _evaluator("eval_sh_chebyu", "gegenbauer", 1.0, True, "U(2x - 1)")
+eval_sh_chebyv = _evaluator("eval_sh_chebyv", "chebyv", 0.0, True, "V(2x - 1)")
+eval_sh_chebyw = _evaluator("eval_sh_chebyw", "chebyw", 0.0, True, "W(2x - 1)")
+eval_hermite = _evaluator("eval_hermite", "hermite", 0.0, False, "Hermite's polynomial H")
+eval_hermitenorm = _evaluator("eval_hermitenorm", "hermitenorm", 0.0, False,
+                              "Hermite's polynomial He")
+eval_laguerre = _evaluator("eval_laguerre", "laguerre", 0.0, False, "Laguerre's polynomial L")
+eval_legendre = _evaluator("eval_legendre", "gegenbauer", 0.5, False, "Legendre's polynomial P")
