@@ -18,7 +18,7 @@ import tinyml.core.backward
 from tinyml.core.apply import apply
 from tinyml.core.node import Node
 from tinyml.errors import ArgumentTypeError, GradientError, ShapeError
-from tinyml.ir.op import OPS, Op
+from tinyml.ir.op import OPS, Op, define
 
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
@@ -442,7 +442,7 @@ def test_what_has_no_gradient_says_so(device: str) -> None:
 
 def test_define_refuses_a_missing_gradient() -> None:
     with pytest.raises(ValueError, match="neither grad nor body"):
-        tinyml.ir.op.define("forgotten", lambda x: x)
+        define("forgotten", lambda x: x)
     assert "forgotten" not in OPS
 
 

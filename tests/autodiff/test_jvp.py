@@ -18,7 +18,7 @@ from tinyml.conformance.suite.forward import forward_cases
 from tinyml.conformance.suite.gradients import differentiable
 from tinyml.conformance.suite.run import Report, all_ops, run_op
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
-from tinyml.graph.graph import needed
+from tinyml.graph.graph import prune
 from tinyml.graph.trace import trace
 
 Tensor = Any
@@ -166,7 +166,7 @@ def test_a_traced_jvp_runs_again() -> None:
     graph = trace(lambda x, v: jvp(SMOOTH["softmax"], (x,), (v,))[1])(X, V)
     want = difference(SMOOTH["softmax"], (X,), (V,))
     np.testing.assert_allclose(graph(X, V).numpy(), want, rtol=1e-6)
-    assert len(needed(graph.lines, graph.gives, graph.reads)) < len(graph.lines)
+    assert len(prune(graph.equations, graph.gives, graph.reads)) < len(graph.equations)
 
 
 # ---- jacobian and hessian

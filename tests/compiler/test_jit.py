@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import tinyml
 from tests.graph.test_graph import FUNCTIONS, Function, near, numbers, scalar
 from tinyml.compiler.jit import Jitted, RetraceWarning
-from tinyml.compiler.program import Executable, compiled
+from tinyml.compiler.program import Executable, compile_graph
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
 from tinyml.conformance.suite.cases import asked
@@ -42,7 +42,7 @@ def program(f: Jitted, *args: Any) -> Executable:
     """What a jitted function runs for arguments that are tensors."""
     graph = f.graph(*args)
     captured = [capture.tensor for capture in graph.captures]
-    return compiled(graph.closed_over_as_inputs(), [x.spec for x in (*args, *captured)])
+    return compile_graph(graph.closed_over_as_inputs, [x.spec for x in (*args, *captured)])
 
 
 def names(f: Jitted, *args: Any) -> list[str]:
@@ -88,7 +88,7 @@ def test_grad_of_jit_of_any_order(function: Function) -> None:
     near(second(tinyml.jit(f))(x), second(plain)(x), 1e-9)
 
 
-def test_after_the_first_way_back_nothing_is_computed_again() -> None:
+def test_after_the_first_pullback_nothing_is_computed_again() -> None:
     f = tinyml.jit(lambda x: (x.exp().sin(), x.cos()))
     x = numbers(3)
 
@@ -98,11 +98,11 @@ def test_after_the_first_way_back_nothing_is_computed_again() -> None:
 
     for _ in range(3):
         tinyml.grad(loss)(x)
-    kept, constants = f.graph(x).prepared((True,))
+    kept, constants = f.graph(x).with_residuals((True,))
     assert not constants and len(kept.outputs) > 2
-    (back,) = [made for made in kept._derived.values() if isinstance(made, tinyml.Graph)]
-    assert [equation.op.name for equation in back.equations].count("exp") == 0
-    assert len(back.plans) == 1  # and that is what ran
+    (pullback,) = kept.pullbacks.values()
+    assert [equation.op.name for equation in pullback.equations].count("exp") == 0
+    assert len(pullback.plans) == 1  # and that is what ran
 
 
 @pytest.mark.kernels(10)

@@ -20,7 +20,7 @@ from tinyml.errors import (
     ReadOnlyError,
     ShapeError,
 )
-from tinyml.graph.graph import Graph, build, needed
+from tinyml.graph.graph import Graph, build, prune
 
 Function = Callable[..., Any]
 
@@ -130,7 +130,7 @@ def test_a_thread_that_traces_leaves_others_alone() -> None:
     assert (x + x).tolist() == [2.0, 2.0]
     done.set()
     thread.join()
-    assert len(graphs[0].lines) == 1
+    assert len(graphs[0].equations) == 1
 
 
 # ---- derivatives
@@ -171,7 +171,7 @@ def test_grad_of_a_replayed_trace_of_grad(function: Function) -> None:
 def test_the_pullback_of_a_graph_is_a_graph(function: Function) -> None:
     x = numbers(2, 3)
     closed = build(lambda v: [scalar(function)(v)], [x.spec])
-    graph, others = closed.closed_over_as_inputs(), [capture.tensor for capture in closed.captures]
+    graph, others = closed.closed_over_as_inputs, [capture.tensor for capture in closed.captures]
     ys = graph.call([x, *others])
     back = graph.pullback((True, *[False] * len(others)), (True,))
     found = back.call([x, *others, *ys, tinyml.ones((), dtype="float64")])
@@ -232,7 +232,7 @@ def test_lines_that_nothing_needs_can_be_left_out() -> None:
         return x + 1.0
 
     graph = tinyml.trace(wasteful)(numbers(2))
-    assert (len(graph.equations), len(needed(graph.equations, graph.gives, graph.reads))) == (3, 1)
+    assert (len(graph.equations), len(prune(graph.equations, graph.gives, graph.reads))) == (3, 1)
 
 
 def test_graphs_that_do_not_fit_are_refused() -> None:

@@ -19,7 +19,7 @@ import tinyml.observe.events as observing
 from tinyml.compiler.jit import jit
 from tinyml.errors import ArgumentError, ArgumentTypeError, NaNError, NaNWarning
 from tinyml.ir.devices import find_device
-from tinyml.ir.op import OPS
+from tinyml.ir.op import OPS, Op
 from tinyml.kernels.common.pool import Counted, Pool, size_class
 from tinyml.observe.events import Event, observe
 from tinyml.observe.memory import memory_stats, reset_peak, track_memory
@@ -99,7 +99,7 @@ def test_gradients_are_the_same_under_an_observer(device: str) -> None:
 
 
 def test_a_body_and_the_ops_that_it_runs(device: str) -> None:
-    op = tinyml.ir.op.Op(
+    op = Op(
         "twice_softmax", lambda x: x,
         body=lambda x: tinyml.softmax(tinyml.softmax(x, axis=0), axis=1))
     found: list[tuple[str, int, int, str]] = []
@@ -307,7 +307,7 @@ def test_the_time_of_a_body_is_not_counted_twice() -> None:
             x = tinyml.softmax(x, axis=k % 2)
         return x
 
-    op = tinyml.ir.op.Op("slow", lambda x: x, body=slow)
+    op = Op("slow", lambda x: x, body=slow)
     x = tinyml.ones((100, 100)) * 1.0
     with profile() as p:
         core.apply(op, x)
@@ -375,8 +375,8 @@ def test_a_nan_of_the_way_back_names_the_op_whose_gradient_it_is(device: str) ->
 
 def test_a_nan_in_a_composite_is_told_once(device: str) -> None:
     x = tinyml.tensor([[-1.0, 1.0], [2.0, 3.0]], device=device)
-    op = tinyml.ir.op.Op("entropy", lambda x: x,
-                      body=lambda x: tinyml.softmax(tinyml.softmax(x * tinyml.log(x), 0), 1))
+    op = Op("entropy", lambda x: x,
+            body=lambda x: tinyml.softmax(tinyml.softmax(x * tinyml.log(x), 0), 1))
     with warnings.catch_warnings(record=True) as caught, debug("warn"):
         warnings.simplefilter("always")
         core.apply(op, x)

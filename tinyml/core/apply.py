@@ -11,7 +11,7 @@ from tinyml.core.builder import refuse_leaked
 from tinyml.core.error_context import add_context
 from tinyml.core.make import Class, Tensor
 from tinyml.core.node import Data, Item, Node
-from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan
+from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
 from tinyml.core.state import STATE
 from tinyml.core.upload import SCALARS, as_operands, upload
 from tinyml.errors import TinyMLError
@@ -120,7 +120,7 @@ def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         specs = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
         plan = equation_plan(op, specs, attrs)
         if builder.inlines(op, plan.ins, plan.out.device):
-            return op.run_composition(xs, plan.attrs)
+            return run_composition(op, xs, plan.attrs)
         _prepare_record(op, plan)
     except TinyMLError as error:
         raise add_context(error, op.name, xs) from error.__cause__
@@ -170,7 +170,7 @@ def record(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
     """Execute, and keep how the result was made."""
     if not plan.fast:
         if op.grad is None and op.composition(plan.ins) is not None:
-            return op.run_composition(xs, plan.attrs)
+            return run_composition(op, xs, plan.attrs)
         if not op.differentiable:
             return _execute(plan, xs)
         if op.promote is not None:

@@ -26,6 +26,15 @@ def as_operands(xs: Sequence[Any]) -> list[Any]:
     return [x if keeps_numbers and type(x) in SCALARS else as_tensor(x, device) for x in xs]
 
 
+def upload_all(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
+    """Return tensors as they are; numbers, arrays and lists go where the first tensor is.
+
+    Tensors `near` count too, after the values.
+    """
+    device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
+    return [as_tensor(x, device) for x in values]
+
+
 def as_tensor(value: Any, device: Any = None) -> Any:
     """Return a tensor as it is; a number, a list or an array as a tensor."""
     return value if isinstance(value, Data) else upload(value, device)

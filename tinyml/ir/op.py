@@ -101,21 +101,6 @@ class Op:
             return self.scatter_nest is not None
         return self.complex_body is None or not _any_complex(specs)
 
-    def run_composition(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
-        """Run it by other ops; over small floats in the wider type, rounded once at the end."""
-        xs = tuple(xs)
-        specs = [getattr(x, "spec", type(x)) for x in xs]
-        body: Any = self.composition(specs)
-        if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
-            return body(*xs, **attrs)
-        wide = [x.astype(s.dtype.compute)
-                if isinstance(s, Spec) and s.dtype.is_small_float else x
-                for x, s in zip(xs, specs)]
-        result, outs = body(*wide, **attrs), self.infer(*specs, **attrs)
-        if not isinstance(result, tuple):
-            return result.astype(outs.dtype)  # type: ignore[union-attr]
-        return tuple([y.astype(spec.dtype) for y, spec in zip(result, outs)])  # type: ignore
-
     def rule(self, k: int) -> Rule | None:
         """The rule for input `k`, the joint one where there is one."""
         if isinstance(self.grad, tuple):

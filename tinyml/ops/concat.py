@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core.apply import apply
+from tinyml.core.apply import apply, full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit, nest_of
@@ -161,6 +161,8 @@ def concat(arrays: Any, axis: int | None = 0) -> Tensor:
     return apply(CONCAT, *arrays, axis=axis)
 
 
-def one_after_another(rows: Sequence[Any], shape: Ints) -> Tensor:
+def concat_rows(rows: Sequence[Any], shape: Ints, dtype: Any, device: Any) -> Tensor:
     """Return tensors of one shape, one behind the other in row-major order, as one of `shape`."""
+    if not rows:
+        return full(shape, 0, dtype, device)
     return reshape(concat(rows if rows[0].ndim else [reshape(row, (1,)) for row in rows]), shape)
