@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from tinyml.dtypes import DType
-from tinyml.errors import ArgumentError, ArgumentTypeError, AxisError, ShapeError, expect
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    AxisError,
+    DTypeError,
+    ShapeError,
+    expect,
+)
 from tinyml.ir.lower import Scalar, Source
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.spec import Spec, make_spec
@@ -20,6 +27,14 @@ MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
     """A dense spec on the same device."""
     return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
+
+
+def cotangent_spec(g: Spec, x: Spec) -> Spec:
+    """Return the dense spec of a gradient made of a cotangent and a value alike."""
+    expect(g.dtype.is_float, "a float type", g.dtype.name, DTypeError)
+    expect(x.dtype is g.dtype, f"operand 1 of {g.dtype.name}", x.dtype.name, DTypeError)
+    expect(x.shape == g.shape, f"operand 1 of shape {g.shape}", x.shape)
+    return with_shape(g, g.shape)
 
 
 def as_size(value: Any, what: str = "size") -> int:

@@ -13,10 +13,9 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.node import Tensor
 from tinyml.dtypes import float32
-from tinyml.errors import DTypeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis, with_shape
+from tinyml.ops.arguments import as_axis, cotangent_spec, with_shape
 from tinyml.ops.samples import ErrorCase
 
 __all__ = ["log_softmax", "softmax"]
@@ -34,13 +33,6 @@ def as_float(x: Any) -> Any:
     return x if x.dtype.is_float else x.astype(float32)
 
 
-def _float_pair(g: Spec, x: Spec) -> Spec:
-    expect(g.dtype.is_float, "a float type", g.dtype.name, DTypeError)
-    expect(x.dtype is g.dtype, f"operand 1 of {g.dtype.name}", x.dtype.name, DTypeError)
-    expect(x.shape == g.shape, f"operand 1 of shape {g.shape}", x.shape)
-    return with_shape(g, g.shape)
-
-
 def _axis(x: Spec, *_: Spec, axis: Any = -1) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
@@ -50,7 +42,7 @@ def _softmax_infer(x: Spec, *, axis: int) -> Spec:
 
 
 def _softmax_dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
-    return _float_pair(g, y)
+    return cotangent_spec(g, y)
 
 
 def _softmax(x: Any, *, axis: int) -> Any:
