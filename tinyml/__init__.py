@@ -17,7 +17,7 @@ def _find_from_checkout() -> None:
     package = _os.path.dirname(_os.path.abspath(__file__))
     checkout = _os.path.dirname(package)
     inside = _os.path.isdir(_os.path.join(package, "kernels"))
-    if inside or not _os.path.isdir(_os.path.join(checkout, "kernels", "cpu")):
+    if inside or not _os.path.isdir(_os.path.join(checkout, "kernels", "common")):
         return
     from importlib.machinery import ModuleSpec
     from importlib.util import module_from_spec

@@ -146,7 +146,7 @@ class BuildError(TinyMLError, RuntimeError, remedy="report it with the source ab
     """A kernel does not compile."""
 
 
-class KernelNotFound(TinyMLError, NotImplementedError, remedy="tinyml.op.OPS lists the ops"):
+class KernelNotFound(TinyMLError, NotImplementedError, remedy="`tinyml kernels` lists the ops"):
     """An operation has no kernel, no nest and no body on a device."""
 
 

@@ -1,19 +1,17 @@
-"""The one supported door for plugins: records, kernels and nests of your own.
+"""The one supported import for plugins, and for records of tinyml's own outside `tinyml.ops`.
 
-What stands in `__all__` is the whole interface; docs/extend.md explains each name by an example.
-tinyml's own records outside tinyml/ops come in by this door too.
+`__all__` is the whole interface; docs/extend.md explains each name by an example that runs.
 """
 
 from tinyml.core.apply import apply, apply_many
 from tinyml.errors import expect
 from tinyml.ir.devices import Call, Plan, kernel
 from tinyml.ir.nest import Ids, Monoid, Nest
-from tinyml.ir.op import Op, define, find
-from tinyml.ir.spec import Spec, make_spec
+from tinyml.ir.op import Op, define
+from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import with_shape
-from tinyml.ops.elementwise.define import elementwise
+from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.samples.values import ErrorCase, Sample
 
-__all__ = ["Call", "ErrorCase", "Ids", "Monoid", "Nest", "Op", "Plan", "Sample", "Spec", "apply",
-           "apply_many", "define", "elementwise", "expect", "find", "kernel", "make_spec",
-           "with_shape"]
+__all__ = ["Call", "ErrorCase", "Ids", "Monoid", "Nest", "Op", "Operand", "Plan", "Sample", "Spec",
+           "apply", "apply_many", "define", "elementwise", "expect", "kernel", "with_shape"]

@@ -31,6 +31,7 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.ir.devices import HOST
 from tinyml.ops.arguments import as_axis, as_shape, as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import arange, full, tensor, zeros
@@ -100,11 +101,11 @@ class Generator:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.state = StateTensor(key(seed, device="cpu"))
+        self.state = StateTensor(key(seed, device=HOST))
 
     def seed(self, seed: int) -> None:
         """Start again from this seed."""
-        state = key(seed, device="cpu")
+        state = key(seed, device=HOST)
         with self.state.lock:
             self.state._replace(state)
 

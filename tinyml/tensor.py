@@ -34,8 +34,7 @@ from tinyml.errors import (
     SerializationError,
     expect,
 )
-from tinyml.ir.devices import Device
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, Device, find_device
 from tinyml.ir.op import find
 from tinyml.ops.calls import binary, named
 
@@ -318,7 +317,7 @@ class Tensor(Data):
         if self.spec.symbolic:
             return f"tensor(<{self.spec}>)"
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
-        place = "" if str(self.device) == "cpu" else f", device={str(self.device)!r}"
+        place = "" if self.device is find_device(HOST) else f", device={str(self.device)!r}"
         leaf = ", requires_grad=True" if isinstance(self.node, Leaf) else ""
         return f"tensor({values}, shape={self.shape}, dtype={self.dtype.name}{place}{leaf})"
 

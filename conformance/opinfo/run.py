@@ -25,6 +25,7 @@ import numpy as np
 from tinyml.conformance.opinfo import differences
 from tinyml.conformance.opinfo.adapters import ADAPTERS
 from tinyml.conformance.opinfo.choice import VERSION, judged
+from tinyml.ir.devices import HOST
 
 EACH, TOGETHER = 0.90, 0.98
 
@@ -98,7 +99,7 @@ class Verdict:
                 "ok": self.ok, "ops": [tally._asdict() for tally in self.tallies]}
 
 
-def judge(only: str | None = None, device: str = "cpu", seed: int = 0, limit: int | None = None,
+def judge(only: str | None = None, device: str = HOST, seed: int = 0, limit: int | None = None,
           part: tuple[int, int] = (0, 1), each: Callable[[Tally], None] | None = None) -> Verdict:
     """Judge the listed ops whose name `only` is or begins, with torch's samples of a seed.
 
@@ -189,7 +190,7 @@ def _call(sample: Any) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--only", metavar="NAME", help="one op, or those whose name begins so")
-    parser.add_argument("--device", default="cpu", help="tinyml's device (default: cpu)")
+    parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")
     parser.add_argument("--seed", type=int, default=0, help="of torch's samples (default: 0)")
     parser.add_argument("--limit", type=int, help="at most this many samples of an op")
     parser.add_argument("--part", default="0/1", metavar="K/N", help="every N-th op from the K-th")

@@ -9,6 +9,7 @@ from typing import Any
 
 import tinyml as tm
 from tinyml.conformance.opinfo.reductions import as_vector
+from tinyml.ir.devices import is_device_name
 
 
 def given(sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -171,7 +172,7 @@ def to(x: Any, *args: Any, **kwargs: Any) -> Any:
     for arg in args:
         if isinstance(arg, tm.Tensor):
             return x.astype(arg.dtype)
-        if isinstance(arg, str) and arg not in ("cpu", "opencl"):
+        if isinstance(arg, str) and not is_device_name(arg):
             return x.astype(arg)
     return x
 

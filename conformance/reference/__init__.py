@@ -2,7 +2,8 @@
 
 It shares nothing with what it judges: not the dtype rules, not the shape rules, not a formula.
 `evaluate` gives for each output its exact value (long double for floats, the very integers for
-integers, which wrap around) and the dtype that the result must have.
+integers, which wrap around) and the dtype that the result must have. `define` enters a function for
+an op into `TABLE`; an op of a plugin is judged once it has one.
 
 >>> from tinyml.conformance.reference import evaluate
 >>> import numpy as np
@@ -18,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arithmetic, bessel, beyond, matrices, order, shaped, special, steps
-from .rules import TABLE, Rule, common, kind, result_dtypes
+from .rules import TABLE, Rule, common, define, kind, result_dtypes
 
-__all__ = ["NAMES", "UNIQUE", "Result", "dtypes", "evaluate", "kind", "native", "wide", "widened"]
+__all__ = ["TABLE", "UNIQUE", "Result", "define", "dtypes", "evaluate", "kind", "native", "wide",
+           "widened"]
 
 # These modules fill the table when they are imported.
 _FILLED_BY = (arithmetic, bessel, beyond, matrices, order, shaped, special, steps)
 
-NAMES = frozenset(TABLE)
 UNIQUE = matrices.UNIQUE
 
 

@@ -15,20 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.conformance import reference
+from tinyml.ir.devices import HOST, find_device, find_kernels
 
 Array = npt.NDArray[Any]
 Pullback = Callable[[Array], tuple[Array, ...]]
 
 
 def elsewhere(op: str, backend: str) -> bool:
-    """Whether an op is declared for another device of tinyml's alone.
+    """Whether an op has kernels alone, and none on this device of tinyml's.
 
     >>> elsewhere("svd", "tinyml:opencl"), elsewhere("svd", "tinyml:cpu"), elsewhere("svd", "numpy")
     (True, False, False)
     """
-    from tinyml.ops.linalg import CPU_ONLY
+    from tinyml.ops.linalg import BY_LAPACK
 
-    return op in CPU_ONLY and backend.startswith("tinyml:") and backend != "tinyml:cpu"
+    home, _, device = backend.partition(":")
+    return home == "tinyml" and op in BY_LAPACK and not find_kernels(op, device)
 
 
 class Backend(Protocol):
@@ -78,7 +80,7 @@ class NumPy:
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
         """The outputs, each in the dtype it must have."""
-        if op not in reference.NAMES:
+        if op not in reference.TABLE:
             raise NotImplementedError(f"numpy has no {op}")
         return reference.native(op, *arrays, **attrs)
 
@@ -105,7 +107,7 @@ class TinyML:
     Arrays become tensors of the same layout: a transposed array is a transposed view there.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = HOST) -> None:
         import tinyml
 
         self.device = device
@@ -115,9 +117,8 @@ class TinyML:
     def lacks(self, dtype: str) -> str | None:
         """Why the device has no such dtype: float64 is optional in OpenCL."""
         from tinyml.dtypes import as_dtype
-        from tinyml.ir.devices import device
 
-        has = device(self.device).supports(as_dtype(dtype))
+        has = find_device(self.device).supports(as_dtype(dtype))
         return None if has else f"{self.name} has no {dtype} on this machine"
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
@@ -233,7 +234,7 @@ def open_backend(name: str) -> Backend:
         return NumPy()
     home, _, rest = name.partition(":")
     if home == "tinyml":
-        return TinyML(rest or "cpu")
+        return TinyML(rest or HOST)
     if not rest:
         raise ValueError(f"no backend {name!r}: one of numpy, tinyml:DEVICE, MODULE:OBJECT")
     made = getattr(importlib.import_module(home), rest)

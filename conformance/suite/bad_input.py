@@ -23,7 +23,7 @@ from tinyml.core.plan import checked
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY, as_dtype
 from tinyml.errors import TinyMLError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, ROOMS, find_device
 from tinyml.ir.op import attribute_key, find
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.samples.values import Sample
@@ -194,7 +194,7 @@ def _refused(error: Exception) -> Answer:
 
 def _plain(text: str) -> str:
     """A message without what differs between machines: devices' names, addresses, budgets."""
-    text = re.sub(r"\b(cpu|opencl(:\d+)?)\b", "DEVICE", text)
+    text = re.sub(rf"\b({'|'.join(ROOMS)})(:\d+)?\b", "DEVICE", text)
     return re.sub(r"0x[0-9a-f]+", "0x", text)
 
 
@@ -237,7 +237,7 @@ def written(names: list[str]) -> str:
     for name in names:
         op = find(name)
         for call in calls(op):
-            told = answer(op, call, "cpu")
+            told = answer(op, call, HOST)
             if told.error is not None:
                 message = told.text.replace(name, "OP")
                 text = f"{told.error.__name__}: {message}\n  remedy: {told.remedy}"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tinyml.conformance import reference
 from tinyml.dtypes import as_dtype
 from tinyml.ops.fft import radices
-from tinyml.ops.linalg import CPU_ONLY
+from tinyml.ops.linalg import BY_LAPACK
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +32,7 @@ ZERO_HAS_NO_SIGN = frozenset(
     "max_pool2d max_pool2d_dx scatter_min scatter_max gelu_dx softmax_dx log_softmax_dx "
     "cross_entropy_dx put_along unslice cumsum cumprod linear_scan gammaln log_ndtr erfinv ndtri "
     "xlogy xlog1py entr logit polynomial j0 j1 i1 i1e fft".split()
-) | CPU_ONLY
+) | BY_LAPACK
 
 
 # Ops that add to what lies in memory: a narrow float is rounded after each addition.
@@ -251,7 +251,7 @@ def _lapack(name: str) -> Callable[..., Any]:
 
 
 _DERIVED: dict[str, Callable[..., Any]] = {
-    **{name: _lapack(name) for name in CPU_ONLY},
+    **{name: _lapack(name) for name in BY_LAPACK},
     "fft": _fft,
     "gammaln": _reflected("gammaln"),
     "psi": _reflected("psi"),

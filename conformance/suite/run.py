@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
-import pkgutil
 import platform
 import sys
 import zlib
@@ -23,6 +21,8 @@ from tinyml.conformance.suite import errors, forward, gradients, ops, second
 from tinyml.conformance.suite.backends import Backend, elsewhere, open_backend
 from tinyml.conformance.suite.cases import Case, Within, chosen, describe, op_cases, within
 from tinyml.conformance.suite.ops import Judgement
+from tinyml.ir.devices import HOST
+from tinyml.ir.op import OPS
 
 SUITES = ("ops", "gradients", "second", "forward")
 DETAIL_LINES = 4
@@ -120,7 +120,7 @@ class Report:
 
 def run(
     suite: str,
-    device: str = "cpu",
+    device: str = HOST,
     only: str | None = None,
     json_path: str | Path | None = None,
     *,
@@ -151,15 +151,10 @@ def run(
 
 
 def all_ops() -> dict[str, Any]:
-    """Every record of tinyml: all rooms of `tinyml.ops` are entered, since some load late.
+    """Return every record by name, those of plugins too.
 
     Those that apply graphs (call, cond, ...) have no dtypes of their own, and are not among them.
     """
-    import tinyml.ops
-    from tinyml.ir.op import OPS
-
-    for room in pkgutil.iter_modules(tinyml.ops.__path__):
-        importlib.import_module(f"tinyml.ops.{room.name}")
     return {name: op for name, op in OPS.items() if op.dtypes}
 
 
@@ -169,7 +164,7 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
 
     Without samples or reference an op fails; so does a rule without any smooth sample.
     """
-    if op.name not in reference.NAMES:
+    if op.name not in reference.TABLE:
         return _missing(suite, op, only, "the reference lacks this op")
     dtypes = [dtype for dtype in op.dtypes if backend.lacks(dtype) is None]
     if op.dtypes and not dtypes:
@@ -271,7 +266,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tinyml conformance`."""
     parser.add_argument("--suite", choices=(*SUITES, "opinfo"), default="ops",
                         help="what to check; opinfo: PyTorch's own samples, which needs torch")
-    parser.add_argument("--device", default="cpu", help="tinyml's device (default: cpu)")
+    parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")
     parser.add_argument("--backend", help="judge another backend instead: numpy, or MODULE:OBJECT")
     parser.add_argument(
         "--only", metavar="PATTERN", help="cases whose name begins so, or matches (add/*/special)"

@@ -1,317 +1,400 @@
-"""What all emitters share: the walk over a scheduled nest; a language only says how it writes.
+"""What all emitters share: the walk over a scheduled nest; a language is a record of texts.
 
-An emitter keeps two things apart that are named alike on every device: run-time integers (sizes,
-strides, parameters: `m0`, `m1`, ...) and values (`v7`, or `v7_3` in lane 3 of an unrolled axis).
+Every device names two things alike: run-time integers (extents, strides, parameters: `m0`, `m1`,
+...) and values (`v7`, or `v7_3` in lane 3 of an unrolled axis).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import ClassVar, NamedTuple
 
-from tinyml.dtypes import DType
+from tinyml.dtypes import DType, int64
 from tinyml.errors import KernelNotFound
-from tinyml.ir.nest import ZERO, Instr
-from tinyml.kernels.common.schedule import Loop, Program, Statement
+from tinyml.ir.nest import (
+    ZERO,
+    Axis,
+    Check,
+    Const,
+    Ids,
+    Imaginary,
+    Instr,
+    Item,
+    Load,
+    Param,
+    Prim,
+    Role,
+    ScalarArg,
+    State,
+)
+from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest
+from tinyml.kernels.common.words import Words
 
-Words = dict[str, str | dict[str, str]]
+UNNAMED = frozenset((Const, Axis, State, Item))  # written as what they are where they are used
+
+
+class Kernel(NamedTuple):
+    """The source of a kernel, and what it is called with.
+
+    `meta` are its run-time integers after those that every kernel of its device has; `extent` is
+    the number of points of its range; `checks` says whether it reports indices out of range;
+    `types` are those of its parameters where the device asks, '*' marking pointers.
+    """
+
+    source: str
+    meta: list[int]
+    extent: int
+    checks: bool
+    types: tuple[str, ...] = ()
+
+
+class Language(NamedTuple):
+    """How a language writes what kernels are made of.
+
+    types     of values, by the names of dtypes
+    words     of the vocabulary
+    choose    a conditional expression, of a condition and two sides, that evaluates one of them
+    convert   an arithmetic expression brought to a type
+    declare   the first assignment to a name, with its type
+    assign    a later assignment
+    loop      the head of a loop over a variable, of start, stop and step
+    end       what ends a loop, if anything does
+    quotient  the operator that divides integers that are not negative
+    """
+
+    name: str
+    types: dict[str, str]
+    words: Words
+    choose: Callable[[str, str, str], str]
+    convert: Callable[[str, str], str]
+    declare: Callable[[str, str, str], str]
+    assign: Callable[[str, str], str]
+    loop: Callable[[str, str, str, int], str]
+    end: str
+    quotient: str
 
 
 class Emitter(ABC):
-    """Writes the source of one program in one language."""
+    """Writes the source of one scheduled nest in one language."""
 
-    language: str
-    words: Words
+    language: ClassVar[Language]
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, scheduled: ScheduledNest) -> None:
+        self.scheduled = scheduled
+        self.types = self.language.types
         self.lines: list[str] = []
         self.meta: list[int] = []
         self.depth = 1
         self.lane_axis = ""
         self.lane_count = 1
-        self._numbers: dict[Any, str] = {}
+        self._integers: dict[tuple[str | int, str | int], str] = {}
         self._axes: dict[str, str] = {}
-        self._values: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
 
-    # ---- what a language says
-
-    @abstractmethod
-    def type_name(self, dtype: DType) -> str:
-        """The type of a value."""
+    # ---- what a language does in its own way
 
     @abstractmethod
-    def literal(self, data: Any, dtype: DType) -> str:
-        """A constant."""
+    def literal(self, value: float, dtype: DType) -> str:
+        """Return a constant."""
 
     @abstractmethod
     def cast(self, name: str, have: DType, want: DType) -> str:
-        """A conversion: integers wrap; floats to integers truncate, saturate, NaN gives 0."""
-
-    @abstractmethod
-    def choose(self, condition: str, yes: str, no: str) -> str:
-        """A conditional expression that evaluates one side only."""
-
-    @abstractmethod
-    def convert(self, text: str, dtype: DType) -> str:
-        """An arithmetic expression brought to its type."""
-
-    @abstractmethod
-    def declare(self, name: str, text: str, dtype: DType) -> str:
-        """The first assignment to a name."""
-
-    @abstractmethod
-    def assign(self, place: str, text: str) -> str:
-        """A later assignment."""
-
-    @abstractmethod
-    def open_loop(self, axis: str, start: str, stop: str, step: int) -> str:
-        """The head of a loop."""
-
-    @abstractmethod
-    def close_loop(self) -> str | None:
-        """What ends a loop, if anything does."""
+        """Return a conversion: integers wrap, floats truncate and saturate, NaN becomes 0."""
 
     @abstractmethod
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
-        """Statements that leave `index` in `name`, or report it and leave 0."""
+        """Return statements that leave `index` in `name`, or report it and leave 0."""
 
-    # ---- run-time integers
+    # ---- texts of the language
 
-    def number(self, key: Any, value: int) -> str:
-        """The name of a run-time integer."""
-        name = self._numbers.get(key)
+    def choose(self, condition: str, yes: str, no: str) -> str:
+        """Return a conditional expression."""
+        return self.language.choose(condition, yes, no)
+
+    def convert(self, text: str, dtype: DType) -> str:
+        """Return an arithmetic expression brought to its type."""
+        return self.language.convert(self.types[dtype.name], text)
+
+    def write(self, line: str) -> None:
+        """Write one line at the present depth."""
+        self.lines.append("    " * self.depth + line)
+
+    def declare(self, name: str, text: str, dtype: DType) -> None:
+        """Write the first assignment to a name."""
+        self.write(self.language.declare(self.types[dtype.name], name, text))
+
+    def assign(self, place: str, text: str) -> None:
+        """Write a later assignment."""
+        self.write(self.language.assign(place, text))
+
+    def open_loop(self, variable: str, start: str, stop: str, step: int = 1) -> None:
+        """Write the head of a loop; what follows is its body."""
+        self.write(self.language.loop(variable, start, stop, step))
+        self.depth += 1
+
+    def close_loop(self) -> None:
+        """End the loop that was opened last."""
+        self.depth -= 1
+        if self.language.end:
+            self.write(self.language.end)
+
+    # ---- names
+
+    def runtime_integer(self, key: tuple[str | int, str | int], value: int) -> str:
+        """Return the name of an integer handed over at run time."""
+        name = self._integers.get(key)
         if name is None:
             name = f"m{len(self.meta)}"
-            self._numbers[key] = name
+            self._integers[key] = name
             self.meta.append(value)
         return name
 
-    def axis(self, name: str) -> str:
-        """The variable of an axis: numbered as they appear, since sizes are no structure."""
-        return self._axes.setdefault(name, f"i{len(self._axes)}")
+    def variable(self, axis: str) -> str:
+        """Return the variable of an axis, numbered as they appear: sizes are no structure."""
+        return self._axes.setdefault(axis, f"i{len(self._axes)}")
 
-    def _numbered(self, value: int) -> int:
-        """A value's number in the text: as they appear, so that equal kernels are equal texts."""
-        return self._values.setdefault(value, len(self._values))
+    def number(self, value: int) -> int:
+        """Return a value's number, given as they appear, so that equal kernels are equal texts."""
+        return self._numbers.setdefault(value, len(self._numbers))
 
-    def size(self, axis: str) -> str:
-        """The name of an axis's size."""
-        return self.number(("size", axis), self.program.sizes[axis])
+    def extent(self, axis: str) -> str:
+        """Return the name of an axis's extent."""
+        return self.runtime_integer(("size", axis), self.scheduled.extents[axis])
+
+    def state(self, loop: int, component: int, lane: int) -> str:
+        """Return the name of a component of a loop's state."""
+        return f"s{self.number(loop)}_{component}_{lane}"
+
+    def lanes_of(self, value: int) -> int:
+        """Return how many lanes a value has at the present place."""
+        return self.lane_count if self.lane_axis in self.scheduled.free[value] else 1
+
+    def name(self, value: int, lane: int) -> str:
+        """Return how a value is written where it is used."""
+        instr = self.scheduled.code[value]
+        in_lanes = self.lane_axis in self.scheduled.free[value]
+        several = in_lanes and self.lane_count > 1
+        if type(instr.payload) in UNNAMED:
+            match instr.payload:
+                case Const() as constant:
+                    return self.literal(constant.value, instr.dtype)
+                case Axis(axis):
+                    variable = self.variable(axis)
+                    return f"({variable} + {lane})" if several else variable
+                case State(loop, component):
+                    return self.state(loop, component, lane if in_lanes else 0)
+                case Item(component):
+                    return self.state(instr.args[0], component, lane if in_lanes else 0)
+        number = self.number(value)
+        return f"v{number}_{lane}" if several else f"v{number}"
 
     # ---- expressions
 
-    def _lanes(self, value: int) -> int:
-        return self.lane_count if self.lane_axis in self.program.free[value] else 1
-
-    def name(self, value: int, lane: int) -> str:
-        """How a value is written where it is used."""
-        instr = self.program.code[value]
-        if instr.kind == "const":
-            return self.literal(instr.data, instr.dtype)
-        if instr.kind == "axis":
-            variable = self.axis(instr.data)
-            lanes = instr.data == self.lane_axis and self.lane_count > 1
-            return f"({variable} + {lane})" if lanes else variable
-        if instr.kind == "state":
-            reduction, component, role = instr.data
-            own = lane if role < 2 and self.lane_axis in self.program.free[value] else 0
-            return self._state(reduction, component, own)
-        if instr.kind == "item":
-            own = lane if self.lane_axis in self.program.free[value] else 0
-            return self._state(instr.args[0], instr.data, own)
-        number = self._numbered(value)
-        return f"v{number}_{lane}" if self._lanes(value) > 1 else f"v{number}"
-
-    def _state(self, reduction: int, component: int, lane: int) -> str:
-        return f"s{self._numbered(reduction)}_{component}_{lane}"
-
-    def address(self, arg: int, index: tuple[int, ...], lane: int) -> str:
-        """The element of an argument at an index; stride 1 is structure, other strides numbers."""
+    def address(self, arg: int, index: Ids, lane: int) -> str:
+        """Return where an element is: stride 1 is structure, others are run-time integers."""
         terms = []
         for d, value in enumerate(index):
-            stride = self.program.strides[arg][d]
+            stride = self.scheduled.strides[arg][d]
             if stride == 0 or value == ZERO:
                 continue
             name = self.name(value, lane)
-            terms.append(name if stride == 1 else f"{name} * {self.number((arg, d), stride)}")
+            terms.append(name if stride == 1 else
+                         f"{name} * {self.runtime_integer((arg, d), stride)}")
         return " + ".join(terms) or "0"
 
-    def place(self, arg: int, index: tuple[int, ...], lane: int) -> str:
-        """An element of an argument, to read or write."""
+    def element(self, arg: int, index: Ids, lane: int) -> str:
+        """Return an element of an argument, to read or write."""
         return f"p{arg}[{self.address(arg, index, lane)}]"
 
-    def packed(self, arg: int, address: str, dtype: DType) -> str:
-        """An element of less than a byte: the bits at its place, the sign carried into the rest."""
+    def packed_element(self, arg: int, address: str, dtype: DType) -> str:
+        """Return an element of less than a byte: its bits, the sign carried into the rest."""
         shift = (8 // dtype.bits).bit_length() - 1
         part = f"(({address}) & {8 // dtype.bits - 1}) * {dtype.bits}"
         text = f"((p{arg}[({address}) >> {shift}] >> ({part})) & {(1 << dtype.bits) - 1})"
-        return self.convert(self.signed(text, dtype), dtype)
+        return self.convert(self.extend_sign(text, dtype), dtype)
 
-    def signed(self, text: str, dtype: DType) -> str:
-        """The low bits of an integer read as a number of a packed type."""
+    def extend_sign(self, text: str, dtype: DType) -> str:
+        """Return the low bits of an integer read as a number of a packed type."""
         half = 1 << (dtype.bits - 1)
         return f"(({text} ^ {half}) - {half})" if dtype.kind == "int" else text
 
     def expression(self, value: int, lane: int) -> str:
-        """What a value is computed by."""
-        instr = self.program.code[value]
-        if instr.kind == "load":
-            return self._load(instr, lane)
-        if instr.kind == "param":
-            return self.number(("param", instr.data), self.program.nest.params[instr.data])
-        if instr.kind in ("scalar", "imaginary"):
-            return self.scalar(instr)
-        return self.prim(instr, [self.name(a, lane) for a in instr.args])
+        """Return what a value is computed by."""
+        instr = self.scheduled.code[value]
+        match instr.payload:
+            case Prim(word):
+                return self._apply(word, instr, [self.name(a, lane) for a in instr.args])
+            case Load() as load:
+                return self._load(load, instr, lane)
+            case Param(number):
+                return self.runtime_integer(("param", number), self.scheduled.nest.params[number])
+            case ScalarArg(number):
+                return self._scalar(f"x{number}", instr.dtype)
+            case Imaginary(number):
+                return self._scalar(f"y{number}", instr.dtype)
+        raise TypeError(f"no expression: {instr.payload}")
 
-    def scalar(self, instr: Instr) -> str:
-        """A number handed over by the caller."""
-        name = f"{'x' if instr.kind == 'scalar' else 'y'}{instr.data}"
-        return f"{name} != 0" if instr.dtype.kind == "bool" else self.convert(name, instr.dtype)
+    def _scalar(self, name: str, dtype: DType) -> str:
+        return f"{name} != 0" if dtype.kind == "bool" else self.convert(name, dtype)
 
-    def prim(self, instr: Instr, names: list[str]) -> str:
-        """A word over named operands."""
-        operand = self.program.code[instr.args[-1]].dtype
-        if instr.data == "cast":
+    def _apply(self, word: str, instr: Instr, names: list[str]) -> str:
+        """Return a word applied to named operands."""
+        operand = self.scheduled.code[instr.args[-1]].dtype
+        if word == "cast":
             return self.cast(names[0], operand, instr.dtype)
-        text = self.word(instr.data, operand).format(
-            *names, t=self.type_name(instr.dtype), n=instr.dtype.bits
+        text = self._word(word, operand).format(
+            *names, t=self.types[instr.dtype.name], n=instr.dtype.bits
         )
         return text if instr.dtype.kind == "bool" else self.convert(text, instr.dtype)
 
-    def word(self, name: str, dtype: DType) -> str:
-        """The text of a word over operands of a type; KernelNotFound where it has none."""
-        text = self.words.get(name)
+    def _word(self, name: str, dtype: DType) -> str:
+        """Return the text of a word for operands of a type; KernelNotFound where it has none."""
+        text = self.language.words.get(name)
         if isinstance(text, dict):
             text = text.get(dtype.kind) or text.get("int")
         if text is None:
-            raise KernelNotFound(f"{self.language} has no word {name!r} for {dtype.name}")
+            raise KernelNotFound(f"{self.language.name} has no word {name!r} for {dtype.name}")
         return text
 
-    def _load(self, instr: Instr, lane: int) -> str:
-        arg, rank = instr.data
+    def _load(self, load: Load, instr: Instr, lane: int) -> str:
+        index = instr.args[: load.rank]
         if instr.dtype.is_subbyte:
-            text = self.packed(arg, self.address(arg, instr.args[:rank], lane), instr.dtype)
+            address = self.address(load.arg, index, lane)
+            text = self.packed_element(load.arg, address, instr.dtype)
         else:
-            text = self.place(arg, instr.args[:rank], lane)
+            text = self.element(load.arg, index, lane)
         if instr.dtype.kind == "bool":
             text = f"({text} != 0)"
-        if rank == len(instr.args):
+        if load.rank == len(instr.args):
             return text
-        guard, other = (self.name(a, lane) for a in instr.args[rank:])
+        guard, other = (self.name(a, lane) for a in instr.args[load.rank:])
         return self.choose(guard, text, other)
 
     # ---- statements
 
-    def write(self, line: str) -> None:
-        """One line at the present depth."""
-        self.lines.append("    " * self.depth + line)
+    def write_block(self, block: Block) -> None:
+        """Write statements, in order."""
+        for statement in block:
+            if isinstance(statement, Loop):
+                self.write_loop(statement)
+            elif statement.kind == "value":
+                self._write_value(statement.id)
+            elif statement.kind == "init":
+                self.write_init(statement.id, statement.lanes)
+            elif statement.kind == "finish":
+                self.write_finish(statement.id, statement.lanes)
+            elif statement.kind == "combine":
+                self._write_combine(statement.id)
+            else:
+                self._write_store(statement.id)
 
-    def _value(self, value: int) -> None:
-        instr = self.program.code[value]
-        for lane in range(self._lanes(value)):
+    def _write_value(self, value: int) -> None:
+        instr = self.scheduled.code[value]
+        for lane in range(self.lanes_of(value)):
             name = self.name(value, lane)
-            if instr.kind == "check":
+            if isinstance(instr.payload, Check):
                 index, extent = (self.name(a, lane) for a in instr.args)
-                axis = self.number(("axis of", instr.data), instr.data)
+                number = instr.payload.axis
+                axis = self.runtime_integer(("axis of", number), number)
                 for line in self.check(name, index, extent, axis):
                     self.write(line)
             else:
-                self.write(self.declare(name, self.expression(value, lane), instr.dtype))
+                self.declare(name, self.expression(value, lane), instr.dtype)
 
-    def _init(self, reduction: int, lanes: int) -> None:
-        for lane in range(max(lanes, self._lanes(reduction))):
-            for j, start in enumerate(self.program.code[reduction].data[2]):
-                dtype = self.program.code[start].dtype
-                name = self._state(reduction, j, lane)
-                self.write(self.declare(name, self.name(start, lane), dtype))
+    def write_init(self, loop: int, lanes: int) -> None:
+        """Write where the state of a loop begins."""
+        for lane in range(max(lanes, self.lanes_of(loop))):
+            for j, start in enumerate(self.scheduled.loops[loop].init):
+                dtype = self.scheduled.code[start].dtype
+                self.declare(self.state(loop, j, lane), self.name(start, lane), dtype)
 
-    def _combine(self, step: int) -> None:
-        instr = self.program.code[step]
-        for lane in range(self._lanes(step)):
-            for j, value in enumerate(instr.args):
-                self.write(self.assign(self._state(instr.data[0], j, lane), self.name(value, lane)))
+    def _write_combine(self, step: int) -> None:
+        loop = self.scheduled.loop_of[step]
+        for lane in range(self.lanes_of(step)):
+            for j, value in enumerate(self.scheduled.code[step].args):
+                self.assign(self.state(loop, j, lane), self.name(value, lane))
 
-    def _finish(self, reduction: int, lanes: int) -> None:
+    def write_finish(self, loop: int, lanes: int) -> None:
         """Merge partial states pairwise into lane 0."""
         width = lanes
         while width > 1:
             width //= 2
             for lane in range(width):
-                self._merge(reduction, lane, lane + width)
+                self.write_merge(loop, lane, lane + width)
 
-    def _merge(self, reduction: int, into: int, other: int) -> None:
-        merged = self.program.code[self.program.steps[reduction]].data[1]
+    def write_merge(self, loop: int, into: int, other: int) -> None:
+        """Merge the partial state of one lane into that of another."""
         names: dict[int, str] = {}
-        results = [self._merged(v, reduction, (into, other), names) for v in merged]
+        results = [self._merged(v, loop, (into, other), names)
+                   for v in self.scheduled.merges[loop]]
         for j, result in enumerate(results):
-            self.write(self.assign(self._state(reduction, j, into), result))
+            self.assign(self.state(loop, j, into), result)
 
-    def _merged(self, value: int, reduction: int, lanes: tuple[int, int],
-                names: dict[int, str]) -> str:
-        """How a value of a merge is written, its operands before it."""
-        instr = self.program.code[value]
-        if instr.kind == "state" and instr.data[0] == reduction:
-            return self._state(reduction, instr.data[1], lanes[instr.data[2] == 1])
-        if instr.kind != "prim":
+    def _merged(self, value: int, loop: int, lanes: tuple[int, int], names: dict[int, str]) -> str:
+        """Return how a value of a merge is written, and write its operands before."""
+        state = self.scheduled.states.get(value)
+        if state is not None and state.loop == loop:
+            return self.state(loop, state.component, lanes[state.role is Role.OTHER])
+        instr = self.scheduled.code[value]
+        if not isinstance(instr.payload, Prim):
             return self.name(value, 0)
         if value not in names:
-            text = self.prim(instr, [self._merged(a, reduction, lanes, names) for a in instr.args])
-            names[value] = f"w{self._numbered(value)}_{lanes[0]}_{lanes[1]}"
-            self.write(self.declare(names[value], text, instr.dtype))
+            operands = [self._merged(a, loop, lanes, names) for a in instr.args]
+            text = self._apply(instr.payload.word, instr, operands)
+            names[value] = f"w{self.number(value)}_{lanes[0]}_{lanes[1]}"
+            self.declare(names[value], text, instr.dtype)
         return names[value]
 
-    def _store(self, effect: int) -> None:
-        instr = self.program.code[effect]
-        arg, _ = instr.data
-        for lane in range(self._lanes(effect)):
+    def _write_store(self, store: int) -> None:
+        instr = self.scheduled.code[store]
+        arg = self.scheduled.stores[store].arg
+        for lane in range(self.lanes_of(store)):
             value = self.name(instr.args[0], lane)
             if instr.dtype.kind == "bool":
                 value = self.choose(value, "1", "0")
-            place = self.place(arg, instr.args[1:], lane)
-            self.write(self.assign(place, value))
+            self.assign(self.element(arg, instr.args[1:], lane), value)
 
-    def body(self, statements: list[Statement]) -> None:
-        """Statements, in order."""
-        for statement in statements:
-            if isinstance(statement, Loop):
-                self._loop(statement)
-            elif statement.kind == "value":
-                self._value(statement.id)
-            elif statement.kind == "init":
-                self._init(statement.id, statement.lanes)
-            elif statement.kind == "finish":
-                self._finish(statement.id, statement.lanes)
-            elif statement.kind == "combine":
-                self._combine(statement.id)
-            else:
-                self._store(statement.id)
+    # ---- loops
 
-    def loop(self, axis: str, start: str, stop: str, step: int,
-             statements: list[Statement]) -> None:
-        """A sequential loop around statements."""
-        self.write(self.open_loop(self.axis(axis), start, stop, step))
-        self.depth += 1
-        self.body(statements)
-        self.depth -= 1
-        end = self.close_loop()
-        if end:
-            self.write(end)
+    def loop_over(self, axis: str, start: str, stop: str, step: int, block: Block) -> None:
+        """Write a sequential loop around statements."""
+        self.open_loop(self.variable(axis), start, stop, step)
+        self.write_block(block)
+        self.close_loop()
 
-    def lanes(self, axis: str, lanes: int, statements: list[Statement]) -> None:
-        """A loop in steps of `lanes`, and the rest one by one."""
-        size = self.size(axis)
-        whole = f"{size} - {size} % {lanes}"
+    def loop_in_lanes(self, axis: str, lanes: int, block: Block) -> None:
+        """Write a loop in steps of `lanes`, and one over the points that are left."""
+        extent = self.extent(axis)
+        whole = f"{extent} - {extent} % {lanes}"
         outer = self.lane_axis, self.lane_count
         self.lane_axis, self.lane_count = axis, lanes
-        self.loop(axis, "0", whole, lanes, statements)
+        self.loop_over(axis, "0", whole, lanes, block)
         self.lane_axis, self.lane_count = outer
-        self.loop(axis, whole, size, 1, statements)
+        self.loop_over(axis, whole, extent, 1, block)
 
-    def _loop(self, loop: Loop) -> None:
+    def write_loop(self, loop: Loop) -> None:
+        """Write a loop of the schedule."""
         if loop.reverse:
-            self.loop(loop.axis, f"{self.size(loop.axis)} - 1", "-1", -1, loop.body)
+            self.loop_over(loop.axis, f"{self.extent(loop.axis)} - 1", "-1", -1, loop.body)
         elif loop.lanes > 1:
-            self.lanes(loop.axis, loop.lanes, loop.body)
+            self.loop_in_lanes(loop.axis, loop.lanes, loop.body)
         else:
-            self.loop(loop.axis, "0", self.size(loop.axis), 1, loop.body)
+            self.loop_over(loop.axis, "0", self.extent(loop.axis), 1, loop.body)
+
+    # ---- the range of a kernel
+
+    def points(self, axes: Sequence[str]) -> int:
+        """Return the number of points of some axes."""
+        return prod([self.scheduled.extents[axis] for axis in axes])
+
+    def split_point(self, axes: Sequence[str]) -> None:
+        """Write the indices along `axes` of the point whose number is `point`."""
+        rest = "point"
+        for axis in reversed(axes[1:]):
+            extent, variable = self.extent(axis), self.variable(axis)
+            self.declare(variable, f"{rest} % {extent}", int64)
+            self.declare(f"rest_{variable}", f"{rest} {self.language.quotient} {extent}", int64)
+            rest = f"rest_{variable}"
+        self.declare(self.variable(axes[0]), rest, int64)

@@ -3,154 +3,172 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from tinyml.ir.nest import ZERO, Instr, Nest
-
-LOOPS = ("reduce", "running")  # what has a state, and a step along axes of its own
+from tinyml.ir.nest import ZERO, Axis, Ids, Load, Nest, Prim, Reduce, Role, Scan, State, Step, Store
 
 
-class Space:
+class Access(NamedTuple):
+    """A load or store: its id, the argument, its indices, and where these begin in its args."""
+
+    id: int
+    arg: int
+    indices: Ids
+    first: int
+
+
+class IndexSpace:
     """A nest whose neighbouring axes are joined where every access walks them as one.
 
-    code, free, sizes   the nest after axes were merged
-    strides             per argument, per dimension, in elements; 0 means the index is not used
-    steps               from a reduction or scan to the statement that takes one more element in
-    par                 axes that run in parallel, the innermost last
+    code, free, extents   the nest after axes were joined
+    strides               per argument, per dimension, in elements; 0 means the index is not used
+    axis_names, axis_ids  from the id of an index to the name of its axis, and back
+    loads, stores, loops, states  the payloads of these kinds by their ids
+    steps, loop_of        from a loop to the step that ends its body, and back
+    merges                from a loop to the values that join two partial states
+    parallel              axes that run in parallel, the innermost last
     """
 
     def __init__(self, nest: Nest, strides: Sequence[Sequence[int]]) -> None:
         self.nest = nest
         self.code = list(nest.code)
-        self.sizes = dict(nest.axes)
+        self.extents = dict(nest.axes)
         self.strides = [list(s) for s in strides]
-        self.ids = {i.data: k for k, i in enumerate(self.code) if i.kind == "axis"}
-        self._merge_axes()
+        self.axis_names: dict[int, str] = {}
+        self.loads: dict[int, Load] = {}
+        self.stores: dict[int, Store] = {}
+        self.loops = dict(nest.loops)
+        self.states: dict[int, State] = {}
+        self.steps: dict[int, int] = {}
+        self.merges: dict[int, Ids] = {}
+        for k, instr in enumerate(self.code):
+            match instr.payload:
+                case Prim():
+                    pass
+                case Load() as load:
+                    self.loads[k] = load
+                case Store() as store:
+                    self.stores[k] = store
+                case Axis(name):
+                    self.axis_names[k] = name
+                case State() as state:
+                    self.states[k] = state
+                case Step(loop, merge):
+                    self.steps[loop] = k
+                    self.merges[loop] = merge
+        self.axis_ids = {name: k for k, name in self.axis_names.items()}
+        self.loop_of = {step: loop for loop, step in self.steps.items()}
+        self._join_axes()
         self.free = self._free_axes()
-        self.steps = {i.data[0]: k for k, i in enumerate(self.code) if i.kind == "step"}
-        self.par = self._parallel()
+        self.parallel = self._parallel_axes()
 
     # ---- one axis out of two
 
-    def _accesses(self) -> list[tuple[int, int, tuple[int, ...]]]:
-        """(id, argument, index ids) of every load and store."""
-        found = []
-        for k, instr in enumerate(self.code):
-            if instr.kind == "load":
-                found.append((k, instr.data[0], instr.args[: instr.data[1]]))
-            elif instr.kind == "store":
-                found.append((k, instr.data[0], instr.args[1:]))
-        return found
+    def _accesses(self) -> list[Access]:
+        return [
+            *[Access(k, load.arg, self.code[k].args[: load.rank], 0)
+              for k, load in self.loads.items()],
+            *[Access(k, store.arg, self.code[k].args[1:], 1) for k, store in self.stores.items()],
+        ]
 
-    def _merge_axes(self) -> None:
+    def _join_axes(self) -> None:
         """Join neighbouring axes that every access walks as one."""
-        computed = {
-            a for i in self.code if i.kind not in ("load", "store")
-            for a in i.args
-        } | {
-            a for i in self.code if i.kind == "load" for a in i.args[i.data[1]:]
-        } | {i.args[0] for i in self.code if i.kind == "store"}
-        plain = [name for name, k in self.ids.items() if k not in computed]
-        merged = True
-        while merged:
-            merged = any(
-                self._merge(first, second) for first in plain for second in plain
-                if first != second and first in self.sizes and second in self.sizes
+        indices = {a.id: range(a.first, a.first + len(a.indices)) for a in self._accesses()}
+        computed = {value for k, instr in enumerate(self.code)
+                    for position, value in enumerate(instr.args)
+                    if position not in indices.get(k, ())}
+        plain = [name for name, k in self.axis_ids.items() if k not in computed]
+        joined = True
+        while joined:
+            joined = any(
+                self._join(outer, inner) for outer in plain for inner in plain
+                if outer != inner and outer in self.extents and inner in self.extents
             )
 
-    def _merge(self, first: str, second: str) -> bool:
-        outer, inner = self.ids[first], self.ids[second]
-        size = self.sizes[second]
+    def _join(self, outer: str, inner: str) -> bool:
+        """Make one axis, `inner`, of two where they allow it; return whether they do."""
+        outer_id, inner_id, extent = self.axis_ids[outer], self.axis_ids[inner], self.extents[inner]
         touched = []
-        for k, arg, index in self._accesses():
-            at_outer = [d for d, i in enumerate(index) if i == outer]
-            at_inner = [d for d, i in enumerate(index) if i == inner]
+        for access in self._accesses():
+            at_outer = [d for d, i in enumerate(access.indices) if i == outer_id]
+            at_inner = [d for d, i in enumerate(access.indices) if i == inner_id]
             if len(at_outer) != len(at_inner) or len(at_outer) > 1:
                 return False
             if at_outer:
-                if self.strides[arg][at_outer[0]] != size * self.strides[arg][at_inner[0]]:
+                strides = self.strides[access.arg]
+                if strides[at_outer[0]] != extent * strides[at_inner[0]]:
                     return False
-                touched.append((k, at_outer[0]))
-        reductions = [i.data[1] for i in self.code if i.kind in LOOPS]
-        for axes in reductions:
-            if (first in axes) != (second in axes):
+                touched.append((access.id, access.first + at_outer[0]))
+        for loop in self.loops.values():
+            if (outer in loop.axes) != (inner in loop.axes):
                 return False
-            if first in axes and axes.index(first) + 1 != axes.index(second):
+            if outer in loop.axes and loop.axes.index(outer) + 1 != loop.axes.index(inner):
                 return False
-        for k, d in touched:
+        for k, position in touched:
             instr = self.code[k]
-            position = d + (1 if instr.kind == "store" else 0)
             args = (*instr.args[:position], ZERO, *instr.args[position + 1:])
             self.code[k] = instr._replace(args=args)
-        for k, instr in enumerate(self.code):
-            if instr.kind == "reduce":
-                monoid, axes, init = instr.data
-                axes = tuple([a for a in axes if a != first])
-                self.code[k] = instr._replace(data=(monoid, axes, init))
-        self.sizes[second] *= self.sizes.pop(first)
+        for k, loop in self.loops.items():
+            if isinstance(loop, Reduce) and outer in loop.axes:
+                loop = loop._replace(axes=tuple([a for a in loop.axes if a != outer]))
+                self.loops[k], self.code[k] = loop, self.code[k]._replace(payload=loop)
+        self.extents[inner] *= self.extents.pop(outer)
         return True
 
     # ---- free axes, parallel axes
 
     def _free_axes(self) -> list[frozenset[str]]:
         free: list[frozenset[str]] = []
-        for _k, instr in enumerate(self.code):
+        for k, instr in enumerate(self.code):
             own: frozenset[str] = frozenset()
-            for d, a in enumerate(instr.args):
-                if not self._same_along(instr, d, free[a]):
-                    own |= free[a]
-            if instr.kind == "axis":
-                own = frozenset((instr.data,)) if instr.data in self.sizes else frozenset()
-            elif instr.kind in LOOPS:
-                own -= set(instr.data[1])
-            elif instr.kind == "state":
-                reduction, _, role = instr.data
-                own = free[reduction]
-                if role == 0:
-                    own |= set(self.code[reduction].data[1])
-            elif instr.kind == "item":
-                own = free[instr.args[0]]
-            elif instr.kind == "step":
-                own = free[instr.data[0]] | set(self.code[instr.data[0]].data[1])
+            for position, value in enumerate(instr.args):
+                if k not in self.loads or not self._is_constant(k, position, free[value]):
+                    own |= free[value]
+            match instr.payload:
+                case Prim() | Load() | Store():
+                    pass
+                case Axis(name):
+                    own = frozenset((name,)) if name in self.extents else frozenset()
+                case Reduce() | Scan():
+                    own = own.difference(self.loops[k].axes)
+                case State(loop, _, role):
+                    own = free[loop]
+                    if role is Role.CURRENT:
+                        own = own.union(self.loops[loop].axes)
+                case Step(loop):
+                    own = free[loop].union(self.loops[loop].axes)
             free.append(own)
         return free
 
-    def _same_along(self, instr: Instr, place: int, axes: frozenset[str]) -> bool:
-        """Whether a load's index says nothing: an axis of stride 0, and there are elements."""
-        if (instr.kind != "load" or place >= instr.data[1]
-                or self.code[instr.args[place]].kind != "axis"):
+    def _is_constant(self, load: int, position: int, axes: frozenset[str]) -> bool:
+        """Return whether a load's index is an axis of stride 0, and there are elements."""
+        arg, rank = self.loads[load]
+        if position >= rank or self.code[load].args[position] not in self.axis_names:
             return False
-        return not self.strides[instr.data[0]][place] and all(self.sizes.get(a) for a in axes)
+        return not self.strides[arg][position] and all(self.extents.get(a) for a in axes)
 
-    def _parallel(self) -> list[str]:
-        """Axes that every store walks plainly, no scan runs along, and every reduction depends on.
+    def _parallel_axes(self) -> list[str]:
+        """Return axes that all stores walk plainly, all reductions depend on, and no scan walks.
 
         A scan may be computed again at each point of an axis that it is independent of: that is one
         step per element of the result. Unless its steps hold a reduction, which is more.
         """
-        names = list(self.sizes)
-        for k, instr in enumerate(self.code):
-            if instr.kind == "store" and instr.data[1] == "once":
-                names = [a for a in names if a in self.free[k]]
-            if instr.kind == "store" and instr.data[1] != "once":
-                plain = {i.data for i in (self.code[a] for a in instr.args[1:]) if i.kind == "axis"}
-                names = [a for a in names if a in plain]
-        for k, instr in enumerate(self.code):
-            if instr.kind == "running":
-                (along,) = instr.data[1]
-                names = [a for a in names if a != along]
-                if any(self.code[o].kind == "reduce" and along in self.free[o]
-                       for o in self.steps):
+        names = list(self.extents)
+        plain = [self.plain_axes(self.code[k].args[1:]) for k in self.stores]
+        for (k, store), walked in zip(self.stores.items(), plain):
+            names = [a for a in names if a in (self.free[k] if store.disjoint else walked)]
+        for k, loop in self.loops.items():
+            others = [(o, other) for o, other in self.loops.items() if o != k]
+            if isinstance(loop, Scan):
+                names = [a for a in names if a != loop.axis]
+                if any(isinstance(other, Reduce) and loop.axis in self.free[o]
+                       for o, other in others):
                     names = [a for a in names if a in self.free[k]]
-            if instr.kind == "reduce":
-                inside = self.free[k] | set(instr.data[1])
-                if not any(self.free[k] & set(self.code[o].data[1])
-                           for o in self.steps if o != k):
-                    names = [a for a in names if a in inside]
-        order = {a: d for d, a in enumerate(self._store_order())}
+            elif not any(self.free[k].intersection(other.axes) for _, other in others):
+                names = [a for a in names if a in self.free[k] or a in loop.axes]
+        order = {a: d for d, a in enumerate(plain[0])} if plain else {}
         return sorted(names, key=lambda a: order.get(a, -1))
 
-    def _store_order(self) -> list[str]:
-        for instr in self.code:
-            if instr.kind == "store":
-                return [self.code[a].data for a in instr.args[1:] if self.code[a].kind == "axis"]
-        return []
+    def plain_axes(self, index: Ids) -> list[str]:
+        """Return the names of those indices that are an axis and nothing more."""
+        return [self.axis_names[i] for i in index if i in self.axis_names]

@@ -1,9 +1,9 @@
-"""Memory lent to other libraries, and theirs taken in: DLPack, NumPy's protocols, odd arrays.
+"""Interchange of memory with other libraries: DLPack, NumPy's protocols, buffers, nested lists.
 
-What the host can address is lent as it is, through a NumPy array over it that keeps it alive:
-NumPy's exporter writes the DLPack capsules, and only the code of a type that NumPy does not know
-(bfloat16, float8) is mended in them. Values of tensors do not change, so every protocol that can
-say "read-only" says it; see `Export.dlpack` for those that cannot.
+What the host can address is lent as it is, by a NumPy array over it that keeps it alive. NumPy
+writes the DLPack capsules; only the type's code is corrected in them where NumPy does not know the
+type (bfloat16, float8). A tensor's values do not change, so every protocol that can mark memory
+read-only does; see `Export.dlpack` for those that cannot.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNSIGNED = 1  # kDLUInt, under which their bits pass through NumPy
 
 
 def reach(spec: Spec) -> tuple[int, int]:
-    """How far a tensor reaches from its first element, in bytes: its lowest place, and how many.
+    """Return where a tensor's memory begins, in bytes from its first element, and its length.
 
     >>> from tinyml.dtypes import float32
     >>> reach(make_spec((2, 3), float32, None, (-3, 1)))
@@ -46,9 +46,9 @@ def reach(spec: Spec) -> tuple[int, int]:
 
 
 class _Bytes:
-    """Memory in the form that NumPy asks for, and what it belongs to.
+    """Memory as NumPy's array interface describes it, and its owner.
 
-    An array of ctypes would do, but for each size it makes a class, which is a reference cycle.
+    An array of ctypes makes a class for each size, and each class is a reference cycle.
     """
 
     __slots__ = ("__array_interface__", "keep")
@@ -60,8 +60,8 @@ class _Bytes:
         self.keep = keep
 
 
-def over(address: int, keep: Any, spec: Spec, writeable: bool = False) -> Array:
-    """An array over a tensor whose first element is at `address`; it holds `keep`."""
+def array_at(address: int, keep: Any, spec: Spec, writeable: bool = False) -> Array:
+    """Return an array over a tensor whose first element is at `address`; it keeps `keep` alive."""
     size = spec.dtype.itemsize
     strides = tuple([step * size for step in spec.strides])
     array: Array = np.asarray(_Bytes(address, keep, spec.shape, size, strides)).view(
@@ -70,10 +70,10 @@ def over(address: int, keep: Any, spec: Spec, writeable: bool = False) -> Array:
     return array
 
 
-def layout(array: Array, device: Any) -> Spec | None:
-    """What a tensor in the memory of an array is; None where none can lie there.
+def spec_of(array: Array, device: Any) -> Spec | None:
+    """Return the spec of a tensor in an array's memory; None where no tensor can lie there.
 
-    Elements must be aligned, native, and whole elements apart.
+    Elements must be aligned, in native byte order, and whole elements apart.
     """
     dtype = as_dtype(array.dtype)
     if dtype.is_subbyte or not (array.dtype.isnative and array.flags.aligned):
@@ -88,7 +88,7 @@ def layout(array: Array, device: Any) -> Spec | None:
 
 
 class Export:
-    """A tensor's memory for other libraries, by each protocol that they know."""
+    """A tensor's memory for other libraries, by each protocol that they speak."""
 
     def __init__(self, device: Any, buffer: Any, spec: Spec) -> None:
         lent = device.lend(buffer, spec)
@@ -97,7 +97,7 @@ class Export:
         self.values: Array = device.download(buffer, spec) if lent is None else lent
 
     def array(self, dtype: Any, copy: bool | None) -> Array:
-        """What `__array__` gives: the tensor's own memory where it can, read-only; else a copy."""
+        """Return what `__array__` does: the tensor's own memory, read-only, or else a copy."""
         other = dtype is not None and np.dtype(dtype) != self.values.dtype
         expect(copy is not False or (self.shared and not other), "values that need no copy",
                f"{self.spec} as {np.dtype(dtype) if other else self.values.dtype}", ArgumentError,
@@ -107,10 +107,11 @@ class Export:
         return self.values.copy() if copy else self.values
 
     def interface(self) -> dict[str, Any]:
-        """What `__array_interface__` gives (version 3): the memory as what keeps it alive.
+        """Return what `__array_interface__` does (version 3).
 
-        An address alone would outlive what it points at once `x[i] = v` gives x another content.
-        Raises AttributeError for types without a code of NumPy's, so that NumPy asks `__array__`.
+        The data is an object that keeps the memory alive: an address alone could outlive it, once
+        `x[i] = v` has given x other memory. Raises AttributeError for types that NumPy has no code
+        for, so that NumPy calls `__array__` instead.
         """
         dtype, values = self.spec.dtype, self.values
         if dtype.is_small_float and dtype.name != "float16" or dtype.is_subbyte:
@@ -122,7 +123,7 @@ class Export:
                 "offset": values.ctypes.data - low}
 
     def buffer(self) -> memoryview:
-        """What `__buffer__` gives: a read-only view (PEP 688, from Python 3.12 on)."""
+        """Return what `__buffer__` does: a read-only view (PEP 688, from Python 3.12 on)."""
         try:
             values: Any = self.values
             return memoryview(values)
@@ -132,7 +133,7 @@ class Export:
 
     def dlpack(self, stream: Any, max_version: tuple[int, int] | None,
                dl_device: tuple[int, int] | None, copy: bool | None) -> Any:
-        """The capsule that `__dlpack__` gives; see Tensor.__dlpack__."""
+        """Return the capsule that `__dlpack__` does; see Tensor.__dlpack__."""
         expect(stream is None, "no stream, since CPU memory has none", stream, ExportError)
         expect(dl_device is None or tuple(dl_device) == CPU, f"device {CPU}, the CPU", dl_device,
                ExportError, remedy="DLPack takes tensors out by way of the CPU")
@@ -153,14 +154,14 @@ class Export:
         if versioned and np.lib.NumpyVersion(np.__version__) >= "2.1.0":
             capsule = values.__dlpack__(max_version=VERSION)
         else:
-            values.flags.writeable = True  # not to say so is all that the old form can
+            values.flags.writeable = True  # the old form cannot mark memory read-only
             capsule = values.__dlpack__()
         if dtype.name in _CODES:
             _header(capsule).code = _CODES[dtype.name]
         return capsule
 
 
-# ---- DLPack's structures (dlpack.h 1.0), as far as they are read or mended here
+# ---- DLPack's structures (dlpack.h 1.0), as far as they are read or corrected here
 
 
 class _Header(ctypes.Structure):
@@ -189,7 +190,7 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 
 
 def _header(capsule: Any) -> Any:
-    """The description of the tensor in a capsule of either form; ArgumentTypeError for others."""
+    """The DLTensor of a capsule of either form. Raises ArgumentTypeError for another object."""
     if _valid(capsule, b"dltensor_versioned"):
         return _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
     if _valid(capsule, b"dltensor"):
@@ -198,8 +199,8 @@ def _header(capsule: Any) -> Any:
                             remedy="a capsule serves once: ask for a new one")
 
 
-class _Given:
-    """A capsule in hand, for NumPy to import."""
+class _Exporter:
+    """A capsule as an object that NumPy can import from."""
 
     def __init__(self, capsule: Any) -> None:
         self.capsule = capsule
@@ -214,20 +215,20 @@ class _Given:
 # ---- in
 
 
-def _imported(data: Any, copy: bool | None) -> Array:
+def _from_dlpack(data: Any, copy: bool | None) -> Array:
     """The memory of an object with `__dlpack__` as an array, which keeps it alive.
 
-    What lies elsewhere is asked for as a copy on the CPU, unless `copy` is False. Raises
-    ArgumentTypeError where the object refuses, or NumPy does not take what it gives.
+    Memory of another device is copied to the CPU, unless `copy` is False. Raises ArgumentTypeError
+    where the object refuses, or NumPy does not accept its capsule.
     """
     try:
         home = tuple(data.__dlpack_device__())
-        capsule = _asked(data, home, copy)
+        capsule = _request_capsule(data, home, copy)
         header = _header(capsule)
         name = next((n for n, code in _CODES.items() if code == header.code), None)
         if name is not None:
             header.code = _UNSIGNED
-        values: Array = np.from_dlpack(_Given(capsule))
+        values: Array = np.from_dlpack(_Exporter(capsule))
     except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ArgumentTypeError):
             raise
@@ -236,8 +237,8 @@ def _imported(data: Any, copy: bool | None) -> Array:
     return values if name is None else values.view(DTYPES[name].numpy)
 
 
-def _asked(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any:
-    """The capsule; old exporters know fewer arguments than new ones."""
+def _request_capsule(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any:
+    """The capsule of an exporter; an old one takes fewer arguments."""
     wishes: dict[str, Any] = {} if copy is None else {"copy": copy}
     if int(home[0]) != CPU[0]:
         wishes["dl_device"] = CPU
@@ -250,18 +251,18 @@ def _asked(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any:
 
 
 def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
-    """An array of anything that holds numbers: another library's array, a buffer, nested lists.
+    """Return an array of anything that holds numbers: an array, a buffer, nested lists.
 
-    Where `dtype`, the type in view, is None, Python's floats become float32 and complex numbers
-    complex64, tinyml's defaults. `copy` is what DLPack objects are asked for. Raises
-    ArgumentTypeError for what holds no numbers, and for masked arrays, whose masks would be lost;
-    ArgumentError where Python's integers do not fit the type in view.
+    `dtype` is the type that the tensor will have. Where it is None, Python's floats become float32
+    and complex numbers complex64, tinyml's defaults. `copy` is passed to DLPack objects. Raises
+    ArgumentTypeError for data without numbers, and for masked arrays, whose masks would be lost;
+    ArgumentError where Python's integers do not fit `dtype`.
 
     >>> [as_array([0.5], dtype).dtype.name for dtype in (None, "float64", "int8")]
     ['float32', 'float64', 'float64']
     """
-    array = _taken(data, copy)
-    if isinstance(data, np.ndarray) or not _weak(data):
+    array = _to_array(data, copy)
+    if isinstance(data, np.ndarray) or not _is_weak(data):
         return array
     if dtype is None:
         return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
@@ -273,26 +274,26 @@ def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
     return array
 
 
-def _weak(data: Any) -> bool:
-    """Whether data are Python's own numbers throughout, whose floats have no width of their own.
+def _is_weak(data: Any) -> bool:
+    """Whether data holds Python's own numbers alone, whose floats have no width of their own.
 
-    >>> _weak([1.0, [2, True]]), _weak([np.float64(1.0)])
+    >>> _is_weak([1.0, [2, True]]), _is_weak([np.float64(1.0)])
     (True, False)
     """
     if not isinstance(data, (list, tuple)):
         return type(data) in _NUMBERS
-    return set(map(type, data)) <= _NUMBERS or all(map(_weak, data))
+    return set(map(type, data)) <= _NUMBERS or all(map(_is_weak, data))
 
 
-def _taken(data: Any, copy: bool | None) -> Array:
-    """An array of data as they are: floats of Python as float64."""
+def _to_array(data: Any, copy: bool | None) -> Array:
+    """An array of data; Python's floats become float64."""
     if isinstance(data, np.ma.MaskedArray):
         raise ArgumentTypeError("a masked array: its mask would be lost",
                                 remedy="x.filled(value) puts a value where the mask is")
     if isinstance(data, (np.ndarray, np.generic)):  # also of types that NumPy does not export
         return np.asarray(data)
     if hasattr(data, "__dlpack__") and hasattr(data, "__dlpack_device__"):
-        return _imported(data, copy)
+        return _from_dlpack(data, copy)
     if isinstance(data, (str, bytes)):
         raise ArgumentTypeError(f"text is no tensor: {data!r:.80}", remedy="numbers")
     known = isinstance(data, (bool, int, float, complex, list, tuple, range))
@@ -307,21 +308,3 @@ def _taken(data: Any, copy: bool | None) -> Array:
         return np.asarray(data)
     except (ValueError, OverflowError, TypeError, RuntimeError) as error:
         raise ArgumentTypeError(f"no tensor from {data!r:.80}: {error}") from None
-
-
-class Exchange:
-    """What every device does with other libraries' memory; each says what it can share."""
-
-    def lend(self, buffer: Any, spec: Spec) -> Array | None:
-        """A tensor's own memory as a read-only array; None where the host cannot address it."""
-        return None
-
-    def borrow(self, array: Array) -> tuple[Any, Spec] | None:
-        """An array's own memory as a tensor's, and its layout; None where none can lie there."""
-        return None
-
-    def export(self, buffer: Any, spec: Spec) -> Export:
-        """A tensor's memory for other libraries."""
-        return Export(self, buffer, spec)
-
-    as_array = staticmethod(as_array)

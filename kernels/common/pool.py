@@ -5,18 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.errors import AllocationError, ArgumentError
-from tinyml.ir.spec import Spec
 
 KNOWN_LIMIT = 1024  # sizes of requests whose free list is found at once
 Block = tuple[Any, Any]  # (address or handle, what keeps the memory alive)
 
 
 class Buffer:
-    """Memory of a pool; it goes back to the free list when nobody holds it."""
+    """Memory of a pool, which goes back to its free list when nobody holds the buffer."""
 
     __slots__ = ("ptr", "block", "free")
     offset = 0
@@ -31,23 +30,23 @@ class Buffer:
 
 
 class FreeList(Protocol):
-    """Blocks of one size that nobody holds. Bindings call its methods on their way to a result."""
+    """Blocks of one size that nobody holds; a kernel's binding takes its outputs from there."""
 
     def pop(self) -> Block:
-        """A block; IndexError where there is none."""
+        """Return a block; raise IndexError where there is none."""
 
     def append(self, block: Block) -> None:
         """Take a block back."""
 
 
 class Watcher(Protocol):
-    """Who wants to know of each allocation; see `Pool.watched`."""
+    """What is told of each allocation; see `Pool.watch`."""
 
     def grew(self, pool: Pool, in_use: int) -> None:
         """A block was handed out; now this much is in use."""
 
     def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
-        """A buffer, of a block of `size` bytes, was made otherwise than by a kernel's binding."""
+        """A buffer, of a block of `size` bytes, was made, and not by a kernel's binding."""
 
     def gone(self, block: Block) -> None:
         """Nobody holds this block any more; called from finalizers, so it must not wait."""
@@ -58,7 +57,7 @@ _watchers_lock = threading.Lock()
 
 
 class Counted:
-    """A free list that tells the watchers of its time when blocks leave it and come back."""
+    """A free list that tells its watchers when blocks leave it and come back."""
 
     __slots__ = ("pool", "size", "free", "watchers")
 
@@ -70,7 +69,7 @@ class Counted:
         self.watchers = watchers
 
     def pop(self) -> Block:
-        """A block of the list; IndexError where there is none, as lists have it."""
+        """Return a block; raise IndexError where there is none, as a list does."""
         block = self.free.pop()
         self.pool.tell()
         return block
@@ -83,9 +82,9 @@ class Counted:
 
 
 class Usage(NamedTuple):
-    """What a pool holds and has held, in bytes; `allocations` counts blocks taken from the device.
+    """Bytes that a pool holds and has held; `allocations` counts blocks taken from the device.
 
-    `peak` is exact and costs nothing: the most that was reserved at once.
+    `peak` is the most that was reserved at once; it is exact and costs nothing.
     """
 
     in_use: int
@@ -96,7 +95,7 @@ class Usage(NamedTuple):
 
 
 def size_class(nbytes: int) -> int:
-    """The block size that serves a request: four steps to each power of two, at least 64 bytes.
+    """Return the block size that serves a request: four to a power of two, at least 64 bytes.
 
     >>> [size_class(n) for n in (1, 65, 100, 1000)]
     [64, 80, 112, 1024]
@@ -108,7 +107,7 @@ def size_class(nbytes: int) -> int:
 
 
 def memory_budget(default: int) -> int:
-    """Bytes that a device may hold: TINYML_MEMORY_LIMIT, or four fifths of what there is."""
+    """Return how many bytes a device may hold: TINYML_MEMORY_LIMIT, or four fifths of all."""
     chosen = os.environ.get("TINYML_MEMORY_LIMIT")
     if not chosen:
         return default * 4 // 5
@@ -132,7 +131,7 @@ class Pool:
         self._lock = threading.RLock()
 
     def free_list(self, nbytes: int) -> FreeList:
-        """The free list that serves requests of this size."""
+        """Return the free list that serves requests of this size."""
         watchers = _watchers
         found = self._list(nbytes)
         return Counted(self, size_class(nbytes), found, watchers) if watchers else found
@@ -148,9 +147,9 @@ class Pool:
         return found
 
     def empty(self, nbytes: int) -> Buffer:
-        """A buffer of at least `nbytes` bytes, its content undefined."""
+        """Return a buffer of at least `nbytes` bytes, its content undefined."""
         if _watchers:
-            return self._told(nbytes)
+            return self._watched_empty(nbytes)
         free = self._known.get(nbytes) or self._list(nbytes)
         try:
             block = free.pop()
@@ -158,8 +157,8 @@ class Pool:
             block = self.take(nbytes)
         return Buffer(block, free)
 
-    def _told(self, nbytes: int) -> Buffer:
-        """A buffer, of which the watchers are told."""
+    def _watched_empty(self, nbytes: int) -> Buffer:
+        """A buffer, and the watchers are told of it."""
         free = self.free_list(nbytes)
         try:
             block = free.pop()
@@ -171,11 +170,11 @@ class Pool:
         return buffer
 
     @staticmethod
-    def watched(watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of what plans made from now on allocate, in the pools of all devices.
+    def watch(watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` what plans made from now on allocate, in the pools of all devices.
 
-        Returns the function that ends it. A plan holds its free lists, so those made before say
-        nothing: nothing is paid when nobody asks.
+        Returns the function that ends it. A plan holds its free lists, so plans made before tell
+        nothing; that way nobody pays while nobody watches.
         """
         global _watchers
         with _watchers_lock:
@@ -194,7 +193,7 @@ class Pool:
             watcher.grew(self, self.in_use())
 
     def afford(self, nbytes: int) -> None:
-        """AllocationError where a request is beyond the whole budget."""
+        """Raise AllocationError where a request is beyond the whole budget."""
         if nbytes > self.budget:
             raise AllocationError(
                 f"{nbytes} bytes on {self.name}, which may hold {self.budget}",
@@ -202,7 +201,7 @@ class Pool:
             )
 
     def take(self, nbytes: int) -> Block:
-        """A new block; AllocationError before anything is allocated beyond the budget."""
+        """Return a new block; raise AllocationError instead of allocating beyond the budget."""
         size = size_class(nbytes)
         with self._lock:
             if self.reserved + size > self.budget:
@@ -231,17 +230,17 @@ class Pool:
         return block
 
     def in_use(self) -> int:
-        """Bytes in blocks that somebody holds."""
+        """Return the bytes of the blocks that somebody holds."""
         with self._lock:
             return self.reserved - sum(size * len(free) for size, free in self._free.items())
 
     def usage(self) -> Usage:
-        """What is held now, and the most that was since `reset_peak`."""
+        """Return what is held now, and the most that was held since `reset_peak`."""
         with self._lock:
             return Usage(self.in_use(), self.peak, self.reserved, self.budget, self.allocations)
 
     def reset_peak(self) -> None:
-        """Give back what is free, so that the peak is that of what is used from now on."""
+        """Release what is free, so that the peak is that of use from now on."""
         self.release()
         with self._lock:
             self.peak = self.reserved
@@ -256,42 +255,3 @@ class Pool:
                     except IndexError:
                         break
                     self.reserved -= size
-
-
-class Pooled:
-    """What devices have in common: a name, by which they compare, and a pool."""
-
-    name: str
-    pool: Pool
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or other == self.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def afford(self, nbytes: int) -> None:
-        """AllocationError where this much could never be allocated."""
-        self.pool.afford(nbytes)
-
-    def in_use(self) -> int:
-        """Bytes held by tensors."""
-        return self.pool.in_use()
-
-    def block_size(self, nbytes: int) -> int:
-        """Bytes of the block that serves a request: requests of one block size may share it."""
-        return size_class(nbytes)
-
-    def nothing(self, outs: Sequence[Spec], into: bool) -> Callable[..., Any]:
-        """What runs where all outputs are empty."""
-
-        def run(*_: Any) -> Any:
-            if into:
-                return None
-            buffers = tuple([self.pool.empty(spec.nbytes) for spec in outs])
-            return buffers if len(buffers) > 1 else buffers[0]
-
-        return run

@@ -1,4 +1,4 @@
-"""Types of less than a byte on the host: dense bytes to one element a byte, and back."""
+"""Types of less than a byte on the host: several elements to a byte, and one to a byte."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = np.ndarray[Any, Any]
 
 
 def pack(array: Array, dtype: DType | None) -> Array:
-    """The bytes of the elements in row-major order, the first of each byte in its low bits.
+    """Return elements packed in row-major order, the first of each byte in its low bits.
 
-    An array of another type, or of none that is named, is as it is.
+    Where `dtype` is None or takes whole bytes, the array is returned as it is.
 
     >>> from tinyml.dtypes import uint4
     >>> pack(np.array([1, 2, 3]), uint4).tolist()
@@ -32,17 +32,17 @@ def pack(array: Array, dtype: DType | None) -> Array:
     return result
 
 
-def memory(spec: Spec) -> Spec:
-    """The bytes that a tensor of a packed type reads, a view or not."""
+def byte_spec(spec: Spec) -> Spec:
+    """Return the spec of the bytes that a packed tensor reads, be it a view or not."""
     last = sum((n - 1) * s for n, s in zip(spec.shape, spec.strides)) if spec.size else -1
     return make_spec((-(-(last + 1) * spec.dtype.bits // 8),), uint8, spec.device)
 
 
 def unpack(data: Array, spec: Spec) -> Array:
-    """The elements of a packed tensor as a read-only array of ml_dtypes' type.
+    """Return the elements of a packed tensor, as a read-only array of ml_dtypes' type.
 
     >>> from tinyml.dtypes import int4
-    >>> from tinyml.spec import make_spec
+    >>> from tinyml.ir.spec import make_spec
     >>> unpack(np.array([0xF1, 2], np.uint8), make_spec((3,), int4, None)).tolist()
     [1, -1, 2]
     """

@@ -1,93 +1,94 @@
 """Reductions in lanes, as LLVM vectorises them: a small array of partial states, a loop over it.
 
-A chain of additions has an order, so LLVM makes no vectors of it. An inner loop over lanes that do
-not depend on each other has none. What is left over at the end goes into the first lanes, one each;
-then lanes are merged pairwise. The order is thus given by the length alone.
+LLVM makes no vectors of a chain of additions, since it has an order. An inner loop over lanes that
+do not depend on each other has none. The elements left over at the end go into the first lanes, one
+each; then lanes are merged pairwise. So the order depends on the extent alone.
 """
 
 from __future__ import annotations
 
 from tinyml.kernels.common.emitter import Emitter
-from tinyml.kernels.common.schedule import Loop, Program
+from tinyml.kernels.common.schedule import Loop, ScheduledNest
 
 LANES = 64  # four of the widest vectors: enough that the latency of an addition is hidden
 VARIABLES = {LANES: "lane", LANES + 1: "other"}  # numbers of lanes that only the kernel knows
 LANE, OTHER = VARIABLES
 
 
-class InLanes(Emitter):
+class LaneEmitter(Emitter):
     """An emitter whose reductions keep LANES partial states where the monoid allows any."""
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
-        self._arrays: set[int] = set()  # the reductions whose states lie in arrays at present
-        self._open: frozenset[int] = frozenset()  # those whose lanes are being filled
+    def __init__(self, scheduled: ScheduledNest) -> None:
+        super().__init__(scheduled)
+        self._in_arrays: set[int] = set()  # the reductions whose states lie in arrays at present
+        self._filling: frozenset[int] = frozenset()  # those whose lanes are being filled
 
-    def _state(self, reduction: int, component: int, lane: int) -> str:
-        if reduction not in self._arrays:
-            return super()._state(reduction, component, lane)
-        if reduction in self._open:
+    def state(self, loop: int, component: int, lane: int) -> str:
+        """Return the name of a component of a state, or its place in the array of lanes."""
+        if loop not in self._in_arrays:
+            return super().state(loop, component, lane)
+        if loop in self._filling:
             lane = LANE
-        return f"{self._array(reduction, component)}[{VARIABLES.get(lane, lane)}]"
+        return f"{self._array(loop, component)}[{VARIABLES.get(lane, lane)}]"
 
-    def _array(self, reduction: int, component: int) -> str:
-        return f"s{self._numbered(reduction)}_{component}"
+    def _array(self, loop: int, component: int) -> str:
+        return f"s{self.number(loop)}_{component}"
 
-    def _plain(self, reduction: int) -> bool:
-        """Whether every component may lie in an array: a pointer to bools means bytes."""
-        starts = self.program.code[reduction].data[2]
-        return all(self.program.code[start].dtype.kind != "bool" for start in starts)
+    def _fits_arrays(self, loop: int) -> bool:
+        """Return whether every component may lie in an array: a pointer to bools means bytes."""
+        starts = self.scheduled.loops[loop].init
+        return all(self.scheduled.code[start].dtype.kind != "bool" for start in starts)
 
-    def _init(self, reduction: int, lanes: int) -> None:
-        if lanes == 1 or not self._plain(reduction):
-            super()._init(reduction, lanes)
+    def write_init(self, loop: int, lanes: int) -> None:
+        """Write arrays of empty states."""
+        if lanes == 1 or not self._fits_arrays(loop):
+            super().write_init(loop, lanes)
             return
-        self._arrays.add(reduction)
-        starts = [self.name(start, 0) for start in self.program.code[reduction].data[2]]
+        self._in_arrays.add(loop)
+        starts = [self.name(start, 0) for start in self.scheduled.loops[loop].init]
         for j, start in enumerate(starts):
-            self.write(f"{self._array(reduction, j)} = array({start}, {LANES})")
-        self.write(self.open_loop("lane", "0", str(LANES), 1))
-        self.depth += 1
+            self.write(f"{self._array(loop, j)} = array({start}, {LANES})")
+        self.open_loop("lane", "0", str(LANES))
         for j, start in enumerate(starts):
-            self.write(self.assign(self._state(reduction, j, LANE), start))
-        self.depth -= 1
+            self.assign(self.state(loop, j, LANE), start)
+        self.close_loop()
 
-    def _loop(self, loop: Loop) -> None:
-        inside = frozenset(self.program.code[s.id].data[0] for s in loop.body
+    def write_loop(self, loop: Loop) -> None:
+        """Write a loop in blocks of LANES elements, one a lane, and the elements left over."""
+        inside = frozenset(self.scheduled.loop_of[s.id] for s in loop.body
                            if not isinstance(s, Loop) and s.kind == "combine")
-        if loop.lanes == 1 or not all(self._plain(r) for r in inside):
-            super()._loop(loop)
+        if loop.lanes == 1 or not all(map(self._fits_arrays, inside)):
+            super().write_loop(loop)
             return
-        axis, size = self.axis(loop.axis), self.size(loop.axis)
-        self._open = inside
-        self.write(self.open_loop("block", "0", f"{size} - {size} % {LANES}", LANES))
-        self.depth += 1
-        self._fill(axis, "block", str(LANES), loop)
-        self.depth -= 1
-        self.write(f"block = {size} - {size} % {LANES}")
-        self._fill(axis, "block", f"{size} % {LANES}", loop)
-        self._open = frozenset()
+        axis, extent = self.variable(loop.axis), self.extent(loop.axis)
+        whole = f"{extent} - {extent} % {LANES}"
+        self._filling = inside
+        self.open_loop("block", "0", whole, LANES)
+        self._fill(axis, str(LANES), loop)
+        self.close_loop()
+        self.write(f"block = {whole}")
+        self._fill(axis, f"{extent} % {LANES}", loop)
+        self._filling = frozenset()
 
-    def _fill(self, axis: str, first: str, count: str, loop: Loop) -> None:
-        """One point of the axis into each of `count` lanes."""
-        self.write(self.open_loop("lane", "0", count, 1))
-        self.depth += 1
-        self.write(f"{axis} = {first} + lane")
-        self.body(loop.body)
-        self.depth -= 1
+    def _fill(self, axis: str, count: str, loop: Loop) -> None:
+        """Write a loop that adds one element of the block to each of `count` lanes."""
+        self.open_loop("lane", "0", count)
+        self.write(f"{axis} = block + lane")
+        self.write_block(loop.body)
+        self.close_loop()
 
-    def _finish(self, reduction: int, lanes: int) -> None:
-        if lanes == 1 or not self._plain(reduction):
-            super()._finish(reduction, lanes)
+    def write_finish(self, loop: int, lanes: int) -> None:
+        """Write the pairwise merges of all lanes."""
+        if lanes == 1 or not self._fits_arrays(loop):
+            super().write_finish(loop, lanes)
             return
         width = LANES
         while width > 1:
             width //= 2
-            self.write(self.open_loop("lane", "0", str(width), 1))
-            self.depth += 1
+            self.open_loop("lane", "0", str(width))
             self.write(f"other = lane + {width}")
-            self._merge(reduction, LANE, OTHER)
-            self.depth -= 1
-        self._arrays.remove(reduction)
-        for j, _ in enumerate(self.program.code[reduction].data[2]):
-            self.write(f"{self._state(reduction, j, 0)} = {self._array(reduction, j)}[0]")
+            self.write_merge(loop, LANE, OTHER)
+            self.close_loop()
+        self._in_arrays.remove(loop)
+        for j, _ in enumerate(self.scheduled.loops[loop].init):
+            self.write(f"{self.state(loop, j, 0)} = {self._array(loop, j)}[0]")

@@ -1,9 +1,9 @@
-"""The CPU's kernels of linear algebra: LAPACK as NumPy calls it, on one thread of its BLAS.
+"""The CPU's kernels of linear algebra: LAPACK as NumPy calls it, on one BLAS thread.
 
-The bits that LAPACK gives change with the number of BLAS's threads, so that is 1 during a call, and
-again what it was after it; a lock keeps two calls from doing so at once. Where the library that
-NumPy was built with exports no such setting (OpenBLAS in NumPy's wheels for Linux and macOS does),
-the number stays as it is, and the same bits are promised for one number of threads alone.
+LAPACK's bits depend on the number of BLAS threads, so it is set to 1 during a call and restored
+after it; a lock keeps two calls from doing so at once. Where the library that NumPy was built with
+has no such setting (OpenBLAS, as in NumPy's wheels for Linux and macOS, has one), the number stays
+as it is, and the same bits are promised only for one number of threads.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 from tinyml.errors import ArgumentError
 from tinyml.ir.devices import Call, Plan, kernel
 from tinyml.ir.spec import Spec
-from tinyml.kernels.common.interchange import over
+from tinyml.kernels.common.interchange import array_at
 
 Array = np.ndarray[Any, Any]
 Arrays = tuple[Array, ...]
-# What OpenBLAS calls its setting: with NumPy's prefix, with 64-bit integers, by itself.
+# Names of OpenBLAS's setting: with and without NumPy's prefix, and the suffix of 64-bit integers.
 NAMES = [f"{prefix}openblas_{{}}_num_threads{suffix}"
          for prefix in ("scipy_", "") for suffix in ("64_", "")]
 _lock = threading.Lock()
@@ -43,7 +43,7 @@ if hasattr(os, "register_at_fork"):
 
 @functools.lru_cache(1)
 def threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """How BLAS's number of threads is read and set; None where its library does not say."""
+    """Return BLAS's getter and setter of its number of threads; None where it has none."""
     try:
         from numpy.linalg import _umath_linalg  # what is linked with the library
 
@@ -60,7 +60,7 @@ def threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """BLAS has one thread inside, and again what it had after it."""
+    """Give BLAS one thread inside the block, and restore the number after it."""
     with _lock:
         found = threads()
         if found is None:
@@ -83,7 +83,7 @@ def _hermitian(x: Array) -> Array:
 
 
 def _cofactor(x: Array) -> Arrays:
-    """By singular values, of which each product leaves one out: none is divided by."""
+    """By products of all singular values but one, so that none is divided by."""
     u, s, vh = np.linalg.svd(x)
     one = np.ones((*s.shape[:-1], 1), s.dtype)
     before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)[..., : s.shape[-1]]
@@ -111,9 +111,9 @@ LAPACK: dict[str, Callable[..., Arrays]] = {
     "svd": _svd,
     "svdvals": lambda x: (np.linalg.svd(x, compute_uv=False),),
 }
-# Elimination and reflections, for which an infinity is a number like others.
+# Elimination and reflections, for which an infinity is a number like any other.
 DIRECT = ("cholesky", "det", "inv", "qr", "slogdet", "solve")
-# What LAPACK found, and what to do.
+# What LAPACK's failure means, and the remedy.
 REFUSALS = {
     "cholesky": ("a matrix is not positive definite", "add a multiple of the identity to it"),
     "inv": ("a matrix is singular", "tinyml.linalg.pinv"),
@@ -123,10 +123,10 @@ LOST = ("the iteration did not converge", "scale the matrix; its elements differ
 
 
 def computed(name: str, *xs: Any, **attrs: Any) -> list[Array]:
-    """The outputs of an op; a matrix that holds a NaN gives NaN everywhere.
+    """Return the outputs of an op; a matrix with a NaN gives NaN everywhere.
 
-    So does one with an infinity where eigenvalues or singular values are asked for. What LAPACK
-    does with those, an iteration without end among it, differs between libraries.
+    So does one with an infinity where eigenvalues or singular values are computed: what LAPACK
+    does with it differs between libraries, and may be an endless iteration.
     """
     x = xs[0]
     good = ~(np.isnan(x) if name in DIRECT else ~np.isfinite(x)).any((-2, -1))
@@ -156,7 +156,7 @@ def _register(name: str) -> None:
             results = []
             for spec, value in zip(call.outs, computed(name, *xs, **call.attrs)):
                 buffer = device.empty(spec.nbytes)
-                over(buffer.ptr, buffer, spec, writeable=True)[...] = value
+                array_at(buffer.ptr, buffer, spec, writeable=True)[...] = value
                 results.append(buffer)
             return tuple(results) if len(results) > 1 else results[0]
 

@@ -8,7 +8,7 @@ The polynomials are weighted minimax fits, made for this file: Lawson's reweight
 Chebyshev nodes in 60 digits, the coefficients rounded to the type one after another from the
 lowest power on, those left fitted anew each time (all at once where there are 25 of them). The
 error stated beside each is that of the polynomial, relative to the function. float32 sin, cos and
-pow are computed in float64; float64's own functions are in doubles.py.
+pow are computed in float64; float64's own functions are in math_f64.py.
 
 Reduction: exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and r = x - n ln 2, ln 2 in
 two parts of which the first times n is exact (Cody and Waite, Software Manual for the Elementary

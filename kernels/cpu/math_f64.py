@@ -1,4 +1,4 @@
-"""Transcendental functions of float64 by straight-line arithmetic; functions.py says how.
+"""Transcendental functions of float64 by straight-line arithmetic; math_f32.py says how.
 
 sin, cos and pow are the C library's: the reduction of any float64 by pi/2 is too long a line.
 """

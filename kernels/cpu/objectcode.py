@@ -14,7 +14,7 @@ from typing import Any
 from tinyml.errors import BuildError
 from tinyml.kernels.common.cache import folder, get, key, put
 
-# Symbols that a process without numba resolves: the C library's mathematics and memory functions.
+# Symbols that resolve in a process without numba: the C library's mathematics and memory functions.
 ALLOWED = frozenset(
     name + suffix
     for name in ("exp", "log", "sin", "cos", "tan", "tanh", "erf", "erfc", "pow", "fmod",
@@ -24,7 +24,7 @@ ALLOWED = frozenset(
     for suffix in ("", "f")
 ) | {"memcpy", "memset", "memmove"}
 
-# The modules that say what a source's names mean and how it is compiled.
+# The modules that define what a source's names mean and how it is compiled.
 _HERE = __name__.rpartition(".")[0]
 MODULES = (*[f"{_HERE}.{name}" for name in ("math_integer", "math_f64", "math_f32", "small_floats",
                                             "objectcode", "intrinsics")],
@@ -43,7 +43,7 @@ def _llvm() -> Any:
 
 
 def _linker() -> Any:
-    """The engine that places object code in memory; one for the process."""
+    """The one engine of the process, which places object code in memory."""
     global _engine
     if _engine is None:
         llvm = _llvm()
@@ -59,13 +59,13 @@ _salt_text = ""
 
 
 def _texts() -> str:
-    """A digest of the modules whose text goes into object code, read without importing them."""
+    """A digest of the modules that object code depends on, read without importing them."""
     found: list[Any] = [importlib.util.find_spec(name) for name in MODULES]
     return key(*[spec.loader.get_data(spec.origin).hex() for spec in found])
 
 
 def _salt() -> str:
-    """What object code depends on beside its source: modules, versions and the processor."""
+    """What object code depends on besides its source: modules, versions and the processor."""
     global _salt_text
     if not _salt_text:
         llvm = _llvm()
@@ -83,7 +83,7 @@ def _salt() -> str:
 
 
 def load(source: str, types: tuple[str, ...]) -> int:
-    """The address of a kernel, compiled now, or earlier and kept."""
+    """Return the address of a kernel, compiled now or taken from the cache."""
     address = _loaded.get((source, types))
     if address is None:
         with _lock:
@@ -107,7 +107,7 @@ def _load(source: str, types: tuple[str, ...]) -> int:
 
 
 def place(symbol: str, code: bytes) -> int:
-    """Put object code into memory; the address of its symbol."""
+    """Put object code into memory; return the address of its symbol."""
     llvm = _llvm()
     engine = _linker()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -120,7 +120,7 @@ def place(symbol: str, code: bytes) -> int:
 
 
 def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
-    """Compile with Numba: (symbol, object code). BuildError names what is wrong."""
+    """Compile with Numba; return (symbol, object code). Raises BuildError, showing the source."""
     import numba
 
     from tinyml.kernels.cpu import intrinsics, math_f32, small_floats
@@ -145,15 +145,15 @@ def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
 
 
 def symbol_name(source: str, types: tuple[str, ...]) -> str:
-    """A name that tells kernels apart: object code of many processes meets in one."""
+    """Return a name of the kernel's own: one process loads the object code of many others."""
     return "k" + key(source, *types)[:16]
 
 
 def refuse_foreign(llvm_text: str) -> None:
-    """BuildError where code calls what a process without numba does not have.
+    """Raise BuildError where code calls what a process without numba does not have.
 
-    Such a symbol (math.gamma, a complex exponential, an allocation) would end the process
-    when the object code is loaded again.
+    Such a symbol (math.gamma, a complex exponential, an allocation) would crash the process that
+    loads the object code later.
     """
     declared = re.findall(r"^declare [^@]*@\"?([\w.$]+)\"?\(", llvm_text, re.MULTILINE)
     foreign = sorted({d for d in declared if not d.startswith("llvm.") and d not in ALLOWED})
@@ -175,6 +175,6 @@ def _prototype(types: tuple[str, ...], release_gil: bool) -> Any:
 
 
 def function(address: int, types: tuple[str, ...], release_gil: bool) -> Callable[..., None]:
-    """A callable over addresses and numbers."""
+    """Return a callable that takes addresses and numbers."""
     made: Callable[..., None] = _prototype(types, release_gil)(address)
     return made

@@ -1,7 +1,7 @@
-"""The CPU's kernel of sort: NumPy's sorts, since the order that is asked for is the only one.
+"""The CPU's kernel of sort, made of NumPy's sorts: a stable order is unique.
 
-Up to 32 bits, a value and its index are one 64-bit key, so that any sort of keys is a stable sort
-of values, and NumPy's vectorised one will do. Wider values go to its stable sort of indices.
+A value of up to 32 bits and its index make one 64-bit key. Any sort of such keys is a stable sort
+of the values, so NumPy's vectorised one serves. Wider values take its stable sort of indices.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from tinyml.ir.devices import Call, Plan, kernel
-from tinyml.kernels.common.interchange import over
+from tinyml.kernels.common.interchange import array_at
 
 Array = np.ndarray[Any, Any]
-NARROW = 32  # bits of a value, and of an index, of which a key is made
-SIGN = np.uint32(1 << (NARROW - 1))
-MASK = np.uint64((1 << NARROW) - 1)
+HALF = 32  # bits of a value, and of an index, in a key
+SIGN = np.uint32(1 << (HALF - 1))
+MASK = np.uint64((1 << HALF) - 1)
 
 
 def _keys(x: Array) -> Array:
-    """Unsigned numbers that order as the values do: both zeros alike, NaN greatest.
+    """Unsigned integers in the order of the values: both zeros equal, NaN greatest.
 
-    The bits of floats order as integers do, those of negative ones the other way round.
+    The bits of floats are ordered as integers are; those of negative floats in reverse.
     """
     if x.dtype.kind != "f":
         signed = x.dtype.kind == "i"
@@ -35,24 +35,24 @@ def _keys(x: Array) -> Array:
 
 
 def _order(x: Array, descending: bool) -> Array:
-    """Where the elements in order are, along the last axis."""
+    """The indices that sort the last axis."""
     size = x.shape[-1]
-    if x.itemsize * 8 <= NARROW and size <= 1 << NARROW:
+    if x.itemsize * 8 <= HALF and size <= 1 << HALF:
         keys = _keys(x)
-        pairs: Array = (~keys if descending else keys).astype(np.uint64) << np.uint64(NARROW)
+        pairs: Array = (~keys if descending else keys).astype(np.uint64) << np.uint64(HALF)
         pairs |= np.arange(size, dtype=np.uint64)
         pairs.sort(axis=-1)
         found: Array = (pairs & MASK).view(np.int64)
         return found
-    # NumPy puts NaN last, and -0.0 beside 0.0. The last of equals comes first in a flipped order,
-    # so for a descending one x is flipped before, too.
+    # NumPy puts NaN last, and -0.0 equal to 0.0. To reverse the order also reverses equal elements,
+    # so for a descending sort x is reversed first, too.
     found = np.argsort(np.flip(x, -1) if descending else x, -1, kind="stable")
     return np.subtract(size - 1, np.flip(found, -1)) if descending else found
 
 
 @kernel("sort", "cpu")
 def sort(call: Call) -> Plan:
-    """Values and indices along an axis."""
+    """Return the plan of values and indices along an axis."""
     (spec,) = call.ins
     values, indices = call.outs
     axis, descending = call.attrs["axis"], call.attrs["descending"]
@@ -65,7 +65,7 @@ def sort(call: Call) -> Plan:
             order = _order(x.astype(np.float32) if spec.dtype.is_small_float else x, descending)
             found = np.take_along_axis(x, order, -1), order
             for new, out, result in zip(found, call.outs, results):
-                array = over(result.ptr, result, out, writeable=True)
+                array = array_at(result.ptr, result, out, writeable=True)
                 np.moveaxis(array, axis, -1)[...] = new
         return results
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from tinyml.kernels.common.emitter import Words
+from tinyml.kernels.common.words import COMMON, Words
 
 # Functions of one operand and of two that are called by the word's own name.
 CALLED = ("exp log sin cos tanh erf erfc acos asin atan sinh cosh tan acosh asinh atanh log1p "
           "expm1 log2 log10 exp2 logb").split()
 CALLED2 = ("atan2", "hypot", "nextafter", "ldexp")
 
-# One text a word; {t} is the result's type, {n} its number of bits. Where kinds differ, a dict.
 WORDS: Words = {
+    **COMMON,
     **{name: f"{name}_{{t}}({{0}})" for name in CALLED},
     **{name: f"{name}_{{t}}({{0}}, {{1}})" for name in CALLED2},
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "fma": {"float": "fma({0}, {1}, {2})", "int": "{0} * {1} + {2}"},
     "neg": {"float": "-{0}", "int": "{t}(0) - {0}"},
     "abs": {"float": "abs({0})", "int": "{0} if {0} >= {t}(0) else {t}(0) - {0}"},
     "floordiv": "{0} // {1}",
     "mod": "{0} % {1}",
-    "square": "{0} * {0}",
     "reciprocal": "{t}(1) / {0}",
     "sign": {
         "float": "{t}(1) if {0} > 0 else {t}(-1) if {0} < 0 else {0} + {t}(0)",
@@ -74,20 +68,11 @@ WORDS: Words = {
     },
     "where": {"int": "select({0}, {1}, {2})", "float": "select({0}, {1}, {2})",
               "bool": "{1} if {0} else {2}"},
-    "equal": "{0} == {1}",
-    "not_equal": "{0} != {1}",
-    "less": "{0} < {1}",
-    "less_equal": "{0} <= {1}",
-    "greater": "{0} > {1}",
-    "greater_equal": "{0} >= {1}",
     "isnan": "{0} != {0}",
     "logical_and": "{0} & {1}",
     "logical_or": "{0} | {1}",
     "logical_not": "not {0}",
     "bitwise_invert": {"bool": "not {0}", "int": "~{0}"},
-    "bitwise_and": "{0} & {1}",
-    "bitwise_or": "{0} | {1}",
-    "bitwise_xor": "{0} ^ {1}",
     "rotate": "({0} << {1}) | ({0} >> ({t}({n}) - {1}))",
     "bitwise_left_shift":
         "({0} << {1}) if (i64({1}) >= i64(0)) & (i64({1}) < i64({n})) else {t}(0)",

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, NamedTuple
 
 from tinyml.dtypes import DType, integer_range
-from tinyml.kernels.common.emitter import Emitter
-from tinyml.kernels.common.schedule import Program
+from tinyml.kernels.common.emitter import Emitter, Kernel, Language
+from tinyml.kernels.common.schedule import ScheduledNest
 from tinyml.kernels.common.small_floats import INFINITY, layout
 from tinyml.kernels.opencl.words import HELPERS, WORDS
 
@@ -23,8 +22,22 @@ TYPES = {
     # Narrow floats are their bits until a cast makes numbers of them.
     "float16": "ushort", "bfloat16": "ushort", "float8_e4m3fn": "uchar", "float8_e5m2": "uchar",
 }
+OPENCL_C = Language(
+    name="OpenCL C",
+    types=TYPES,
+    words=WORDS,
+    choose=lambda condition, yes, no: f"({condition} ? {yes} : {no})",
+    convert=lambda kind, text: f"({kind})({text})",  # C widens small integers
+    declare=lambda kind, name, text: f"{kind} {name} = {text};",
+    assign=lambda place, text: f"{place} = {text};",
+    loop=lambda variable, start, stop, step: (
+        f"for (long {variable} = {start}; {variable} {'<' if step > 0 else '>'} {stop}; "
+        f"{variable} += {step}) {{"),
+    end="}",
+    quotient="/",
+)
 
-# The same steps as in kernels/cpu/narrow.py.
+# The same steps as in kernels/cpu/small_floats.py.
 WIDEN = """float from_{name}({store} x) {{
     int code = x & {every};
     int normal = (code << {drop}) + ({rebias} << 23);
@@ -61,57 +74,43 @@ REPORT = (
 )
 
 
-class Kernel(NamedTuple):
-    """The source of a kernel, its run-time integers from position 1 on, and its points."""
-
-    source: str
-    meta: list[int]
-    extent: int
-    checks: bool
-
-
-class OpenCLC(Emitter):
+class OpenCLEmitter(Emitter):
     """OpenCL C source."""
 
-    language = "OpenCL C"
-    words = WORDS
+    language = OPENCL_C
 
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
-        self.helpers: set[str] = set()  # functions that the kernel calls
+    def __init__(self, scheduled: ScheduledNest) -> None:
+        super().__init__(scheduled)
+        self._conversions: set[str] = set()  # functions that the kernel calls
 
-    def type_name(self, dtype: DType) -> str:
-        """The type of a value."""
-        return TYPES[dtype.name]
-
-    def literal(self, data: Any, dtype: DType) -> str:
-        """A constant, floats by their exact hexadecimal form."""
+    def literal(self, value: float, dtype: DType) -> str:
+        """Return a constant, a float in its exact hexadecimal form."""
+        kind = TYPES[dtype.name]
         if dtype.kind == "float":
-            value = struct.unpack("<d", data)[0]
-            short = dtype.bits == 32
             if math.isnan(value):
-                return f"(({TYPES[dtype.name]})NAN)"
+                return f"(({kind})NAN)"
             if math.isinf(value):
-                return f"({'-' if value < 0 else ''}({TYPES[dtype.name]})INFINITY)"
-            rounded = struct.unpack("f", struct.pack("f", value))[0] if short else value
-            return f"({rounded.hex()}{'f' if short else ''})"
+                return f"({'-' if value < 0 else ''}({kind})INFINITY)"
+            if dtype.bits == 32:
+                return f"({struct.unpack('f', struct.pack('f', value))[0].hex()}f)"
+            return f"({value.hex()})"
         if dtype.kind == "bool":
-            return "true" if data else "false"
-        if data == -(1 << 63):
+            return "true" if value else "false"
+        if value == -(1 << 63):
             return "LONG_MIN"
         suffix = "UL" if dtype.kind == "uint" else "L"
-        return f"(({TYPES[dtype.name]})({data}{suffix}))"
+        return f"(({kind})({value}{suffix}))"
 
     def cast(self, name: str, have: DType, want: DType) -> str:
-        """A conversion; convert_sat is not used, since drivers differ on NaN."""
+        """Return a conversion; convert_sat is not used, since drivers differ on NaN."""
         kind = TYPES[want.name]
         if have.is_small_float:
-            self.helpers.add(_helper(WIDEN, have))
+            self._conversions.add(_helper(WIDEN, have))
             return f"from_{have.name}({name})"
         if want.is_small_float:
-            self.helpers.add(_helper(NARROW, want))
+            self._conversions.add(_helper(NARROW, want))
             if have.name == "float64":
-                self.helpers.add(ODD)
+                self._conversions.add(ODD)
                 name = f"odd_double({name})"
             return f"to_{want.name}({name})"
         if want.kind == "bool":
@@ -124,36 +123,11 @@ class OpenCLC(Emitter):
             return (f"isnan({name}) ? ({kind})0 : {name} <= ({own}){float(low).hex()} ? {least} : "
                     f"{name} >= ({own}){float(high + 1).hex()} ? {most} : ({kind}){name}")
         if want.is_subbyte:
-            return f"({kind}){self.signed(f'((long){name} & {(1 << want.bits) - 1})', want)}"
+            return f"({kind}){self.extend_sign(f'((long){name} & {(1 << want.bits) - 1})', want)}"
         return f"({kind}){name}"
 
-    def choose(self, condition: str, yes: str, no: str) -> str:
-        """C's conditional expression."""
-        return f"({condition} ? {yes} : {no})"
-
-    def convert(self, text: str, dtype: DType) -> str:
-        """C widens small integers; the result is brought back."""
-        return f"({TYPES[dtype.name]})({text})"
-
-    def declare(self, name: str, text: str, dtype: DType) -> str:
-        """A typed definition."""
-        return f"{TYPES[dtype.name]} {name} = {text};"
-
-    def assign(self, place: str, text: str) -> str:
-        """An assignment."""
-        return f"{place} = {text};"
-
-    def open_loop(self, axis: str, start: str, stop: str, step: int) -> str:
-        """A for statement."""
-        before = "<" if step > 0 else ">"
-        return f"for (long {axis} = {start}; {axis} {before} {stop}; {axis} += {step}) {{"
-
-    def close_loop(self) -> str | None:
-        """A brace."""
-        return "}"
-
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
-        """Out of range, the status buffer keeps the first report."""
+        """Return a check; the status buffer keeps the first report."""
         original = f"{name} >= 0 ? {name} : {name} - {extent}"
         return [
             f"long {name} = {index};",
@@ -164,51 +138,42 @@ class OpenCLC(Emitter):
         ]
 
     def emit(self) -> Kernel:
-        """The kernel; a work-item beyond the last point returns."""
-        program = self.program
-        outer = [a for a in program.par if a != program.lane]
-        extent = 1
-        for axis in outer:
-            extent *= program.sizes[axis]
+        """Return the kernel; a work-item beyond the last point does nothing."""
+        scheduled = self.scheduled
+        outer = [a for a in scheduled.parallel if a != scheduled.lane_axis]
         self.write("long point = get_global_id(0);")
         self.write("if (point >= meta[0]) return;")
         position = len(self.lines)
-        rest = "point"
-        for axis in reversed(outer[1:]):
-            size, name = self.size(axis), self.axis(axis)
-            self.write(f"long {name} = {rest} % {size};")
-            self.write(f"long rest_{name} = {rest} / {size};")
-            rest = f"rest_{name}"
         if outer:
-            self.write(f"long {self.axis(outer[0])} = {rest};")
-        if program.lane is not None:
-            self.lanes(program.lane, program.lanes, program.body)
+            self.split_point(outer)
+        if scheduled.lane_axis is not None:
+            self.loop_in_lanes(scheduled.lane_axis, scheduled.lanes, scheduled.body)
         else:
-            self.body(program.body)
+            self.write_block(scheduled.body)
         reads = [f"    const long m{j} = meta[{j + 1}];" for j in range(len(self.meta))]
         self.lines[position:position] = reads
-        return Kernel(self._wrap(), self.meta, extent, program.checks)
+        return Kernel(self._assemble(), self.meta, self.points(outer), scheduled.checks)
 
-    def _wrap(self) -> str:
-        program = self.program
+    def _assemble(self) -> str:
+        scheduled = self.scheduled
         params = ["__global const long *meta"]
-        if program.checks:
+        if scheduled.checks:
             params += ["volatile __global int *status", "int tag"]
         head = []
-        for k, arg in enumerate(program.nest.args):
+        for k, arg in enumerate(scheduled.nest.args):
             kind = "uchar" if arg.dtype.kind == "bool" else TYPES[arg.dtype.name]
             const = "const " if arg.role == "in" else ""
             params += [f"__global {const}{kind} *b{k}", f"long f{k}"]
             head.append(f"    __global {const}{kind} *p{k} = b{k} + f{k};")
-        for k, dtype in enumerate(program.nest.scalars):
+        for k, dtype in enumerate(scheduled.nest.scalars):
             params.append(f"{TYPES[dtype.compute] if dtype.is_float else 'long'} x{k}")
         pragma = ""
-        if any(i.dtype.name == "float64" for i in program.code):
+        if any(i.dtype.name == "float64" for i in scheduled.code):
             pragma = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n"
         signature = f"__kernel void k({', '.join(params)})"
         top = f"{pragma}#pragma OPENCL FP_CONTRACT OFF"
         kernel = "\n".join([f"{signature} {{", *head, *self.lines, "}", ""])
-        functions = sorted(self.helpers) + [
+        functions = sorted(self._conversions) + [
             text.format(t=kind) for name, text in HELPERS.items()
             for kind in ("float", "double", "ulong") if f"{name}_{kind}(" in kernel]
         return "\n".join([top, *functions, kernel])
@@ -224,6 +189,6 @@ def _helper(text: str, dtype: DType) -> str:
         unit=(2.0 ** (1 - shape["bias"] - dtype.mantissa)).hex(), **shape)
 
 
-def emit(program: Program) -> Kernel:
-    """The OpenCL C kernel of a scheduled nest."""
-    return OpenCLC(program).emit()
+def emit(scheduled: ScheduledNest) -> Kernel:
+    """Return the OpenCL C kernel of a scheduled nest."""
+    return OpenCLEmitter(scheduled).emit()

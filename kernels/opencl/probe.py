@@ -1,7 +1,7 @@
-"""What an OpenCL device can do, found out by running tiny kernels; a script for a child process.
+"""A script for a child process: what an OpenCL device can do, found by running tiny kernels.
 
-`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tries one and prints JSON.
-A driver that crashes or hangs takes this process with it, and nobody else.
+`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tries one; both print JSON.
+A driver that crashes or hangs takes down this process alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SOURCE = """__kernel void k(__global {t} *x) {{
 
 
 def candidates() -> list[dict[str, Any]]:
-    """Every device, the preferred first: GPUs, then PoCL, then whatever else there is."""
+    """Return every device, preferred ones first: GPUs, PoCL, others, simulators."""
     import pyopencl as cl
 
     found = []
@@ -40,7 +40,7 @@ def candidates() -> list[dict[str, Any]]:
 
 
 def trial(p: int, d: int) -> dict[str, Any]:
-    """What works on one device."""
+    """Return which trials work on one device."""
     import numpy as np
     import pyopencl as cl
 
@@ -67,7 +67,7 @@ def trial(p: int, d: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line."""
+    """Run the command line."""
     if arguments:
         print(json.dumps(trial(int(arguments[0]), int(arguments[1]))))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyml.kernels.common.emitter import Words
+from tinyml.kernels.common.words import COMMON, Words
 
 # Functions of the language of one operand and of two, called by the word's own name.
 CALLED = ("exp log sqrt sin cos erf erfc acos asin atan sinh cosh tan acosh asinh atanh "
@@ -41,20 +41,14 @@ HELPERS = {
 """,
 }
 
-# One text a word; {t} is the result's type, {n} its number of bits. Where kinds differ, a dict.
 WORDS: Words = {
+    **COMMON,
     **{name: f"{name}({{0}})" for name in CALLED},
     **{name: f"{name}({{0}}, {{1}})" for name in CALLED2},
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "fma": {"float": "fma({0}, {1}, {2})", "int": "{0} * {1} + {2}"},
     "neg": "-{0}",
     "abs": {"float": "fabs({0})", "uint": "{0}", "int": "{0} < 0 ? -{0} : {0}"},
     "floordiv": "{0} / {1} - ({0} % {1} < 0 ? 1 : 0)",
     "mod": "({0} % {1} + {1}) % {1}",
-    "square": "{0} * {0}",
     "reciprocal": "({t})1 / {0}",
     "sign": {
         "float": "{0} > 0 ? ({t})1 : {0} < 0 ? ({t})-1 : {0} + 0",
@@ -108,20 +102,11 @@ WORDS: Words = {
         "int": "{0} <= {1} ? {0} : {1}",
     },
     "where": "{0} ? {1} : {2}",
-    "equal": "{0} == {1}",
-    "not_equal": "{0} != {1}",
-    "less": "{0} < {1}",
-    "less_equal": "{0} <= {1}",
-    "greater": "{0} > {1}",
-    "greater_equal": "{0} >= {1}",
     "isnan": "isnan({0}) != 0",
     "logical_and": "{0} && {1}",
     "logical_or": "{0} || {1}",
     "logical_not": "!{0}",
     "bitwise_invert": {"bool": "!{0}", "int": "~{0}"},
-    "bitwise_and": "{0} & {1}",
-    "bitwise_or": "{0} | {1}",
-    "bitwise_xor": "{0} ^ {1}",
     "rotate": "rotate({0}, {1})",
     "bitwise_left_shift": "((ulong){1} < {n}) ? ({t})({0} << {1}) : ({t})0",
     "bitwise_right_shift": {

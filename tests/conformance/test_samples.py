@@ -11,8 +11,8 @@ import pytest
 import tinyml.ops.samples as samples
 from tinyml.conformance.suite.backends import NumPy
 from tinyml.conformance.suite.run import all_ops
-from tinyml.dtypes import as_dtype
-from tinyml.ops.samples.values import FLOATS, Sample, finfo, reversed_steps, special, spread
+from tinyml.dtypes import FLOATS, as_dtype
+from tinyml.ops.samples.values import Sample, finfo, reversed_steps, special, spread
 
 OPS = all_ops()
 

@@ -440,7 +440,7 @@ def test_what_has_no_gradient_says_so(device: str) -> None:
 
 def test_define_refuses_a_missing_gradient() -> None:
     with pytest.raises(ValueError, match="neither grad nor body"):
-        tinyml.op.define("forgotten", lambda x: x)
+        tinyml.ir.op.define("forgotten", lambda x: x)
     assert "forgotten" not in OPS
 
 

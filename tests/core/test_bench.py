@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.cli.bench as bench
 from tinyml.cli.bench import core, jit
 from tinyml.cli.bench.timing import Case, Row, race, timed
 from tinyml.cli.main import main
@@ -74,13 +73,13 @@ def test_jitted_contenders_compute_the_same(peer: str) -> None:
 
 def test_the_chain_has_twelve_ops() -> None:
     graph = tinyml.trace(jit.chain)(tinyml.tensor_spec((3,)))
-    assert len(graph.lines) == 12
+    assert len(graph.equations) == 12
 
 
 @pytest.mark.parametrize("count", [jit.FEW, jit.MANY])
 def test_products_are_as_many_kernels(count: int, device: str) -> None:
     x = tinyml.ones((2, 2), device=device)
-    assert len(jit.program_of(jit.products(count), x, x).steps) == count
+    assert len(jit.program_of(jit.products(count), x, x).launches) == count
 
 
 def test_the_bare_call_is_the_kernel() -> None:
@@ -116,7 +115,7 @@ def test_a_chain_and_a_softmax_are_one_kernel_each() -> None:
 
 
 def test_a_device_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "DEVICES", ("cpu", "abacus"))
+    monkeypatch.setattr(jit, "ROOMS", ("cpu", "abacus"))
     row = jit.count_row("doubling", lambda x: x + x, (4,), "cpu")
     assert row.figures == {"cpu": 1.0}
     assert row.judged.endswith("there is no abacus here")
@@ -147,5 +146,10 @@ def test_a_missing_device_ends_in_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "abacus" in capsys.readouterr().err
 
 
-def test_growth_is_there_for_who_asks() -> None:
-    assert callable(bench.training_growth) and callable(bench.shapes_growth)
+def test_growth_is_measured_in_processes_of_their_own(device: str,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "STEPS", (1, 2))
+    monkeypatch.setattr(core, "SHAPES", (1, 2))
+    rows = core.memory_rows(device)
+    assert [row.name for row in rows] == ["training steps 1 to 2", "distinct shapes 1 to 2"]
+    assert all(set(row.figures) == {"resident", "tracked"} for row in rows)

@@ -132,7 +132,7 @@ def test_doctor_names_a_remedy_for_each_problem(tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("TINYML_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    monkeypatch.setattr(doctor, "probe", list)
+    monkeypatch.setattr("tinyml.kernels.opencl.list_devices", list)
     monkeypatch.setattr(doctor, "REQUIRED", ("numpy", "no-such-package"))
     report = doctor.examine()
     assert report.cpu_works
@@ -153,7 +153,7 @@ def test_doctor_names_a_setting_that_is_no_number(monkeypatch: pytest.MonkeyPatc
 def test_doctor_lists_a_device_that_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"name": "Toaster", "driver": "Bread 1.0", "basic": False,
              "basic_error": "clBuildProgram failed\nmore"}
-    monkeypatch.setattr(doctor, "probe", lambda: [entry])
+    monkeypatch.setattr("tinyml.kernels.opencl.list_devices", lambda: [entry])
     report = doctor.examine()
     assert "Toaster (Bread 1.0) fails: clBuildProgram failed\n" in report.text()
     assert [problem.what for problem in report.problems] == [
@@ -165,7 +165,7 @@ def test_doctor_survives_drivers_and_devices_that_fail(monkeypatch: pytest.Monke
     def broken() -> list[dict[str, object]]:
         raise ImportError("no libOpenCL")
 
-    monkeypatch.setattr(doctor, "probe", broken)
+    monkeypatch.setattr("tinyml.kernels.opencl.list_devices", broken)
     monkeypatch.setattr(doctor, "_trial", lambda name: BuildError("bad", remedy="mend it"))
     report = doctor.examine()
     assert not report.cpu_works

@@ -19,18 +19,18 @@ from tinyml.cli.explain import every_op, explain, how, nest_text, op_named, sour
 from tinyml.cli.main import CUT_OFF, main
 from tinyml.core.apply import apply
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError
-from tinyml.ir.devices import device as find_device
-from tinyml.ir.lower import lower
+from tinyml.ir.devices import find_device
+from tinyml.ir.nest import Nest, Store
 from tinyml.ir.op import OPS, Op
-from tinyml.ops.linalg import CPU_ONLY
+from tinyml.ops.linalg import BY_LAPACK
 
 ROOT = Path(__file__).parents[2]
 
-# An op of each kind: a word, a reduction, a product, a view, one that pushes, a composite, random.
+# An op of each kind: a word, a reduction, a product, a view, a scatter, a composite, random.
 KINDS = ["tanh", "add", "where", "sum", "argmax", "matmul", "conv2d", "reshape", "permute_dims",
          "slice", "scatter_add", "gather", "softmax", "layer_norm", "cumsum", "random_bits",
          "max_pool2d"]
-WAYS = {"kernel", "view", "nest", "push", "body", "dynamic"}
+WAYS = {"kernel", "view", "nest", "scatter", "body", "host"}
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
@@ -49,9 +49,9 @@ def test_every_op_has_a_row_and_a_way_on_each_device(device: str,
     rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
     assert set(rows) == set(every_op())
     for name, ways in rows.items():
-        assert set(ways.split(", ")) <= WAYS or device != "cpu" and name in CPU_ONLY, name
+        assert set(ways.split(", ")) <= WAYS or device != "cpu" and name in BY_LAPACK, name
     for name, ways in [("tanh", "nest"), ("matmul", "nest"), ("permute_dims", "view"),
-                       ("reshape", "view, nest"), ("scatter_add", "push"), ("softmax", "nest")]:
+                       ("reshape", "view, nest"), ("scatter_add", "scatter"), ("softmax", "nest")]:
         assert rows[name].startswith(ways), name
 
 
@@ -66,7 +66,7 @@ def test_the_ways_are_those_of_the_plans_that_run(device: str) -> None:
                 if isinstance(x, np.ndarray) else x for x in sample.args]
         apply(op, *args, **sample.attrs)
         (plan,) = op.memo.values()
-        expected = "push" if op.scatter_nest is not None and plan.how == "nest" else plan.how
+        expected = "scatter" if op.scatter_nest is not None and plan.how == "nest" else plan.how
         assert expected in how(op, place), name
 
 
@@ -115,7 +115,7 @@ def test_a_missing_device_is_said(monkeypatch: pytest.MonkeyPatch,
 def test_a_reader_that_goes_away_is_no_error() -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-         "from tinyml.cli.main import CUT_OFF, main; sys.exit(main(['kernels', '--device', 'cpu']))"],
+         "from tinyml.cli.main import main; sys.exit(main(['kernels', '--device', 'cpu']))"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert child.stdout is not None and child.stderr is not None
     child.stdout.close()
@@ -145,7 +145,7 @@ def test_an_op_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> No
     for section in ("operands (", "shape rule (tinyml/ops/", "\ngradient\n", "\non cpu: "):
         assert section in text, section
     assert ("not differentiable" in text) is not op.differentiable
-    if "\non cpu: nest" in text or "\non cpu: push" in text:
+    if "\non cpu: nest" in text or "\non cpu: scatter" in text:
         assert "nest over " in text and "def k(meta" in text
 
 
@@ -155,9 +155,9 @@ def test_the_source_is_what_is_compiled(device: str, monkeypatch: pytest.MonkeyP
     compiled: list[str] = []
     bind = type(place)._bind
 
-    def spy(self: Any, kernel: Any, *args: Any) -> Any:
-        compiled.append(kernel.source)
-        return bind(self, kernel, *args)
+    def spy(self: Any, program: Any, *args: Any) -> Any:
+        compiled.append(self.emit(program).source)
+        return bind(self, program, *args)
 
     monkeypatch.setattr(type(place), "_bind", spy)
     for name, shapes in [("gelu", [(4, 5)]), ("sum", [(3, 70)]), ("conv2d", None),
@@ -271,19 +271,19 @@ def test_a_nest_has_a_line_a_statement(device: str) -> None:
     for name in KINDS:
         chosen = subject(name)
         assert chosen.sample is not None
-        if how(chosen.op, find_device("cpu"))[0] not in ("nest", "push"):
+        if how(chosen.op, find_device("cpu"))[0] not in ("nest", "scatter"):
             continue
         place = find_device(device)
         specs = views._specs(chosen.sample, views.Unbuilt(place))
         plan = views.make_plan(chosen.op, specs, chosen.sample.attrs)
         nest, _ = nest_of(Call(chosen.op, plan.ins, plan.attrs, plan.outs, place))
         text = nest_text(nest)
-        stores = sum(instr.kind == "store" for instr in nest.code)
+        stores = sum(isinstance(instr.payload, Store) for instr in nest.code)
         assert sum(line.strip().startswith("a") and " = " in line or "+=" in line
                    for line in text.splitlines()) == stores > 0
         nests += 1
     assert nests > 10
-    assert lower([], []).code and nest_text(lower([], [])) == "nest of one point"
+    assert Nest().code and nest_text(Nest()) == "nest of one point"
 
 
 def test_subject_errors() -> None:

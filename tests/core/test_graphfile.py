@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 import tinyml
 import tinyml.graph.control_ops
-import tinyml.random
 import tinyml.io.graph_reader as graphreader
 import tinyml.io.graph_writer as graphfile
 import tinyml.io.safetensors as io
+import tinyml.random
 import tinyml.tree as tree
 from tinyml.core.apply import apply
 from tinyml.errors import (

@@ -14,7 +14,7 @@ import pytest
 
 import tinyml
 from tinyml import errors
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 
 Array = Any
 TYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",

@@ -34,7 +34,7 @@ from tinyml.errors import (
     ShapeError,
 )
 from tinyml.graph.graph import Graph
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.op import OPS
 
 

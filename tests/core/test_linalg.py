@@ -28,7 +28,7 @@ from tinyml.errors import (
     ShapeError,
 )
 from tinyml.ir.op import find
-from tinyml.ops.linalg import CPU_ONLY, WIDE
+from tinyml.ops.linalg import BY_LAPACK, WIDE
 
 SIZES = st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(0, 6))
 
@@ -280,7 +280,7 @@ def test_the_table_of_kernels_says_where_there_is_none() -> None:
     assert kernels(["inv"]).ops["inv"] == {"cpu": ["kernel"], "opencl": ["none"]}
 
 
-@pytest.mark.parametrize("name", sorted(CPU_ONLY))
+@pytest.mark.parametrize("name", sorted(BY_LAPACK))
 def test_elsewhere_is_skipped_with_a_reason_and_never_passed(name: str) -> None:
     (verdict,) = run_op("ops", find(name), open_backend("tinyml:opencl"), name)
     assert (verdict.status, verdict.detail) == ("skipped", "declared for the CPU alone")

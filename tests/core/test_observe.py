@@ -18,7 +18,7 @@ import tinyml.core.apply as core
 import tinyml.observe.events as observing
 from tinyml.compiler.jit import jit
 from tinyml.errors import ArgumentError, ArgumentTypeError, NaNError, NaNWarning
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.op import OPS
 from tinyml.kernels.common.pool import Counted, Pool, size_class
 from tinyml.observe.events import Event, observe
@@ -99,7 +99,7 @@ def test_gradients_are_the_same_under_an_observer(device: str) -> None:
 
 
 def test_a_body_and_the_ops_that_it_runs(device: str) -> None:
-    op = tinyml.op.Op(
+    op = tinyml.ir.op.Op(
         "twice_softmax", lambda x: x,
         body=lambda x: tinyml.softmax(tinyml.softmax(x, axis=0), axis=1))
     found: list[tuple[str, int, int, str]] = []
@@ -116,7 +116,7 @@ def test_results_whose_shape_depends_on_values(device: str) -> None:
     with observe(seen.append), debug(infs="raise"), track_memory() as tracking:
         (places,) = tinyml.nonzero(x)
     (event,) = [event for event in seen if event.op == "nonzero"]
-    assert event.how == "dynamic" and event.outs[0].shape == (2, 1)
+    assert event.how == "host" and event.outs[0].shape == (2, 1)
     assert event.results[0].tolist() == [[1], [2]] and places.tolist() == [1, 2]
     del event, seen
     assert tracking.alive() and (places := None) is None
@@ -307,7 +307,7 @@ def test_the_time_of_a_body_is_not_counted_twice() -> None:
             x = tinyml.softmax(x, axis=k % 2)
         return x
 
-    op = tinyml.op.Op("slow", lambda x: x, body=slow)
+    op = tinyml.ir.op.Op("slow", lambda x: x, body=slow)
     x = tinyml.ones((100, 100)) * 1.0
     with profile() as p:
         core.apply(op, x)
@@ -375,7 +375,7 @@ def test_a_nan_of_the_way_back_names_the_op_whose_gradient_it_is(device: str) ->
 
 def test_a_nan_in_a_composite_is_told_once(device: str) -> None:
     x = tinyml.tensor([[-1.0, 1.0], [2.0, 3.0]], device=device)
-    op = tinyml.op.Op("entropy", lambda x: x,
+    op = tinyml.ir.op.Op("entropy", lambda x: x,
                       body=lambda x: tinyml.softmax(tinyml.softmax(x * tinyml.log(x), 0), 1))
     with warnings.catch_warnings(record=True) as caught, debug("warn"):
         warnings.simplefilter("always")

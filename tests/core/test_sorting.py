@@ -206,7 +206,7 @@ def test_every_other_use_of_a_dim_says_what_to_do(use: Callable[[Any], Any]) -> 
 
 
 def test_the_shape_rule_of_nonzero_mints_a_dim() -> None:
-    spec = tinyml.op.OPS["nonzero"].infer(tinyml.ones((3, 4)).spec)
+    spec = tinyml.ir.op.OPS["nonzero"].infer(tinyml.ones((3, 4)).spec)
     count, axes = spec.shape
     assert isinstance(count, Dim) and count.limit == 12 and axes == 2
 

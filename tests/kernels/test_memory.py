@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.cli.bench as bench
+import tinyml.cli.bench.core as bench
 from tinyml.conformance.suite.backends import TinyML, elsewhere
 from tinyml.conformance.suite.cases import Case, op_cases
 from tinyml.conformance.suite.run import all_ops
 from tinyml.dtypes import FLOATS
 from tinyml.errors import AllocationError, DTypeError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.op import LIVING
 from tinyml.kernels.common.pool import Pool, size_class
 

@@ -17,13 +17,13 @@ import tinyml
 from tinyml.conformance import reference
 from tinyml.core.apply import apply
 from tinyml.dtypes import DTYPES, as_dtype, float32, promote
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.monoids import SUM
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import OPS, Op
 from tinyml.ir.spec import dense_strides, make_spec
 from tinyml.kernels import common
-from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
+from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest, schedule
 
 Tensor = Any
 Body = Callable[..., Any]
@@ -390,10 +390,10 @@ def test_a_body_with_nested_reductions_is_one_launch(name: str, device: str) -> 
     assert how == "nest"
 
 
-def _begun(statements: list[Statement]) -> list[int]:
+def _begun(block: Block) -> list[int]:
     """The reductions whose state begins in a loop tree, one entry for each place."""
     found: list[int] = []
-    for statement in statements:
+    for statement in block:
         if isinstance(statement, Loop):
             found += _begun(statement.body)
         elif statement.kind == "init":
@@ -407,7 +407,7 @@ def test_no_reduction_of_a_nest_is_computed_twice(
 ) -> None:
     body, arrays = {**ONE_LAUNCH, **SEVERAL_LAUNCHES}[name]
     xs = [tinyml.tensor(a) for a in arrays]
-    nests: list[tuple[str, Program]] = []
+    nests: list[tuple[str, ScheduledNest]] = []
     prepare = type(xs[0].device).prepare
 
     def watched(self: Any, nest: Nest, ins: Any, outs: Any, op: str) -> Any:
@@ -417,8 +417,8 @@ def test_no_reduction_of_a_nest_is_computed_twice(
 
     monkeypatch.setattr(type(xs[0].device), "prepare", watched)
     launch(body, *xs)
-    for op, program in nests:
-        begun = _begun(program.body)
+    for op, scheduled in nests:
+        begun = _begun(scheduled.body)
         assert len(begun) == len(set(begun)), op
 
 
@@ -475,8 +475,8 @@ def _strings(path: Path) -> list[ast.Constant]:
 
 
 def _words_given(path: Path) -> set[int]:
-    """Strings that are a word handed to `prim` or `put`, or make a monoid."""
-    makers = {"prim", "put", "_folding", "_arg_reduction", "Monoid"}
+    """Strings that are a word handed to `prim`, or make a payload or monoid."""
+    makers = {"prim", "Prim", "_folding", "_arg_reduction", "Monoid"}
     found: set[int] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
@@ -529,7 +529,7 @@ def test_an_op_that_the_table_does_not_know_fuses_as_well(device: str) -> None:
 # ---- merging of axes
 
 
-def _program(shape: tuple[int, ...], strides: tuple[int, ...], over: int = 0) -> Program:
+def _scheduled(shape: tuple[int, ...], strides: tuple[int, ...], over: int = 0) -> ScheduledNest:
     """y = x * x, or the sum over the last `over` axes."""
     n = Nest()
     kept = shape[: len(shape) - over]
@@ -540,7 +540,7 @@ def _program(shape: tuple[int, ...], strides: tuple[int, ...], over: int = 0) ->
     square = n.prim("mul", value, value)
     result = n.reduce(SUM, inner, square)[0] if over else square
     n.store(y, result, index)
-    return Program(n, [strides, dense_strides(kept)])
+    return ScheduledNest(n, [strides, dense_strides(kept)])
 
 
 @pytest.mark.parametrize(
@@ -564,4 +564,4 @@ def _program(shape: tuple[int, ...], strides: tuple[int, ...], over: int = 0) ->
 def test_axes_that_every_access_walks_as_one_are_one(
     shape: tuple[int, ...], strides: tuple[int, ...], over: int, axes: list[int]
 ) -> None:
-    assert sorted(_program(shape, strides, over).sizes.values()) == sorted(axes)
+    assert sorted(_scheduled(shape, strides, over).extents.values()) == sorted(axes)

@@ -25,7 +25,7 @@ from tinyml.errors import (
     OutOfRangeError,
     TinyMLError,
 )
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.op import OPS, Op
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ pytestmark = pytest.mark.parametrize("device", ["opencl"], indirect=True)
 def test_a_build_failure_shows_log_and_source(opencl: Any) -> None:
     source = "__kernel void k(__global float *x) {\n    x[0] = undeclared_name;\n}\n"
     with pytest.raises(BuildError) as caught:
-        opencl._build(source)
+        opencl.programs.build(source)
     text = str(caught.value)
     assert isinstance(caught.value, RuntimeError)
     assert "undeclared_name" in text.split("1 __kernel")[0]  # the driver's log

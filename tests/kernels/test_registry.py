@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +12,21 @@ import pytest
 import tinyml
 from tinyml.core.apply import apply
 from tinyml.errors import DeviceError
-from tinyml.ir.devices import Call, Plan, device, find, kernel
+from tinyml.ir.devices import (
+    HOST,
+    ROOMS,
+    Call,
+    Plan,
+    candidates,
+    find_device,
+    find_kernels,
+    is_device_name,
+    kernel,
+)
 from tinyml.ir.op import Op
 from tinyml.ir.spec import make_spec
+
+ROOT = Path(__file__).parents[2]
 
 
 def _op(name: str) -> Op:
@@ -40,9 +55,45 @@ def test_the_highest_rank_is_asked_first_and_none_means_the_next(device: str) ->
     assert apply(op, x).tolist() == [7.0] * 3
     assert asked == ["choosy", "plain"]
     assert [plan.how for plan in op.memo.values()] == ["kernel"]
-    assert find(op.name, device) == [choosy, plain]
+    assert find_kernels(op.name, device) == [choosy, plain]
     apply(op, x)
     assert asked == ["choosy", "plain"]  # a plan is asked for once
+
+
+def test_a_kernel_without_a_room_is_for_every_device(device: str) -> None:
+    name = f"everywhere_{device}"
+    room = device.partition(":")[0]
+
+    @kernel(name)
+    def general(call: Call) -> None:
+        return None
+
+    @kernel(name, room)
+    def special(call: Call) -> None:
+        return None
+
+    @kernel(name, rank=5)
+    def urgent(call: Call) -> None:
+        return None
+
+    assert find_kernels(name, device) == [urgent, special, general]
+    assert find_kernels(name, f"{device}:1") == [urgent, special, general]
+    assert find_kernels(name, "elsewhere") == [urgent, general]
+
+
+def test_the_kernels_of_a_room_are_known_before_its_device_is_opened() -> None:
+    code = ("from tinyml.ir.devices import _devices, find_kernels\n"
+            "print(len(find_kernels('svd', 'cpu')), find_kernels('svd', 'opencl'), _devices)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          timeout=60)
+    assert done.stdout.split() == ["1", "[]", "{}"], done.stderr
+
+
+def test_a_room_lists_its_devices(device: str) -> None:
+    room = device.partition(":")[0]
+    names = [found.name for found in candidates(room)]
+    assert room in ROOMS and device in names
+    assert all(name is None or is_device_name(name) for name in names)
 
 
 def test_without_a_kernel_the_nest_runs(device: str) -> None:
@@ -51,11 +102,11 @@ def test_without_a_kernel_the_nest_runs(device: str) -> None:
     assert [plan.how for plan in op.memo.values()] == ["nest"]
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:1", "opencl:x", "opencl:99", ""])
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "opencl:x", "opencl:", "opencl:99", ""])
 def test_a_device_that_is_not_there(name: str) -> None:
     if name:
         with pytest.raises(DeviceError):
-            device(name)
+            find_device(name)
     else:
-        found: Any = device(name or None)
-        assert found == "cpu"
+        found: Any = find_device(name or None)
+        assert found is find_device(HOST)

@@ -16,10 +16,10 @@ from tinyml.autodiff.jvp import jvp
 from tinyml.core.apply import apply
 from tinyml.dtypes import float32, int64
 from tinyml.ir.monoids import AFFINE, SUM
-from tinyml.ir.nest import Nest
+from tinyml.ir.nest import Load, Nest, Prim
 from tinyml.ir.op import Op
 from tinyml.ir.spec import dense_strides, make_spec
-from tinyml.kernels.common.schedule import Loop, Program, Statement, schedule
+from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest, schedule
 from tinyml.ops.cumulative import cumprod, cumsum, linear_scan
 from tinyml.ops.sorting import nonzero, sort
 
@@ -165,14 +165,14 @@ def test_a_random_graph_with_scans_is_right(graph: Any, device: str) -> None:
 # ---- the loop tree
 
 
-def _loops(statements: list[Statement]) -> Iterator[Loop]:
-    for statement in statements:
+def _loops(block: Block) -> Iterator[Loop]:
+    for statement in block:
         if isinstance(statement, Loop):
             yield statement
             yield from _loops(statement.body)
 
 
-def _program(shape: tuple[int, ...], axis: int, reverse: bool = False) -> Program:
+def _scheduled(shape: tuple[int, ...], axis: int, reverse: bool = False) -> ScheduledNest:
     n = Nest()
     x, y = n.arg(float32, len(shape), "in"), n.arg(float32, len(shape), "out")
     index = n.axes_for(shape)
@@ -189,11 +189,11 @@ def _program(shape: tuple[int, ...], axis: int, reverse: bool = False) -> Progra
 def test_only_the_axis_itself_is_sequential(
     shape: tuple[int, ...], axis: int, parallel: list[int], reverse: bool
 ) -> None:
-    program = _program(shape, axis, reverse)
-    assert [program.sizes[a] for a in program.par] == parallel
-    loops = list(_loops(program.body))
-    assert [program.sizes[loop.axis] for loop in loops] == [n for n in shape[axis:axis + 1]
-                                                           if n > 1]
+    scheduled = _scheduled(shape, axis, reverse)
+    assert [scheduled.extents[a] for a in scheduled.parallel] == parallel
+    loops = list(_loops(scheduled.body))
+    assert [scheduled.extents[loop.axis] for loop in loops] == [n for n in shape[axis:axis + 1]
+                                                                if n > 1]
     assert all(loop.reverse == reverse for loop in loops)
 
 
@@ -209,10 +209,10 @@ def test_maps_join_as_a_monoid() -> None:
 
     def evaluate(value: int) -> float:
         instr = n.code[value]
-        if instr.kind == "load":
+        if isinstance(instr.payload, Load):
             return values.setdefault(value, float(value % 5) + 0.5)
         x, y = map(evaluate, instr.args)
-        return x * y if instr.data == "mul" else x + y
+        return x * y if instr.payload == Prim("mul") else x + y
 
     right = AFFINE.merge(n, first, AFFINE.merge(n, second, third))
     assert [evaluate(v) for v in left] == pytest.approx([evaluate(v) for v in right])
@@ -292,7 +292,7 @@ def test_a_long_axis_is_cut_and_is_accurate(device: str) -> None:
     x = np.random.default_rng(1).random(200_003).astype(np.float32)
     found = cumsum(tinyml.tensor(x, device=device))
     np.testing.assert_allclose(found.numpy(), np.cumsum(x, dtype=np.float64), rtol=1e-5)
-    plan = next(p for p in tinyml.op.OPS["cumsum"].memo.values()
+    plan = next(p for p in tinyml.ir.op.OPS["cumsum"].memo.values()
                 if p.out is found.spec and p.attrs["axis"] == 0)
     assert plan.how == "body"
 
@@ -349,4 +349,4 @@ def test_only_stores_to_places_of_their_own_run_in_parallel(mode: str, parallel:
     at, x, y = n.arg(int64, 1, "in"), n.arg(float32, 1, "in"), n.arg(float32, 1, "out")
     i = n.axis("i0", 9)
     n.store(y, n.load(x, (i,)), (n.load(at, (i,)),), mode)
-    assert len(schedule(n, [(1,)] * 3).par) == parallel
+    assert len(schedule(n, [(1,)] * 3).parallel) == parallel

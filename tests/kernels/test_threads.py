@@ -167,7 +167,7 @@ def test_large_work_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without this the tests above would compare one thread with itself."""
     import threading
 
-    from tinyml.kernels.cpu import CPU
+    from tinyml.kernels.cpu.device import CPU
 
     seen: list[int] = []
     split = CPU._split

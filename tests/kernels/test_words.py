@@ -140,7 +140,7 @@ def _kernel(monkeypatch: Any, run: Callable[[], Any]) -> list[tuple[str, tuple[s
         seen.append((source, types))
         return load(source, types)
 
-    monkeypatch.setattr("tinyml.kernels.cpu.load", watched)
+    monkeypatch.setattr("tinyml.kernels.cpu.device.load", watched)
     run()
     return seen
 

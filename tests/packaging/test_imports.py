@@ -59,6 +59,13 @@ def test_importing_tinyml_loads_no_kernel(tmp_path: Path) -> None:
     assert _run(code, tmp_path) == "[]"
 
 
+def test_importing_tinyml_enters_every_record(tmp_path: Path) -> None:
+    folder = ROOT / "tinyml" / "ops"
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+             for path in folder.rglob("*.py")}
+    assert _run(f"import tinyml\nprint(sorted({names!r} - set(sys.modules)))", tmp_path) == "[]"
+
+
 def _at_top(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
     """The imports that run when a module is imported: also those under `if`, `try`, `class`."""
     for node in body:

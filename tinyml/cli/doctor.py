@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 from tinyml import __version__
 from tinyml.errors import TinyMLError
-from tinyml.ir.devices import device as find_device
-from tinyml.ir.devices import get_num_threads
+from tinyml.ir.devices import HOST, ROOMS, candidates, find_device
 from tinyml.kernels.common import cache
-from tinyml.kernels.opencl import probe
+from tinyml.kernels.common.device import Candidate
 from tinyml.ops.creation import arange
 
 REQUIRED = ("numpy", "numba", "llvmlite", "pyopencl", "ml_dtypes", "safetensors")
@@ -32,9 +31,6 @@ VARIABLES = (
     "POCL_CACHE_DIR", "OCL_ICD_VENDORS",
 )  # fmt: skip
 NUMBERS = ("TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT")
-_NO_DRIVER = ("install an OpenCL driver (Debian, Ubuntu: apt install pocl-opencl-icd); the CPU "
-              "works without")
-_WHERE = "python -c 'import tinyml; print(tinyml.ones(1) + 1)'"
 
 
 class Problem(NamedTuple):
@@ -50,7 +46,12 @@ class Report:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.problems: list[Problem] = []
-        self.cpu_works = False
+        self.working: set[str | None] = set()
+
+    @property
+    def cpu_works(self) -> bool:
+        """Whether the CPU computes."""
+        return HOST in self.working
 
     def add(self, label: str, text: str) -> None:
         """One line: a label and what belongs to it."""
@@ -76,8 +77,7 @@ def examine() -> Report:
     _settings(report)
     _machine(report)
     _packages(report)
-    _cpu(report)
-    _opencl(report)
+    _devices(report)
     _caches(report)
     return report
 
@@ -182,51 +182,35 @@ def _budget(name: str) -> str:
     return f"budget {size_text(pool.budget)}" if pool is not None else "no budget"
 
 
-def _cpu(report: Report) -> None:
-    error = _trial("cpu")
-    if error is not None:
-        report.add("cpu", f"fails: {_say(error)}")
-        remedy = getattr(error, "remedy", None) or f"see where: {_WHERE}"
-        report.trouble(f"the CPU does not compute: {_say(error)}", remedy)
-        return
-    report.cpu_works = True
-    report.add("cpu", f"works; {get_num_threads()} threads, {_budget('cpu')}")
-
-
-def _opencl(report: Report) -> None:
-    try:
-        entries = probe()
-    except Exception as error:  # a broken driver may raise anything
-        report.add("opencl", f"fails: {_say(error)}")
-        report.trouble(f"OpenCL cannot be asked for its devices: {_say(error)}",
-                       "pip install --force-reinstall pyopencl")
-        return
-    if not entries:
-        report.add("opencl", "no device")
-        report.trouble("no OpenCL device was found", _NO_DRIVER)
-    number = 0
-    for entry in entries:
-        if not entry["basic"]:
-            reason = str(entry.get("basic_error") or "wrong results").splitlines()[0]
-            report.add("opencl -", f"{entry['name']} ({entry['driver']}) fails: {reason}")
-            report.trouble(f"the OpenCL device {entry['name']} is not usable: {reason}",
-                           "update or remove its driver; it is left out until then")
+def _devices(report: Report) -> None:
+    for room in ROOMS:
+        try:
+            found = candidates(room)
+        except Exception as error:  # whatever it is, the report is about it
+            report.add(room, _say(error))
+            remedy = f"see where: python -c 'import tinyml.kernels.{room}'"
+            report.trouble(_say(error), getattr(error, "remedy", None) or remedy)
             continue
-        name = f"opencl:{number}" if number else "opencl"
-        number += 1
-        _usable(report, name, entry)
+        for candidate in found:
+            _device(report, room, candidate)
 
 
-def _usable(report: Report, name: str, entry: dict[str, Any]) -> None:
-    error = _trial(name)
-    has = ", ".join(f"{word} {'yes' if entry.get(word) else 'no'}" for word in ("fp64", "fp16"))
-    if error is None:
-        report.add(name, f"works; {entry['name']}, {has}, {_budget(name)}")
-        report.add("", str(entry["driver"]))
+def _device(report: Report, room: str, candidate: Candidate) -> None:
+    name, about, driver, remedy, problem = candidate
+    if name is None:
+        report.add(f"{room} -", f"{about} ({driver}) fails: {problem}")
+        report.trouble(f"the {about} is not usable: {problem}", remedy)
         return
-    report.add(name, f"{entry['name']} ({entry['driver']}) fails: {_say(error)}")
-    remedy = getattr(error, "remedy", None) or "update its driver"
-    report.trouble(f"the device {name} does not compute: {_say(error)}", remedy)
+    error = _trial(name)
+    if error is None:
+        report.working.add(name)
+        report.add(name, f"works; {about}, {_budget(name)}")
+    else:
+        report.add(name, f"fails: {_say(error)}; {about}")
+        report.trouble(f"the device {name} does not compute: {_say(error)}",
+                       getattr(error, "remedy", None) or remedy)
+    if driver:
+        report.add("", driver)
 
 
 # ---- caches

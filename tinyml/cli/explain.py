@@ -9,12 +9,9 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
-import importlib
 import inspect
 import json
 import linecache
-import pkgutil
-import struct
 import textwrap
 import types
 from collections.abc import Callable, Sequence
@@ -23,21 +20,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinyml
-import tinyml.ops
+import tinyml.ir.nest as ir
 from tinyml.core.plan import CompiledOp, checked, make_plan, nest_of
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError, TinyMLError
 from tinyml.graph.trace import trace
-from tinyml.ir.devices import Call
-from tinyml.ir.devices import device as find_device
-from tinyml.ir.devices import find as find_kernels
+from tinyml.ir.devices import HOST, ROOMS, Call, find_device, find_kernels
 from tinyml.ir.nest import Instr, Monoid, Nest
 from tinyml.ir.op import OPS, Op
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.observe.profile import table
 from tinyml.ops.samples.values import Sample
 
-DEVICES = ("cpu", "opencl")
+FORMS = ("host_impl", "view", "nest", "scatter_nest", "body", "complex_body", "fallback")
 MOST_NEAR = 3
 MOST_INSTRUCTIONS = 200  # of a nest; its source says the rest
 
@@ -45,10 +40,9 @@ MOST_INSTRUCTIONS = 200  # of a nest; its source says the rest
 
 
 def every_op() -> dict[str, Op]:
-    """Every record by name: all rooms that define some are entered, since some load late."""
-    rooms = [f"ops.{room.name}" for room in pkgutil.iter_modules(tinyml.ops.__path__)]
-    for name in (*rooms, "control", "compiler"):
-        importlib.import_module(f"tinyml.{name}")
+    """Return every record by name, those of control flow too, which load on first use."""
+    import tinyml.graph.control_ops  # noqa: F401
+
     return dict(sorted(OPS.items()))
 
 
@@ -104,13 +98,13 @@ class Unbuilt:
 
 
 def how(op: Op, device: Any) -> list[str]:
-    """How an op runs on a device: what the planner does with its samples, in their order.
+    """Return how an op runs on a device: what the planner does with its samples, in their order.
 
-    Each is kernel, view, nest, push (a nest that stores by itself), body (its ops one by one) or
-    dynamic (the shape depends on values); none where the device refuses the op.
+    Each is kernel, view, nest, scatter (a nest that stores its results itself), body (other ops,
+    one by one) or host (which decides what is launched); none where the device refuses the op.
 
-    >>> from tinyml.registry import device
-    >>> how(op_named("reshape"), device("cpu"))
+    >>> from tinyml.ir.devices import find_device
+    >>> how(op_named("reshape"), find_device("cpu"))
     ['view', 'nest']
     """
     place = Unbuilt(device)
@@ -129,14 +123,14 @@ def how(op: Op, device: Any) -> list[str]:
 
 
 def _word(op: Op, plan: CompiledOp) -> str:
-    return "push" if plan.how == "nest" and op.scatter_nest is not None else plan.how
+    return "scatter" if plan.how == "nest" and op.scatter_nest is not None else plan.how
 
 
 def _of_record(op: Op) -> str:
-    """What the record itself says, of an op without samples."""
-    forms = [form for form in ("dynamic", "view", "push", "nest", "body")
-             if getattr(op, form, None) is not None]
-    return forms[0] if forms else "kernel"
+    """Return what the record itself says, of an op without samples."""
+    words = {"host_impl": "host", "view": "view", "scatter_nest": "scatter", "nest": "nest",
+             "body": "body", "fallback": "body"}
+    return next((word for field, word in words.items() if getattr(op, field) is not None), "kernel")
 
 
 class Kernels(NamedTuple):
@@ -159,7 +153,7 @@ class Kernels(NamedTuple):
         return json.dumps({"devices": self.devices, "ops": self.ops}, indent=1)
 
 
-def kernels(names: Sequence[str] = (), devices: Sequence[str] = DEVICES) -> Kernels:
+def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernels:
     """How the ops of these names (default: all) run on each device.
 
     A device that is not there is said to be missing, unless it is the only one asked for: then
@@ -230,7 +224,7 @@ def _ranks(sample: Sample) -> tuple[int, ...]:
     return tuple([x.ndim for x in sample.args if isinstance(x, np.ndarray)])
 
 
-def explain(chosen: Subject, devices: Sequence[str] = DEVICES) -> str:
+def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     """An op in sections: what it is, its rules with their source, its nest, its kernels' source.
 
     Raises what the op's shape rule raises for these operands, and DeviceError where the only
@@ -250,17 +244,17 @@ def explain(chosen: Subject, devices: Sequence[str] = DEVICES) -> str:
     sections = [(f"{op.name}: {op.doc}" if op.doc else op.name,
                  f"{said}samples of {', '.join(op.dtypes) or 'no type'}")]
     if sample is not None:
-        cpu = Unbuilt(find_device("cpu"))
-        attrs, outs = checked(op, _specs(sample, cpu), sample.attrs)
-        operands = [_form(x) for x in _specs(sample, cpu)]
+        host = Unbuilt(find_device(HOST))
+        attrs, outs = checked(op, _specs(sample, host), sample.attrs)
+        operands = [_form(x) for x in _specs(sample, host)]
         operands += [f"{key}={value!r}" for key, value in attrs.items()]
         sections.append((f"operands ({sample.name})",
                          f"{', '.join(operands)} -> {', '.join(map(_form, outs))}"))
     sections += [(f"shape rule ({_home(op.infer)})", source(op.infer)), ("gradient", _gradient(op))]
-    for form in ("dynamic", "view", "nest", "push", "body"):
-        function = getattr(op, form)
+    for field in FORMS:
+        function = getattr(op, field)
         if function is not None:
-            sections.append((f"{form} ({_home(function)})", source(function)))
+            sections.append((f"{field} ({_home(function)})", source(function)))
     if sample is not None:
         sections += [_on_device(op, sample, name, first=name == devices[0]) for name in devices]
     return "\n\n".join(f"{title}\n{textwrap.indent(text, '  ')}" for title, text in sections)
@@ -303,7 +297,7 @@ def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str
     title = f"on {name}: {_word(op, plan)}"
     if plan.how == "view":
         return title, f"the same memory, strides {list(plan.outs[0].strides)}"
-    if plan.how in ("body", "dynamic"):
+    if plan.how in ("body", "host"):
         return title, _lines(op, sample, plan)
     if plan.how != "nest":
         tried = [f"{function.__name__} ({_home(function)})"
@@ -318,10 +312,10 @@ def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str
 
 
 def _lines(op: Op, sample: Sample, plan: CompiledOp) -> str:
-    """The ops of a body, which run one by one."""
-    if op.body is None:
+    """Return the ops of a body, which run one by one."""
+    body: Any = op.composition(plan.ins)
+    if body is None:
         return "by the function above"
-    body: Any = op.body
     specs = [spec for spec in plan.ins if isinstance(spec, Spec)]
 
     def run(*tensors: Any) -> Any:
@@ -444,15 +438,15 @@ def nest_text(nest: Nest) -> str:
 
 def _name(nest: Nest, k: int, instr: Instr) -> str:
     """How other statements call a value: constants and indices by themselves."""
-    if instr.kind == "axis":
-        return str(instr.data)
-    if instr.kind == "const":
-        value = struct.unpack("<d", instr.data)[0] if instr.dtype.is_float else instr.data
-        return repr(value)
-    if instr.kind == "param":
-        return str(nest.params[instr.data])
-    if instr.kind == "scalar":
-        return f"number{instr.data}"
+    match instr.payload:
+        case ir.Axis(name):
+            return name
+        case ir.Const() as constant:
+            return repr(constant.value)
+        case ir.Param(number):
+            return str(nest.params[number])
+        case ir.ScalarArg(number):
+            return f"number{number}"
     return f"v{k}"
 
 
@@ -460,29 +454,32 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
     """One statement; None for what has no line of its own."""
     args = [names[i] for i in instr.args]
     head = f"{names[k]}: {instr.dtype.name} = "
-    if instr.kind in ("axis", "const", "param", "scalar"):
-        return None
-    if instr.kind == "load":
-        arg, rank = instr.data
-        text = f"{head}a{arg}[{', '.join(args[:rank])}]"
-        return text if len(args) == rank else f"{text} if {args[rank]} else {args[rank + 1]}"
-    if instr.kind == "store":
-        arg, mode = instr.data
-        return f"a{arg}[{', '.join(args[1:])}] {'=' if mode == 'set' else '+='} {args[0]}"
-    if instr.kind == "prim":
-        return f"{head}{instr.data}({', '.join(args)})"
-    if instr.kind in ("reduce", "running"):
-        monoid, axes, init, *_ = instr.data
-        items = args[:-len(init)] if instr.kind == "running" else args  # there the start is last
-        start = ", ".join(names[i] for i in init)
-        return (f"{names[k]}: {instr.kind} {monoid.name} over {', '.join(axes)} "
-                f"of {', '.join(items)} from {start}")
-    if instr.kind == "state":
-        loop, place, role = instr.data
-        which = ("state", "part", "merged")[role]
-        return f"{head}{which} {place} of {names[loop]}"
-    if instr.kind == "step":
-        return f"{names[instr.data[0]]} becomes {', '.join(args)}"
-    if instr.kind == "item":
-        return f"{head}{args[0]}.{instr.data}"
-    return f"{head}{instr.kind}({', '.join(args)})"
+    match instr.payload:
+        case ir.Axis() | ir.Const() | ir.Param() | ir.ScalarArg():
+            return None
+        case ir.Load(arg, rank):
+            text = f"{head}a{arg}[{', '.join(args[:rank])}]"
+            return text if len(args) == rank else f"{text} if {args[rank]} else {args[rank + 1]}"
+        case ir.Store(arg, disjoint):
+            return f"a{arg}[{', '.join(args[1:])}] {'+=' if disjoint else '='} {args[0]}"
+        case ir.Prim(word):
+            return f"{head}{word}({', '.join(args)})"
+        case ir.Reduce() as reduction:
+            return _loop(names, k, "reduce", reduction, args)
+        case ir.Scan() as scan:
+            return _loop(names, k, "scan", scan, args[:-len(scan.init)])  # the start is last
+        case ir.State(loop, component, role):
+            return f"{head}{role.value} {component} of {names[loop]}"
+        case ir.Step(loop):
+            return f"{names[loop]} becomes {', '.join(args)}"
+        case ir.Item(component):
+            return f"{head}{args[0]}.{component}"
+        case ir.Check() | ir.Imaginary() as other:
+            return f"{head}{type(other).__name__.lower()}({', '.join(args)})"
+
+
+def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
+    """A loop: its monoid, its axes, what it takes, and where it begins."""
+    start = ", ".join(names[i] for i in loop.init)
+    return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
+            f"of {', '.join(items)} from {start}")

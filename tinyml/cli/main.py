@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from tinyml import __version__
 from tinyml.errors import DeviceError, TinyMLError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import ROOMS, find_device
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C: 128 + SIGINT
 CUT_OFF = 141  # that of one whose reader went away: 128 + SIGPIPE
@@ -54,9 +54,9 @@ _CONFORMANCE = """\
 Judge every operation on a device by the independent reference: results, errors and gradients.
 """
 _KERNELS = """\
-Print how each operation runs on each device, for its samples: as a kernel of the device's own, a
-view of the same memory, a loop nest, a nest that stores by itself (push), its body's operations one
-by one, or dynamic, where the shape depends on values.
+Print how each operation runs on each device, for its samples: as a hand-written kernel, a view of
+the same memory, a loop nest, a nest that scatters its results, a body of other operations one by
+one, or on the host, which then decides what is launched.
 """
 _EXPLAIN = """\
 Print an operation's record: formula, shape rule, gradients, loop nest, the source that is compiled
@@ -247,17 +247,17 @@ def _conformance(args: argparse.Namespace) -> int:
 
 
 def _kernels(args: argparse.Namespace) -> int:
-    from tinyml.cli.explain import DEVICES, kernels
+    from tinyml.cli.explain import kernels
 
-    found = kernels(args.ops, [args.device] if args.device else DEVICES)
+    found = kernels(args.ops, [args.device] if args.device else ROOMS)
     print(found.json() if args.json else found)
     return 0
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from tinyml.cli.explain import DEVICES, explain, subject
+    from tinyml.cli.explain import explain, subject
 
-    devices = [args.device] if args.device else list(DEVICES)
+    devices = [args.device] if args.device else list(ROOMS)
     chosen = subject(args.op, args.shape, args.dtype, dict(args.set))
     print(explain(chosen, devices))
     if args.no_conformance or chosen.sample is None:

@@ -10,8 +10,7 @@ from tinyml.core.plan import run_composition
 from tinyml.ir.devices import Call, Plan, kernel
 
 
-@kernel("call", "opencl")
-@kernel("call", "cpu")
+@kernel("call")
 def _call(call: Call) -> Plan:
     """A compiled graph; one equation after the other where somebody looks, or where a size depends on values."""
     graph = call.attrs["graph"]

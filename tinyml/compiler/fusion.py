@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tinyml.graph.graph import Graph
 from tinyml.ir.lower import Lowering, NotOneNest, Numbers
-from tinyml.ir.nest import Ids
+from tinyml.ir.nest import Axis, Const, Ids
 from tinyml.ir.op import Equation, Var, attribute_key
 
 MOST_EQUATIONS = 48  # of a nest: compilers are slow on endless functions, and arguments are limited
@@ -66,7 +66,7 @@ class _Probe(Lowering):
         last = max(map(order.index, free), default=-1)
         visits = prod([n.axes[axis] for axis in free])
         once = size == 1 or visits <= size and free.issuperset(order[:last])
-        plain = guard is None and all(n.code[i].kind in ("axis", "const") for i in index)
+        plain = guard is None and all(isinstance(n.code[i].payload, (Axis, Const)) for i in index)
         before = self.asked[var]
         self.asked[var] = Asked(before.once and once, before.plain and plain)
         return super().at(var, index, guard, other)
@@ -90,7 +90,7 @@ def traits(equation: Equation) -> Traits | None:
     except NotOneNest:
         return None
     asked = tuple([probe.asked.get(v, Asked(True, True)) for v in equation.inputs])
-    reduces = any(instr.kind in ("reduce", "running") for instr in n.code)
+    reduces = bool(n.loops)
     return Traits(asked, reduces, prod(n.axes.values()),
                   reduces and not all(a.once for a in asked), all(a.plain for a in asked))
 

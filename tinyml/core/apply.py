@@ -80,7 +80,7 @@ def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
     result = plan.run(*[x.buf if isinstance(x, Data) else x for x in xs])
     if plan.single:
         return Class.tensor(result, plan.out)
-    if plan.how == "dynamic":
+    if plan.how == "host":
         return result
     return tuple([Class.tensor(buf, spec) for buf, spec in zip(result, plan.outs)])
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tinyml.core.node import Data, make
 from tinyml.core.state import STATE
 from tinyml.errors import LeakedTracerError, ReadOnlyError, SourceLocation, line_text, user_location
-from tinyml.ir.devices import find as find_kernels
+from tinyml.ir.devices import find_kernels
 from tinyml.ir.lower import NotOneNest
 from tinyml.ir.op import Equation, Op, Scope, Var, attribute_key
 from tinyml.ir.spec import Spec, make_spec

@@ -18,8 +18,7 @@ from tinyml.errors import (
     MixedDeviceError,
     TinyMLError,
 )
-from tinyml.ir.devices import Call, Plan
-from tinyml.ir.devices import find as find_kernels
+from tinyml.ir.devices import Call, Plan, find_kernels
 from tinyml.ir.lower import NotOneNest, Scalar, lower
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import Equation, Op, Var
@@ -68,7 +67,7 @@ def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp
     attrs, given = checked(op, specs, attrs)
     ins = tuple(specs)
     if any(spec.unknown for spec in given):
-        return CompiledOp(_by_itself(op, ins, attrs), ins, (), attrs, "dynamic")
+        return CompiledOp(_by_itself(op, ins, attrs), ins, (), attrs, "host")
     outs = tuple([make_spec(spec.shape, spec.dtype, spec.device) for spec in given])  # dense
     before, STATE.planning = STATE.planning, True
     try:

@@ -12,8 +12,7 @@ from tinyml.core.plan import Implicit, make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import DTypeError
-from tinyml.ir.devices import HOST
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.spec import make_spec
 
 SCALARS = (bool, int, float, complex)

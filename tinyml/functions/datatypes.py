@@ -22,8 +22,7 @@ from tinyml.dtypes import (
     promote_scalar,
 )
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, expect
-from tinyml.ir.devices import Device
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import ROOMS, Device, find_device
 from tinyml.ir.op import find
 from tinyml.ops.calls import named
 
@@ -193,7 +192,7 @@ class NamespaceInfo:
         from tinyml.errors import DeviceError
 
         found = [find_device()]
-        for name in ("cpu", "opencl"):
+        for name in ROOMS:
             try:
                 found.append(find_device(name))
             except (DeviceError, ImportError):

@@ -1,7 +1,7 @@
 """Control flow that depends on values, of functions over pytrees: cond, scan and while_loop.
 
 Their branches and steps are traced once, at each call, and become the graphs of one record of
-tinyml.control. What they use of the outside becomes further operands, so closures over
+control_ops.py. What they use of the outside becomes further operands, so closures over
 differentiated values get their gradients.
 """
 

@@ -1,6 +1,6 @@
 """Control flow that depends on values: cond, while and scan, as ordinary records.
 
-Their branches and steps are graphs, given as attributes; tinyml.flow makes them of functions. The
+Their branches and steps are graphs, given as attributes; control_flow.py makes them of functions. The
 way back of a scan is a scan, that of a branch is a branch; so gradients have any order, in graphs
 and outside.
 """

@@ -18,7 +18,7 @@ from tinyml.core.upload import as_tensor
 from tinyml.dtypes import as_dtype, float32
 from tinyml.errors import ArgumentTypeError, GraphError, ShapeError, expect
 from tinyml.graph.graph import Graph, build, needed
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_shape
 

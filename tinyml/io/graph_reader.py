@@ -32,7 +32,7 @@ from tinyml.core.plan import checked
 from tinyml.dtypes import DTYPES, DType, uint32
 from tinyml.errors import DTypeError, FileFormatError, TinyMLError
 from tinyml.graph.graph import Graph
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, find_device, is_device_name
 from tinyml.ir.dims import Dim
 from tinyml.ir.op import Equation, Op, Scope, Var, find
 from tinyml.ir.spec import Spec, make_spec
@@ -48,7 +48,6 @@ EXACT = 1 << 53  # greater integers are text, so that readers with float64 alone
 GENERATOR = "generator"  # the one hidden state there is, that of tinyml.random
 # Ops whose modules need more than the core; they are loaded when a file names one.
 HOMES = {"cond": "tinyml.control", "scan": "tinyml.control", "while": "tinyml.control"}
-DEVICE = re.compile(r"cpu|opencl(:[0-9]{1,3})?")
 CONTAINERS: dict[str, Any] = {"tuple": tuple, "list": list}
 
 
@@ -218,9 +217,9 @@ class Reader:
         fields = self._object(entry, "name", "spec", "becomes")
         if fields["name"] != GENERATOR:
             self.refuse(f"an unknown cell {_shown(fields['name'])}")
-        if fields["spec"] != ["uint32", [2], "cpu"]:
+        if fields["spec"] != ["uint32", [2], HOST]:
             self.refuse("a generator whose state is no key on the cpu")
-        var = Var(make_spec((2,), uint32, find_device("cpu"), None, True), scope)
+        var = Var(make_spec((2,), uint32, find_device(HOST), None, True), scope)
         if self.device is None or self.device is var.spec.device:
             return var, []
         return var, [self._moved(var, self.device, scope)]
@@ -280,7 +279,7 @@ class Reader:
 
     def _device(self, name: Any) -> str:
         """The name of the device in the place of one that the file names."""
-        if not isinstance(name, str) or DEVICE.fullmatch(name) is None:
+        if not isinstance(name, str) or not is_device_name(name):
             self.refuse(f"no device {_shown(name)}")
         return name if self.device is None else self.device.name
 

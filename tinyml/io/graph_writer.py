@@ -3,7 +3,7 @@
 `model.json` holds the lines; captured tensors lie in `model.<digest>.safetensors`, a name that
 follows from the digest of their content, which the JSON states. So a save adds one file and then
 replaces the other: whoever is killed in between leaves the old pair or the new one, and a mixture
-cannot be read. Numbers keep every bit. Loading runs nothing; see tinyml.graphreader for its checks.
+cannot be read. Numbers keep every bit. Loading runs nothing; graph_reader.py has the checks.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Writer:
         home = OPS.get(equation.op.name)
         if home is not equation.op:
             raise SerializationError(f"the op {equation.op.name!r} is not in the table of ops",
-                                     remedy="define it with tinyml.op.define, also where it loads")
+                                     remedy="define it with tinyml.extend.define, also where it loads")
         attrs = {key: self._value(value, depth) for key, value in equation.attrs.items()}
         if equation.op.name == "transfer":
             attrs = {"device": {"device": equation.attrs["device"]}}

@@ -8,25 +8,37 @@ Functions (exp, sqrt, ...) are composites of operations on parts, by the bodies 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from tinyml.dtypes import bool_
-
-if TYPE_CHECKING:
-    from tinyml.ir.nest import Nest
+from tinyml.dtypes import DType, bool_
 
 Pair = tuple[int, int]
 
 
-def _add(n: Nest, x: Pair, y: Pair) -> Pair:
+class Writer(Protocol):
+    """What these words need of the nest that they are written into."""
+
+    code: Any
+
+    def const(self, value: complex, dtype: DType) -> int:
+        """Return a constant."""
+
+    def prim(self, word: str, *values: int, dtype: DType | None = None) -> int:
+        """Return a word applied to values of one type."""
+
+    def select(self, condition: int, yes: int, no: int) -> int:
+        """Return `yes` where the condition holds, else `no`."""
+
+
+def _add(n: Writer, x: Pair, y: Pair) -> Pair:
     return n.prim("add", x[0], y[0]), n.prim("add", x[1], y[1])
 
 
-def _sub(n: Nest, x: Pair, y: Pair) -> Pair:
+def _sub(n: Writer, x: Pair, y: Pair) -> Pair:
     return n.prim("sub", x[0], y[0]), n.prim("sub", x[1], y[1])
 
 
-def _mul(n: Nest, x: Pair, y: Pair) -> Pair:
+def _mul(n: Writer, x: Pair, y: Pair) -> Pair:
     def product(a: int, b: int) -> int:
         return n.prim("mul", a, b)
 
@@ -34,11 +46,11 @@ def _mul(n: Nest, x: Pair, y: Pair) -> Pair:
             n.prim("add", product(x[0], y[1]), product(x[1], y[0])))
 
 
-def _fma(n: Nest, x: Pair, y: Pair, z: Pair) -> Pair:
+def _fma(n: Writer, x: Pair, y: Pair, z: Pair) -> Pair:
     return _add(n, _mul(n, x, y), z)
 
 
-def _div(n: Nest, x: Pair, y: Pair) -> Pair:
+def _div(n: Writer, x: Pair, y: Pair) -> Pair:
     """Smith's algorithm (CACM 5, 1962): no square of a part, which might overflow."""
     sizes = n.prim("abs", y[0]), n.prim("abs", y[1])
     wide = n.prim("greater_equal", *sizes, dtype=bool_)
@@ -56,20 +68,20 @@ def _div(n: Nest, x: Pair, y: Pair) -> Pair:
     return quotient("add", x[0], x[1]), quotient("sub", x[1], x[0])
 
 
-def _reciprocal(n: Nest, x: Pair) -> Pair:
+def _reciprocal(n: Writer, x: Pair) -> Pair:
     dtype = n.code[x[0]].dtype
     return _div(n, (n.const(1, dtype), n.const(0, dtype)), x)
 
 
-def _equal(n: Nest, x: Pair, y: Pair) -> int:
+def _equal(n: Writer, x: Pair, y: Pair) -> int:
     same = [n.prim("equal", a, b, dtype=bool_) for a, b in zip(x, y)]
     return n.prim("logical_and", *same, dtype=bool_)
 
 
-def _either(test: str) -> Callable[[Nest, Pair], int]:
+def _either(test: str) -> Callable[[Writer, Pair], int]:
     """Whether one part passes a test."""
 
-    def of(n: Nest, x: Pair) -> int:
+    def of(n: Writer, x: Pair) -> int:
         return n.prim("logical_or", *[n.prim(test, v, dtype=bool_) for v in x], dtype=bool_)
 
     return of

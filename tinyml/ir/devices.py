@@ -1,9 +1,16 @@
-"""The kernel table and the devices: both found by name, loaded on first use."""
+"""Devices and kernels, both found by name and loaded on first use.
+
+A device lives in a room: a folder under kernels/ that has `open_device(number)` and `candidates()`,
+and registers its kernels when it is imported. Only the table here and the room itself know a
+device's name; others ask a device what it can do, and the table of kernels what runs there.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +20,13 @@ from tinyml.errors import ArgumentError, DeviceError
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
+
+# The rooms, and whether a number tells their devices apart: 'opencl', 'opencl:1', ...
+_NUMBERED = {"cpu": False, "opencl": True}
+ROOMS = tuple(_NUMBERED)
+HOST = "cpu"  # the device in the host's own memory; the default one unless TINYML_DEVICE is set
+_NAME = re.compile("|".join(f"{room}(:[0-9]{{1,3}})?" if numbered else room
+                            for room, numbered in _NUMBERED.items()))
 
 
 class Call(NamedTuple):
@@ -26,7 +40,7 @@ class Call(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a call runs: `run(*buffers and numbers)` gives a buffer, or a tuple of `outs` buffers.
+    """How a call runs: `run(*buffers and numbers)` returns a buffer, or a tuple of `outs` buffers.
 
     `how` says for people what it is: kernel, nest, body or view.
     """
@@ -37,123 +51,153 @@ class Plan(NamedTuple):
 
 
 class Device(Protocol):
-    """What a room under kernels/ provides. Buffers are its own; offsets are in elements."""
+    """What a room under kernels/ provides. Buffers are its own; offsets are in elements.
+
+    `asynchronous` devices may still be at work when a call returns.
+    """
 
     name: str
+    asynchronous: bool
 
     def empty(self, nbytes: int) -> Any:
-        """New memory."""
+        """Return new memory."""
 
     def upload(self, array: Any, dtype: DType | None = None) -> Any:
-        """New memory with the content of a dense NumPy array, packed where `dtype` is."""
+        """Return new memory with the content of a dense NumPy array, packed where `dtype` is."""
 
     def download(self, buffer: Any, spec: Spec) -> Any:
-        """A NumPy array of a tensor's content; waits for it."""
+        """Return a NumPy array of a tensor's content; waits for it."""
 
     def export(self, buffer: Any, spec: Spec) -> Any:
-        """A tensor's memory for other libraries, by each protocol that they know."""
+        """Return a tensor's memory for other libraries, by each protocol that they know."""
 
     def borrow(self, array: Any) -> tuple[Any, Spec] | None:
-        """An array's own memory as a buffer, and its layout; None where no tensor can lie there."""
+        """Return an array's own memory as a buffer, with its layout; None where it cannot be."""
 
     def as_array(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Any:
-        """A NumPy array of anything that holds numbers, meant for a tensor of type `dtype`."""
+        """Return a NumPy array of anything that holds numbers, for a tensor of type `dtype`."""
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
-        """The same memory, `offset` elements further on."""
+        """Return the same memory, `offset` elements further on."""
 
     def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
                 into: bool = False) -> Callable[..., Any]:
-        """A function from input buffers and numbers to output buffers that runs the nest.
+        """Return a function from input buffers and numbers to output buffers that runs the nest.
 
-        With `into`, it takes the output buffers after the inputs and gives nothing.
+        With `into`, it takes the output buffers after the inputs and returns None.
         """
 
     def supports(self, dtype: Any) -> bool:
-        """Whether tensors of this type may live here."""
+        """Return whether tensors of this type may live here."""
 
     def synchronize(self) -> None:
-        """Wait until all that was asked for is done; raise what went wrong meanwhile."""
+        """Wait until all work is done; raise what went wrong meanwhile."""
 
     def afford(self, nbytes: int) -> None:
-        """AllocationError where this much could never be allocated."""
+        """Raise AllocationError where this much could never be allocated."""
 
     def in_use(self) -> int:
-        """Bytes held by tensors."""
+        """Return how many bytes tensors hold."""
 
     def block_size(self, nbytes: int) -> int:
-        """Bytes of the block that serves a request: requests of one block size may share it."""
+        """Return the bytes of the block that serves a request; equal ones may share a block."""
 
 
-HOST = "cpu"  # the device that is always there; its memory is the host's
-_ROOMS = {"cpu": "tinyml.kernels.cpu", "opencl": "tinyml.kernels.opencl"}
+# ---- devices
+
 _devices: dict[str, Device] = {}
 _lock = threading.RLock()
-Kernel = Callable[[Call], Plan | None]
-_kernels: dict[tuple[str, str], list[tuple[int, Kernel]]] = {}
 
 
-def device(name: str | Device | None = None) -> Device:
-    """The device of a name: 'cpu', 'opencl', 'opencl:1'; None means TINYML_DEVICE or 'cpu'.
+def is_device_name(name: str) -> bool:
+    """Return whether a device may have this name, be it here or not.
+
+    >>> [is_device_name(name) for name in ("cpu", "opencl:1", "cpu:1", "gpu")]
+    [True, True, False, False]
+    """
+    return _NAME.fullmatch(name) is not None
+
+
+def find_device(name: str | Device | None = None) -> Device:
+    """Return the device of a name: 'cpu', 'opencl', 'opencl:1'; None: TINYML_DEVICE or 'cpu'.
 
     Raises DeviceError where there is none.
 
-    >>> device("cpu")
+    >>> find_device("cpu")
     cpu
     """
     if name is None:
-        name = os.environ.get("TINYML_DEVICE") or "cpu"
+        name = os.environ.get("TINYML_DEVICE") or HOST
     if not isinstance(name, str):
         return name
     found = _devices.get(name)
     if found is not None:
         return found
-    room, _, number = name.partition(":")
-    if room not in _ROOMS or (number and not number.isdigit()) or (room == "cpu" and number):
+    if not is_device_name(name):
         raise DeviceError(f"no device {name!r}", remedy="'cpu', 'opencl' or 'opencl:1'")
+    room, _, digits = name.partition(":")
+    number = int(digits or 0)
+    canonical = f"{room}:{number}" if number else room
     with _lock:
-        if name not in _devices:
-            canonical = room if int(number or 0) == 0 else f"{room}:{int(number)}"
-            if canonical not in _devices:
-                opened = importlib.import_module(_ROOMS[room]).open_device(int(number or 0))
-                _devices[canonical] = opened
-            _devices[name] = _devices[canonical]
+        if canonical not in _devices:
+            _devices[canonical] = _room(room).open_device(number)
+        _devices[name] = _devices[canonical]
         return _devices[name]
 
 
-def kernel(op: str, room: str, rank: int = 0) -> Callable[[Kernel], Kernel]:
-    """Register a kernel of an op for 'cpu' or 'opencl'; a higher rank is asked first.
-
-    The kernel gets a Call and returns a Plan, or None: not mine, ask the next.
-    """
-
-    def register(function: Kernel) -> Kernel:
-        table = _kernels.setdefault((op, room), [])
-        table.append((rank, function))
-        table.sort(key=lambda entry: -entry[0])
-        return function
-
-    return register
+@functools.cache
+def _room(name: str) -> Any:
+    """The module of a room, whose kernels are then registered."""
+    return importlib.import_module(f"tinyml.kernels.{name}")
 
 
-def find(op: str, room: str) -> list[Kernel]:
-    """The kernels of an op on a device's room, the highest rank first."""
-    return [function for _, function in _kernels.get((op, room.partition(":")[0]), [])]
+def candidates(room: str) -> Any:
+    """Return the devices that a room found, unusable ones too, as `tinyml doctor` shows them."""
+    return _room(room).candidates()
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads a CPU kernel may use; results do not depend on it.
+    """Let a CPU kernel use up to `count` threads; results do not depend on it.
 
     Raises ArgumentError unless `count` is at least 1.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ArgumentError(f"{count!r} threads", remedy="an integer of at least 1")
-    cpu: Any = device("cpu")
+    cpu: Any = find_device(HOST)
     cpu.threads = count
 
 
 def get_num_threads() -> int:
-    """How many threads a CPU kernel may use."""
-    cpu: Any = device("cpu")
+    """Return how many threads a CPU kernel may use."""
+    cpu: Any = find_device(HOST)
     threads: int = cpu.threads
     return threads
+
+
+# ---- kernels
+
+KernelFunction = Callable[[Call], Plan | None]
+_kernels: dict[tuple[str, str | None], list[tuple[int, KernelFunction]]] = {}
+
+
+def kernel(op: str, room: str | None = None,
+           rank: int = 0) -> Callable[[KernelFunction], KernelFunction]:
+    """Register a kernel of an op for a room, or for all devices; a higher rank is asked first.
+
+    The kernel is given a Call and returns a Plan, or None: not mine, ask the next.
+    """
+
+    def register(function: KernelFunction) -> KernelFunction:
+        _kernels.setdefault((op, room), []).append((rank, function))
+        return function
+
+    return register
+
+
+def find_kernels(op: str, device: str) -> list[KernelFunction]:
+    """Return the kernels of an op on a device of this name, the highest rank first."""
+    room = device.partition(":")[0]
+    if room in ROOMS:
+        _room(room)
+    known = [*_kernels.get((op, room), []), *_kernels.get((op, None), [])]
+    return [function for _, function in sorted(known, key=lambda entry: -entry[0])]

@@ -17,7 +17,7 @@ class Dim:
     they are one and the same; every other use, as a number or in a condition, raises
     DynamicShapeError. Made by the shape rule of an op.
 
-    >>> from tinyml.dims import Dim
+    >>> from tinyml.ir.dims import Dim
     >>> n = Dim.fresh(12)
     >>> n.limit, n == n, n == Dim.fresh(12)
     (12, True, False)

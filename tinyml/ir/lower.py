@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinyml.dtypes import DType, int64, uint8
-from tinyml.ir.nest import Ids, Nest
+from tinyml.ir.nest import Ids, Nest, Scan
 from tinyml.ir.op import Equation, Var, attribute_key
 from tinyml.ir.spec import stored
 
@@ -145,7 +145,7 @@ class Lowering:
         key = (equation, index, self.nest.guard)
         result = self._memo.get(key)
         if result is None:
-            before = len(self.nest.code)
+            before = len(self.nest.loops)
             sources = [self.source(value) for value in equation.inputs]
             result = equation.op.nest(self.nest, index, *sources, **equation.attrs)
             values = result if isinstance(result, tuple) else (result,)
@@ -165,13 +165,12 @@ class Lowering:
         return equation
 
     def _refuse_again(self, equation: Equation, index: Ids, before: int) -> None:
-        new = self.nest.code[before:]
-        along = {a for instr in new if instr.kind == "running" for a in instr.data[1]}
+        new = list(self.nest.loops.values())[before:]
+        along = {loop.axis for loop in new if isinstance(loop, Scan)}
         if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:
-            raise NotOneNest  # points that the guard leaves out would miss in the running state
-        if along or any(instr.kind == "reduce" for instr in new):
-            if self._reduced.setdefault(equation, index) != index:
-                raise NotOneNest
+            raise NotOneNest  # points that the guard leaves out would be missing in the state
+        if new and self._reduced.setdefault(equation, index) != index:
+            raise NotOneNest
 
 
 def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequence[Any],

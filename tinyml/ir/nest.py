@@ -1,33 +1,54 @@
 """The loop nest: SSA over a named index space, from which every device's source is emitted.
 
 A nest says what is computed at each point of an index space, not in what order. Every value has a
-set of free axes: `prim` joins those of its operands, `reduce` removes some, `scan` keeps the one it
-runs along. Values are hash-consed, so the same expression is one value. Passes are not stored: the
-schedule (schedule.py) derives them.
+set of free axes: a `Prim` joins those of its operands, a `Reduce` removes some, a `Scan` keeps the
+one that it runs along. Values are hash-consed, so the same expression is one value. Loops are not
+stored: the schedule (schedule.py) derives them.
 
 Sizes, strides and offsets are run-time arguments of the kernel; only structure is in the code.
+
+An instruction is a payload, read by name, and the ids of the values in `args`:
+
+| payload | args | value, or effect |
+|---|---|---|
+| `Axis(name)` | | the index along an axis |
+| `Const(bits)` | | a constant |
+| `Param(number)` | | an integer handed over at run time, one of the nest's `params` |
+| `ScalarArg(number)` | | a number of the call, of a complex one its real part |
+| `Imaginary(number)` | | the imaginary part of a complex number of the call |
+| `Check(axis)` | index, extent | the index; one out of range is reported, and is 0 |
+| `Load(arg, rank)` | `rank` indices [, guard, other] | an element of an argument, or `other` |
+| `Prim(word)` | operands | a word of the vocabulary, or a "cast" |
+| `Reduce(monoid, axes, init)` | items | the loop of a reduction; its state begins as `init` |
+| `Scan(monoid, axis, init, reverse)` | items, `init` | the loop of a scan |
+| `State(loop, component, role)` | | a component of the state of a loop, inside it |
+| `Step(loop, merge)` | the next state | the end of a loop's body |
+| `Item(component)` | the reduction | a component of its last state |
+| `Store(arg, disjoint)` | value, indices | an element of an argument is written |
 """
 
 from __future__ import annotations
 
+import enum
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tinyml.ir.complex_words as complexes
 from tinyml.dtypes import DTYPES, DType, bool_, int64, part
 from tinyml.errors import KernelNotFound
 
 Ids = tuple[int, ...]
+Number = complex  # a bool, an int and a float are ones too
 ZERO = 0  # the id of the constant 0 that every nest begins with
 
 
 class Monoid(NamedTuple):
     """An associative combination with tuple state, written in the vocabulary's own words.
 
-    `init(n, dtypes)` gives the empty state, `combine(n, state, items)` takes one more element in,
+    `init(n, dtypes)` gives the empty state, `combine(n, state, items)` adds one more element, and
     `merge(n, state, other)` joins two states. `lanes` is how many partial states a sequential loop
-    keeps; with the order of merging it fixes the order of a sum by shape alone.
+    keeps: with the order of merging, it makes the order of a sum depend on the shape alone.
     """
 
     name: str
@@ -37,12 +58,130 @@ class Monoid(NamedTuple):
     lanes: int = 1
 
 
-class Instr(NamedTuple):
-    """One statement. `args` are ids of values; `data` is what is not a value."""
+class Axis(NamedTuple):
+    """The index along an axis."""
 
-    kind: str
+    name: str
+
+
+class Const(NamedTuple):
+    """A constant; a float is its eight bytes, so 0.0 is not -0.0, and NaN is itself."""
+
+    bits: bytes | int
+
+    @property
+    def value(self) -> float:
+        """The constant as a Python number."""
+        if isinstance(self.bits, bytes):
+            number: float = struct.unpack("<d", self.bits)[0]
+            return number
+        return self.bits
+
+
+class Param(NamedTuple):
+    """An integer handed over at run time, by its place in the nest's `params`."""
+
+    number: int
+
+
+class ScalarArg(NamedTuple):
+    """A number of the call, by its place in the nest's `scalars`."""
+
+    number: int
+
+
+class Imaginary(NamedTuple):
+    """The imaginary part of a complex number of the call."""
+
+    number: int
+
+
+class Check(NamedTuple):
+    """A data-dependent index along an axis of the user's tensor, -1 standing for none."""
+
+    axis: int
+
+
+class Load(NamedTuple):
+    """An element of an argument at so many indices; a guard and another value may follow them."""
+
+    arg: int
+    rank: int
+
+
+class Prim(NamedTuple):
+    """A word of the vocabulary."""
+
+    word: str
+
+
+class Reduce(NamedTuple):
+    """A loop over axes that gives the last state."""
+
+    monoid: Monoid
+    axes: tuple[str, ...]
+    init: Ids
+
+
+class Scan(NamedTuple):
+    """A loop along one axis that gives its state at each point."""
+
+    monoid: Monoid
+    axis: str
+    init: Ids
+    reverse: bool
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The one axis, as a reduction has several."""
+        return (self.axis,)
+
+
+class Role(enum.Enum):
+    """Which state of a loop is meant."""
+
+    CURRENT = "state"  # at a point of the loop, before its step
+    OTHER = "part"  # in a merge, the partial state that is merged
+    MERGED = "merged"  # in a merge, the partial state that it is merged into
+
+
+class State(NamedTuple):
+    """A component of a loop's state."""
+
+    loop: int
+    component: int
+    role: Role
+
+
+class Step(NamedTuple):
+    """What a loop's state becomes at each point, and what two partial states become together."""
+
+    loop: int
+    merge: Ids
+
+
+class Item(NamedTuple):
+    """A component of the last state of a reduction."""
+
+    component: int
+
+
+class Store(NamedTuple):
+    """A write; `disjoint` where no two points write to the same place."""
+
+    arg: int
+    disjoint: bool
+
+
+Payload = (Axis | Const | Param | ScalarArg | Imaginary | Check | Load | Prim | Reduce | Scan
+           | State | Step | Item | Store)
+
+
+class Instr(NamedTuple):
+    """One instruction: what it is, and the ids of the values that it takes."""
+
+    payload: Payload
     args: Ids
-    data: Any
     dtype: DType
 
 
@@ -73,42 +212,46 @@ class Nest:
         self.scalars: list[DType] = []
         self.params: list[int] = []
         self.code: list[Instr] = []
+        self.loops: dict[int, Reduce | Scan] = {}  # by their ids
         self.free: list[frozenset[str]] = []
-        self.guard: int | None = None  # what is written now is needed only where this holds
-        self._known: dict[Any, int] = {}
+        self.guard: int | None = None  # what is added now is needed only where this holds
+        self._known: dict[tuple[type[Payload], Payload, Ids, DType], int] = {}
         self.const(0, int64)
 
-    def put(self, kind: str, args: Ids, data: Any, dtype: DType, free: frozenset[str]) -> int:
-        """The id of this statement; an equal one is not written twice."""
-        key = (kind, args, data, dtype)
+    def put(self, payload: Payload, args: Ids, dtype: DType,
+            free: frozenset[str] | None = None) -> int:
+        """Return the id of an instruction; an equal one is not written twice.
+
+        Its free axes are those of its arguments unless given.
+        """
+        key = (type(payload), payload, args, dtype)  # named tuples of two classes may be equal
         known = self._known.get(key)
-        if known is not None and kind != "store":
-            return known
-        self.code.append(Instr(kind, args, data, dtype))
-        self.free.append(free)
-        self._known[key] = len(self.code) - 1
-        return len(self.code) - 1
+        if known is None:
+            known = self._known[key] = len(self.code)
+            self.code.append(Instr(payload, args, dtype))
+            self.free.append(self.join(args) if free is None else free)
+        return known
 
     def arg(self, dtype: DType, rank: int, role: str) -> int:
-        """Declare a tensor, 'in' or 'out'; returns its number."""
+        """Declare a tensor, 'in' or 'out', and return its number."""
         self.args.append(Arg(dtype, rank, role))
         return len(self.args) - 1
 
     # ---- indices
 
     def axis(self, name: str, size: int) -> int:
-        """The index along an axis; a constant 0 where its size is 1."""
+        """Return the index along an axis: the constant 0 where its size is 1."""
         if size == 1:
             return ZERO
         self.axes.setdefault(name, size)
-        return self.put("axis", (), name, int64, frozenset((name,)))
+        return self.put(Axis(name), (), int64, frozenset((name,)))
 
     def axes_for(self, shape: Sequence[int]) -> Ids:
-        """One index per dimension of an output."""
+        """Return one index per dimension of an output."""
         return tuple([self.axis(f"i{d}_{size}", size) for d, size in enumerate(shape)])
 
     def over(self, index: Ids, sizes: Sequence[int]) -> Ids:
-        """Fresh indices to reduce over at `index`.
+        """Return new indices to reduce over at `index`.
 
         Two reductions of equal sizes at one place share their axes, so that they share a loop; a
         reduction inside another's loop gets axes of its own.
@@ -118,105 +261,101 @@ class Nest:
         return tuple([self.axis(f"k{level + j}_{n}", n) for j, n in enumerate(sizes)])
 
     def param(self, value: int) -> int:
-        """An integer handed over at run time: a pad width, a stride, a size."""
+        """Return an integer handed over at run time: a pad width, a stride, a size."""
         if value in (0, 1):
             return self.const(value, int64)
         if value not in self.params:
             self.params.append(value)
-        return self.put("param", (), self.params.index(value), int64, frozenset())
+        return self.put(Param(self.params.index(value)), (), int64)
 
     def add(self, x: int, y: int) -> int:
-        """The sum of two indices."""
+        """Return the sum of two indices."""
         return y if x == ZERO else x if y == ZERO else self.prim("add", x, y)
 
     def mul(self, x: int, y: int) -> int:
-        """The product of two indices."""
+        """Return the product of two indices."""
         one = self.const(1, int64)
         if ZERO in (x, y):
             return ZERO
         return y if x == one else x if y == one else self.prim("mul", x, y)
 
     def sub(self, x: int, y: int) -> int:
-        """The difference of two indices."""
+        """Return the difference of two indices."""
         return x if y == ZERO else self.prim("sub", x, y)
 
     def both(self, guard: int | None, more: int | None) -> int | None:
-        """The conjunction of two guards, None standing for true."""
+        """Return the conjunction of two guards, None standing for true."""
         if guard is None or more is None:
             return more if guard is None else guard
         return self.prim("logical_and", guard, more, dtype=bool_)
 
     def inside(self, index: int, size: int) -> int:
-        """Whether 0 <= index < size."""
+        """Return whether 0 <= index < size."""
         low = self.prim("greater_equal", index, ZERO, dtype=bool_)
         high = self.prim("less", index, self.param(size), dtype=bool_)
         return self.prim("logical_and", low, high, dtype=bool_)
 
     def check(self, index: int, size: int, axis: int = -1) -> int:
-        """A data-dependent index into `size` elements, negative ones counted from the end.
+        """Return a data-dependent index into `size` elements, a negative one from the end.
 
-        Outside -size <= index < size the kernel reports it, with the axis where it is one, and goes
-        on at 0; not so where the value is not needed.
+        An index outside -size <= index < size is reported by the kernel, with its axis where it has
+        one, and replaced by 0. Where the nest's guard does not hold, nothing is reported.
         """
         index = index if self.guard is None else self.select(self.guard, index, ZERO)
         extent = self.param(size)
         below = self.prim("less", index, ZERO, dtype=bool_)
         index = self.prim("where", below, self.prim("add", index, extent), index)
-        return self.put("check", (index, extent), axis, int64, self.free[index])
+        return self.put(Check(axis), (index, extent), int64)
 
     # ---- values
 
-    def const(self, value: Any, dtype: DType) -> int:
-        """A constant; the key carries its bits, so 0.0 is not -0.0."""
+    def const(self, value: Number, dtype: DType) -> int:
+        """Return a constant of a type."""
         if dtype.kind == "complex":
             return self.complex(self.const(value.real, part(dtype)),
                                 self.const(value.imag, part(dtype)))
         if dtype.is_small_float:
             return self.cast(self.const(value, DTYPES[dtype.compute]), dtype)
         if dtype.kind == "float":
-            data: Any = struct.pack("<d", float(value))
-        else:
-            data = bool(value) if dtype is bool_ else int(value)
-        return self.put("const", (), data, dtype, frozenset())
+            return self.put(Const(struct.pack("<d", value)), (), dtype)
+        return self.put(Const(bool(value) if dtype is bool_ else int(value.real)), (), dtype)
 
     def scalar(self, number: int, dtype: DType) -> int:
-        """A Python number handed over at run time, in the type of the arithmetic around it."""
+        """Return a number of the call in a type, that of the arithmetic around it."""
         while len(self.scalars) <= number:
             self.scalars.append(dtype)
         self.scalars[number] = dtype
         computed = DTYPES[dtype.compute]
-        value = self.put("scalar", (), number, computed, frozenset())
+        value = self.put(ScalarArg(number), (), computed)
         if dtype.kind == "complex":
-            return self.complex(value, self.put("imaginary", (), number, computed, frozenset()))
+            return self.complex(value, self.put(Imaginary(number), (), computed))
         return self.cast(value, dtype) if dtype.is_small_float else value
 
     def load(self, arg: int, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """The element of an argument; where `guard` is false, `other` and no read."""
+        """Return an element of an argument; where `guard` is false, `other` without a read."""
         args = index if guard is None or other is None else (*index, guard, other)
-        data = (arg, len(index))
-        return self.put("load", args, data, self.args[arg].dtype, self.join(args))
+        return self.put(Load(arg, len(index)), args, self.args[arg].dtype)
 
     def prim(self, word: str, *values: int, dtype: DType | None = None) -> int:
-        """One word of the vocabulary over values of one type.
+        """Apply a word of the vocabulary to values of one type.
 
-        Over a complex type it is several words over the parts; over narrow floats it is computed in
-        the wider type, and the result rounded at once. Beside a value that is wide already (a state
-        of a reduction) it stays so.
+        On a complex type it becomes several words on the parts. Narrow floats are widen, and the
+        result is rounded at once, unless an operand is wide already (the state of a reduction).
         """
         own = self.code[values[-1]].dtype
         if word == "where" and self.code[values[1]].dtype is own:
-            return self.put("prim", values, word, own, self.join(values))
+            return self.put(Prim(word), values, own)
         if own.kind == "complex":
             return self._on_parts(word, values, own)
         if any(self.code[v].dtype.is_small_float for v in values):
-            result = self.prim(word, *map(self.widened, values),
+            result = self.prim(word, *map(self.widen, values),
                                dtype=bool_ if dtype is bool_ else None)
             return self.cast(result, dtype or own) if own.is_small_float else result
-        return self.put("prim", values, word, dtype or own, self.join(values))
+        return self.put(Prim(word), values, dtype or own)
 
     def _on_parts(self, word: str, values: Ids, dtype: DType) -> int:
         if word in ("real", "imag"):
-            return self.put("prim", values, word, part(dtype), self.join(values))
+            return self.put(Prim(word), values, part(dtype))
         pairs = [(self.prim("real", v), self.prim("imag", v)) for v in values]
         if word in complexes.TESTS:
             return complexes.TESTS[word](self, *pairs)
@@ -225,18 +364,18 @@ class Nest:
         return self.complex(*complexes.WORDS[word](self, *pairs))
 
     def complex(self, real: int, imag: int) -> int:
-        """The complex value with these parts, of one type."""
+        """Return the complex value with these parts, which have one type."""
         dtype = next(d for d in DTYPES.values() if d.kind == "complex"
                      and d.compute == self.code[real].dtype.name)
-        return self.put("prim", (real, imag), "complex", dtype, self.join((real, imag)))
+        return self.put(Prim("complex"), (real, imag), dtype)
 
-    def widened(self, value: int) -> int:
-        """A value of a narrow float in the type of its arithmetic; others as they are."""
+    def widen(self, value: int) -> int:
+        """Return a narrow float in the type of its arithmetic, and any other value as it is."""
         dtype = self.code[value].dtype
         return self.cast(value, DTYPES[dtype.compute]) if dtype.is_small_float else value
 
     def cast(self, value: int, dtype: DType) -> int:
-        """The value in another type; narrow floats come and go by float32."""
+        """Return the value in another type; narrow floats are converted through float32."""
         own = self.code[value].dtype
         if own is dtype:
             return value
@@ -254,81 +393,83 @@ class Nest:
         if dtype not in (middle, own) and own is not middle and (
                 own.is_small_float or dtype.is_small_float and own.name != "float64"):
             return self.cast(self.cast(value, middle), dtype)
-        return self.put("prim", (value,), "cast", dtype, self.free[value])
+        return self.put(Prim("cast"), (value,), dtype)
 
     def select(self, condition: int, yes: int, no: int) -> int:
-        """`yes` where the condition holds, else `no`."""
+        """Return `yes` where the condition holds, else `no`."""
         return yes if yes == no else self.prim("where", condition, yes, no)
 
     def reduce(self, monoid: Monoid, over: Ids, *items: int) -> Ids:
-        """The monoid over all points of the axes `over`; one id per component of its state.
+        """Reduce items over all points of the axes `over`; return one id per state component.
 
-        The state over narrow floats is kept, and given, in the type of their arithmetic.
+        The state of narrow floats is kept, and returned, in the type of their arithmetic.
         """
         if any(self.code[i].dtype.is_small_float for i in items):
-            return self.reduce(monoid, over, *map(self.widened, items))
-        axes = tuple([self.code[i].data for i in over if self.code[i].kind == "axis"])
-        inner = self.join(items) | frozenset(axes)
+            return self.reduce(monoid, over, *map(self.widen, items))
+        axes = tuple([p.name for i in over if isinstance(p := self.code[i].payload, Axis)])
         dtypes = [self.code[i].dtype for i in items]
         init = monoid.init(self, dtypes)
         if not axes:
             return monoid.combine(self, init, items)
-        reduction = self.put("reduce", items, (monoid, axes, init), dtypes[0], inner - set(axes))
-        state, other, merged = (
-            tuple([self.put("state", (), (reduction, j, role), self.code[v].dtype, free)
-                   for j, v in enumerate(init)])
-            for role, free in enumerate((inner, inner - set(axes), inner - set(axes))))
+        inner = self.join(items).union(axes)
+        outer = inner.difference(axes)
+        reduction = Reduce(monoid, axes, init)
+        loop = self.put(reduction, items, dtypes[0], outer)
+        self.loops[loop] = reduction
+        state = self._states(loop, init, Role.CURRENT, inner)
+        other = self._states(loop, init, Role.OTHER, outer)
+        merged = self._states(loop, init, Role.MERGED, outer)
         step = monoid.combine(self, state, items)
         merge = monoid.merge(self, merged, other) if monoid.lanes > 1 else ()
-        self.put("step", step, (reduction, merge), dtypes[0], inner)
-        return tuple([
-            self.put("item", (reduction,), j, self.code[v].dtype, inner - set(axes))
-            for j, v in enumerate(init)
-        ])
+        self.put(Step(loop, merge), step, dtypes[0], inner)
+        return tuple([self.put(Item(j), (loop,), self.code[v].dtype) for j, v in enumerate(init)])
+
+    def _states(self, loop: int, init: Ids, role: Role, free: frozenset[str]) -> Ids:
+        return tuple([self.put(State(loop, j, role), (), self.code[v].dtype, free)
+                      for j, v in enumerate(init)])
 
     def scan(self, monoid: Monoid, along: int, *items: int, start: Ids | None = None,
              reverse: bool = False, exclusive: bool = False) -> Ids:
-        """The monoid's running state at each point of the axis `along`, the items there taken in.
+        """Return the state at each point of the axis `along`, the items there included.
 
-        With `exclusive` it is the state before them. The state begins as `start`, else empty; with
-        `reverse` it runs from the end. The loop over the axis is sequential.
+        With `exclusive` they are not included. The state begins as `start`, else empty, and runs
+        from the end with `reverse`. The loop over the axis is sequential.
         """
         if any(self.code[i].dtype.is_small_float for i in items):
-            begin = None if start is None else tuple(map(self.widened, start))
-            return self.scan(monoid, along, *map(self.widened, items), start=begin,
+            begin = None if start is None else tuple(map(self.widen, start))
+            return self.scan(monoid, along, *map(self.widen, items), start=begin,
                              reverse=reverse, exclusive=exclusive)
         dtypes = [self.code[i].dtype for i in items]
         init = monoid.init(self, dtypes) if start is None else start
-        if self.code[along].kind != "axis":
+        axis = self.code[along].payload
+        if not isinstance(axis, Axis):
             return init if exclusive else monoid.combine(self, init, items)
-        axis = self.code[along].data
-        inner = self.join((*items, *init)) | {axis}
-        data = (monoid, (axis,), init, reverse)
-        loop = self.put("running", (*items, *init), data, dtypes[0], inner - {axis})
-        state = tuple([
-            self.put("state", (), (loop, j, 0), self.code[v].dtype, inner)
-            for j, v in enumerate(init)
-        ])
+        inner = self.join((*items, *init)) | {axis.name}
+        scan = Scan(monoid, axis.name, init, reverse)
+        loop = self.put(scan, (*items, *init), dtypes[0], inner - {axis.name})
+        self.loops[loop] = scan
+        state = self._states(loop, init, Role.CURRENT, inner)
         step = monoid.combine(self, state, items)
-        self.put("step", step, (loop, ()), dtypes[0], inner)
+        self.put(Step(loop, ()), step, dtypes[0], inner)
         if not exclusive:
             return step
         # A state is overwritten by the step; what was before it needs a name of its own.
-        return tuple([self.put("prim", (v,), "cast", self.code[v].dtype, inner) for v in state])
+        return tuple([self.put(Prim("cast"), (v,), self.code[v].dtype) for v in state])
 
     def store(self, arg: int, value: int, index: Ids, mode: str = "set") -> None:
-        """Write a value into an output ('set'), point after point.
+        """Write a value into an output, by default one point after the other ('set').
 
         With 'once' no two points write to the same place, so they may run in parallel. Any other
-        mode is a word that joins the value with what is there: 'add', 'mul', 'minimum', ...
+        mode is a word that combines the value with what is there: 'add', 'mul', 'minimum', ...
         """
-        value = self.cast(value, self.args[arg].dtype)
+        dtype = self.args[arg].dtype
+        value = self.cast(value, dtype)
         if mode not in ("set", "once"):
-            there = self.load(arg, index)
-            value, mode = self.cast(self.prim(mode, there, value), self.args[arg].dtype), "set"
-        self.put("store", (value, *index), (arg, mode), self.args[arg].dtype,
-                 self.join((value, *index)))
+            value = self.cast(self.prim(mode, self.load(arg, index), value), dtype)
+        args = (value, *index)
+        self.code.append(Instr(Store(arg, mode == "once"), args, dtype))  # even if an equal one is
+        self.free.append(self.join(args))
 
     def join(self, values: Sequence[int]) -> frozenset[str]:
-        """The free axes of several values together."""
+        """Return the free axes of several values together."""
         return frozenset().union(*[self.free[v] for v in values])

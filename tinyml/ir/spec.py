@@ -20,7 +20,7 @@ class Spec:
     `symbolic` marks the value of a graph under construction: it has no memory. The stride of an
     axis of size 1, and every stride of an empty tensor, is written as 0, so that layouts that
     address the same elements are one. `unknown` marks a shape with a size that depends on values
-    (a `tinyml.dims.Dim`); only symbolic specs and results of shape rules have one.
+    (a `tinyml.ir.dims.Dim`); only symbolic specs and results of shape rules have one.
     """
 
     __slots__ = ("shape", "dtype", "device", "strides", "size", "ndim", "contiguous", "symbolic",

@@ -31,7 +31,7 @@ class Event:
     """One op that ran.
 
     op         its name
-    how        kernel, nest, view, body or dynamic
+    how        kernel, nest, view, body or host
     ins, outs  specs; for a Python number its type stands among `ins`
     attrs      its attributes
     seconds    in this op alone: those of ops that it ran by itself (a body's) are theirs
@@ -184,7 +184,7 @@ def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
         here.ran, here.inside = outer
     outs = plan.outs
     buffers = tuple(result) if isinstance(result, tuple) else (result,)
-    if plan.how == "dynamic":  # only the results know their shapes, so they are tensors already
+    if plan.how == "host":  # only the results know their shapes, so they are tensors already
         outs = tuple([tensor.spec for tensor in buffers])
         buffers = tuple([tensor.buf for tensor in buffers])
     event = Event(op, plan, outs, values, buffers, seconds, ran, here.depth)

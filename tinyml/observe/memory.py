@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyml.core.state import STATE
 from tinyml.errors import SourceLocation, line_text
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, observe, user_location_of
 from tinyml.observe.profile import table
@@ -129,7 +129,7 @@ def track_memory() -> Iterator[Tracking]:
     >>> print(tracking)
     3 made inside and still held: 1,344 bytes
     bytes  count  op   form              line
-    1,344      3  add  float32[100] cpu  <doctest tinyml.memory.track_memory[2]>:3: \
+    1,344      3  add  float32[100] cpu  <doctest tinyml.observe.memory.track_memory[2]>:3: \
 kept.append(tinyml.zeros((100,)) + 1)
     >>> kept.clear()
     >>> tracking.alive()
@@ -138,8 +138,8 @@ kept.append(tinyml.zeros((100,)) + 1)
     global _trackings
     tracking = Tracking()
     with ExitStack() as stack:
-        cpu: Any = find_device("cpu")
-        stack.callback(cpu.pool.watched(tracking))  # first: plans made from here on know of it
+        host: Any = find_device(HOST)
+        stack.callback(host.pool.watch(tracking))  # first: plans made from here on know of it
         with _lock:
             _trackings = (*_trackings, tracking)
         try:

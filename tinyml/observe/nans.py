@@ -91,7 +91,7 @@ def debug(nans: Action | None = "raise", *, infs: Action | None = None,
     tinyml.errors.NaNError: log: NaN in 1 of 2 elements of the result float32[2] cpu, the first at \
 [1]; no float input holds one
       inputs: float32[2] cpu
-      line: <doctest tinyml.nans.debug[1]>:2: tinyml.log(tinyml.tensor([1.0, -1.0]))
+      line: <doctest tinyml.observe.nans.debug[1]>:2: tinyml.log(tinyml.tensor([1.0, -1.0]))
       remedy: keep the operands in the range that the op is defined on
     """
     wanted = [(what, action) for what, action in (("NaN", nans), ("infinity", infs))

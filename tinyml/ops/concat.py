@@ -113,8 +113,7 @@ def one_after_another(rows: Sequence[Any], shape: Ints) -> Any:
 MANY = 8  # operands of one nest at the most
 
 
-@kernel("concat", "opencl")
-@kernel("concat", "cpu")
+@kernel("concat")
 def copies(call: Call) -> Plan | None:
     """A copy for each operand where there are many; packed ones, which share bytes, are a nest."""
     (out,), device, axis = call.outs, call.device, call.attrs["axis"]

@@ -14,7 +14,7 @@ from tinyml.core.node import Data, Leaf, Tensor, make
 from tinyml.core.upload import SCALARS, upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.op import Op, define, find
 from tinyml.ir.spec import element_count, make_spec
 from tinyml.ops.arguments import as_shape, as_size
@@ -87,7 +87,7 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
         same: Tensor = kept if device is None else kept.to(device)
         return same if dtype is None else same.astype(dtype)
     if not isinstance(data, (list, tuple, *SCALARS)):
-        data = find_device("cpu").as_array(data)
+        data = find_device(HOST).as_array(data)
     target = find_device(device)
     if isinstance(data, np.ndarray) and not copy:
         borrowed = target.borrow(data)
@@ -118,7 +118,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
         return asarray(x, None, device, copy)
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
         raise ArgumentTypeError(f"a {type(x).__name__} has no __dlpack__", remedy="asarray(...)")
-    return asarray(find_device("cpu").as_array(x, copy=copy), None, device, copy)
+    return asarray(find_device(HOST).as_array(x, copy=copy), None, device, copy)
 
 
 @named

@@ -20,7 +20,7 @@ from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64,
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ir.lower import NotOneNest
 from tinyml.ir.monoids import AFFINE, PRODUCT, SUM
-from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
+from tinyml.ir.nest import ZERO, Axis, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
@@ -128,9 +128,9 @@ def scan_nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: t
     if in_blocks(xs[0].shape, axis):
         raise NotOneNest
     if size > 1:
-        instr = n.code[along]
+        own = n.code[along].payload
         others = n.join([i for d, i in enumerate(index) if d != axis])
-        if instr.kind != "axis" or n.axes[instr.data] != size or instr.data in others:
+        if not isinstance(own, Axis) or n.axes[own.name] != size or own.name in others:
             raise NotOneNest
     items = [n.cast(x(index), dtype) for x in xs]
     begin = [value((*index[:axis], ZERO, *index[axis + 1 :])) for value in start]

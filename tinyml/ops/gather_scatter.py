@@ -1,7 +1,7 @@
 """Indexing by tensors of integers: gather and scatter, and their likes with one index per place.
 
 `gather` and `scatter` take any number of tables of indices, for as many neighbouring axes; how a
-key of `x[...]` becomes slices and tables is written in selection.py.
+key of `x[...]` becomes slices and tables is written in subscript.py.
 """
 
 from __future__ import annotations

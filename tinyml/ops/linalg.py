@@ -1,4 +1,4 @@
-"""Linear algebra by LAPACK: one table of records, which devices without LAPACK refuse by name.
+"""Linear algebra by LAPACK: one table of records, which devices without LAPACK refuse.
 
 Each takes matrices in the last two axes, the axes before being a batch, of float32, float64,
 complex64 or complex128. The public functions are those of `tinyml.linalg`. Rules are Hermitian
@@ -25,6 +25,7 @@ from tinyml.errors import (
     ShapeError,
     expect,
 )
+from tinyml.ir.devices import find_kernels
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import broadcast_shapes, with_shape
@@ -44,15 +45,16 @@ Output = tuple[Shape, DType]
 # ---- the form of a record
 
 
-def _shapes(square: bool, outputs: Callable[..., tuple[Output, ...]]) -> Callable[..., Any]:
-    """A shape rule: matrices of a wide type, on a device that has LAPACK."""
+def _shapes(name: str, square: bool,
+            outputs: Callable[..., tuple[Output, ...]]) -> Callable[..., Any]:
+    """A shape rule: matrices of a wide type, on a device that has a kernel of the op."""
 
     def infer(x: Spec, *others: Any, **attrs: Any) -> Any:
         expect(x.dtype.name in WIDE, f"one of {', '.join(WIDE)}", x.dtype.name, DTypeError)
         expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
         expect(not square or x.shape[-1] == x.shape[-2], "square matrices", x.shape, ShapeError)
         given = outputs(x, *others, **attrs)
-        if x.device.name != "cpu":
+        if not find_kernels(name, x.device.name):
             raise KernelNotFound(f"device {x.device.name} has no LAPACK; the CPU has",
                                  remedy='x.to("cpu") before, and .to(device) after it')
         specs = tuple([with_shape(x, shape, dtype) for shape, dtype in given])
@@ -234,7 +236,7 @@ def _row(name: str, square: bool, outputs: Callable[..., tuple[Output, ...]], do
             found.append(wrong(np.ones((2, 3), np.float32), ShapeError, "square matrices"))
         return [*found, *errors]
 
-    return define(name, _shapes(square, outputs), samples=samples.matrices(make, *others),
+    return define(name, _shapes(name, square, outputs), samples=samples.matrices(make, *others),
                   errors=cases, dtypes=WIDE, ulp=16, doc=doc, **fields)
 
 
@@ -334,5 +336,5 @@ PINV: Op = _row(
     "pinv", False, _pinv_outputs, "The pseudo-inverse of x; singular values of at most rtol times "
     "the greatest count as 0.", "any", grad=(_pinv_rule, None))
 
-CPU_ONLY = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, SLOGDET, SOLVE, QR, EIGH,
-                                        EIGVALSH, SVD, SVDVALS, PINV))
+BY_LAPACK = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, SLOGDET, SOLVE, QR, EIGH,
+                                         EIGVALSH, SVD, SVDVALS, PINV))

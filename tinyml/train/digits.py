@@ -31,7 +31,7 @@ from tinyml.data.augment import distort
 from tinyml.data.digits import CLASSES, SIDE, HoldOut
 from tinyml.errors import ArgumentError, MissingExtraError, TinyMLError, expect
 from tinyml.io.safetensors import load, read_metadata, save, write_atomic
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 from tinyml.nn import functional
 from tinyml.ops.creation import tensor
 from tinyml.ops.nn.softmax import log_softmax

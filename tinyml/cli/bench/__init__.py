@@ -16,15 +16,13 @@ from tinyml.cli.bench.core import (
     STARTS,
     eager_rows,
     memory_rows,
-    shapes_growth,
     starting_rows,
-    training_growth,
     training_rows,
 )
 from tinyml.cli.bench.jit import jit_rows
 from tinyml.cli.bench.timing import PEERS, ROUNDS, Row
 from tinyml.errors import TinyMLError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, ROOMS, find_device
 
 __all__ = ["add_arguments", "main", "show"]
 
@@ -77,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", choices=["core", "jit"],
                         help="what is measured: the core (operations, import, first result), or "
                              "compiled functions")
-    parser.add_argument("--device", default="cpu", help="cpu, opencl or opencl:1 (default: cpu)")
+    parser.add_argument("--device", default=HOST, help="cpu, opencl or opencl:1 (default: cpu)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N",
                         help=f"rounds of each timing (default: {ROUNDS})")
@@ -95,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
         if args.memory:
             rows += memory_rows(args.device)
         if args.train:
-            rows += training_rows(("cpu", "opencl"))
+            rows += training_rows(ROOMS)
     except TinyMLError as error:
         print(error, file=sys.stderr)
         return 2

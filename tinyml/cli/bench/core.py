@@ -22,7 +22,7 @@ import tinyml
 from tinyml import nn, optim
 from tinyml.cli.bench.timing import Case, Contenders, Row, single_thread, timed
 from tinyml.errors import DeviceError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, find_device
 from tinyml.tensor import Tensor
 
 STARTS = 11  # child processes of each kind
@@ -59,8 +59,8 @@ def eager_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
         theirs = _torch_calls(peer, arrays) if name == "torch" else _jax_calls(peer, arrays)
         for title, call in theirs.items():
             rows[title][1][name] = call
-    on_cpu = find_device(device).name == "cpu"
-    return [Case(title, contenders, target if on_cpu else None)
+    on_host = find_device(device) is find_device(HOST)
+    return [Case(title, contenders, target if on_host else None)
             for title, (target, contenders) in rows.items()]
 
 
@@ -229,19 +229,18 @@ def shapes_growth(device: str, first: int = SHAPES[0], last: int = SHAPES[1]) ->
 def memory_rows(device: str) -> list[Row]:
     """Growth in megabytes, each measured in a process of its own."""
     rows = []
-    titles = {
-        "training_growth": "training steps {:,} to {:,}".format(*STEPS),
-        "shapes_growth": "distinct shapes {:,} to {:,}".format(*SHAPES),
-    }
-    for function, title in titles.items():
-        call = f"core.{function}({device!r})"
-        code = f"import json; from tinyml.bench import core; print(json.dumps({call}))"
+    kinds = [("training_growth", "training steps", STEPS),
+             ("shapes_growth", "distinct shapes", SHAPES)]
+    for function, what, (first, last) in kinds:
+        call = f"core.{function}({device!r}, {first}, {last})"
+        code = f"import json; from tinyml.cli.bench import core; print(json.dumps({call}))"
         done = subprocess.run([sys.executable, "-c", code], cwd=Path(tinyml.__file__).parents[1],
                               capture_output=True, text=True, check=False)
         if done.returncode:
             raise DeviceError(f"the child process failed: {done.stderr[-2000:]}")
         grown = {name: value / MEGABYTE for name, value in json.loads(done.stdout).items()}
-        rows.append(Row(title, "MB", grown, max(grown.values()), 1.0, "MB more"))
+        rows.append(Row(f"{what} {first:,} to {last:,}", "MB", grown, max(grown.values()), 1.0,
+                        "MB more"))
     return rows
 
 
@@ -250,7 +249,7 @@ def memory_rows(device: str) -> list[Row]:
 
 def training_rows(devices: Iterable[str]) -> list[Row]:
     """CPU seconds of `tinyml train digits`, with empty caches and with full ones."""
-    program = "import sys; from tinyml.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from tinyml.cli.main import main; sys.exit(main(sys.argv[1:]))"
     rows = []
     for device in devices:
         with tempfile.TemporaryDirectory() as scratch:
@@ -262,7 +261,7 @@ def training_rows(devices: Iterable[str]) -> list[Row]:
             }
             command = [sys.executable, "-c", program, "train", "digits", "--device", device,
                        "--out", os.path.join(scratch, "run")]
-            _child_cpu([sys.executable, "-c", "import tinyml.cli"], environment)
+            _child_cpu([sys.executable, "-c", "import tinyml.cli.main"], environment)
             seconds = {state: _child_cpu(command, environment) for state in ("cold", "warm")}
         rows.append(Row(f"train digits, {device}", "s", seconds, seconds["warm"], TRAIN_SECONDS,
                         "s warm"))

@@ -18,7 +18,7 @@ from tinyml.cli.bench.timing import Case, Contenders, Row, race, single_thread, 
 from tinyml.compiler.program import Executable, compiled
 from tinyml.data import digits as images_of_digits
 from tinyml.errors import DeviceError
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import HOST, ROOMS, find_device
 from tinyml.observe.events import observe
 from tinyml.tensor import Tensor
 from tinyml.train import digits
@@ -27,7 +27,6 @@ FEW, MANY = 20, 40  # kernels in a call
 KERNEL_MICROSECONDS = 0.5  # of one, over the bare call of its C function
 LONG = 1_000_000
 SQUARE = (1000, 1000)
-DEVICES = ("cpu", "opencl")
 CHAIN, SOFTMAX = "chain of 12 ops, 1e6 floats", "softmax, (1000, 1000)"
 
 Unary = Callable[[Any], Any]
@@ -81,14 +80,14 @@ def kernel_row(device: str, rounds: int) -> Row:
     turn = tinyml.tensor([[0.6, 0.8], [-0.8, 0.6]], device=device)  # no value leaves [-1, 1]
     few, many = products(FEW), products(MANY)
     contenders: Contenders = {"few": lambda: few(x, turn), "many": lambda: many(x, turn)}
-    on_cpu = find_device(device).name == "cpu"
-    if on_cpu:
+    on_host = find_device(device) is find_device(HOST)
+    if on_host:
         contenders["bare"] = bare_call(few, x, turn)
     medians = race(contenders, rounds)
     find_device(device).synchronize()
     kernel = 1e6 * (medians["many"] - medians["few"]) / (MANY - FEW)
     figures = {"kernel": kernel, f"call of {FEW}": 1e6 * medians["few"]}
-    if not on_cpu:
+    if not on_host:
         return Row("a kernel in a jitted call", "us", figures, None, None, "")
     bare = 1e6 * medians["bare"]
     return Row("a kernel in a jitted call", "us", {**figures, "bare call": bare}, kernel - bare,
@@ -129,18 +128,20 @@ def jit_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
     for title, array in arrays.items():
         x = tinyml.tensor(array, device=device)
         call = functools.partial(tinyml.jit(ours[title]), x)
-        contenders: Contenders = {"tinyml": call if place.name == "cpu" else _waited(call, place)}
+        contenders: Contenders = {"tinyml": _waited(call, place)}
         for name, peer in peers.items():
             theirs = _torch_function(peer, title) if name == "torch" else _jax_function(peer, title)
             given = peer.from_numpy(array) if name == "torch" else peer.numpy.asarray(array)
             contenders[name] = functools.partial(theirs, given)
-        target = 1.0 if place.name == "cpu" and title != double else None
+        target = 1.0 if place is find_device(HOST) and title != double else None
         cases.append(Case(title, contenders, target))
     return cases
 
 
 def _waited(call: Callable[[], Any], place: Any) -> Callable[[], Any]:
     """A call and its end: else its work would be counted for whoever comes next."""
+    if not place.asynchronous:
+        return call
 
     def whole() -> None:
         call()
@@ -171,7 +172,7 @@ def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
     """How many kernels a jitted function is, on each device that is here."""
     counts: dict[str, float] = {}
     judged = "kernel at most"
-    for name in dict.fromkeys((*DEVICES, device)):
+    for name in dict.fromkeys((*ROOMS, device)):
         try:
             x = tinyml.ones(shape, device=name)
         except DeviceError:
@@ -207,7 +208,7 @@ def training_step(device: str, compile_it: bool) -> Callable[[], Any]:
         optimizer.zero_grad()
 
     place = find_device(device)
-    return step if place.name == "cpu" else _waited(step, place)
+    return _waited(step, place)
 
 
 def step_row(device: str, rounds: int) -> Row:

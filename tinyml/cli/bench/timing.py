@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import tinyml
-from tinyml.ir.devices import device as find_device
+from tinyml.ir.devices import find_device
 
 ROUNDS = 21
 SAMPLE_SECONDS = 0.01  # of one contender in one round: a thousand ticks of the clock and more

@@ -1,4 +1,4 @@
-"""Sample generators of the ops that move, index and contract: the other half of samples.py."""
+"""Sample generators of the ops that move, index and contract: the other half of elementwise.py."""
 
 from __future__ import annotations
 

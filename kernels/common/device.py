@@ -1,0 +1,211 @@
+"""What all devices do alike: memory out of a pool, values for the host, nests made ready to run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from tinyml.dtypes import DType, integer_range
+from tinyml.errors import ArgumentError, DTypeError
+from tinyml.ir.nest import Nest
+from tinyml.ir.spec import Spec, flat, stored
+from tinyml.kernels.common.interchange import Export, as_array
+from tinyml.kernels.common.pool import Buffer, Pool, size_class
+from tinyml.kernels.common.schedule import Packing, ScheduledNest, run_in_lanes
+from tinyml.kernels.common.subbyte import byte_spec, pack, unpack
+
+Array = np.ndarray[Any, Any]
+Run = Callable[..., Any]  # from buffers and numbers to buffers
+LIMIT = 1 << 1000  # integers from here on are beyond every float
+
+
+class Candidate(NamedTuple):
+    """A device as its room found it, for people.
+
+    name     by which it opens; None where it is not usable
+    about    what it is and can do
+    driver   what runs it, or ''
+    remedy   what to do where it does not work
+    problem  why it is not usable, or ''
+    """
+
+    name: str | None
+    about: str
+    driver: str
+    remedy: str
+    problem: str = ""
+
+
+class NestDevice(ABC):
+    """A device that runs nests. Devices compare by their names.
+
+    asynchronous  whether work may still be under way when a call returns
+    runs_lanes    whether points of a nest run together in one work-item, as vectors of a CPU need
+    emit          from a scheduled nest to a kernel of the device's language
+    """
+
+    name: str
+    pool: Pool
+    asynchronous = False
+    runs_lanes = True
+    emit: Callable[[ScheduledNest], Any]
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or other == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    # ---- memory
+
+    def empty(self, nbytes: int) -> Buffer:
+        """Return new memory, its content undefined."""
+        return self.pool.empty(nbytes)
+
+    def upload(self, array: Array, dtype: DType | None = None) -> Buffer:
+        """Return new memory with the content of a dense array, packed where `dtype` is."""
+        array = pack(array, dtype)
+        buffer = self.empty(array.nbytes)
+        self._write(buffer, array)
+        return buffer
+
+    def download(self, buffer: Any, spec: Spec) -> Array:
+        """Return a tensor's content as a read-only array; raise what went wrong before."""
+        if spec.dtype.is_subbyte:
+            return unpack(self._read(buffer, byte_spec(spec)), spec)
+        return self._read(buffer, spec)
+
+    @abstractmethod
+    def _write(self, buffer: Buffer, array: Array) -> None:
+        """Copy a dense array into new memory."""
+
+    @abstractmethod
+    def _read(self, buffer: Any, spec: Spec) -> Array:
+        """Return the content of a tensor whose elements are whole bytes, read-only."""
+
+    @abstractmethod
+    def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
+        """Return the same memory, `offset` elements further on."""
+
+    def afford(self, nbytes: int) -> None:
+        """Raise AllocationError where this much could never be allocated."""
+        self.pool.afford(nbytes)
+
+    def in_use(self) -> int:
+        """Return how many bytes tensors hold."""
+        return self.pool.in_use()
+
+    def block_size(self, nbytes: int) -> int:
+        """Return the bytes of the block that serves a request; equal ones may share a block."""
+        return size_class(nbytes)
+
+    # ---- other libraries' memory
+
+    def lend(self, buffer: Any, spec: Spec) -> Array | None:
+        """Return a tensor's own memory, read-only; None where the host cannot address it."""
+        return None
+
+    def borrow(self, array: Array) -> tuple[Any, Spec] | None:
+        """Return an array's own memory as a tensor's, with its layout; None where it cannot be."""
+        return None
+
+    def export(self, buffer: Any, spec: Spec) -> Export:
+        """Return a tensor's memory for other libraries."""
+        return Export(self, buffer, spec)
+
+    as_array = staticmethod(as_array)
+
+    # ---- execution
+
+    @abstractmethod
+    def supports(self, dtype: DType) -> bool:
+        """Return whether tensors of this type may live here."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all work is done; raise what went wrong meanwhile."""
+
+    def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+                into: bool = False) -> Run:
+        """Return a function from input buffers and numbers to output buffers that runs the nest.
+
+        With `into`, it takes the output buffers after the inputs and returns None.
+        """
+        for dtype in dict.fromkeys([instr.dtype for instr in nest.code]):
+            if not self.supports(dtype):
+                raise DTypeError(f"device {self.name} has no {dtype.name}",
+                                 remedy="float32, or device='cpu'")
+        if any(spec.size == 0 for spec in outs):
+            return self._run_nothing(outs, into)
+        scheduled, copies = self._schedule(nest, ins, outs)
+        places = [k for k, spec in enumerate(ins) if isinstance(spec, Spec)]
+        packs = []
+        for copy in copies:
+            place = places[copy.arg]
+            spec = ins[place]
+            packs.append((place, self._bind(copy.scheduled, [spec], [flat(spec)], "pack")))
+        return self._bind(scheduled, ins, outs, op, packs, into)
+
+    def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
+        """Return what `prepare` compiles: the sources that pack operands, then the nest's own."""
+        scheduled, copies = self._schedule(nest, ins, outs)
+        return [self.emit(each).source for each in (*[copy.scheduled for copy in copies], scheduled)]
+
+    def _schedule(self, nest: Nest, ins: Sequence[Any],
+                  outs: Sequence[Spec]) -> tuple[ScheduledNest, list[Packing]]:
+        """Return the scheduled nest, and the copies that pack operands for it."""
+        tensors = [spec for spec in ins if isinstance(spec, Spec)]
+        scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
+        copies = run_in_lanes(scheduled, tensors) if self.runs_lanes else []
+        return scheduled.build(), copies
+
+    @abstractmethod
+    def _bind(self, scheduled: ScheduledNest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+              packs: Sequence[tuple[int, Run]] = (), into: bool = False) -> Run:
+        """Return what `prepare` does, for a scheduled nest.
+
+        `packs` are (operand, function) pairs: the kernel reads what the function makes of it.
+        """
+
+    def _run_nothing(self, outs: Sequence[Spec], into: bool) -> Run:
+        """Return what runs where an output is empty: nothing is computed."""
+
+        def run(*_: Any) -> Any:
+            if into:
+                return None
+            buffers = tuple([self.empty(spec.nbytes) for spec in outs])
+            return buffers if len(buffers) > 1 else buffers[0]
+
+        return run
+
+
+# ---- Python numbers that a kernel takes at run time
+
+
+def number_range(kind: type, dtype: DType) -> tuple[int, int] | None:
+    """Return the least and greatest number of a kind that may meet a type; None where all may.
+
+    Integers that would wrap, or are beyond every float, are refused; floats become infinite.
+
+    >>> from tinyml.dtypes import float32, int8
+    >>> number_range(int, int8), number_range(float, float32)
+    ((-128, 127), None)
+    """
+    if kind is not int or dtype.kind == "bool":
+        return None
+    return integer_range(dtype) if dtype.is_integer else (1 - LIMIT, LIMIT - 1)
+
+
+def refuse_number(value: int, dtype: str) -> NoReturn:
+    """Raise ArgumentError for a number out of the range of the type that it meets."""
+    raise ArgumentError(
+        f"the number {value} does not fit {dtype}" if abs(value) < LIMIT
+        else "a number beyond every data type",
+        remedy="cast the tensor to a wider type first",
+    )

@@ -1,0 +1,241 @@
+"""The CPU: memory at addresses, nests compiled by Numba, ranges split over threads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.dtypes import DType, rounded
+from tinyml.errors import out_of_range
+from tinyml.ir.lower import Scalar
+from tinyml.ir.spec import Spec
+from tinyml.kernels.common.device import Array, NestDevice, Run, number_range, refuse_number
+from tinyml.kernels.common.emitter import Kernel
+from tinyml.kernels.common.interchange import array_at, spec_of
+from tinyml.kernels.common.pool import Block, Buffer, Pool, memory_budget
+from tinyml.kernels.common.schedule import ScheduledNest, points
+from tinyml.kernels.cpu.emit import emit
+from tinyml.kernels.cpu.objectcode import function, load
+
+GRAIN = 1 << 16  # points of a nest below which one thread does it all
+MOST_RANGES = 256
+ALIGNMENT = 64
+
+
+class View:
+    """Memory that somebody else owns: part of a buffer, or a NumPy array's."""
+
+    __slots__ = ("ptr", "owner")
+
+    def __init__(self, ptr: int, owner: Any) -> None:
+        self.ptr = ptr
+        self.owner = owner
+
+
+def _raw(nbytes: int) -> Block:
+    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+    address = memory.ctypes.data
+    return -(-address // ALIGNMENT) * ALIGNMENT, memory
+
+
+def _physical_memory() -> int:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 33
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            text = file.read().strip()
+        return min(total, int(text)) if text.isdigit() else total
+    except OSError:
+        return total
+
+
+def default_threads() -> int:
+    """Return TINYML_NUM_THREADS, or the number of processors that this process may use."""
+    chosen = os.environ.get("TINYML_NUM_THREADS")
+    if chosen and chosen.isdigit() and int(chosen) > 0:
+        return int(chosen)
+    if chosen:
+        warnings.warn(f"TINYML_NUM_THREADS is {chosen!r}, no count of threads; all are used",
+                      stacklevel=2)
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+class CPU(NestDevice):
+    """The device 'cpu'."""
+
+    name = "cpu"
+    emit = staticmethod(emit)
+
+    def __init__(self) -> None:
+        self.pool = Pool(self.name, _raw, memory_budget(_physical_memory()))
+        self.threads = default_threads()  # for a kernel; see tinyml.set_num_threads
+        self._workers: Any = None
+        self._workers_count = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_workers)
+
+    # ---- memory
+
+    def _write(self, buffer: Buffer, array: Array) -> None:
+        ctypes.memmove(buffer.ptr, array.ctypes.data, array.nbytes)
+
+    def _read(self, buffer: Any, spec: Spec) -> Array:
+        """Return the tensor's own memory; the array keeps it alive."""
+        return array_at(buffer.ptr, buffer, spec)
+
+    def lend(self, buffer: Any, spec: Spec) -> Array | None:
+        """Return the tensor's own memory, unless its elements share bytes."""
+        return None if spec.dtype.is_subbyte else self._read(buffer, spec)
+
+    def borrow(self, array: Array) -> tuple[View, Spec] | None:
+        """Return the array's own memory as a tensor's, with its layout; None where it cannot be."""
+        spec = spec_of(array, self)
+        return None if spec is None else (View(array.ctypes.data, array), spec)
+
+    def view(self, buffer: Any, offset: int, spec: Spec) -> View:
+        """Return the same memory, `offset` elements further on."""
+        return View(buffer.ptr + offset * spec.dtype.itemsize, buffer)
+
+    def supports(self, dtype: DType) -> bool:
+        """Return True: every type lives here."""
+        return True
+
+    def synchronize(self) -> None:
+        """Do nothing: when a call returns, its work is done."""
+
+    # ---- execution
+
+    def _bind(self, scheduled: ScheduledNest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+              packs: Sequence[tuple[int, Run]] = (), into: bool = False) -> Run:
+        kernel = self.emit(scheduled)
+        address = load(kernel.source, kernel.types)
+        small = function(address, kernel.types, False)
+        large = function(address, kernel.types, True)
+        metas = _ranges(kernel, points(scheduled))
+        frees = [] if into else [self.pool.free_list(spec.nbytes) for spec in outs]
+        space: dict[str, Any] = {
+            "Buffer": Buffer, "take": self.pool.take, "call": small, "metas": metas,
+            "meta": metas[0].ctypes.data, "ranges": [m.ctypes.data for m in metas],
+            "large": large, "split": self._split, "refuse": _refuse_index, "op": op,
+            "refuse_number": refuse_number, "rounded": rounded, "status_for": _status,
+        }
+        for k, (spec, free) in enumerate(zip(outs, frees)):
+            space[f"free{k}"], space[f"size{k}"] = free, spec.nbytes
+        for place, pack in packs:
+            space[f"pack{place}"] = pack
+        source = _binding(kernel, ins, len(outs), [place for place, _ in packs], len(metas) > 1,
+                          scheduled.nest.scalars, into)
+        exec(_compiled(source), space)
+        run: Run = space.pop("run")  # a function in its own globals is a cycle
+        return run
+
+    # ---- threads
+
+    def _forget_workers(self) -> None:
+        self._workers = None
+
+    def _split(self, call: Callable[..., None], ranges: list[int], *args: Any) -> None:
+        """Run a kernel over ranges given by shape alone, on as many threads as are allowed."""
+        count = min(self.threads, len(ranges))
+        if count == 1:
+            for meta in ranges:
+                call(meta, *args)
+            return
+        if self._workers is None or self._workers_count < count:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._workers = ThreadPoolExecutor(count - 1, "tinyml")
+            self._workers_count = count
+        share = -(-len(ranges) // count)
+
+        def work(first: int) -> None:
+            for meta in ranges[first : first + share]:
+                call(meta, *args)
+
+        others = [self._workers.submit(work, k) for k in range(share, len(ranges), share)]
+        try:
+            work(0)  # this thread's share; it would only wait
+        finally:  # nobody may write any more when the buffers go
+            for other in others:
+                other.result()
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(source: str) -> Any:
+    return compile(source, "<tinyml binding>", "exec")
+
+
+def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
+    """One run-time record per range; the cuts depend on the shape only."""
+    parts = max(1, min(kernel.extent, work // GRAIN, MOST_RANGES))
+    cuts = [kernel.extent * k // parts for k in range(parts + 1)]
+    return [np.array([lo, hi, *kernel.meta], np.int64) for lo, hi in zip(cuts, cuts[1:])]
+
+
+def _binding(kernel: Kernel, ins: Sequence[Any], count: int, packed: Sequence[int], many: bool,
+             scalars: Sequence[DType], into: bool) -> str:
+    """The source of a function that calls the kernel.
+
+    It makes the `count` outputs, or is given them (`into`). `packed` operands are packed first;
+    with `many` ranges, threads share them.
+    """
+    names = [f"a{k}" for k in range(len(ins))]
+    results = [f"o{k}" for k in range(count)]
+    tensors = [n for n, spec in zip(names, ins) if isinstance(spec, Spec)]
+    numbers = [n for n, spec in zip(names, ins) if not isinstance(spec, Spec)]
+    lines = [f"def run({', '.join([*names, *results] if into else names)}):"]
+    kinds = [value.kind for value in ins if isinstance(value, Scalar)]
+    for name, kind, dtype in zip(numbers, kinds, scalars):
+        lines += _number_lines(name, kind, dtype)
+    for k in range(0 if into else count):
+        lines += ["    try:", f"        block = free{k}.pop()", "    except IndexError:",
+                  f"        block = take(size{k})", f"    o{k} = Buffer(block, free{k})"]
+    lines += [f"    a{place} = pack{place}(a{place})" for place in packed]
+    pairs = [k for k, dtype in enumerate(scalars) if dtype.kind == "complex"]
+    values = [f"{t}.ptr" for t in (*tensors, *results)]
+    values += [f"{name}.real" if k in pairs else name for k, name in enumerate(numbers)]
+    values += [f"{numbers[k]}.imag" for k in pairs]
+    if kernel.checks:
+        lines.append("    status = status_for()")
+        values.insert(0, "status.ctypes.data")
+    arguments = ", ".join(values)
+    start = "split(large, ranges" if many else "call(meta"
+    lines.append(f"    {start}, {arguments})")
+    if kernel.checks:
+        lines.append("    if status[2]: refuse(status, op)")
+    if not into:
+        lines.append(f"    return {', '.join(results)}")
+    return "\n".join(lines) + "\n"
+
+
+def _number_lines(name: str, kind: type, dtype: DType) -> list[str]:
+    """The lines that refuse a Python number out of range, and turn others into an argument."""
+    if dtype.kind == "bool":
+        return [f"    {name} = 1 if {name} else 0"]
+    lines = []
+    bounds = number_range(kind, dtype)
+    if bounds is not None:
+        low, high = bounds
+        lines.append(f"    if not {low} <= {name} <= {high}: "
+                     f"refuse_number({name}, {dtype.name!r})")
+    if dtype.is_small_float:
+        lines.append(f"    {name} = rounded({name}, {dtype.name!r})")
+    return lines
+
+
+def _status() -> np.ndarray[Any, Any]:
+    return np.zeros(4, np.int64)
+
+
+def _refuse_index(status: np.ndarray[Any, Any], op: str) -> None:
+    raise out_of_range(status[0], status[1], status[3])

@@ -1,0 +1,266 @@
+"""OpenCL devices: memory by handles, nests compiled by the device's driver, one in-order queue."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyml.dtypes import DType, rounded
+from tinyml.errors import ForkedDeviceError, out_of_range
+from tinyml.ir.lower import Scalar
+from tinyml.ir.spec import Spec
+from tinyml.kernels.common.device import Array, NestDevice, Run, number_range, refuse_number
+from tinyml.kernels.common.interchange import array_at, reach
+from tinyml.kernels.common.pool import Block, Buffer, Pool, memory_budget
+from tinyml.kernels.common.schedule import ScheduledNest
+from tinyml.kernels.opencl.emit import emit
+from tinyml.kernels.opencl.programs import Programs
+
+GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
+TAGS = 4096  # plans with checks that are told apart in a late report
+_NO_OFFSET = np.int64(0)
+
+
+class View:
+    """A part of another buffer: its handle, and an offset in elements."""
+
+    __slots__ = ("ptr", "offset", "owner")
+
+    def __init__(self, ptr: Any, offset: int, owner: Any) -> None:
+        self.ptr = ptr
+        self.offset = offset
+        self.owner = owner
+
+
+class Mapped:
+    """A buffer that the host reads: unmapped before its block goes back to the pool."""
+
+    __slots__ = ("map", "buffer")
+
+    def __init__(self, map: Any, buffer: Any) -> None:
+        self.map = map
+        self.buffer = buffer
+
+    def __del__(self) -> None:
+        self.map.release()
+
+
+def name_of(number: int) -> str:
+    """Return the name of OpenCL device `number`."""
+    return f"opencl:{number}" if number else "opencl"
+
+
+class OpenCL(NestDevice):
+    """One OpenCL device."""
+
+    asynchronous = True
+    emit = staticmethod(emit)
+
+    def __init__(self, number: int, entry: dict[str, Any]) -> None:
+        import pyopencl as cl
+
+        self.cl = cl
+        self.name = name_of(number)
+        self.entry = entry
+        self._device = cl.get_platforms()[entry["platform"]].get_devices()[entry["device"]]
+        self._context = cl.Context([self._device])
+        self._queue = cl.CommandQueue(self._context)
+        limit = memory_budget(int(self._device.global_mem_size))
+        self.pool = Pool(self.name, self._raw, limit)
+        self.programs = Programs(self.name, self._context, self._device, entry)
+        self.reads = 0
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._status = self.upload(np.zeros(4, np.int64))
+        self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
+        self._next_tag = 0
+        self._unread = False
+        is_cpu = bool(self._device.type & cl.device_type.CPU)
+        self._on_host = is_cpu and bool(self._device.host_unified_memory)
+        # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
+        self.runs_lanes = is_cpu
+
+    # ---- memory
+
+    def _raw(self, nbytes: int) -> Block:
+        if nbytes > self._device.max_mem_alloc_size:
+            raise MemoryError(f"one allocation may have {self._device.max_mem_alloc_size} bytes")
+        try:
+            flags = self.cl.mem_flags.READ_WRITE
+            return self.cl.Buffer(self._context, flags, nbytes), None
+        except self.cl.Error as error:
+            raise MemoryError(str(error)) from None
+
+    def _refuse_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedDeviceError(
+                f"device {self.name} was opened before this process was forked",
+                remedy="start child processes with the 'spawn' method",
+            )
+
+    def empty(self, nbytes: int) -> Buffer:
+        """Return new memory, its content undefined."""
+        self._refuse_fork()
+        return self.pool.empty(nbytes)
+
+    def _write(self, buffer: Buffer, array: Array) -> None:
+        if array.nbytes:
+            self.cl.enqueue_copy(self._queue, buffer.ptr, array, is_blocking=True)
+
+    def _read(self, buffer: Any, spec: Spec) -> Array:
+        """Return a copy of the tensor's content."""
+        self._refuse_fork()
+        self.reads += 1
+        low, count = reach(spec)
+        span = np.empty(max(count, 1), np.uint8)
+        if spec.size:
+            start = buffer.offset * spec.dtype.itemsize + low
+            self.cl.enqueue_copy(self._queue, span[:count], buffer.ptr, src_offset=start,
+                                 is_blocking=True)
+        self._raise_reports()
+        return array_at(span.ctypes.data - low, span, spec)
+
+    def lend(self, buffer: Any, spec: Spec) -> Array | None:
+        """Return the tensor's memory where it is the host's, mapped until nobody reads it."""
+        if not spec.size:
+            return self.download(buffer, spec)  # there is nothing to copy
+        if spec.dtype.is_subbyte or not self._on_host:
+            return None
+        self._refuse_fork()
+        self.reads += 1
+        low, count = reach(spec)
+        start = buffer.offset * spec.dtype.itemsize + low
+        span, _ = self.cl.enqueue_map_buffer(self._queue, buffer.ptr, self.cl.map_flags.READ, start,
+                                             (count,), np.dtype(np.uint8), is_blocking=True)
+        held = Mapped(span.base, buffer)
+        self._raise_reports()
+        return array_at(span.ctypes.data - low, held, spec)
+
+    def view(self, buffer: Any, offset: int, spec: Spec) -> View:
+        """Return the same memory, `offset` elements further on."""
+        return View(buffer.ptr, buffer.offset + offset, buffer)
+
+    def supports(self, dtype: DType) -> bool:
+        """Return whether the device computes with this type."""
+        return dtype.kind != "complex" and (dtype.name != "float64" or bool(self.entry.get("fp64")))
+
+    def synchronize(self) -> None:
+        """Wait for the queue; raise what went wrong."""
+        self._refuse_fork()
+        self._queue.finish()
+        self._raise_reports()
+
+    def _raise_reports(self) -> None:
+        """Raise OutOfRangeError where a kernel reported an index since the last wait."""
+        if not self._unread:
+            return
+        status = np.zeros(4, np.int64)
+        with self._lock:
+            self._unread = False
+            self.cl.enqueue_copy(self._queue, status, self._status.ptr, is_blocking=True)
+            if status[0]:
+                zero = np.zeros(4, np.int64)
+                self.cl.enqueue_copy(self._queue, self._status.ptr, zero, is_blocking=True)
+        if status[0]:
+            raise out_of_range(*status[1:]).during(*self._tags[int(status[:1].view(np.int32)[0])])
+
+    # ---- execution
+
+    def _bind(self, scheduled: ScheduledNest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
+              packs: Sequence[tuple[int, Run]] = (), into: bool = False) -> Run:
+        kernel = self.emit(scheduled)
+        meta = self.upload(np.array([kernel.extent, *kernel.meta], np.int64))
+        head: list[Any] = [meta.ptr]
+        with self._lock:
+            compiled = self.programs.kernel(kernel.source)
+            if kernel.checks:
+                inputs = ", ".join(map(repr, [spec for spec in ins if isinstance(spec, Spec)]))
+                tag = self._next_tag = self._next_tag % TAGS + 1
+                self._tags[tag] = (op, inputs)
+                head += [self._status.ptr, np.int32(tag)]
+        is_tensor = [isinstance(spec, Spec) for spec in ins]
+        kinds = [value.kind for value in ins if isinstance(value, Scalar)]
+        converters = [_converter(kind, dtype) for kind, dtype in zip(kinds, scheduled.nest.scalars)]
+        sizes = [spec.nbytes for spec in outs]
+        groups = ((-(-kernel.extent // GROUP)) * GROUP,)
+        local = (GROUP,)
+        enqueue, queue, lock = self.cl.enqueue_nd_range_kernel, self._queue, self._lock
+        empty, refuse_fork = self.pool.empty, self._refuse_fork
+        single, count = len(outs) == 1, len(ins)
+
+        def run(*values: Any) -> Any:
+            refuse_fork()
+            results = list(values[count:]) if into else [empty(size) for size in sizes]
+            arguments = list(head)
+            scalars = []
+            for value, tensor in zip(values, is_tensor):
+                if tensor:
+                    arguments += (value.ptr, np.int64(value.offset))
+                else:
+                    scalars.append(value)
+            for result in results:
+                arguments += (result.ptr, np.int64(result.offset) if into else _NO_OFFSET)
+            arguments += [convert(value) for convert, value in zip(converters, scalars)]
+            with lock:
+                for place, argument in enumerate(arguments):
+                    compiled.set_arg(place, argument)
+                enqueue(queue, compiled, groups, local)
+                if kernel.checks:
+                    self._unread = True
+            _ = meta  # the run-time integers live as long as the plan
+            if into:
+                return None
+            return results[0] if single else tuple(results)
+
+        return _after_packing(packs, run) if packs else run
+
+
+def _after_packing(packs: Sequence[tuple[int, Run]], run: Run) -> Run:
+    """What packs operands, each by its function, and then runs."""
+
+    def packed(*values: Any) -> Any:
+        buffers = list(values)
+        for place, pack in packs:
+            buffers[place] = pack(buffers[place])
+        return run(*buffers)
+
+    return packed
+
+
+def _converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
+    """How a Python number becomes a kernel argument of the type it meets."""
+    if dtype.kind == "bool":
+        return lambda value: np.int64(bool(value))
+    make = _float_of(dtype) if dtype.is_float else _to_integer
+    bounds = number_range(kind, dtype)
+    if bounds is None:
+        return make
+    low, high = bounds
+
+    def convert(value: int) -> Any:
+        if not low <= value <= high:
+            refuse_number(value, dtype.name)
+        return make(value)
+
+    return convert
+
+
+def _to_integer(value: int) -> Any:
+    return np.int64(value if value < 1 << 63 else value - (1 << 64))
+
+
+def _float_of(dtype: DType) -> Callable[[Any], Any]:
+    """From a number to the float in which a type is computed, infinite beyond its range."""
+    number: Any = np.dtype(dtype.compute).type
+    largest = float(np.finfo(number).max)
+
+    def convert(value: Any) -> Any:
+        if -largest <= value <= largest or value != value:
+            return number(value)
+        return number(np.copysign(np.inf, float(value)))
+
+    return (lambda value: convert(rounded(value, dtype.name))) if dtype.is_small_float else convert
