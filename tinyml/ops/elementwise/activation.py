@@ -109,7 +109,7 @@ def _gelu_dx(g: Any, x: Any) -> Any:
 
 
 GELU_DX: Op = define(
-    "gelu_dx", cotangent_spec, body=_gelu_dx, ulp=80,
+    "gelu_dx", lambda g, x: cotangent_spec(g, x), body=_gelu_dx, ulp=80,
     samples=samples.with_cotangent(samples.unary()),
     doc="Return gelu's gradient: g (Phi(x) + x phi(x)).",
 )
