@@ -37,6 +37,7 @@ def test_samples_are_few_named_apart_and_the_same_every_time(name: str) -> None:
         assert all("/" not in sample.name for sample in first)
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_the_reference_takes_every_sample(name: str) -> None:
     make = OPS[name].samples

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Data, Tensor, make
+from tinyml.core.make import Tensor, make
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit, make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype
@@ -19,10 +20,21 @@ SCALARS = (bool, int, float, complex)
 
 
 def as_operands(xs: Sequence[Any]) -> list[Any]:
-    """Return tensors and numbers as they are; arrays and lists as tensors on the others' device."""
+    """Return tensors as they are, arrays and lists as tensors on their device.
+
+    Numbers stay numbers beside a tensor, and become tensors where there is none.
+    """
     device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
-    keeps_numbers = any(isinstance(x, Data) for x in xs)
-    return [x if keeps_numbers and type(x) in SCALARS else as_tensor(x, device) for x in xs]
+    return [x if device is not None and type(x) in SCALARS else as_tensor(x, device) for x in xs]
+
+
+def upload_all(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
+    """Return tensors as they are; numbers, arrays and lists go where the first tensor is.
+
+    Tensors `near` count too, after the values.
+    """
+    device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
+    return [as_tensor(x, device) for x in values]
 
 
 def as_tensor(value: Any, device: Any = None) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.ir.op import Op, define
-from tinyml.ops.arguments import cotangent_spec
+from tinyml.ops.arguments import same_float
 from tinyml.ops.elementwise.arithmetic import abs, clip, maximum, minimum
 from tinyml.ops.elementwise.conversion import COPY, where
 from tinyml.ops.elementwise.define import Operand, elementwise
@@ -109,7 +109,7 @@ def _gelu_dx(g: Any, x: Any) -> Any:
 
 
 GELU_DX: Op = define(
-    "gelu_dx", lambda g, x: cotangent_spec(g, x), body=_gelu_dx, ulp=80,
+    "gelu_dx", lambda g, x: same_float(g, x), body=_gelu_dx, ulp=80,
     samples=samples.with_cotangent(samples.unary()),
     doc="Return gelu's gradient: g (Phi(x) + x phi(x)).",
 )

@@ -6,7 +6,8 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import EVERY, DType, as_dtype
 from tinyml.errors import DTypeError, expect
@@ -48,7 +49,7 @@ CAST: Op = define(
     grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
     samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
-    doc="Return x in another type: floats to integers truncate and saturate, NaN becomes 0; "
+    doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; "
         "integers wrap around; to bool is x != 0.",
 )
 
