@@ -25,9 +25,10 @@ from tinyml.errors import (
     GradientError,
     GraphError,
 )
-from tinyml.extend import Op, Spec, apply_many, define, expect, make_spec
+from tinyml.extend import Op, Spec, apply_many, define, expect
 from tinyml.graph.graph import Graph, apply_graph, are_floats, build, replay, spread
 from tinyml.ir.op import Var
+from tinyml.ir.spec import make_spec
 from tinyml.ops.arguments import as_size
 from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
