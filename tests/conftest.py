@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -91,6 +92,25 @@ def device(request: pytest.FixtureRequest) -> str:
     if reason is not None:
         pytest.skip(f"no device {name!r} here: {reason}")
     return name
+
+
+@pytest.fixture
+def tables() -> Generator[None, None, None]:
+    """Take what a test defines out of the tables of ops, kernels and references again."""
+    import tinyml.compiler  # noqa: F401
+    import tinyml.graph.control_ops  # noqa: F401
+    from tinyml.conformance.reference import TABLE
+    from tinyml.ir import devices
+    from tinyml.ir.op import OPS
+
+    for room in devices.ROOMS:
+        devices.find_kernels("", room)  # whatever is registered late is registered now
+    everything: tuple[dict[Any, Any], ...] = (OPS, TABLE, devices._kernels)
+    before = [dict(table) for table in everything]
+    yield
+    for table, held in zip(everything, before):
+        table.clear()
+        table.update(held)
 
 
 @pytest.fixture(scope="session")

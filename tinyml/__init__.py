@@ -36,6 +36,7 @@ from tinyml.dtypes import *  # noqa: E402, F403
 from tinyml.dtypes import __all__ as _dtypes  # noqa: E402
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
+from tinyml.functions.datatypes import __array_namespace_info__  # noqa: E402, F401
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
 from tinyml.ir.devices import get_num_threads, set_num_threads  # noqa: E402
@@ -43,7 +44,7 @@ from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
 if _TYPE_CHECKING:
-    from tinyml._lazy import *
+    from tinyml._lazy import *  # noqa: F403
 
 # The standard that this namespace keeps.
 __array_api_version__ = "2024.12"

@@ -20,8 +20,7 @@ from tinyml.ops.samples.values import Sample
 OPS = all_ops()
 FOLDER = Path(__file__).with_name("bad_input")
 FAMILIES = bad_input.families()
-REPEAT = ("write them anew: python -m tinyml.conformance.suite.bad_input "
-          "tests/conformance/bad_input")
+REPEAT = "write them anew: python docs/tools/regenerate.py bad_input"
 
 
 @pytest.mark.kernels(1)
@@ -67,7 +66,6 @@ def test_whatever_is_given_is_answered(data: st.DataObject) -> None:
     call = bad_input.Call("fuzz", operands, given_attrs)
     told = bad_input.answer(op, call, "cpu")
     assert bad_input.complaint(op, call, told) is None, (op, call, told)
-
 
 
 @pytest.mark.parametrize("said", [RuntimeError("it fell over"), tinyml.TinyMLError("no remedy")])

@@ -12,11 +12,11 @@ import tinyml
 from tinyml import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-REPEAT = "write the page anew: python docs/gallery.py"
+REPEAT = "write the page anew: python docs/tools/regenerate.py errors"
 
 
 def _gallery() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "gallery.py")
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "tools" / "gallery.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

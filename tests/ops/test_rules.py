@@ -19,8 +19,6 @@ import numpy as np
 import pytest
 
 import tinyml
-import tinyml.graph.control_ops
-import tinyml.ops.nn.optimizer_steps
 from tinyml import errors
 from tinyml.core.apply import apply
 from tinyml.core.plan import checked

@@ -17,7 +17,7 @@ from tinyml.ir.spec import Spec
 
 
 def unary(op: Op) -> Callable[[Any], Any]:
-    """A function of one tensor: straight from the spec to the plan."""
+    """Return a function of one tensor: straight from the spec to the plan."""
     memo, state = op.memo, STATE
 
     def call(x: Any, /) -> Any:
@@ -38,7 +38,7 @@ def unary(op: Op) -> Callable[[Any], Any]:
 
 
 def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
-    """A function of two tensors, or of a tensor and a number: the path most travelled.
+    """Return a function of two tensors, or of a tensor and a number: the most used way in.
 
     `miss(x, y)` is asked where there is no plan yet; by default that is `apply`.
     """

@@ -1,6 +1,6 @@
-"""Running extremes, and logarithms of sums of exponentials, over axes and running.
+"""Running extremes, and logarithms of sums of exponentials, over axes or running along one.
 
-A long axis with few others is cut into blocks, as in `scan`; by shape alone.
+A long axis with few others is cut into blocks, as in cumulative.py.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _define(name: str, monoid: Monoid, extreme: Callable[[Any, Any], Any], doc: 
 
 
 def _places(x: Any, y: Any, axis: int) -> Any:
-    """Where each running extreme stands: the last place up to here that holds it."""
+    """Return where each running extreme stands: the last place so far that holds it."""
     hit = equal(x, y)
     if x.dtype.is_float:
         hit = logical_or(hit, isnan(x))
@@ -99,7 +99,7 @@ def _running(op: Op, x: Any, axis: int) -> tuple[Tensor, Tensor]:
 
 @named_in_errors
 def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """The greatest of the elements up to each along `axis`, and its int64 index.
+    """Return the greatest of the elements up to each along `axis`, and its int64 index.
 
     Of equal ones the last is named; NaN from the first NaN on. The gradient goes to that index.
     Raises AxisError.
@@ -113,7 +113,7 @@ def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
 
 @named_in_errors
 def cummin(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """The least of the elements up to each along `axis`, and its int64 index; see `cummax`."""
+    """Return the least of the elements up to each along `axis`, and its index; see `cummax`."""
     return _running(CUMMIN, x, axis)
 
 
@@ -148,7 +148,9 @@ LOGSUMEXP: Op = define(
 
 @named_in_errors
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis` without overflow (scipy.special.logsumexp); -inf over nothing.
+    """Return log(sum(exp(x))) over `axis` without overflow; -inf over nothing.
+
+    Known as scipy.special.logsumexp. Integers become float32. Raises AxisError.
 
     >>> import tinyml
     >>> round(tinyml.logsumexp(tinyml.tensor([1000.0, 1000.0])).item(), 3)
@@ -159,7 +161,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @named_in_errors
 def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
-    """log(cumsum(exp(x))) along `axis` without overflow.
+    """Return log(cumsum(exp(x))) along `axis` without overflow.
 
     The sum is kept relative to the running maximum m, s_i = s_(i-1) exp(m_(i-1) - m_i) +
     exp(x_i - m_i), a linear recurrence with factors of at most 1. Integers become float32.

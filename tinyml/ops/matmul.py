@@ -1,7 +1,6 @@
-"""Contractions: the matrix product, convolution with its two gradients, and max-pooling.
+"""Products of matrices and vectors, and of tensors over several axes.
 
 Each is a sum of products over fresh axes of the nest; how it becomes fast is the schedule's matter.
-conv2d, conv2d_dx and conv2d_dw are a closed set: each one's gradients are the other two.
 """
 
 from __future__ import annotations
@@ -36,8 +35,6 @@ from tinyml.ops.views import Ints, permute_dims, reshape
 
 __all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
 
-# ---- matmul
-
 
 def _matmul_infer(x: Spec, y: Spec) -> Spec:
     expect(x.ndim >= 2 and y.ndim >= 2, "at least 2 axes", f"{x.ndim} and {y.ndim}",
@@ -64,7 +61,7 @@ def _transposed(x: Any) -> Any:
 
 
 def unbatched(g: Any, x: Any) -> Any:
-    """The sum over batch axes along which x was repeated, in x's type."""
+    """Return the sum over batch axes along which x was repeated, in x's type."""
     lead = g.ndim - x.ndim
     axes = [d for d in range(g.ndim) if d < lead or x.shape[d - lead] != g.shape[d]]
     if axes:
@@ -85,7 +82,7 @@ MATMUL: Op = define(
 
 @named_in_errors
 def matmul(x: Any, y: Any) -> Tensor:
-    """The matrix product; a vector counts as a row on the left, as a column on the right.
+    """Return the matrix product; a vector is a row on the left, a column on the right.
 
     Raises ShapeError where the inner sizes differ.
 
@@ -127,7 +124,7 @@ VECDOT: Op = define(
 
 @named_in_errors
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
-    """The dot products of vectors along `axis`, x1's conjugated (Array API standard 2024.12).
+    """Return the dot products of vectors along `axis`, x1's conjugated (standard 2024.12).
 
     The other axes broadcast. Raises ShapeError where the vectors differ in size.
 
@@ -148,14 +145,14 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
 
 @named_in_errors
 def matrix_transpose(x: Any) -> Tensor:
-    """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
-    result: Tensor = x.mT
-    return result
+    """Return x with its last two axes exchanged, without copying. Raises ShapeError."""
+    transposed: Tensor = x.mT
+    return transposed
 
 
 @named_in_errors
 def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
-    """The sums of products over some axes of x1 and as many of x2 (Array API standard 2024.12).
+    """Return the sums of products over axes of x1 and as many of x2 (standard 2024.12).
 
     `axes`: how many, the last of x1 and the first of x2; or two sequences that name them. Raises
     ShapeError where their sizes differ.

@@ -31,7 +31,8 @@ __all__ = ["conv2d"]
 
 def _window_normalize(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
                       **attrs: Any) -> dict[str, Any]:
-    window = {"stride": as_pair(stride), "padding": as_pair(padding), "dilation": as_pair(dilation)}
+    window = {"stride": as_pair(stride, "stride"), "padding": as_pair(padding, "padding"),
+              "dilation": as_pair(dilation, "dilation")}
     expect(min(*window["stride"], *window["dilation"]) > 0 and min(window["padding"]) >= 0,
            "positive strides and dilations, paddings not negative", window)
     if "shape" in attrs:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core.apply import apply
+from tinyml.core.apply import apply, apply_many
 from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, bool_, int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
@@ -25,8 +25,9 @@ __all__ = ["max_pool2d"]
 
 def _pool_normalize(_x: Any, *, kernel: Any, stride: Any = None,
                     padding: Any = 0) -> dict[str, Any]:
-    window = {"kernel": as_pair(kernel), "stride": as_pair(kernel if stride is None else stride),
-              "padding": as_pair(padding)}
+    window = {"kernel": as_pair(kernel, "kernel"),
+              "stride": as_pair(kernel if stride is None else stride, "stride"),
+              "padding": as_pair(padding, "padding")}
     expect(min(*window["kernel"], *window["stride"]) > 0, "positive kernel and stride", window)
     halves = all(0 <= 2 * p <= k for p, k in zip(window["padding"], window["kernel"]))
     expect(halves, "0 <= padding <= kernel / 2", window)
@@ -136,5 +137,5 @@ def max_pool2d(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> tup
     >>> values.item(), indices.item()
     (4.0, 3)
     """
-    values, indices = apply(MAX_POOL, x, kernel=kernel, stride=stride, padding=padding)
+    values, indices = apply_many(MAX_POOL, x, kernel=kernel, stride=stride, padding=padding)
     return values, indices

@@ -12,12 +12,12 @@ from tinyml.ops.views import Ints
 Pair = tuple[int, int]
 
 
-def as_pair(value: Any, what: str = "sizes of a window") -> Pair:
+def as_pair(value: Any, what: str) -> Pair:
     """Return one int for each axis of a plane, from one for both or two.
 
-    Raises ShapeError for another number of them, and what `as_places` raises.
+    Raises ShapeError for another number of them, and as `as_places` does.
 
-    >>> as_pair(2), as_pair((1, 3), "stride")
+    >>> as_pair(2, "stride"), as_pair((1, 3), "stride")
     ((2, 2), (1, 3))
     """
     sizes = as_places(value, what)

@@ -1,4 +1,4 @@
-"""Write the errors of docs/errors.md anew, by running its snippets: `python docs/gallery.py`.
+"""docs/errors.md, a gallery of errors, by running its snippets.
 
 The page is its own source. An entry holds three blocks: Python that raises (or warns), the text of
 what it raised, and the Python to write instead. This runs the first, in a namespace of its own with
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import linecache
 import re
-import sys
 import traceback
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PAGE = Path(__file__).with_name("errors.md")
+PAGE = Path(__file__).parents[1] / "errors.md"
 FILE = "example.py"
 
 _TITLE = re.compile(r"^### (.+)$", re.MULTILINE)
@@ -81,6 +80,6 @@ def written(page: str) -> str:
     return page
 
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(PAGE.parents[1]))
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+def page() -> str:
+    """Return the page."""
+    return written(PAGE.read_text(encoding="utf-8"))

@@ -1,16 +1,15 @@
-"""Write docs/gradients.md anew from the records: `python docs/gradients.py`."""
+"""docs/gradients.md, from the records: where gradients flow."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("gradients.md")
+PAGE = Path(__file__).parents[1] / "gradients.md"
 
 HEAD = """\
 # Where gradients flow
 
-Every op and every input, derived from the records by `python docs/gradients.py`.
+Every op and every input, derived from the records by `python docs/tools/regenerate.py gradients`.
 
 | mark | meaning |
 |---|---|
@@ -28,16 +27,12 @@ gradient of the gradient against differences of the gradient; forward mode again
 """
 
 
-def written() -> str:
-    """The page."""
+def page() -> str:
+    """Return the page."""
     from tinyml.conformance.suite.coverage import DECLARED, row
     from tinyml.conformance.suite.run import all_ops
 
-    rows = [f"| {op} | {', '.join(inputs)} |\n" for op, inputs in map(row, all_ops().values())]
+    rows = sorted([f"| {op} | {', '.join(inputs)} |\n"
+                   for op, inputs in map(row, all_ops().values())])
     reasons = "; ".join(f"{op} {k} ({why})" for (op, k), why in DECLARED.items())
     return HEAD.format(declared=reasons) + "".join(rows)
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(PAGE.parents[1]))
-    PAGE.write_text(written(), encoding="utf-8")

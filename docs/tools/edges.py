@@ -1,8 +1,6 @@
-"""Write docs/edges.md anew from the edge table: `python docs/edges.py`.
+"""docs/edges.md, from the edge table and from what other frameworks give, which edges.json holds.
 
-What other frameworks give stands in docs/edges.json; `python docs/edges.py --measure` asks those
-that are installed again. A test writes the page and compares; another, where they are installed,
-measures again.
+A test writes the page and compares; another, where those frameworks are installed, measures again.
 """
 
 from __future__ import annotations
@@ -10,11 +8,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("edges.md")
+PAGE = Path(__file__).parents[1] / "edges.md"
 MEASURED = Path(__file__).with_name("edges.json")
 SAME = "="
 
@@ -24,7 +21,7 @@ HEAD = """\
 What every op gives at NaN, infinities, signed zeros, subnormals, overflow, division by zero and
 casts out of range. It is data, [`conformance/edges/table.txt`](../conformance/edges/table.txt), and
 both devices obey it: results written here are bits, any NaN equal to any NaN, and inexact ones
-elsewhere lie within the record's `ulp`. Written by `python docs/edges.py`.
+elsewhere lie within the record's `ulp`. Written by `python docs/tools/regenerate.py edges`.
 
 Beside each decision stands what others give, measured with {versions} on {machine}: `=` is the same
 bits, `-` says that there is no such function or that it refuses. Values are those of the dtype:
@@ -39,7 +36,7 @@ normal), `eps`, `bits`; a list is each of its values in turn, or, where an axis 
 
 
 def measured() -> dict[str, Any]:
-    """What the frameworks installed here give, with versions and the machine."""
+    """Return what the frameworks installed here give, with versions and the machine."""
     from tinyml.conformance.edges import peers
     from tinyml.conformance.suite.run import all_ops
 
@@ -50,26 +47,32 @@ def measured() -> dict[str, Any]:
     return {"versions": versions, "machine": platform.machine(), "results": results}
 
 
-def written(found: dict[str, Any]) -> str:
-    """The page."""
+def measure() -> None:
+    """Ask the frameworks installed here again."""
+    MEASURED.write_text(json.dumps(measured(), indent=1) + "\n", encoding="utf-8")
+
+
+def page() -> str:
+    """Return the page, in the table's order, so that a move of files is not seen."""
     from tinyml.conformance.edges import peers
     from tinyml.conformance.edges.table import read
     from tinyml.conformance.suite.run import all_ops
 
-    table = read()
+    found = json.loads(MEASURED.read_text(encoding="utf-8"))
+    table, ops = read(), all_ops()
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     lines = [HEAD.format(versions=versions, machine=found["machine"]).rstrip("\n")]
     lines += [f"| {rule.name} | {rule.text} |" for rule in table.rules.values()]
-    of: dict[str, list[str]] = {}
-    for name, op in all_ops().items():
+    of: dict[str, list[str]] = {rule: [] for rule in table.rules}
+    for name, op in ops.items():
         entry = table.entry(op)
         of.setdefault(entry.rule.name if entry else "undecided", []).append(name)
     lines += ["", "## Ops", "", "| rule | ops |", "|---|---|"]
     lines += [f"| {rule} | {', '.join(sorted(names))} |" for rule, names in of.items()]
     lines += ["", "## Decisions"]
-    for name, op in all_ops().items():
-        entry = table.entry(op)
-        if entry is None or not entry.rows:
+    for name, entry in table.entries.items():
+        op = ops[name]
+        if not entry.rows:
             continue
         along = ", ".join(f"{key}={value!r}" for key, value in (entry.along or {}).items())
         lines += ["", f"### {name}" + (f" ({along})" if along else ""), "",
@@ -83,10 +86,3 @@ def written(found: dict[str, Any]) -> str:
             others = " | ".join(found["results"][peer].get(key, SAME) for peer in peers.NAMES)
             lines.append(f"| {row.kind}{given} | {row.text} | {others} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(PAGE.parents[1]))
-    if "--measure" in sys.argv:
-        MEASURED.write_text(json.dumps(measured(), indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(written(json.loads(MEASURED.read_text(encoding="utf-8"))), encoding="utf-8")
