@@ -263,7 +263,7 @@ def _explain(args: argparse.Namespace) -> int:
     if args.no_conformance or chosen.sample is None:
         return 0
     print("\nconformance")
-    return max([_judge(chosen.op, device) for device in devices])
+    return max(_judge(chosen.op, device) for device in devices)
 
 
 def _judge(op: Any, device: str) -> int:
