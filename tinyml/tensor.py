@@ -39,6 +39,7 @@ from tinyml.errors import (
 from tinyml.ir.devices import HOST, Device, find_device
 from tinyml.ir.op import find
 from tinyml.ops.calls import binary
+from tinyml.ops.elementwise.conversion import COPY
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -335,7 +336,7 @@ class Tensor(Data):
 
     def copy(self) -> Tensor:
         """The same values in new, dense memory; differentiable."""
-        return apply(find("copy"), self)
+        return apply(COPY, self)
 
     @named_in_errors
     def to(self, device: Any) -> Tensor:

@@ -52,7 +52,7 @@ CAST: Op = define(
     grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
     samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
-    doc="Return x in another type: floats to integers truncate and saturate, NaN becomes 0; "
+    doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; "
         "integers wrap around; to bool is x != 0.",
 )
 
