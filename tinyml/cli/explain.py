@@ -47,10 +47,7 @@ def every_op() -> dict[str, Op]:
 
 
 def op_named(name: str) -> Op:
-    """Return the op of this name, or of a public function of this name.
-
-    KernelNotFound names near ones.
-    """
+    """Return the op, or a public function's op, of a name; KernelNotFound names near ones."""
     ops = every_op()
     public = getattr(getattr(tinyml, name, None), "op", None)
     found = ops.get(name, public)
@@ -64,7 +61,7 @@ def op_named(name: str) -> Op:
 
 
 def _specs(sample: Sample, device: Any) -> tuple[Any, ...]:
-    """What the planner is given for a sample: specs with its layouts, and kinds of numbers."""
+    """Return the planner's input for a sample: specs with its layouts, and types of numbers."""
     return tuple([
         make_spec(x.shape, as_dtype(x.dtype), device,
                   tuple([step // x.itemsize for step in x.strides]))
@@ -152,15 +149,15 @@ class Kernels(NamedTuple):
         return "\n".join(lines)
 
     def json(self) -> str:
-        """Return the same as text of JSON."""
+        """Return the same as JSON."""
         return json.dumps({"devices": self.devices, "ops": self.ops}, indent=1)
 
 
 def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernels:
     """Return how the ops of these names (default: all) run on each device.
 
-    A device that is not there is said to be missing, unless it is the only one asked for: then
-    that is a DeviceError. KernelNotFound where a name is none.
+    A missing device is reported, unless it is the only one asked for, which raises DeviceError.
+    Raises KernelNotFound for an unknown name.
     """
     ops = [op_named(name) for name in names] or list(every_op().values())
     found: dict[str, dict[str, list[str]]] = {op.name: {} for op in ops}
@@ -191,7 +188,7 @@ class Subject(NamedTuple):
 
 def subject(name: str, shapes: Sequence[tuple[int, ...]] | None = None, dtype: str | None = None,
             attrs: dict[str, Any] | None = None) -> Subject:
-    """An op with the operands to explain it on: its first sample, or dense ones of these shapes.
+    """Return an op with operands to explain it on: its first sample, or dense ones of these shapes.
 
     Attributes are the sample's unless given. Raises KernelNotFound for an unknown name, DTypeError
     for an unknown type, ArgumentError for shapes of an op without samples, and ShapeError where no
@@ -228,7 +225,7 @@ def _ranks(sample: Sample) -> tuple[int, ...]:
 
 
 def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
-    """An op in sections: what it is, its rules with their source, its nest, its kernels' source.
+    """Return an op in sections: what it is, its rules and kernels with their source, its nest.
 
     Raises what the op's shape rule raises for these operands, and DeviceError where the only
     device asked for is not there.
@@ -264,7 +261,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
 
 
 def _form(spec: Any) -> str:
-    """Return a spec without its device; strides where they are not dense; the kind of a number."""
+    """Return a spec without its device, strides where they are not dense; the type of a number."""
     if not isinstance(spec, Spec):
         return str(spec.__name__)
     text = f"{spec.dtype.name}{list(spec.shape)}"
@@ -334,7 +331,7 @@ def _lines(op: Op, sample: Sample, plan: CompiledOp) -> str:
 
 
 def source(function: Any) -> str:
-    """The text of a function or lambda as it is written, with the plain values that it closes over.
+    """Return the text of a function as it is written, with the plain values that it closes over.
 
     >>> twice = lambda x: 2 * x
     >>> source(len)
@@ -374,7 +371,7 @@ def _lambdas(filename: str) -> list[tuple[int, str, ast.Lambda]]:
 
 
 def _lambda(function: types.FunctionType) -> str:
-    """The text of a lambda: the one in its line with its parameters, and its code where several."""
+    """Return the text of a lambda: the one in its line with its parameters and constants."""
     code = function.__code__
     near = [(text, node) for line, text, node in _lambdas(code.co_filename)
             if line == code.co_firstlineno]
@@ -440,7 +437,7 @@ def nest_text(nest: Nest) -> str:
 
 
 def _name(nest: Nest, k: int, instr: Instr) -> str:
-    """Return how other statements call a value: constants and indices by themselves."""
+    """Return the name of a value in other statements; of a constant or an index, itself."""
     match instr.payload:
         case ir.Axis(name):
             return name
@@ -482,7 +479,7 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
 
 
 def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
-    """Return a loop: its monoid, its axes, what it takes, and where it begins."""
+    """Return a loop as text: its monoid, its axes, its items, and its first state."""
     start = ", ".join(names[i] for i in loop.init)
     return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
             f"of {', '.join(items)} from {start}")

@@ -63,11 +63,11 @@ Print an operation's record: formula, shape rule, gradients, loop nest, the sour
 for each device, and the verdict of the conformance suites on it, run now. Without --shape it is
 explained on its first sample. The exit status is 1 where a case fails.
 """
-_BENCH = "Measure tinyml beside its peers in one run, interleaved; medians, as ratios."
+_BENCH = "Measure tinyml beside torch and jax in one run, interleaved; medians, as ratios."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status.
+    """Run one command; return the exit status.
 
     Errors that tinyml or the system raises are printed without a traceback unless `--traceback`
     asks for it. Wrong options end in SystemExit with status 2, as argparse does it.
@@ -96,14 +96,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plain(error: Exception) -> str:
-    """Return what a person at a shell needs: no line of Python is theirs."""
+    """Return an error as a person at a shell needs it: no line of Python is theirs."""
     if isinstance(error, TinyMLError):
         error.line = None
     return str(error)
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser of a command: the options of the others, and their rooms, are not needed."""
+    """Return the parser of a command, without the options of the others and their imports."""
     parser = argparse.ArgumentParser(
         prog="tinyml", description=_DESCRIPTION, epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -267,7 +267,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _judge(op: Any, device: str) -> int:
-    """Run the suites on one op, and print what came out; 1 where something failed."""
+    """Run the suites on one op and print the reports; return 1 where something failed."""
     from tinyml.conformance.suite.backends import open_backend
     from tinyml.conformance.suite.run import SUITES, Report, run_op
 

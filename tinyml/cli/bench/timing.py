@@ -90,7 +90,7 @@ def _time(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _repeats(call: Callable[[], Any], seconds: float) -> int:
-    """Return how many calls take about `seconds`, found after the first ones, which are slow."""
+    """Return how many calls take about `seconds`, after the first ones, which are slow."""
     count = 1
     call()
     while True:
