@@ -216,7 +216,7 @@ class _Exporter:
 
 
 def _from_dlpack(data: Any, copy: bool | None) -> Array:
-    """The memory of an object with `__dlpack__` as an array, which keeps it alive.
+    """Return the memory of an object with `__dlpack__` as an array, which keeps it alive.
 
     Memory of another device is copied to the CPU, unless `copy` is False. Raises ArgumentTypeError
     where the object refuses, or NumPy does not accept its capsule.
@@ -238,7 +238,7 @@ def _from_dlpack(data: Any, copy: bool | None) -> Array:
 
 
 def _request_capsule(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any:
-    """The capsule of an exporter; an old one takes fewer arguments."""
+    """Return the capsule of an exporter; an old one takes fewer arguments."""
     wishes: dict[str, Any] = {} if copy is None else {"copy": copy}
     if int(home[0]) != CPU[0]:
         wishes["dl_device"] = CPU
@@ -286,7 +286,7 @@ def _is_weak(data: Any) -> bool:
 
 
 def _to_array(data: Any, copy: bool | None) -> Array:
-    """An array of data; Python's floats become float64."""
+    """Return an array of data; Python's floats become float64."""
     if isinstance(data, np.ma.MaskedArray):
         raise ArgumentTypeError("a masked array: its mask would be lost",
                                 remedy="x.filled(value) puts a value where the mask is")

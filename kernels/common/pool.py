@@ -43,10 +43,10 @@ class Watcher(Protocol):
     """What is told of each allocation; see `Pool.watch`."""
 
     def grew(self, pool: Pool, in_use: int) -> None:
-        """A block was handed out; now this much is in use."""
+        """Return a block was handed out; now this much is in use."""
 
     def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
-        """A buffer, of a block of `size` bytes, was made, and not by a kernel's binding."""
+        """Return a buffer, of a block of `size` bytes, was made, and not by a kernel's binding."""
 
     def gone(self, block: Block) -> None:
         """Nobody holds this block any more; called from finalizers, so it must not wait."""
@@ -158,7 +158,7 @@ class Pool:
         return Buffer(block, free)
 
     def _watched_empty(self, nbytes: int) -> Buffer:
-        """A buffer, and the watchers are told of it."""
+        """Return a buffer, and the watchers are told of it."""
         free = self.free_list(nbytes)
         try:
             block = free.pop()

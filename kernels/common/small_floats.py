@@ -8,7 +8,7 @@ INFINITY = 0x7F800000  # the bits of float32's
 
 
 def layout(dtype: DType) -> dict[str, int]:
-    """The numbers that the conversions of one format need.
+    """Return the numbers that the conversions of one format need.
 
     >>> from tinyml.dtypes import float16
     >>> hex(layout(float16)["top"]), layout(float16)["bias"]

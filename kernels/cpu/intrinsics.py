@@ -21,7 +21,7 @@ def numba_type(text: str) -> Any:
 
 
 def _fma() -> Any:
-    """One rounding for x*y + z where the processor has the instruction."""
+    """Return one rounding for x*y + z where the processor has the instruction."""
     import llvmlite.binding as llvm
     from numba.extending import intrinsic
 
@@ -41,7 +41,7 @@ def _fma() -> Any:
 
 
 def _bits() -> Any:
-    """The bits of a float as an integer of its width, or of an integer as a float."""
+    """Return the bits of a float as an integer of its width, or of an integer as a float."""
     from numba import types
     from numba.extending import intrinsic
 
@@ -111,7 +111,7 @@ def _sqrt() -> Any:
 
 
 def _array() -> Any:
-    """A few numbers of one type on the stack: array(f32(0), 64) has room for 64 float32."""
+    """Return a few numbers of one type on the stack: array(f32(0), 64) has room for 64 float32."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -137,7 +137,7 @@ def _array() -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that kernels may call, made part of their loops."""
+    """Return a function that kernels may call, made part of their loops."""
     from numba import njit
 
     made: Callable[..., Any] = njit(error_model="numpy", forceinline=True)(function)
@@ -159,7 +159,7 @@ def compile_called(source: str, functions: dict[str, Any]) -> None:
 
 
 def libm(name: str, arity: int = 1) -> Callable[..., Any]:
-    """A function of the C library, one element at a time; `name` with an f for float32."""
+    """Return a function of the C library, one element at a time; `name` with an f for float32."""
     from llvmlite import ir
     from numba.core import cgutils
     from numba.extending import intrinsic

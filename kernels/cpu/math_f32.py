@@ -35,20 +35,20 @@ from tinyml.kernels.cpu.math_integer import DIVISION
 
 @inlined
 def nearest_f32(x: Any) -> Any:
-    """x / ln 2 plus 1.5 * 2^23 + 254: the low bits hold n + 254, n nearest to x / ln 2."""
+    """Return x / ln 2 plus 1.5 * 2^23 + 254: the low bits hold n + 254, n nearest to x / ln 2."""
     return fma(x, f32(1.442695041), f32(12583166))
 
 
 @inlined
 def rest_f32(x: Any, z: Any) -> Any:
-    """x less n ln 2, with the n that z holds."""
+    """Return x less n ln 2, with the n that z holds."""
     n = z - f32(12583166)
     return fma(n, f32(-1.42860677e-06), fma(n, f32(-0.693145752), x))
 
 
 @inlined
 def scaled_f32(y: Any, z: Any) -> Any:
-    """y 2^n with the n that z holds, in two steps, since 2^n alone may not be a number.
+    """Return y 2^n with the n that z holds, in two steps, since 2^n alone may not be a number.
 
     254 is twice the bias of an exponent: each half of n + 254 is one as it stands, and a shift into
     place drops the bits above.
@@ -60,7 +60,7 @@ def scaled_f32(y: Any, z: Any) -> Any:
 
 @inlined
 def expm1_rest_f32(r: Any) -> Any:
-    """exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-31.1."""
+    """Return exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-31.1."""
     q = f32(1.976164e-04)
     q = fma(q, r, f32(1.3932317e-03))
     q = fma(q, r, f32(8.333546e-03))
@@ -72,7 +72,7 @@ def expm1_rest_f32(r: Any) -> Any:
 
 @inlined
 def exp_rest_f32(r: Any) -> Any:
-    """exp(r) for |r| <= ln(2) / 2, error 2^-28.2."""
+    """Return exp(r) for |r| <= ln(2) / 2, error 2^-28.2."""
     p = f32(1.3820999e-03)
     p = fma(p, r, f32(8.368671e-03))
     p = fma(p, r, f32(4.1668262e-02))
@@ -84,7 +84,7 @@ def exp_rest_f32(r: Any) -> Any:
 
 @inlined
 def exp_f32(x: Any) -> Any:
-    """2^n exp(r), clamped where it is inf or 0 anyway."""
+    """Return 2^n exp(r), clamped where it is inf or 0 anyway."""
     x = select(x > f32(89), f32(89), x)
     x = select(x < f32(-104), f32(-104), x)
     z = nearest_f32(x)
@@ -93,7 +93,7 @@ def exp_f32(x: Any) -> Any:
 
 @inlined
 def expm1_f32(x: Any) -> Any:
-    """exp(x) - 1 for |x| < 80: 2^n - 1 and 2^n (exp(r) - 1), both without cancellation."""
+    """Return exp(x) - 1 for |x| < 80: 2^n - 1 and 2^n (exp(r) - 1), both without cancellation."""
     z = nearest_f32(x)
     power = bits(i32(i32(bits(z) - i32(127)) << i32(23)))
     return fma(power, expm1_rest_f32(rest_f32(x, z)), power - f32(1))
@@ -108,7 +108,7 @@ def signed_f32(y: Any, x: Any) -> Any:
 
 @inlined
 def tanh_f32(x: Any) -> Any:
-    """t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x; beyond 10 it is 1."""
+    """Return t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x; beyond 10 it is 1."""
     a = abs(x)
     a = select(a > f32(10), f32(10), a)
     t = expm1_f32(a + a)
@@ -139,7 +139,7 @@ def erf_f32(x: Any) -> Any:
 
 @inlined
 def erfc_f32(x: Any) -> Any:
-    """exp(-a^2) h(q) / (a + 2), a = |x| and q = (a - 2) / (a + 2); 2 minus that below 0.
+    """Return exp(-a^2) h(q) / (a + 2), a = |x| and q = (a - 2) / (a + 2); 2 minus that below 0.
 
     h = exp(a^2) erfc(a) (a + 2) is smooth where q runs over [-1, 0.68]: error 2^-25.2. The square
     is taken in two parts, of which the first is exact: a rounded one would cost 100 units.
@@ -170,7 +170,7 @@ def erfc_f32(x: Any) -> Any:
 
 @inlined
 def log_f32(x: Any) -> Any:
-    """n ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2/2 + f^3 p(f).
+    """Return n ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2/2 + f^3 p(f).
 
     Error 2^-27.3; subnormal numbers are scaled by 2^23 first.
     """
@@ -215,19 +215,19 @@ TURNS = tuple(
 
 @inlined
 def integer_f64(x: Any) -> Any:
-    """The nearest integer to |x| < 2^51."""
+    """Return the nearest integer to |x| < 2^51."""
     return (x + f64(6755399441055744)) - f64(6755399441055744)
 
 
 @inlined
 def modulo4(x: Any) -> Any:
-    """x less a multiple of 4, exactly, in [-2, 2]."""
+    """Return x less a multiple of 4, exactly, in [-2, 2]."""
     return x - f64(4) * integer_f64(x * f64(0.25))
 
 
 @inlined
 def turn(x: Any, quarters: Any) -> Any:
-    """sin(x + quarters pi/2) of a float32 x of any size, in float64."""
+    """Return sin(x + quarters pi/2) of a float32 x of any size, in float64."""
     a = abs(x)
     one, two, three = a >= f64(2.0**51), a >= f64(2.0**78), a >= f64(2.0**105)
     far = select(three, f64(2.0**-81), f64(2.0**-54))
@@ -259,14 +259,14 @@ def turn(x: Any, quarters: Any) -> Any:
 
 @inlined
 def sin_f32(x: Any) -> Any:
-    """The sine; 0 keeps its sign."""
+    """Return the sine; 0 keeps its sign."""
     y = f32(turn(f64(x), i64(0)))
     return select(x == f32(0), x, y)
 
 
 @inlined
 def cos_f32(x: Any) -> Any:
-    """The sine a quarter turn on."""
+    """Return the sine a quarter turn on."""
     return f32(turn(f64(x), i64(1)))
 
 
@@ -275,7 +275,7 @@ def cos_f32(x: Any) -> Any:
 
 @inlined
 def log2_of_f32(x: Any) -> Any:
-    """The base-2 logarithm in float64 of a positive float32, 0 and infinity too.
+    """Return the base-2 logarithm in float64 of a positive float32, 0 and infinity too.
 
     By s = (m - 1) / (m + 1): s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
     """
@@ -296,7 +296,7 @@ def log2_of_f32(x: Any) -> Any:
 
 @inlined
 def exp2_to_f32(t: Any) -> Any:
-    """2 to the power t in float64, good to float32's accuracy and range: error 2^-34.3."""
+    """Return 2 to the power t in float64, good to float32's accuracy and range: error 2^-34.3."""
     t = select(t > f64(160), f64(160), t)
     t = select(t < f64(-160), f64(-160), t)
     z = t + f64(6755399441055744)
@@ -313,7 +313,7 @@ def exp2_to_f32(t: Any) -> Any:
 
 @inlined
 def pow_f32(x: Any, y: Any) -> Any:
-    """2^(y log2 |x|) with the signs and exceptions of IEEE 754's pow."""
+    """Return 2^(y log2 |x|) with the signs and exceptions of IEEE 754's pow."""
     base, power = f64(x), f64(y)
     a, size = abs(base), abs(power)
     t = select(a == f64(1), f64(0), power * log2_of_f32(a))

@@ -16,20 +16,20 @@ from tinyml.kernels.cpu.intrinsics import bits, fma, inlined, select
 
 @inlined
 def nearest_f64(x: Any) -> Any:
-    """x / ln 2 plus 1.5 * 2^52 + 2046: the low bits hold n + 2046, n nearest to x / ln 2."""
+    """Return x / ln 2 plus 1.5 * 2^52 + 2046: the low bits hold n + 2046, n nearest to x / ln 2."""
     return fma(x, f64(1.4426950408889634), f64(6755399441057790))
 
 
 @inlined
 def rest_f64(x: Any, z: Any) -> Any:
-    """x less n ln 2, with the n that z holds."""
+    """Return x less n ln 2, with the n that z holds."""
     n = z - f64(6755399441057790)
     return fma(n, f64(-5.497923018708371e-14), fma(n, f64(-0.6931471805598903), x))
 
 
 @inlined
 def expm1_rest_f64(r: Any) -> Any:
-    """exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-61.6."""
+    """Return exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-61.6."""
     q = f64(2.0898399482410185e-09)
     q = fma(q, r, f64(2.5109001311893675e-08))
     q = fma(q, r, f64(2.755732154595463e-07))
@@ -46,7 +46,7 @@ def expm1_rest_f64(r: Any) -> Any:
 
 @inlined
 def scaled_f64(y: Any, z: Any) -> Any:
-    """y 2^n with the n that z holds, as for float32."""
+    """Return y 2^n with the n that z holds, as for float32."""
     both = bits(z)
     half = i64(both >> i64(1))
     return y * bits(i64(half << i64(52))) * bits(i64(i64(both - half) << i64(52)))
@@ -63,7 +63,7 @@ def exp_f64(x: Any) -> Any:
 
 @inlined
 def expm1_f64(x: Any) -> Any:
-    """exp(x) - 1 for |x| < 700, as for float32."""
+    """Return exp(x) - 1 for |x| < 700, as for float32."""
     z = nearest_f64(x)
     power = bits(i64(i64(bits(z) - i64(1023)) << i64(52)))
     return fma(power, expm1_rest_f64(rest_f64(x, z)), power - f64(1))

@@ -14,19 +14,25 @@ _fmod = libm("fmod", 2)
 
 
 def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, Any]:
-    """remainder, floor_divide and ldexp of a float type; the rest of a division is exact (fmod)."""
+    """Return remainder, floor_divide and ldexp of a float type.
+
+    The rest of a division is exact (fmod).
+    """
     places = whole_type(mantissa)
 
     @inlined
     def remainder(x: Any, y: Any) -> Any:
-        """x less y times the whole number that floor_divide gives: its sign is that of y."""
+        """Return x less y times the whole number that floor_divide gives: its sign is that of y."""
         rest = _fmod(x, y)
         moved = select((rest < t(0)) != (y < t(0)), rest + y, rest)
         return select(rest == t(0), select(y < t(0), t(-0.0), t(0)), moved)
 
     @inlined
     def floor_divide(x: Any, y: Any) -> Any:
-        """The greatest whole number not above x / y; x / y where one is infinite or y is 0."""
+        """Return the greatest whole number not above x / y.
+
+        X / y where one is infinite or y is 0.
+        """
         rest = _fmod(x, y)
         down = select((rest != t(0)) & ((rest < t(0)) != (y < t(0))), t(1), t(0))
         # x - rest is a multiple of y but for its rounding, which np.rint takes off again.
@@ -38,7 +44,10 @@ def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, A
 
     @inlined
     def ldexp(x: Any, n: Any) -> Any:
-        """x 2^n for a whole n, in four steps, each of them a number; far beyond, 0 or inf."""
+        """Return x 2^n for a whole n, in four steps, each of them a number.
+
+        Far beyond, 0 or inf.
+        """
         most = t(3.5 * bias)
         k = whole_type(select(n > most, most, select(n < -most, -most, n)))
         part = whole_type(k >> whole_type(2))
@@ -54,7 +63,7 @@ def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, A
 
 @inlined
 def power_u64(x: Any, n: Any) -> Any:
-    """x to the power n modulo 2^64, by squaring."""
+    """Return x to the power n modulo 2^64, by squaring."""
     y = u64(1)
     while n != u64(0):
         if n & u64(1):
@@ -66,7 +75,7 @@ def power_u64(x: Any, n: Any) -> Any:
 
 @inlined
 def gcd_u64(x: Any, y: Any) -> Any:
-    """The greatest common divisor by Euclid's algorithm; gcd(0, 0) is 0."""
+    """Return the greatest common divisor by Euclid's algorithm; gcd(0, 0) is 0."""
     while y != u64(0):
         x, y = y, x % y
     return x

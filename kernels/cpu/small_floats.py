@@ -23,7 +23,7 @@ from tinyml.kernels.cpu.intrinsics import bits, half, inlined, select
 
 
 def widening(dtype: DType) -> Callable[..., Any]:
-    """The function from the bits of a narrow float to a float32."""
+    """Return the function from the bits of a narrow float to a float32."""
     shape = layout(dtype)
     bias, drop, every, top = shape["bias"], shape["drop"], shape["every"], shape["top"]
     sign, mantissa = shape["sign"], dtype.mantissa
@@ -45,7 +45,7 @@ def widening(dtype: DType) -> Callable[..., Any]:
 
 
 def narrowing(dtype: DType) -> Callable[..., Any]:
-    """The function from a float32 to the bits of the nearest narrow float."""
+    """Return the function from a float32 to the bits of the nearest narrow float."""
     shape = layout(dtype)
     bias, drop, sign, top = shape["bias"], shape["drop"], shape["sign"], shape["top"]
     nan, least, magic = shape["nan"], shape["least"], shape["magic"]
@@ -69,7 +69,7 @@ def narrowing(dtype: DType) -> Callable[..., Any]:
 
 @inlined
 def odd_f64(x: Any) -> Any:
-    """A float64 as a float32 from which one more rounding gives the nearest narrow float.
+    """Return a float64 as a float32 from which one more rounding gives the nearest narrow float.
 
     Where it is not exact, it is the neighbour with an odd mantissa (Boldo and Melquiond, IEEE
     Transactions on Computers 57, 2008).

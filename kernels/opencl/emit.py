@@ -180,7 +180,7 @@ class OpenCLEmitter(Emitter):
 
 
 def _helper(text: str, dtype: DType) -> str:
-    """A conversion of one format."""
+    """Return a conversion of one format."""
     shape = layout(dtype)
     return text.format(
         name=dtype.name, store=TYPES[dtype.name], exponent=dtype.exponent, infinity=INFINITY,

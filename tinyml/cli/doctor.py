@@ -54,7 +54,7 @@ class Report:
         return HOST in self.working
 
     def add(self, label: str, text: str) -> None:
-        """One line: a label and what belongs to it."""
+        """Return one line: a label and what belongs to it."""
         self.lines.append(f"{label:<12} {text}")
 
     def trouble(self, what: str, remedy: str) -> None:
@@ -62,7 +62,7 @@ class Report:
         self.problems.append(Problem(what, remedy))
 
     def text(self) -> str:
-        """The whole report."""
+        """Return the whole report."""
         lines = [*self.lines, ""]
         if not self.problems:
             return "\n".join([*lines, "No problems."])
@@ -128,7 +128,7 @@ def _memory() -> str:
 
 
 def size_text(nbytes: float) -> str:
-    """Bytes as people read them.
+    """Return bytes as people read them.
 
     >>> size_text(512), size_text(3 << 29)
     ('512 B', '1.5 GiB')

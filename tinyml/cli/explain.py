@@ -47,7 +47,10 @@ def every_op() -> dict[str, Op]:
 
 
 def op_named(name: str) -> Op:
-    """The op of this name, or of a public function of this name; KernelNotFound names near ones."""
+    """Return the op of this name, or of a public function of this name.
+
+    KernelNotFound names near ones.
+    """
     ops = every_op()
     public = getattr(getattr(tinyml, name, None), "op", None)
     found = ops.get(name, public)
@@ -87,7 +90,7 @@ class Unbuilt:
         self.device = device
 
     def prepare(self, *_: Any) -> Callable[..., Any]:
-        """What stands for the kernel."""
+        """Return what stands for the kernel."""
         return lambda *values: None
 
     def __getattr__(self, name: str) -> Any:
@@ -149,12 +152,12 @@ class Kernels(NamedTuple):
         return "\n".join(lines)
 
     def json(self) -> str:
-        """The same as text of JSON."""
+        """Return the same as text of JSON."""
         return json.dumps({"devices": self.devices, "ops": self.ops}, indent=1)
 
 
 def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernels:
-    """How the ops of these names (default: all) run on each device.
+    """Return how the ops of these names (default: all) run on each device.
 
     A device that is not there is said to be missing, unless it is the only one asked for: then
     that is a DeviceError. KernelNotFound where a name is none.
@@ -231,7 +234,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     device asked for is not there.
 
     >>> print(explain(subject("tanh", [(2, 3)]), ["cpu"]).split("shape rule")[0].rstrip())
-    tanh: The hyperbolic tangent.
+    tanh: Return the hyperbolic tangent.
       error bound 5 ULP; samples of float16, bfloat16, float32, float64, complex64, complex128
     <BLANKLINE>
     operands (as asked)
@@ -261,7 +264,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
 
 
 def _form(spec: Any) -> str:
-    """A spec without its device; strides where they are not dense; the kind of a number."""
+    """Return a spec without its device; strides where they are not dense; the kind of a number."""
     if not isinstance(spec, Spec):
         return str(spec.__name__)
     text = f"{spec.dtype.name}{list(spec.shape)}"
@@ -288,7 +291,7 @@ def _gradient(op: Op) -> str:
 
 
 def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str]:
-    """How it runs on one device, with the source that is compiled there."""
+    """Return how it runs on one device, with the source that is compiled there."""
     try:
         device: Any = find_device(name)
         plan = make_plan(op, _specs(sample, device), sample.attrs)
@@ -353,7 +356,7 @@ def source(function: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value in a few words: functions, ops and monoids by name."""
+    """Return a value in a few words: functions, ops and monoids by name."""
     if isinstance(value, (DType, Monoid, Op)):
         return value.name
     if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
@@ -395,7 +398,7 @@ def _constants(node: ast.Lambda) -> Any:
 
 
 def _home(function: Any) -> str:
-    """The file of a function, from the top of the package."""
+    """Return the file of a function, from the top of the package."""
     while isinstance(function, functools.partial):
         function = function.func
     module = getattr(inspect.unwrap(function), "__module__", None)
@@ -406,7 +409,7 @@ def _home(function: Any) -> str:
 
 
 def nest_text(nest: Nest) -> str:
-    """A nest as lines: its axes and arguments, then one statement a line.
+    """Return a nest as lines: its axes and arguments, then one statement a line.
 
     >>> from tinyml.dtypes import float32
     >>> n = Nest()
@@ -437,7 +440,7 @@ def nest_text(nest: Nest) -> str:
 
 
 def _name(nest: Nest, k: int, instr: Instr) -> str:
-    """How other statements call a value: constants and indices by themselves."""
+    """Return how other statements call a value: constants and indices by themselves."""
     match instr.payload:
         case ir.Axis(name):
             return name
@@ -451,7 +454,7 @@ def _name(nest: Nest, k: int, instr: Instr) -> str:
 
 
 def _statement(names: list[str], k: int, instr: Instr) -> str | None:
-    """One statement; None for what has no line of its own."""
+    """Return one statement; None for what has no line of its own."""
     args = [names[i] for i in instr.args]
     head = f"{names[k]}: {instr.dtype.name} = "
     match instr.payload:
@@ -479,7 +482,7 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
 
 
 def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
-    """A loop: its monoid, its axes, what it takes, and where it begins."""
+    """Return a loop: its monoid, its axes, what it takes, and where it begins."""
     start = ", ".join(names[i] for i in loop.init)
     return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
             f"of {', '.join(items)} from {start}")

@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plain(error: Exception) -> str:
-    """What a person at a shell needs: no line of Python is theirs."""
+    """Return what a person at a shell needs: no line of Python is theirs."""
     if isinstance(error, TinyMLError):
         error.line = None
     return str(error)
@@ -197,7 +197,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """The sizes in '2,3'.
+    """Return the sizes in '2,3'.
 
     >>> _shape("2,3"), _shape("")
     ((2, 3), ())
@@ -209,7 +209,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """A name and a value from 'axis=(0,)'; what is no Python literal is a string."""
+    """Return a name and a value from 'axis=(0,)'; what is no Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not like axis=0")

@@ -80,7 +80,7 @@ def _add(pending: dict[Any, Any], key: Any, g: Any) -> None:
 
 def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
              through: bool) -> tuple[list[Node], dict[int, bool]]:
-    """Nodes on a path to an end, inputs before results; and which nodes lead there.
+    """Return nodes on a path to an end, inputs before results; and which nodes lead there.
 
     What is older than every end cannot depend on one, so the walk does not look behind it.
     """
@@ -105,7 +105,7 @@ def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
 
 
 def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
-    """What the rules of a node give for its inputs."""
+    """Return what the rules of a node give for its inputs."""
     op, plan = node.op, node.plan
     assert op is not None
     xs = [make(buf, spec, parent) if isinstance(spec, Spec) else buf
@@ -146,7 +146,7 @@ def _zeros(spec: Spec) -> Any:
 
 
 def _hooked(function: Hook, g: Any) -> Any:
-    """The cotangent that goes on after one hook."""
+    """Return the cotangent that goes on after one hook."""
     new = function(g)
     if new is None:
         return g

@@ -34,7 +34,7 @@ class Source:
         self.ndim = var.spec.ndim
 
     def __call__(self, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """The element at an index of this value's rank; where `guard` is false, `other`."""
+        """Return the element at an index of this value's rank; where `guard` is false, `other`."""
         return self._lowering.at(self._var, index, guard, other)
 
 
@@ -52,7 +52,7 @@ class Scalar:
         self.var = var
 
     def at(self, n: Nest, dtype: DType) -> int:
-        """Its id in a nest, in the type of the arithmetic around it."""
+        """Return its id in a nest, in the type of the arithmetic around it."""
         return n.scalar(self.number, dtype)
 
 
@@ -65,7 +65,7 @@ class Numbers:
         self.values: list[Any] = []
 
     def scalar(self, value: Any) -> Scalar:
-        """What an op's nest receives for a number."""
+        """Return what an op's nest receives for a number."""
         return _Number(value, self)
 
 
@@ -80,7 +80,7 @@ class _Number(Scalar):
         self._numbers = numbers
 
     def at(self, n: Nest, dtype: DType) -> int:
-        """Its id in a nest; equal numbers of one type are one."""
+        """Return its id in a nest; equal numbers of one type are one."""
         known = self._numbers
         key = (attribute_key(self._value), dtype)
         if key not in known.places:
@@ -110,7 +110,7 @@ class Lowering:
                 self._args[value] = self.nest.arg(value.spec.dtype, value.spec.ndim, "in")
 
     def source(self, value: Any) -> Any:
-        """What an op's nest receives for an operand."""
+        """Return what an op's nest receives for an operand."""
         if isinstance(value, Var):
             return Source(self, value)
         if self._numbers is None or isinstance(value, Scalar):
@@ -118,7 +118,7 @@ class Lowering:
         return self._numbers.scalar(value)
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """The id of one element of a graph value; where `guard` is false, `other`."""
+        """Return the id of one element of a graph value; where `guard` is false, `other`."""
         n = self.nest
         outer = n.guard
         inner = n.both(outer, guard)
@@ -199,7 +199,7 @@ def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequenc
 
 
 def _byte(lowering: Lowering, var: Var, place: Ids) -> int:
-    """A byte of a packed result: the elements that it holds, the first in its low bits."""
+    """Return a byte of a packed result: the elements that it holds, the first in its low bits."""
     n = lowering.nest
     shape, bits = var.spec.shape, var.spec.dtype.bits
     byte = n.const(0, uint8)

@@ -10,12 +10,12 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 
 
 def least(n: Nest, dtype: DType) -> int:
-    """The constant that no value of the type is below."""
+    """Return the constant that no value of the type is below."""
     return n.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
 
 
 def greatest(n: Nest, dtype: DType) -> int:
-    """The constant that no value of the type is above."""
+    """Return the constant that no value of the type is above."""
     return n.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
 
 
@@ -62,7 +62,7 @@ AFFINE = Monoid(
 
 def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
                    absent: bool = False) -> Monoid:
-    """(value, index): the first best value; NaN beats all.
+    """Return (value, index): the first best value; NaN beats all.
 
     `other` says when a value is no better than the best; with `absent`, an index below 0 marks
     what is no candidate.

@@ -58,7 +58,7 @@ def show(rows: list[Row]) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    """Where this was measured."""
+    """Return where this was measured."""
     names = ("numpy", *PEERS)
     modules = {name: sys.modules[name] for name in names if name in sys.modules}
     return {
@@ -71,7 +71,7 @@ def _machine() -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `tinyml bench`."""
+    """Return the command line of `tinyml bench`."""
     parser.add_argument("suite", choices=["core", "jit"],
                         help="what is measured: the core (operations, import, first result), or "
                              "compiled functions")
@@ -86,7 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """`tinyml bench SUITE`: print the figures beside their targets; 2 where a device is missing."""
+    """Return `tinyml bench SUITE`: print the figures beside their targets.
+
+    2 where a device is missing.
+    """
     try:
         find_device(args.device)
         rows = _rows(args.suite, args.device, max(1, args.rounds))

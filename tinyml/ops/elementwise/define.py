@@ -195,7 +195,7 @@ def elementwise(kind: str, *, op: str | None = None, word: str | None = None, co
 
 
 def _nothing() -> None:
-    """The body of a primitive, whose bytecode all primitives have."""
+    """Return the body of a primitive, whose bytecode all primitives have."""
     ...
 
 
