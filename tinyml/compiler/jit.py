@@ -182,8 +182,7 @@ class _Arguments:
             raise ArgumentTypeError(
                 f"{'static ' if leaf is not value else ''}{self.name_leaf(k)} is a "
                 f"{type(value).__name__}, neither a tensor nor hashable",
-                remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
-                       "__eq__",
+                remedy="a tensor, a tuple instead of a list, or a class with __hash__ and __eq__",
             ) from None
 
     def name_leaf(self, leaf: int) -> str:

@@ -32,7 +32,7 @@ def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],
 
     None stands where nothing arrives, and where no node is wanted. Walks iteratively, visits only
     nodes on a path to a wanted one, and asks only for the cotangents that lead there. `record` says
-    whether the rules' own operations are recorded, `hooks` whether hooks are asked, `through`
+    whether the rules' own operations are recorded, `hooks` whether hooks are called, `through`
     whether a wanted node hands its cotangent on to those before it.
     """
     ends = {id(node) for node in wanted if node is not None}
@@ -178,9 +178,9 @@ class Handle:
 def register_hook(tensor: Any, function: Hook) -> Handle:
     """Have `function(g)` called with the whole gradient of a tensor in each later backward pass.
 
-    What it returns, of g's shape and dtype, goes on in the place of g; None leaves g as it is. A
-    tensor may have many hooks, called in order. They see gradients only: `jvp` passes them by.
-    Raises GradientError where nothing is recorded for the tensor.
+    What it returns, of g's shape and dtype, replaces g; None leaves g as it is. A tensor may have
+    many hooks, called in order. They see gradients only: `jvp` passes them by. Raises
+    GradientError where nothing is recorded for the tensor.
 
     >>> import tinyml
     >>> x = tinyml.tensor([3.0], requires_grad=True)
