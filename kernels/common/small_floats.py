@@ -1,4 +1,4 @@
-"""What the conversions of narrow floats need to know of a format, for every device."""
+"""The constants of a narrow float format that its conversions need, on every device."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def layout(dtype: DType) -> dict[str, int]:
     infinity = ((1 << dtype.exponent) - 1) << dtype.mantissa
     return {
         "bias": bias,
-        "drop": 23 - dtype.mantissa,  # bits of float32's mantissa that it has not
+        "drop": 23 - dtype.mantissa,  # bits of float32's mantissa that it lacks
         "sign": 1 << (dtype.bits - 1),
         "every": every,
-        "top": every if finite else infinity,  # what stands for all that is too great
+        "top": every if finite else infinity,  # the code of every value that is too large
         "nan": every if finite else infinity | 1 << (dtype.mantissa - 1),
-        "least": (127 - bias + 1) << 23,  # float32's bits of the least normal number
-        "magic": (127 - bias + 1 + 23 - dtype.mantissa) << 23,  # its unit is our subnormals' unit
+        "least": (127 - bias + 1) << 23,  # float32 bits of the smallest normal number
+        "magic": (127 - bias + 1 + 23 - dtype.mantissa) << 23,  # its ulp is our subnormals' ulp
     }
