@@ -35,23 +35,23 @@ from tinyml.kernels.cpu.math_integer import DIVISION
 
 @inlined
 def nearest_f32(x: Any) -> Any:
-    """x / ln 2 plus 1.5 * 2^23 + 254: the low bits hold n + 254, n nearest to x / ln 2."""
+    """Return x / ln 2 plus 1.5 * 2^23 + 254: the low bits hold n + 254, n nearest to x / ln 2."""
     return fma(x, f32(1.442695041), f32(12583166))
 
 
 @inlined
 def rest_f32(x: Any, z: Any) -> Any:
-    """x less n ln 2, with the n that z holds."""
+    """Return x less n ln 2, with the n that z holds."""
     n = z - f32(12583166)
     return fma(n, f32(-1.42860677e-06), fma(n, f32(-0.693145752), x))
 
 
 @inlined
 def scaled_f32(y: Any, z: Any) -> Any:
-    """y 2^n with the n that z holds, in two steps, since 2^n alone may not be a number.
+    """Return y 2^n with the n that z holds, in two steps, since 2^n alone may overflow.
 
-    254 is twice the bias of an exponent: each half of n + 254 is one as it stands, and a shift into
-    place drops the bits above.
+    254 is twice the bias of an exponent: each half of n + 254 is an exponent as it stands, and the
+    shift into its place drops the bits above.
     """
     both = bits(z)
     half = i32(both >> i32(1))
@@ -60,7 +60,7 @@ def scaled_f32(y: Any, z: Any) -> Any:
 
 @inlined
 def expm1_rest_f32(r: Any) -> Any:
-    """exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-31.1."""
+    """Return exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-31.1."""
     q = f32(1.976164e-04)
     q = fma(q, r, f32(1.3932317e-03))
     q = fma(q, r, f32(8.333546e-03))
@@ -72,7 +72,7 @@ def expm1_rest_f32(r: Any) -> Any:
 
 @inlined
 def exp_rest_f32(r: Any) -> Any:
-    """exp(r) for |r| <= ln(2) / 2, error 2^-28.2."""
+    """Return exp(r) for |r| <= ln(2) / 2, error 2^-28.2."""
     p = f32(1.3820999e-03)
     p = fma(p, r, f32(8.368671e-03))
     p = fma(p, r, f32(4.1668262e-02))
@@ -84,7 +84,7 @@ def exp_rest_f32(r: Any) -> Any:
 
 @inlined
 def exp_f32(x: Any) -> Any:
-    """2^n exp(r), clamped where it is inf or 0 anyway."""
+    """Return exp(x) as 2^n exp(r); x is clamped where that is inf or 0 anyway."""
     x = select(x > f32(89), f32(89), x)
     x = select(x < f32(-104), f32(-104), x)
     z = nearest_f32(x)
@@ -93,7 +93,7 @@ def exp_f32(x: Any) -> Any:
 
 @inlined
 def expm1_f32(x: Any) -> Any:
-    """exp(x) - 1 for |x| < 80: 2^n - 1 and 2^n (exp(r) - 1), both without cancellation."""
+    """Return exp(x) - 1 for |x| < 80: 2^n - 1 and 2^n (exp(r) - 1), both without cancellation."""
     z = nearest_f32(x)
     power = bits(i32(i32(bits(z) - i32(127)) << i32(23)))
     return fma(power, expm1_rest_f32(rest_f32(x, z)), power - f32(1))
@@ -101,14 +101,14 @@ def expm1_f32(x: Any) -> Any:
 
 @inlined
 def signed_f32(y: Any, x: Any) -> Any:
-    """|y| with the sign of x."""
+    """Return |y| with the sign of x."""
     size = i32(bits(y) & i32(0x7FFFFFFF))
     return bits(i32(size | i32(bits(x) & i32(-0x80000000))))
 
 
 @inlined
 def tanh_f32(x: Any) -> Any:
-    """t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x; beyond 10 it is 1."""
+    """Return tanh(x) as t / (t + 2), t = exp(2 |x|) - 1, with the sign of x; beyond 10 it is 1."""
     a = abs(x)
     a = select(a > f32(10), f32(10), a)
     t = expm1_f32(a + a)
@@ -120,9 +120,9 @@ def tanh_f32(x: Any) -> Any:
 
 @inlined
 def erf_f32(x: Any) -> Any:
-    """1 - exp(-|x| p(|x|)) with the sign of x; p = -log(erfc(x)) / x, of erf an error of 2^-24.2.
+    """Return erf(x) as 1 - exp(-|x| p(|x|)) with the sign of x, where p(x) = -log(erfc(x)) / x.
 
-    Beyond 4 it is 1.
+    Beyond 4 it is 1. The error, relative to erf, is 2^-24.2.
     """
     a = abs(x)
     a = select(a > f32(4), f32(4), a)
@@ -139,7 +139,7 @@ def erf_f32(x: Any) -> Any:
 
 @inlined
 def erfc_f32(x: Any) -> Any:
-    """exp(-a^2) h(q) / (a + 2), a = |x| and q = (a - 2) / (a + 2); 2 minus that below 0.
+    """Return erfc(x) as exp(-a^2) h(q) / (a + 2), a = |x|, q = (a - 2) / (a + 2); 2 - that below 0.
 
     h = exp(a^2) erfc(a) (a + 2) is smooth where q runs over [-1, 0.68]: error 2^-25.2. The square
     is taken in two parts, of which the first is exact: a rounded one would cost 100 units.
@@ -170,9 +170,9 @@ def erfc_f32(x: Any) -> Any:
 
 @inlined
 def log_f32(x: Any) -> Any:
-    """n ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2/2 + f^3 p(f).
+    """Return log(x) as n ln 2 + log(1 + f), where sqrt(1/2) <= 1 + f < sqrt(2).
 
-    Error 2^-27.3; subnormal numbers are scaled by 2^23 first.
+    log(1 + f) = f - f^2/2 + f^3 p(f), error 2^-27.3; subnormal numbers are scaled by 2^23 first.
     """
     tiny = x < f32(1.17549435e-38)
     whole = bits(select(tiny, x * f32(8388608), x))
@@ -198,8 +198,8 @@ def log_f32(x: Any) -> Any:
 
 # ---- float32: the circle
 
-# 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits: what of it times a number
-# of 24 bits is a multiple of 4 does not count (Payne and Hanek 1983), and two products are exact.
+# 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits. Multiples of 4 in their
+# products with a number of 24 bits do not count (Payne and Hanek 1983), and two of them are exact.
 TURNS = tuple(
     tuple(f64(float.fromhex(part)) for part in window)
     for window in (
@@ -215,19 +215,19 @@ TURNS = tuple(
 
 @inlined
 def integer_f64(x: Any) -> Any:
-    """The nearest integer to |x| < 2^51."""
+    """Return the nearest integer to |x| < 2^51."""
     return (x + f64(6755399441055744)) - f64(6755399441055744)
 
 
 @inlined
 def modulo4(x: Any) -> Any:
-    """x less a multiple of 4, exactly, in [-2, 2]."""
+    """Return x less a multiple of 4, exactly, in [-2, 2]."""
     return x - f64(4) * integer_f64(x * f64(0.25))
 
 
 @inlined
 def turn(x: Any, quarters: Any) -> Any:
-    """sin(x + quarters pi/2) of a float32 x of any size, in float64."""
+    """Return sin(x + quarters pi/2) of a float32 x of any size, in float64."""
     a = abs(x)
     one, two, three = a >= f64(2.0**51), a >= f64(2.0**78), a >= f64(2.0**105)
     far = select(three, f64(2.0**-81), f64(2.0**-54))
@@ -259,14 +259,14 @@ def turn(x: Any, quarters: Any) -> Any:
 
 @inlined
 def sin_f32(x: Any) -> Any:
-    """The sine; 0 keeps its sign."""
+    """Return sin(x); 0 keeps its sign."""
     y = f32(turn(f64(x), i64(0)))
     return select(x == f32(0), x, y)
 
 
 @inlined
 def cos_f32(x: Any) -> Any:
-    """The sine a quarter turn on."""
+    """Return cos(x), the sine a quarter turn on."""
     return f32(turn(f64(x), i64(1)))
 
 
@@ -275,7 +275,7 @@ def cos_f32(x: Any) -> Any:
 
 @inlined
 def log2_of_f32(x: Any) -> Any:
-    """The base-2 logarithm in float64 of a positive float32, 0 and infinity too.
+    """Return the base-2 logarithm, in float64, of a float32 that is not negative.
 
     By s = (m - 1) / (m + 1): s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
     """
@@ -296,7 +296,7 @@ def log2_of_f32(x: Any) -> Any:
 
 @inlined
 def exp2_to_f32(t: Any) -> Any:
-    """2 to the power t in float64, good to float32's accuracy and range: error 2^-34.3."""
+    """Return 2^t in float64, for the accuracy and range of float32: error 2^-34.3."""
     t = select(t > f64(160), f64(160), t)
     t = select(t < f64(-160), f64(-160), t)
     z = t + f64(6755399441055744)
@@ -313,7 +313,7 @@ def exp2_to_f32(t: Any) -> Any:
 
 @inlined
 def pow_f32(x: Any, y: Any) -> Any:
-    """2^(y log2 |x|) with the signs and exceptions of IEEE 754's pow."""
+    """Return x^y as 2^(y log2 |x|), with the signs and exceptions of IEEE 754's pow."""
     base, power = f64(x), f64(y)
     a, size = abs(base), abs(power)
     t = select(a == f64(1), f64(0), power * log2_of_f32(a))
@@ -329,7 +329,7 @@ def pow_f32(x: Any, y: Any) -> Any:
     return select((y == f32(0)) | (x == f32(1)), f32(1), f32(result))
 
 
-# What is left to the C library: one number at a time, right to an ulp or two.
+# Left to the C library: one number at a time, right to an ULP or two.
 LIBM = ("acos asin atan sinh cosh tan acosh asinh atanh log1p expm1 log2 log10 exp2 logb").split()
 LIBM2 = ("atan2", "hypot", "nextafter", "fmod")
 

@@ -1,6 +1,6 @@
-"""Transcendental functions of float64 by straight-line arithmetic; math_f32.py says how.
+"""Transcendental functions of float64 by straight-line arithmetic, in the ways of math_f32.py.
 
-sin, cos and pow are the C library's: the reduction of any float64 by pi/2 is too long a line.
+sin, cos and pow are those of the C library: to reduce any float64 by pi/2 takes too many steps.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from tinyml.kernels.cpu.intrinsics import bits, fma, inlined, select
 
 @inlined
 def nearest_f64(x: Any) -> Any:
-    """x / ln 2 plus 1.5 * 2^52 + 2046: the low bits hold n + 2046, n nearest to x / ln 2."""
+    """Return x / ln 2 plus 1.5 * 2^52 + 2046: the low bits hold n + 2046, n nearest to x / ln 2."""
     return fma(x, f64(1.4426950408889634), f64(6755399441057790))
 
 
 @inlined
 def rest_f64(x: Any, z: Any) -> Any:
-    """x less n ln 2, with the n that z holds."""
+    """Return x less n ln 2, with the n that z holds."""
     n = z - f64(6755399441057790)
     return fma(n, f64(-5.497923018708371e-14), fma(n, f64(-0.6931471805598903), x))
 
 
 @inlined
 def expm1_rest_f64(r: Any) -> Any:
-    """exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-61.6."""
+    """Return exp(r) - 1 for |r| <= ln(2) / 2: r + r^2 q(r), error 2^-61.6."""
     q = f64(2.0898399482410185e-09)
     q = fma(q, r, f64(2.5109001311893675e-08))
     q = fma(q, r, f64(2.755732154595463e-07))
@@ -46,7 +46,7 @@ def expm1_rest_f64(r: Any) -> Any:
 
 @inlined
 def scaled_f64(y: Any, z: Any) -> Any:
-    """y 2^n with the n that z holds, as for float32."""
+    """Return y 2^n with the n that z holds, as for float32."""
     both = bits(z)
     half = i64(both >> i64(1))
     return y * bits(i64(half << i64(52))) * bits(i64(i64(both - half) << i64(52)))
@@ -54,7 +54,7 @@ def scaled_f64(y: Any, z: Any) -> Any:
 
 @inlined
 def exp_f64(x: Any) -> Any:
-    """As for float32."""
+    """Return exp(x), as for float32."""
     x = select(x > f64(710), f64(710), x)
     x = select(x < f64(-746), f64(-746), x)
     z = nearest_f64(x)
@@ -63,7 +63,7 @@ def exp_f64(x: Any) -> Any:
 
 @inlined
 def expm1_f64(x: Any) -> Any:
-    """exp(x) - 1 for |x| < 700, as for float32."""
+    """Return exp(x) - 1 for |x| < 700, as for float32."""
     z = nearest_f64(x)
     power = bits(i64(i64(bits(z) - i64(1023)) << i64(52)))
     return fma(power, expm1_rest_f64(rest_f64(x, z)), power - f64(1))
@@ -71,14 +71,14 @@ def expm1_f64(x: Any) -> Any:
 
 @inlined
 def signed_f64(y: Any, x: Any) -> Any:
-    """|y| with the sign of x."""
+    """Return |y| with the sign of x."""
     size = i64(bits(y) & i64(0x7FFFFFFFFFFFFFFF))
     return bits(i64(size | i64(bits(x) & i64(-0x8000000000000000))))
 
 
 @inlined
 def tanh_f64(x: Any) -> Any:
-    """As for float32; beyond 20 it is 1."""
+    """Return tanh(x), as for float32; beyond 20 it is 1."""
     a = abs(x)
     a = select(a > f64(20), f64(20), a)
     t = expm1_f64(a + a)
@@ -87,7 +87,7 @@ def tanh_f64(x: Any) -> Any:
 
 @inlined
 def erf_f64(x: Any) -> Any:
-    """As for float32, p by powers of |x| - 3, error 2^-57.5; beyond 6 it is 1."""
+    """Return erf(x), as for float32, p by powers of |x| - 3, error 2^-57.5; beyond 6 it is 1."""
     a = abs(x)
     a = select(a > f64(6), f64(6), a)
     u = a - f64(3)
@@ -121,7 +121,7 @@ def erf_f64(x: Any) -> Any:
 
 @inlined
 def erfc_f64(x: Any) -> Any:
-    """As for float32, q up to 0.87, error 2^-55.9."""
+    """Return erfc(x), as for float32, q up to 0.87, error 2^-55.9."""
     a = abs(x)
     a = select(a > f64(27.5), f64(27.5), a)
     t = f64(1) / (a + f64(2))
@@ -160,8 +160,9 @@ def erfc_f64(x: Any) -> Any:
 
 @inlined
 def log_f64(x: Any) -> Any:
-    """n ln 2 + log(1 + f) with log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 q(s^2)), s = f / (2 + f).
+    """Return log(x) as n ln 2 + log(1 + f).
 
+    log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 q(s^2)) with s = f / (2 + f), since log(1 + f) =
     2 atanh(s) = 2 s + s^3 q(s^2), and 2 s = f - s f: error 2^-59.5.
     """
     tiny = x < f64(2.2250738585072014e-308)

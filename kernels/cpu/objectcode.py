@@ -43,7 +43,7 @@ def _llvm() -> Any:
 
 
 def _linker() -> Any:
-    """The one engine of the process, which places object code in memory."""
+    """Return the one engine of the process, which places object code in memory."""
     global _engine
     if _engine is None:
         llvm = _llvm()
@@ -59,13 +59,13 @@ _salt_text = ""
 
 
 def _texts() -> str:
-    """A digest of the modules that object code depends on, read without importing them."""
+    """Return a digest of the modules that object code depends on, read without importing them."""
     found: list[Any] = [importlib.util.find_spec(name) for name in MODULES]
     return key(*[spec.loader.get_data(spec.origin).hex() for spec in found])
 
 
 def _salt() -> str:
-    """What object code depends on besides its source: modules, versions and the processor."""
+    """Return what else object code depends on: modules, versions and the processor."""
     global _salt_text
     if not _salt_text:
         llvm = _llvm()
