@@ -1,17 +1,17 @@
-"""What every test shares: the devices, what may be skipped and when, and hypothesis's profiles."""
+"""What every test shares: the devices, what may be skipped and when, and hypothesis's profiles.
+
+Which tests run, and in how many processes, is told in selection.py.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import os
-import subprocess
 import sys
-import tempfile
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,7 +23,7 @@ PEERS_REQUIRED = os.environ.get("TINYML_REQUIRE_PEERS") == "1"
 PEERS = ("torch", "jax", "onnxruntime")
 DEVICES = tuple(os.environ.get("TINYML_TEST_DEVICES", "cpu,opencl").split(","))
 
-OTHERS: pytest.StashKey[list[tuple[subprocess.Popen[bytes], IO[bytes]]]] = pytest.StashKey()
+pytest_plugins = ("tests.selection",)
 
 # A kernel's first call compiles it, so no example has a deadline; CI repeats the same examples.
 settings.register_profile(
@@ -31,77 +31,6 @@ settings.register_profile(
 )
 settings.register_profile("ci", parent=settings.get_profile("user"), derandomize=True)
 settings.load_profile("ci" if IN_CI else "user")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Several processes, or a part of the tests."""
-    group = parser.getgroup("parts")
-    group.addoption("--processes", type=int, default=1, metavar="N",
-                    help="run the tests in N processes that share the cache of kernels")
-    group.addoption("--part", metavar="K/N", help="run the K-th of N parts of the tests")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep the tests' compiled kernels apart from the user's, and warm between two runs."""
-    cache: pytest.Cache | None = getattr(config, "cache", None)  # None under -p no:cacheprovider
-    if "TINYML_CACHE_DIR" not in os.environ and cache is not None:
-        folder = cache.mkdir("tinyml")
-        folder.chmod(0o700)
-        os.environ["TINYML_CACHE_DIR"] = str(folder)
-    count = config.getoption("--processes")
-    if count > 1 and config.getoption("--part") is None and not config.option.collectonly:
-        config.option.part = f"1/{count}"
-        config.stash[OTHERS] = [_start(config, f"{k}/{count}") for k in range(2, count + 1)]
-
-
-def _start(config: pytest.Config, part: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """Another process with another part of the tests, and the file that it writes to."""
-    output = tempfile.TemporaryFile()
-    words = [sys.executable, "-m", "pytest", *map(str, config.invocation_params.args),
-             "--processes=1", f"--part={part}", "-p", "no:cacheprovider"]
-    return subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT), output
-
-
-def _key(item: pytest.Item) -> str:
-    """What is not torn apart: the tests of one op, whose kernels are the same; else a function."""
-    callspec = getattr(item, "callspec", None)
-    op = callspec.params.get("name") if callspec is not None else None
-    return f"op {op}" if isinstance(op, str) else f"{item.path} {getattr(item, 'originalname', '')}"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the part that is asked for: the heaviest files and ops first, each to the lightest."""
-    part = config.getoption("--part")
-    if part is None:
-        return
-    number, count = map(int, part.split("/"))
-    weights = Counter(map(_key, items))
-    loads, home = [0] * count, {}
-    for key, weight in sorted(weights.items(), key=lambda pair: (-pair[1], pair[0])):
-        home[key] = loads.index(min(loads))
-        loads[home[key]] += weight
-    mine = [item for item in items if home[_key(item)] == number - 1]
-    config.hook.pytest_deselected(items=[i for i in items if home[_key(i)] != number - 1])
-    items[:] = mine
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """What another process finds is found: wait for it, show what it wrote, fail if it failed."""
-    for process, output in session.config.stash.get(OTHERS, []):
-        code = process.wait()
-        output.seek(0)
-        print(f"\n{output.read().decode(errors='replace')}")
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Nothing is left behind where the tests were interrupted."""
-    for process, output in config.stash.get(OTHERS, []):
-        process.kill()
-        process.wait()
-        output.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -163,6 +92,25 @@ def device(request: pytest.FixtureRequest) -> str:
     if reason is not None:
         pytest.skip(f"no device {name!r} here: {reason}")
     return name
+
+
+@pytest.fixture
+def tables() -> Generator[None, None, None]:
+    """Take what a test defines out of the tables of ops, kernels and references again."""
+    import tinyml.compiler
+    import tinyml.graph.control_ops  # noqa: F401
+    from tinyml.conformance.reference import TABLE
+    from tinyml.ir import devices
+    from tinyml.ir.op import OPS
+
+    for room in devices.ROOMS:
+        devices.find_kernels("", room)  # whatever is registered late is registered now
+    everything: tuple[dict[Any, Any], ...] = (OPS, TABLE, devices._kernels)
+    before = [dict(table) for table in everything]
+    yield
+    for table, held in zip(everything, before):
+        table.clear()
+        table.update(held)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ from tinyml.dtypes import *  # noqa: E402, F403
 from tinyml.dtypes import __all__ as _dtypes  # noqa: E402
 from tinyml.dtypes import bool_ as bool  # noqa: E402
 from tinyml.errors import TinyMLError  # noqa: E402
+from tinyml.functions.datatypes import __array_namespace_info__  # noqa: E402, F401
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
 from tinyml.ir.devices import get_num_threads, set_num_threads  # noqa: E402

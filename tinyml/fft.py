@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import flip, roll
 from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import astype, conj, real
@@ -30,7 +30,7 @@ NORMS = ("backward", "ortho", "forward")
 
 
 def _scale(norm: str, n: int, inverse: bool) -> float:
-    """By what a transform of length n is divided."""
+    """Return the divisor of a transform of length n."""
     expect(norm in NORMS, f"norm one of {', '.join(NORMS)}", norm, ArgumentError)
     if norm == "ortho":
         return math.sqrt(n)
@@ -38,12 +38,12 @@ def _scale(norm: str, n: int, inverse: bool) -> float:
 
 
 def _swapped(norm: str) -> str:
-    """The norm of the opposite direction."""
+    """Return the norm of the opposite direction."""
     return {"backward": "forward", "forward": "backward"}.get(norm, norm)
 
 
 def _complex(x: Any) -> Tensor:
-    """As a complex tensor: float64 becomes complex128, other real types complex64."""
+    """Return a complex tensor: float64 becomes complex128, other real types complex64."""
     y: Tensor = asarray(x)
     if y.dtype.kind == "complex":
         return y
@@ -51,6 +51,7 @@ def _complex(x: Any) -> Tensor:
 
 
 def _real(x: Any) -> Tensor:
+    """Return a tensor of real numbers; raises DTypeError for complex ones."""
     y: Tensor = asarray(x)
     expect(y.dtype.kind != "complex", "real numbers", y.dtype.name, DTypeError,
            remedy="fft takes complex ones; tinyml.real takes the real parts")
@@ -58,14 +59,14 @@ def _real(x: Any) -> Tensor:
 
 
 def _count(n: Any, usual: int) -> int:
-    """How many elements are transformed."""
+    """Return how many elements are transformed: n, or as many as usual."""
     count = usual if n is None else as_size(n, "n")
     expect(count > 0, "at least one element", count, ShapeError)
     return count
 
 
 def _fitted(x: Any, axis: int, n: int) -> Any:
-    """x cut, or with zeros behind it, so that it has n elements along an axis."""
+    """Return x cut, or with zeros behind it, so that it has n elements along an axis."""
     size = x.shape[axis]
     if n > size:
         none = (0,) * x.ndim
@@ -74,15 +75,16 @@ def _fitted(x: Any, axis: int, n: int) -> Any:
 
 
 def _along(x: Any, n: Any, axis: Any, norm: str, inverse: bool) -> Tensor:
+    """Return the scaled transform along one axis."""
     axis = as_axis(axis, x.ndim)
     n = _count(n, x.shape[axis])
     scale = _scale(norm, n, inverse)
-    y: Tensor = apply(FFT, _fitted(_complex(x), axis, n), axis=axis, inverse=inverse)
+    y = apply(FFT, _fitted(_complex(x), axis, n), axis=axis, inverse=inverse)
     return y if scale == 1 else y * (1 / scale)
 
 
 def _axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
-    """The axes in the order given, and how many elements are wanted along each."""
+    """Return the axes in the order given, and how many elements are wanted along each."""
     sizes = None if s is None else as_sizes(s, "s")
     if axes is None:
         count = x.ndim if sizes is None else len(sizes)
@@ -100,9 +102,9 @@ def _last(places: tuple[int, ...]) -> int:
     return places[-1]
 
 
-@named
+@named_in_errors
 def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """The discrete Fourier transform along `axis` (Array API standard 2024.12, fft.fft).
+    """Return the discrete Fourier transform along `axis` (Array API standard 2024.12, fft.fft).
 
     y[k] is the sum over j of x[j] exp(-2 pi i j k / n). x is cut, or filled with zeros, to n
     elements. `norm` "backward" divides the inverse by n, "forward" this one, "ortho" both by
@@ -117,9 +119,9 @@ def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwar
     return _along(asarray(x), n, axis, norm, False)
 
 
-@named
+@named_in_errors
 def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """The inverse of `fft`, with its parameters (Array API standard 2024.12, fft.ifft).
+    """Return the inverse of `fft`, with its parameters (Array API standard 2024.12, fft.ifft).
 
     >>> import tinyml
     >>> tinyml.fft.ifft(tinyml.tensor([10, -2 + 2j, -2, -2 - 2j])).tolist()
@@ -137,9 +139,9 @@ def _several(x: Any, s: Any, axes: Any, norm: str, inverse: bool) -> Tensor:
     return y
 
 
-@named
+@named_in_errors
 def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
-    """`fft` along several axes, by default all (Array API standard 2024.12, fft.fftn).
+    """Return the transform along several axes, by default all (standard 2024.12, fft.fftn).
 
     `s` has the numbers of elements along them; without `axes` those are the last ones. Raises
     ShapeError, AxisError, ArgumentError.
@@ -151,9 +153,9 @@ def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") 
     return _several(x, s, axes, norm, False)
 
 
-@named
+@named_in_errors
 def ifftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
-    """The inverse of `fftn`, with its parameters (Array API standard 2024.12, fft.ifftn).
+    """Return the inverse of `fftn`, with its parameters (Array API standard 2024.12, fft.ifftn).
 
     >>> import tinyml
     >>> tinyml.fft.ifftn(tinyml.tensor([[10, -2], [-4, 0j]])).tolist()
@@ -162,9 +164,9 @@ def ifftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward")
     return _several(x, s, axes, norm, True)
 
 
-@named
+@named_in_errors
 def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """The first n // 2 + 1 elements of `fft` of real numbers; the others are their conjugates.
+    """Return the first n // 2 + 1 elements of `fft` of real numbers; the rest are conjugates.
 
     Array API standard 2024.12, fft.rfft. Raises DTypeError for complex numbers, and as `fft` does.
 
@@ -182,7 +184,7 @@ def _half(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
 
 
 def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
-    """The real inverse transform of n // 2 + 1 elements, those of negative frequency conjugate."""
+    """Return the real inverse transform of n // 2 + 1 elements, completed by their conjugates."""
     axis = as_axis(axis, x.ndim)
     n = _count(n, 2 * (x.shape[axis] - 1))
     half = n // 2 + 1
@@ -191,9 +193,9 @@ def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
     return real(_along(concat([x, rest], axis=axis), n, axis, norm, True))
 
 
-@named
+@named_in_errors
 def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """The inverse of `rfft`: n real numbers (Array API standard 2024.12, fft.irfft).
+    """Return the inverse of `rfft`: n real numbers (Array API standard 2024.12, fft.irfft).
 
     n is 2 (size - 1) where it is not given. The imaginary part of the first element counts
     nothing, nor does that of the last one where n is even. Raises as `fft` does.
@@ -205,11 +207,12 @@ def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backw
     return _whole(_complex(x), n, axis, norm)
 
 
-@named
+@named_in_errors
 def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
-    """`rfft` along the last of several axes, `fft` along the others (Array API standard 2024.12).
+    """Return `rfft` along the last of several axes, then `fft` along the others.
 
-    Raises DTypeError for complex numbers, and as `fftn` does.
+    Array API standard 2024.12, fft.rfftn. Raises DTypeError for complex numbers, and as `fftn`
+    does.
 
     >>> import tinyml
     >>> tinyml.fft.rfftn(tinyml.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
@@ -221,9 +224,9 @@ def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward")
     return _several(y, *_all_but_last(places, sizes, y), norm, False)
 
 
-@named
+@named_in_errors
 def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
-    """The inverse of `rfftn`: real numbers (Array API standard 2024.12, fft.irfftn).
+    """Return the inverse of `rfftn`: real numbers (Array API standard 2024.12, fft.irfftn).
 
     The last of `s` is 2 (size - 1) where s is not given. Raises as `fftn` does.
 
@@ -240,14 +243,14 @@ def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward"
 
 def _all_but_last(places: tuple[int, ...], sizes: tuple[int | None, ...],
                   x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Sizes and axes of the transforms that are complex on both sides."""
+    """Return sizes and axes of the transforms that are complex on both sides."""
     rest = places[:-1]
     return tuple([x.shape[d] if n is None else n for d, n in zip(rest, sizes)]), rest
 
 
-@named
+@named_in_errors
 def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """`fft` of n numbers of which the first n // 2 + 1 are given, the others being conjugates.
+    """Return the transform of n numbers, of which n // 2 + 1 are given and the rest conjugates.
 
     The result is real (Array API standard 2024.12, fft.hfft). Raises as `fft` does.
 
@@ -258,9 +261,9 @@ def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
     return _whole(conj(_complex(x)), n, axis, _swapped(norm))
 
 
-@named
+@named_in_errors
 def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """The inverse of `hfft`: n // 2 + 1 complex numbers of n real ones.
+    """Return the inverse of `hfft`: n // 2 + 1 complex numbers from n real ones.
 
     Array API standard 2024.12, fft.ihfft. Raises DTypeError for complex numbers, and as `fft` does.
 
@@ -279,11 +282,12 @@ def _frequencies(turns: npt.NDArray[Any], n: int, d: float, dtype: Any, device: 
     return upload(turns * (1 / step), device, kind)
 
 
-@named
+@named_in_errors
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
-    """The frequencies of `fft`'s elements for samples at a distance d (Array API standard 2024.12).
+    """Return the frequencies of `fft`'s elements, for samples at a distance d.
 
-    [0, 1, ..., -2, -1] / (n d); float32 unless `dtype` names another float type.
+    Array API standard 2024.12, fft.fftfreq: [0, 1, ..., -2, -1] / (n d); float32 unless `dtype`
+    names another float type. Raises ShapeError, DTypeError, ArgumentError for a d of 0.
 
     >>> import tinyml
     >>> tinyml.fft.fftfreq(4).tolist()
@@ -294,11 +298,12 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None)
     return _frequencies(np.where(turns < (n + 1) // 2, turns, turns - n), n, d, dtype, device)
 
 
-@named
+@named_in_errors
 def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
-    """The frequencies of `rfft`'s elements for n samples at a distance d (standard 2024.12).
+    """Return the frequencies of `rfft`'s elements, for n samples at a distance d.
 
-    [0, 1, ..., n // 2] / (n d); float32 unless `dtype` names another float type.
+    Array API standard 2024.12, fft.rfftfreq: [0, 1, ..., n // 2] / (n d); the rest is as in
+    `fftfreq`.
 
     >>> import tinyml
     >>> tinyml.fft.rfftfreq(4).tolist()
@@ -313,9 +318,9 @@ def _shifted(x: Any, axes: Any, sign: int) -> Tensor:
     return roll(x, [sign * (x.shape[d] // 2) for d in places], places) if places else x
 
 
-@named
+@named_in_errors
 def fftshift(x: Any, /, *, axes: Any = None) -> Tensor:
-    """x turned so that frequency 0 stands in the middle of `axes`, by default all.
+    """Return x turned so that frequency 0 stands in the middle of `axes`, by default all.
 
     Array API standard 2024.12, fft.fftshift. Raises AxisError.
 
@@ -326,9 +331,9 @@ def fftshift(x: Any, /, *, axes: Any = None) -> Tensor:
     return _shifted(asarray(x), axes, 1)
 
 
-@named
+@named_in_errors
 def ifftshift(x: Any, /, *, axes: Any = None) -> Tensor:
-    """The inverse of `fftshift` (Array API standard 2024.12, fft.ifftshift). Raises AxisError.
+    """Return the inverse of `fftshift` (Array API 2024.12, fft.ifftshift). Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.fft.ifftshift(tinyml.tensor([-0.5, -0.25, 0.0, 0.25])).tolist()

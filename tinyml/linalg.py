@@ -14,16 +14,15 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.apply import apply, apply_many
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
 from tinyml.functions.datatypes import finfo
 from tinyml.functions.norms import vector_norm
 from tinyml.functions.products import cross, outer
-from tinyml.ir.op import Op
 from tinyml.ops.arguments import as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, eye
 from tinyml.ops.diagonal import diagonal as diagonal_of
@@ -51,28 +50,28 @@ __all__ = ["cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "m
 
 
 class Eigen(NamedTuple):
-    """What `eigh` gives."""
+    """What `eigh` returns."""
 
     eigenvalues: Tensor
     eigenvectors: Tensor
 
 
 class Triangular(NamedTuple):
-    """What `qr` gives."""
+    """What `qr` returns."""
 
     Q: Tensor
     R: Tensor
 
 
 class Determinant(NamedTuple):
-    """What `slogdet` gives."""
+    """What `slogdet` returns."""
 
     sign: Tensor
     logabsdet: Tensor
 
 
 class Singular(NamedTuple):
-    """What `svd` gives."""
+    """What `svd` returns."""
 
     U: Tensor
     S: Tensor
@@ -80,22 +79,18 @@ class Singular(NamedTuple):
 
 
 def _matrix(x: Any) -> Any:
-    """A tensor of at least 2 axes; integers and bools become float32."""
+    """Return a tensor of at least 2 axes; integers and bools become float32."""
     x = asarray(x)
     expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
     return astype(x, float32) if x.dtype.is_integer or x.dtype is bool_ else x
 
 
-def _one(op: Op, x: Any, *others: Any, **attrs: Any) -> Tensor:
-    return apply(op, _matrix(x), *others, **attrs)
-
-
 # ---- solutions and factors
 
 
-@named
+@named_in_errors
 def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
-    """The lower triangle l with l l^H = x, or, `upper`, the upper one u with u^H u = x.
+    """Return the lower triangle l with l l^H = x, or if `upper` the upper one u with u^H u = x.
 
     Array API standard 2024.12, linalg.cholesky; (..., n, n), of which the Hermitian part counts, to
     the same shape. Raises ShapeError, DTypeError, and ArgumentError where a matrix is not positive
@@ -105,13 +100,13 @@ def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
     >>> tinyml.linalg.cholesky(tinyml.tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()
     [[2.0, 0.0], [1.0, 2.0]]
     """
-    lower = _one(CHOLESKY, x)
+    lower = apply(CHOLESKY, _matrix(x))
     return conj(lower).mT if upper else lower
 
 
-@named
+@named_in_errors
 def inv(x: Any, /) -> Tensor:
-    """The inverse of square matrices (Array API standard 2024.12, linalg.inv): (..., n, n).
+    """Return the inverse of square matrices (Array API standard 2024.12, linalg.inv): (..., n, n).
 
     Raises ShapeError, DTypeError, and ArgumentError where a matrix is singular.
 
@@ -119,12 +114,12 @@ def inv(x: Any, /) -> Tensor:
     >>> tinyml.linalg.inv(tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
     [[0.5, 0.0], [0.0, 0.25]]
     """
-    return _one(INV, x)
+    return apply(INV, _matrix(x))
 
 
-@named
+@named_in_errors
 def solve(x1: Any, x2: Any, /) -> Tensor:
-    """The y with x1 y = x2, without an inverse (Array API standard 2024.12, linalg.solve).
+    """Return the solution y of x1 y = x2, without an inverse (standard 2024.12, linalg.solve).
 
     x1 is (..., n, n), x2 one vector (n,), or (..., n, k); the batches broadcast. Raises ShapeError,
     DTypeError, and ArgumentError where a matrix is singular.
@@ -138,13 +133,13 @@ def solve(x1: Any, x2: Any, /) -> Tensor:
     x1, vector = _matrix(x1), x2.ndim == 1
     x2 = _matrix(reshape(x2, (x2.size, 1)) if vector else x2)
     dtype = promote(x1.dtype, x2.dtype)
-    result: Tensor = apply(SOLVE, astype(x1, dtype), astype(x2, dtype))
-    return reshape(result, result.shape[:-1]) if vector else result
+    y = apply(SOLVE, astype(x1, dtype), astype(x2, dtype))
+    return reshape(y, y.shape[:-1]) if vector else y
 
 
-@named
+@named_in_errors
 def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
-    """Q with orthonormal columns and R, an upper triangle, with Q R = x; with names Q and R.
+    """Return Q with orthonormal columns and an upper triangle R with Q R = x, by these names.
 
     Array API standard 2024.12, linalg.qr: (..., m, n) to (..., m, k) and (..., k, n) with k the
     lesser of m and n, or m where `mode` is "complete". The signs are those of Householder's
@@ -161,15 +156,15 @@ def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
     x = _matrix(x)
     rows, columns = x.shape[-2:]
     if rows >= columns:
-        return Triangular(*apply(QR, x, complete=mode == "complete" and rows > columns))
-    q, r = apply(QR, slice_axis(x, x.ndim - 1, 0, rows), complete=False)
+        return Triangular(*apply_many(QR, x, complete=mode == "complete" and rows > columns))
+    q, r = apply_many(QR, slice_axis(x, x.ndim - 1, 0, rows), complete=False)
     rest = matmul(conj(q).mT, slice_axis(x, x.ndim - 1, rows, columns))
     return Triangular(q, concat([r, rest], axis=-1))
 
 
-@named
+@named_in_errors
 def eigh(x: Any, /) -> Eigen:
-    """The rising eigenvalues (..., n) of Hermitian matrices, and their vectors (..., n, n).
+    """Return the rising eigenvalues (..., n) of Hermitian matrices, and their vectors (..., n, n).
 
     Array API standard 2024.12, linalg.eigh; with the names eigenvalues and eigenvectors. The
     Hermitian part counts, so gradients are Hermitian. A vector may be multiplied by any number of
@@ -180,13 +175,13 @@ def eigh(x: Any, /) -> Eigen:
     >>> tinyml.linalg.eigh(tinyml.tensor([[2.0, 0.0], [0.0, 1.0]])).eigenvalues.tolist()
     [1.0, 2.0]
     """
-    values, vectors = apply(EIGH, _matrix(x))
+    values, vectors = apply_many(EIGH, _matrix(x))
     return Eigen(values, vectors)
 
 
-@named
+@named_in_errors
 def eigvalsh(x: Any, /) -> Tensor:
-    """The eigenvalues that `eigh` gives, alone (Array API standard 2024.12, linalg.eigvalsh).
+    """Return the eigenvalues that `eigh` returns, alone (standard 2024.12, linalg.eigvalsh).
 
     Where some are equal, a gradient is one of those that there are.
 
@@ -194,39 +189,39 @@ def eigvalsh(x: Any, /) -> Tensor:
     >>> tinyml.linalg.eigvalsh(tinyml.tensor([[2.0, 0.0], [0.0, 1.0]])).tolist()
     [1.0, 2.0]
     """
-    return _one(EIGVALSH, x)
+    return apply(EIGVALSH, _matrix(x))
 
 
-@named
+@named_in_errors
 def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
-    """The falling singular values S (..., k), and U and Vh with U diag(S) Vh = x; k = min(m, n).
+    """Return the falling singular values S (..., k), and U and Vh with U diag(S) Vh = x.
 
-    Array API standard 2024.12, linalg.svd, of (..., m, n): U is (..., m, m) and Vh (..., n, n), or,
-    without `full_matrices`, (..., m, k) and (..., k, n). What `eigh` says of vectors holds here;
-    GradientError is raised where a gradient arrives at the vectors of more than k. Raises
-    ShapeError, DTypeError.
+    Array API standard 2024.12, linalg.svd, of (..., m, n), with k = min(m, n): U is (..., m, m) and
+    Vh (..., n, n), or, without `full_matrices`, (..., m, k) and (..., k, n). What `eigh` says of
+    vectors holds here; GradientError is raised where a gradient arrives at the vectors of more than
+    k. Raises ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.svd(tinyml.tensor([[0.0, 2.0], [1.0, 0.0]])).S.tolist()
     [2.0, 1.0]
     """
-    values, left, right = apply(SVD, _matrix(x), full=bool(full_matrices))
+    values, left, right = apply_many(SVD, _matrix(x), full=bool(full_matrices))
     return Singular(left, values, right)
 
 
-@named
+@named_in_errors
 def svdvals(x: Any, /) -> Tensor:
-    """The singular values that `svd` gives, alone (Array API standard 2024.12, linalg.svdvals).
+    """Return the singular values that `svd` returns, alone (standard 2024.12, linalg.svdvals).
 
     >>> import tinyml
     >>> tinyml.linalg.svdvals(tinyml.tensor([[0.0, 2.0], [1.0, 0.0]])).tolist()
     [2.0, 1.0]
     """
-    return _one(SVDVALS, x)
+    return apply(SVDVALS, _matrix(x))
 
 
 def _tolerance(x: Any, rtol: Any) -> Any:
-    """By how much of the greatest a singular value counts as 0 at most, where that is not said."""
+    """Return the share of the greatest singular value up to which others count as 0."""
     if rtol is None:
         kind = x.dtype if x.dtype.is_inexact else float32
         size: int = x.shape[-1] if x.shape[-1] > x.shape[-2] else x.shape[-2]
@@ -234,9 +229,9 @@ def _tolerance(x: Any, rtol: Any) -> Any:
     return rtol if isinstance(rtol, (int, float)) else asarray(rtol, device=x.device)
 
 
-@named
+@named_in_errors
 def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
-    """The pseudo-inverse (..., n, m) of matrices (Array API standard 2024.12, linalg.pinv).
+    """Return the pseudo-inverse (..., n, m) of matrices (Array API standard 2024.12, linalg.pinv).
 
     Singular values of at most `rtol` times the greatest count as 0: a number, or a tensor that
     broadcasts to the batch; max(m, n) eps where it is not given. Gradients are right where the rank
@@ -247,15 +242,15 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
     [[0.5, 0.0]]
     """
     x = _matrix(x)
-    return _one(PINV, x, _tolerance(x, rtol))
+    return apply(PINV, x, _tolerance(x, rtol))
 
 
-@named
+@named_in_errors
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
-    """How many singular values are greater than `rtol` times the greatest; int64, of the batch.
+    """Return how many singular values of each matrix are greater than `rtol` times the greatest.
 
-    Array API standard 2024.12, linalg.matrix_rank; `rtol` as `pinv` has it. Raises ShapeError,
-    DTypeError.
+    Array API standard 2024.12, linalg.matrix_rank; `rtol` is as in `pinv`, the result int64. Raises
+    ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.matrix_rank(tinyml.ones((2, 2))).item()
@@ -271,9 +266,9 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     return sum(astype(values > max(values, -1, True) * least, int64), -1)
 
 
-@named
+@named_in_errors
 def det(x: Any, /) -> Tensor:
-    """The determinant of square matrices (Array API standard 2024.12, linalg.det).
+    """Return the determinant of square matrices (Array API standard 2024.12, linalg.det).
 
     Its gradient exists for singular matrices, too; that of the gradient only for others. Raises
     ShapeError, DTypeError.
@@ -282,12 +277,12 @@ def det(x: Any, /) -> Tensor:
     >>> tinyml.linalg.det(tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])).item()
     8.0
     """
-    return _one(DET, x)
+    return apply(DET, _matrix(x))
 
 
-@named
+@named_in_errors
 def slogdet(x: Any, /) -> Determinant:
-    """The sign of determinants and the logarithm of their size, which neither over- nor underflow.
+    """Return the sign of determinants and the logarithm of their size, without overflow.
 
     Array API standard 2024.12, linalg.slogdet; with the names sign and logabsdet: 0 and -inf for a
     singular matrix, of which a gradient raises ArgumentError. Raises ShapeError, DTypeError.
@@ -296,16 +291,16 @@ def slogdet(x: Any, /) -> Determinant:
     >>> tinyml.linalg.slogdet(tinyml.tensor([[1.0, 0.0], [0.0, -1.0]])).sign.item()
     -1.0
     """
-    size, sign = apply(SLOGDET, _matrix(x))
+    size, sign = apply_many(SLOGDET, _matrix(x))
     return Determinant(sign, size)
 
 
 # ---- made of others
 
 
-@named
+@named_in_errors
 def matrix_power(x: Any, n: int, /) -> Tensor:
-    """The product of n times the same square matrix; of its inverse where n is negative.
+    """Return the n-th power of square matrices, that of the inverse where n is negative.
 
     Array API standard 2024.12, linalg.matrix_power: (..., m, m). Raises ShapeError,
     ArgumentTypeError, and ArgumentError for a singular matrix and a negative n.
@@ -329,9 +324,9 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     return found
 
 
-@named
+@named_in_errors
 def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
-    """The diagonals of matrices (Array API standard 2024.12, linalg.diagonal).
+    """Return the diagonals of matrices (Array API standard 2024.12, linalg.diagonal).
 
     `offset` counts columns to the right, negative ones rows downward. Raises ShapeError.
 
@@ -344,9 +339,9 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
     return diagonal_of(x, offset, -2, -1)
 
 
-@named
+@named_in_errors
 def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
-    """The sums along diagonals (Array API standard 2024.12, linalg.trace); types as `sum` has them.
+    """Return the sums along diagonals, in the types of `sum` (standard 2024.12, linalg.trace).
 
     Raises ShapeError.
 
@@ -357,13 +352,13 @@ def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
     return sum(diagonal(x, offset=offset), -1, dtype=dtype)
 
 
-@named
+@named_in_errors
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
-    """A norm of each matrix (Array API standard 2024.12, linalg.matrix_norm).
+    """Return a norm of each matrix (Array API standard 2024.12, linalg.matrix_norm).
 
     `ord`: "fro" (or None), the root of the sum of squares; "nuc", the sum of the singular values; 2
-    and -2 the greatest and the least of them; 1 and -1 the greatest and the least sum of sizes in a
-    column; inf and -inf in a row. The result is real. Raises ShapeError, ArgumentError.
+    and -2, the greatest and the least of them; 1 and -1, the greatest and the least sum of sizes in
+    a column; inf and -inf, in a row. The result is real. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.linalg.matrix_norm(tinyml.tensor([[3.0, 0.0], [0.0, 4.0]])).item()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.apply import apply
+from tinyml.core.apply import apply, apply_many
 from tinyml.core.state import GLOBAL_STATE
 from tinyml.dtypes import (
     DType,
@@ -34,7 +34,7 @@ from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.ir.devices import HOST
 from tinyml.ops.arguments import as_axis, as_shape, as_size
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import arange, full, tensor, zeros
+from tinyml.ops.creation import full, index_along, tensor
 from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
@@ -50,7 +50,7 @@ _FRACTION_BITS = {float32: 23, float64: 52}
 
 
 def key(seed: int, device: Any = None) -> Tensor:
-    """The key of a seed, -2^63 <= seed < 2^64: its high and its low 32 bits.
+    """Return the key of a seed, -2^63 <= seed < 2^64: its high and its low 32 bits.
 
     jax gives the same key for 0 <= seed < 2^32, and for all others where its 64-bit mode is on.
     Raises ArgumentError for a seed out of range.
@@ -67,19 +67,19 @@ def key(seed: int, device: Any = None) -> Tensor:
 
 
 def split(key: Tensor | None, num: int = 2) -> Tensor:
-    """`num` new keys, uint32 (num, 2); they and their numbers are independent.
+    """Return `num` new keys, uint32 (num, 2); they and their numbers are independent.
 
     >>> split(key(0)).tolist()
     [[1797259609, 2579123966], [928981903, 3453687069]]
     """
     count = as_shape(as_size(num, "num"))[0]
     start = _key(key)
-    high, low = apply(THREEFRY, start, *_counters(start, count))
+    high, low = apply_many(THREEFRY, start, *_counters(start, count))
     return concat([high.reshape((count, 1)), low.reshape((count, 1))], axis=1)
 
 
 def fold_in(key: Tensor | None, data: int) -> Tensor:
-    """A new key from a key and a number, 0 <= data < 2^32, such as the number of a step.
+    """Return a new key from a key and a number, 0 <= data < 2^32, such as the number of a step.
 
     Raises ArgumentError for a number out of range.
 
@@ -91,7 +91,7 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
         raise ArgumentError(f"data is {number}", remedy="0 <= data < 2**32")
     start = _key(key)
     words = [full((1,), word, dtype=uint32, device=start.device) for word in (0, number)]
-    return concat(list(apply(THREEFRY, start, *words)), axis=0)
+    return concat(apply_many(THREEFRY, start, *words), axis=0)
 
 
 class Generator:
@@ -110,7 +110,7 @@ class Generator:
             self.state._replace(state)
 
     def next_key(self) -> Tensor:
-        """A key that was not given out before, on the CPU."""
+        """Return a key that was not given out before, on the CPU."""
         with self.state.lock:
             pair = split(self.state)
             self.state._replace(pair[0])
@@ -134,7 +134,7 @@ def seed(seed: int) -> None:
 
 
 def next_key() -> Tensor:
-    """The next key of the global generator."""
+    """Return the next key of the global generator."""
     return GENERATOR.next_key()
 
 
@@ -142,7 +142,7 @@ def next_key() -> Tensor:
 
 
 def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
-    """Random bits as uint8, uint16, uint32 or uint64 of any shape; DTypeError for another dtype.
+    """Return random bits of any shape as uint8, uint16, uint32 or uint64; raises DTypeError.
 
     >>> bits(key(0), (2,)).tolist()
     [4070199207, 4202968722]
@@ -152,8 +152,8 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
         raise DTypeError(f"bits of {kind.name}", remedy="an unsigned type")
     start = _key(key)
     if kind is uint64:
-        pair = apply(THREEFRY, start, *_counters(start, math.prod(size)))
-        high, low = (word.astype(uint64) for word in pair)
+        words64 = apply_many(THREEFRY, start, *_counters(start, math.prod(size)))
+        high, low = (word.astype(uint64) for word in words64)
         return ((high << 32) | low).reshape(size)
     words: Tensor = apply(RANDOM_BITS, start, shape=(math.prod(size),)).reshape(size)
     if kind is uint32:
@@ -163,7 +163,7 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
 
 def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: float = 0.0,
             maxval: float = 1.0) -> Tensor:
-    """Numbers in [minval, maxval): multiples of 2^-23 (float32) or 2^-52 (float64), scaled.
+    """Return numbers in [minval, maxval): multiples of 2^-23 (float32) or 2^-52 (float64), scaled.
 
     Raises DTypeError for a dtype that is not floating.
 
@@ -183,7 +183,7 @@ def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: floa
 
 def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
            std: float = 1.0) -> Tensor:
-    """Normal numbers by Box and Muller's method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
+    """Return normal numbers by Box and Muller's method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
 
     u has all bits of a word, so numbers reach 6.7 deviations in float32 and 9.5 in float64. The
     distribution is jax's; the numbers are not. Raises DTypeError for a dtype that is not floating.
@@ -205,9 +205,10 @@ def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float =
 
 
 def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
-    """True with probability `p`, a number or a float tensor that broadcasts to `shape`.
+    """Return bools that are True with probability `p`, a number or a float tensor.
 
-    `shape` None is that of `p`. Raises ArgumentError for a number outside [0, 1].
+    `p` broadcasts to `shape`; None is p's own shape. Raises ArgumentError for a number outside
+    [0, 1].
 
     >>> bernoulli(key(0), 1.0, (3,)).tolist()
     [True, True, True]
@@ -220,7 +221,7 @@ def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
 
 
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
-    """Integers minval <= n < maxval, int32 unless `dtype` says otherwise; minval if there are none.
+    """Return integers minval <= n < maxval, int32 unless `dtype` names another; else minval.
 
     Two words per number, reduced modulo the span, as in jax: with a span s of b-bit numbers the
     probabilities differ by s^2 / 2^(2b) at most of their size. Raises DTypeError for a dtype that
@@ -249,7 +250,7 @@ def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any
 
 
 def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
-    """The numbers 0 .. x - 1, or the slices of a tensor along an axis, in random order.
+    """Return the numbers 0 .. x - 1, or the slices of a tensor along an axis, in random order.
 
     The bits are the device's; they are sorted on the host, so this waits for the device.
 
@@ -264,8 +265,8 @@ def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
 
 
 def _order(key: Tensor, count: int) -> Tensor:
-    """A shuffle by sorting by random words, often enough that ties do not matter, as in jax."""
-    order = arange(count, device=key.device)
+    """Shuffle by sorting by random words, often enough that ties do not matter, as in jax."""
+    order = index_along((count,), 0, key.device)
     for _ in range(math.ceil(3 * math.log(max(1, count)) / math.log(_WORD - 1))):
         pair = split(key)
         key = pair[0]
@@ -285,8 +286,8 @@ def _key(key: Tensor | None) -> Tensor:
 
 
 def _counters(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The high and low words of 0 .. count - 1 on the key's device."""
-    place = zeros((count,), device=key.device).op("iota", axis=0)
+    """Return the high and low words of 0 .. count - 1 on the key's device."""
+    place = index_along((count,), 0, key.device)
     return (place >> 32).astype(uint32), place.astype(uint32)
 
 
@@ -302,7 +303,7 @@ def _wrapped(number: int, width: int) -> int:
 
 
 def _rest(x: Tensor, span: int) -> Tensor:
-    """x modulo span, by the span's reciprocal (Granlund and Montgomery 1994).
+    """Return x modulo span, by the span's reciprocal (Granlund and Montgomery 1994).
 
     With m = floor(2^64 / span), the high word of x m is the quotient or one less.
     """
@@ -315,7 +316,7 @@ def _rest(x: Tensor, span: int) -> Tensor:
 
 
 def _high_word(x: Tensor, y: int) -> Tensor:
-    """The upper 64 bits of the product of two 64-bit numbers, from products of their halves."""
+    """Return the upper 64 bits of a product of 64-bit numbers, from products of their halves."""
     mask = _WORD - 1
     x1, x0, y1, y0 = x >> 32, x & mask, y >> 32, y & mask
     middle = (x0 * y0 >> 32) + (x0 * y1 & mask) + (x1 * y0 & mask)

@@ -22,7 +22,9 @@ import tinyml.ops.views as shapes
 from tinyml.core.apply import apply
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered, refuse_leaked
-from tinyml.core.node import Class, Data, Leaf, Node, make
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Class, make
+from tinyml.core.node import Data, Leaf, Node
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType
 from tinyml.errors import (
@@ -36,7 +38,7 @@ from tinyml.errors import (
 )
 from tinyml.ir.devices import HOST, Device, find_device
 from tinyml.ir.op import find
-from tinyml.ops.calls import binary, named
+from tinyml.ops.calls import binary
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -177,7 +179,7 @@ class Tensor(Data):
         own = entered(self)
         return make(own.buf, own.spec)
 
-    @named
+    @named_in_errors
     def backward(self, gradient: Tensor | None = None) -> None:
         """Add the gradient of this scalar to `.grad` of every leaf that it depends on.
 
@@ -268,7 +270,7 @@ class Tensor(Data):
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU: by way of it, whatever the device
 
-    @named
+    @named_in_errors
     def item(self) -> Any:
         """The one element as a Python number; ShapeError where there are more or none."""
         expect(self.size == 1, "one element", f"{self.size} in shape {self.shape}",
@@ -335,7 +337,7 @@ class Tensor(Data):
         """The same values in new, dense memory; differentiable."""
         return apply(find("copy"), self)
 
-    @named
+    @named_in_errors
     def to(self, device: Any) -> Tensor:
         """This tensor on a device: itself where it is there; differentiable."""
         target = find_device(device)

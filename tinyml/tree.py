@@ -23,7 +23,7 @@ SHOWN_STEPS = 16  # a longer path prints without its middle
 
 
 class Kind(NamedTuple):
-    """How one type of node is taken apart, put together and named in a path."""
+    """How one type of node is split, joined and named in a path."""
 
     split: Callable[[Any], tuple[Sequence[Any], Any]]
     join: Callable[[Any, list[Any]], Any]
@@ -46,7 +46,7 @@ LEAF = Entry(_Leaf, None, 0)
 
 
 class TreeDef:
-    """The structure of a tree: its nodes in postorder. Equal structures are equal and hash alike.
+    """The structure of a tree: its nodes in postorder. Equal structures compare and hash equal.
 
     >>> a, b = flatten({"w": 1, "b": (2, 3)})[1], flatten({"b": (0, 0), "w": 0})[1]
     >>> a == b, a.leaf_count, a
@@ -59,7 +59,7 @@ class TreeDef:
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
-        """What two structures are compared by; fixed values count with their type and bits.
+        """What structures are compared by; fixed values count with their type and bits.
 
         Raises ArgumentTypeError where a fixed value cannot be hashed.
         """
@@ -91,7 +91,7 @@ class TreeDef:
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
-    """The leaves of a tree, from left to right, and its structure.
+    """Return the leaves of a tree, from left to right, and its structure.
 
     Raises ArgumentTypeError where the keys of a dict have no order, ArgumentError where a
     container holds itself.
@@ -114,7 +114,7 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
         cls = type(value)
         kind = _KINDS.get(cls)
         if kind is None and cls not in _LEAF_TYPES:
-            kind = _kind(value)
+            kind = _find_kind(value)
         if kind is None:
             leaves.append(value)
             nodes.append(LEAF)
@@ -135,7 +135,7 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
-    """The tree with this structure and these leaves. The leaves may be of any type.
+    """Return the tree of this structure with these leaves, which may be of any type.
 
     Raises ArgumentError where their number is not the structure's.
 
@@ -159,7 +159,7 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """`f` of each leaf, and of the leaves at the same place in `rest`, in a tree like `tree`.
+    """Return a tree like `tree` of f(leaf, and the leaves at the same place in `rest`).
 
     Raises ArgumentError where a structure differs, naming the path of the first difference.
 
@@ -169,31 +169,32 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     leaves, treedef = flatten(tree)
     columns = [leaves]
     for number, other in enumerate(rest, 2):
-        others, found = flatten(other)
-        if found != treedef:
-            raise ArgumentError(f"tree {number} differs from tree 1 {difference(treedef, found)}")
+        others, structure = flatten(other)
+        if structure != treedef:
+            raise ArgumentError(
+                f"tree {number} differs from tree 1 {difference(treedef, structure)}")
         columns.append(others)
     return unflatten(treedef, [f(*row) for row in zip(*columns, strict=True)])
 
 
 def paths(treedef: TreeDef) -> list[str]:
-    """Where each leaf stands, as text.
+    """Return the path to each leaf as text.
 
     >>> paths(flatten({"layers": [1, 2], "scale": 3})[1])
     ["['layers'][0]", "['layers'][1]", "['scale']"]
     """
-    return [_path(trail) for entry, trail in _walk(treedef) if entry is LEAF]
+    return [_format_path(trail) for entry, trail in _walk(treedef) if entry is LEAF]
 
 
 def difference(first: TreeDef, second: TreeDef) -> str | None:
-    """Where two structures first differ and how, as text; None where they are equal.
+    """Return where and how two structures first differ, as text; None where they are equal.
 
     >>> difference(flatten({"a": [1, 2]})[1], flatten({"a": [1]})[1])
     "at ['a']: list of 2 against list of 1"
     """
     for (one, trail), (two, _) in zip(_walk(first), _walk(second), strict=False):
         if TreeDef((one,)) != TreeDef((two,)):
-            return f"at {_path(trail) or 'the root'}: {_contrast(one, two)}"
+            return f"at {_format_path(trail) or 'the root'}: {_contrast(one, two)}"
     return None
 
 
@@ -205,9 +206,9 @@ def register(
 ) -> None:
     """Make instances of `cls` nodes; a subclass needs a registration of its own.
 
-    `flatten(x)` gives the children and what is fixed (plain data that can be hashed);
-    `unflatten(fixed, children)` puts them together, whatever the children are, so it should not
-    check them; `names(fixed)` names the children as attributes in paths.
+    `flatten(x)` returns the children and what is fixed (plain data that can be hashed).
+    `unflatten(fixed, children)` puts them together again; the children may be anything, so it
+    should not check them. `names(fixed)` names the children as attributes in paths.
 
     Raises ArgumentError where the type is a node already.
 
@@ -226,7 +227,9 @@ def register(
         return tuple(children), fixed
 
     def steps(fixed: Any, arity: int) -> Sequence[str]:
-        return _numbered(fixed, arity) if names is None else [f".{name}" for name in names(fixed)]
+        if names is None:
+            return _number_steps(fixed, arity)
+        return [f".{name}" for name in names(fixed)]
 
     _KINDS[cls] = Kind(split, unflatten, steps)
     _LEAF_TYPES.discard(cls)
@@ -241,7 +244,7 @@ class _Close(NamedTuple):
     id: int
 
 
-def _numbered(fixed: Any, arity: int) -> Sequence[str]:
+def _number_steps(fixed: Any, arity: int) -> Sequence[str]:
     return [f"[{i}]" for i in range(arity)]
 
 
@@ -258,9 +261,9 @@ def _split_dict(value: dict[Any, Any]) -> tuple[Sequence[Any], Any]:
 
 
 _KINDS: dict[Any, Kind] = {
-    type(None): Kind(lambda x: ((), None), lambda fixed, xs: None, _numbered),
-    list: Kind(lambda x: (x, None), lambda fixed, xs: xs, _numbered),
-    tuple: Kind(lambda x: (x, None), lambda fixed, xs: tuple(xs), _numbered),
+    type(None): Kind(lambda x: ((), None), lambda fixed, xs: None, _number_steps),
+    list: Kind(lambda x: (x, None), lambda fixed, xs: xs, _number_steps),
+    tuple: Kind(lambda x: (x, None), lambda fixed, xs: tuple(xs), _number_steps),
     dict: Kind(
         _split_dict,
         lambda keys, xs: dict(zip(keys, xs, strict=True)),
@@ -270,21 +273,21 @@ _KINDS: dict[Any, Kind] = {
 _LEAF_TYPES: set[type] = set()
 
 
-def _kind(value: Any) -> Kind | None:
-    """The kind of a value whose type is met for the first time; None for a leaf."""
+def _find_kind(value: Any) -> Kind | None:
+    """Return the kind of a value whose type is met for the first time; None for a leaf."""
     cls = type(value)
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
         names = [f".{name}" for name in cls._fields]
         _KINDS[cls] = Kind(lambda x: (x, None), lambda fixed, xs: cls._make(xs),
                            lambda fixed, n: names)
     elif "__dataclass_fields__" in cls.__dict__:
-        _KINDS[cls] = _dataclass_kind(cls)
+        _KINDS[cls] = _make_dataclass_kind(cls)
     else:
         _LEAF_TYPES.add(cls)
     return _KINDS.get(cls)
 
 
-def _dataclass_kind(cls: Any) -> Kind:
+def _make_dataclass_kind(cls: Any) -> Kind:
     fields = sys.modules["dataclasses"].fields(cls)  # whoever made a dataclass has loaded it
     static = [field.name for field in fields if field.metadata.get("static")]
     names = [field.name for field in fields if not field.metadata.get("static")]
@@ -309,7 +312,7 @@ Trail = tuple[Any, str] | None
 
 
 def _walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
-    """The nodes in preorder, each with its trail."""
+    """Yield the nodes in preorder, each with its trail."""
     children: list[list[int]] = []
     roots: list[int] = []
     for place, entry in enumerate(treedef.nodes):
@@ -328,7 +331,7 @@ def _walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
             stack.extend(reversed([(child, (trail, step)) for child, step in below]))
 
 
-def _path(trail: Trail) -> str:
+def _format_path(trail: Trail) -> str:
     steps: list[str] = []
     while trail is not None:
         trail, step = trail
@@ -356,7 +359,7 @@ def _describe(entry: Entry) -> str:
 
 
 class _Shown(str):
-    """The text of a subtree, which prints as it is."""
+    """The text of a subtree, whose repr is itself."""
 
     __repr__ = str.__str__
 

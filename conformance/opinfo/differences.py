@@ -46,7 +46,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("special_airy_ai", *[f"special_bessel_{name}" for name in ("j0", "j1", "y0", "y1")]),
         lambda sample: True,
         "DLMF 9.2 and 10.2 define these functions: torch 2.13.0 is off by up to 2e-7 between 2 and "
-        "9 (and 1e-6 for Ai near -2), where SciPy and this agree to 1e-14 (tests/core/"
+        "9 (and 1e-6 for Ai near -2), where SciPy and this agree to 1e-14 (tests/"
         "test_special.py holds both to it)"),
 )
 

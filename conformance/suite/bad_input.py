@@ -3,14 +3,13 @@
 Operands of other ranks, sizes, types and kinds, too many and too few; attributes left out, of other
 types, off by one and at the ends of 32 and 64 bits; indices there, too. Whatever the op answers
 must be a result or a TinyMLError that says op, operands and a remedy, the same on every device.
-`tests/conformance/bad_input/` holds what they say; `python -m
-tinyml.conformance.suite.bad_input FOLDER` writes it anew.
+`tests/conformance/bad_input/` holds what they say; `python docs/tools/regenerate.py bad_input`
+writes it anew.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyml.conformance import reference
-from tinyml.core.apply import apply_many, describe
+from tinyml.core.apply import apply_many
+from tinyml.core.error_context import describe
 from tinyml.core.plan import checked
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY, as_dtype
@@ -250,7 +250,11 @@ def written(names: list[str]) -> str:
         for text, (ops, wrongs) in sorted(said.items()))
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    for room, ops in families().items():
-        (folder / f"{room}.txt").write_text(written(ops), encoding="utf-8")
+def write(folder: Path) -> None:
+    """Write the files of all families anew; remove those that have none."""
+    found = {folder / f"{name}.txt": ops for name, ops in families().items()}
+    for path in folder.glob("*.txt"):
+        if path not in found:
+            path.unlink()
+    for path, ops in found.items():
+        path.write_text(written(ops), encoding="utf-8")

@@ -153,9 +153,10 @@ def run(
 def all_ops() -> dict[str, Any]:
     """Return every record by name, those of plugins too.
 
-    Those that apply graphs (call, cond, ...) have no dtypes of their own, and are not among them.
+    Those that apply graphs (call, cond, ...) have no dtypes of their own, and internal ones are
+    judged with the ops whose steps they are; neither is among them.
     """
-    return {name: op for name, op in OPS.items() if op.dtypes}
+    return {name: op for name, op in OPS.items() if op.dtypes and not op.internal}
 
 
 def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,

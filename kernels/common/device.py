@@ -12,6 +12,7 @@ from tinyml.dtypes import DType, integer_range
 from tinyml.errors import ArgumentError, DTypeError
 from tinyml.ir.nest import Nest
 from tinyml.ir.spec import Spec, flat, stored
+from tinyml.kernels.common.emitter import Kernel
 from tinyml.kernels.common.interchange import Export, as_array
 from tinyml.kernels.common.pool import Buffer, Pool, size_class
 from tinyml.kernels.common.schedule import Packing, ScheduledNest, run_in_lanes
@@ -51,7 +52,7 @@ class NestDevice(ABC):
     pool: Pool
     asynchronous = False
     runs_lanes = True
-    emit: Callable[[ScheduledNest], Any]
+    emit: Callable[[ScheduledNest], Kernel]
 
     def __repr__(self) -> str:
         return self.name
@@ -155,7 +156,7 @@ class NestDevice(ABC):
     def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
         """Return what `prepare` compiles: the sources that pack operands, then the nest's own."""
         scheduled, copies = self._schedule(nest, ins, outs)
-        return [self.emit(each).source for each in (*[copy.scheduled for copy in copies], scheduled)]
+        return [self.emit(each).source for each in [*[c.scheduled for c in copies], scheduled]]
 
     def _schedule(self, nest: Nest, ins: Sequence[Any],
                   outs: Sequence[Spec]) -> tuple[ScheduledNest, list[Packing]]:

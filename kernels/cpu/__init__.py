@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tinyml.kernels.cpu.lapack
-import tinyml.kernels.cpu.sorting  # noqa: F401  # both register their kernels
+import tinyml.kernels.cpu.lapack  # noqa: F401  # registers its kernels
+import tinyml.kernels.cpu.sorting  # noqa: F401  # as does this
 from tinyml.kernels.common.device import Candidate
 from tinyml.kernels.cpu.device import CPU, default_threads
 

@@ -95,6 +95,7 @@ def tensors(value: Any, device: str) -> Any:
     return [tensors(v, device) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("name", sorted(MOVES))
 @settings(max_examples=12, deadline=None)
 @given(x=arrays(), data=st.data())
@@ -204,6 +205,7 @@ def test_asarray_copies_or_shares_as_told(device: str) -> None:
 # ---- reductions
 
 
+@pytest.mark.kernels(8)
 @pytest.mark.parametrize("name", ["sum", "prod", "all", "any", "count_nonzero", "max", "min"])
 @settings(max_examples=15, deadline=None)
 @given(x=arrays(), data=st.data())
@@ -230,6 +232,7 @@ def test_reductions(name: str, device: str, x: Array, data: Any) -> None:
     same(getattr(tinyml, name)(tensors(x, device), **options), np.asarray(expected))
 
 
+@pytest.mark.kernels(15)
 @settings(max_examples=15, deadline=None)
 @given(x=hnp.arrays("float32", SHAPES, elements=st.floats(-9, 9, width=32)), data=st.data())
 def test_statistics(device: str, x: Array, data: Any) -> None:
@@ -248,6 +251,7 @@ def test_statistics(device: str, x: Array, data: Any) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(x=arrays(NUMBERS), data=st.data())
 def test_places_and_differences(device: str, x: Array, data: Any) -> None:
@@ -267,6 +271,7 @@ def test_places_and_differences(device: str, x: Array, data: Any) -> None:
 # ---- order
 
 
+@pytest.mark.kernels(25)
 @settings(max_examples=25, deadline=None)
 @given(x=arrays())
 def test_sets(device: str, x: Array) -> None:
@@ -285,6 +290,7 @@ def test_sets(device: str, x: Array) -> None:
     same(tinyml.unique_inverse(y).inverse_indices, inverse.astype("int64"))
 
 
+@pytest.mark.kernels(20)
 @settings(max_examples=25, deadline=None)
 @given(table=arrays(NUMBERS, hnp.array_shapes(max_dims=1, min_side=0, max_side=9)), data=st.data())
 def test_searches(device: str, table: Array, data: Any) -> None:
@@ -324,6 +330,7 @@ def test_an_empty_mask_chooses_nothing_of_any_size(device: str) -> None:
 # ---- products
 
 
+@pytest.mark.kernels(8)
 @pytest.mark.parametrize("dtype", ["int8", "uint32", "float32"])
 def test_products(device: str, dtype: str) -> None:
     x, y = [np.arange(24).reshape(shape).astype(dtype) % 5 for shape in ((2, 3, 4), (3, 4, 2))]
@@ -341,6 +348,7 @@ def test_products(device: str, dtype: str) -> None:
 # ---- gradients of what is a function here, not a record
 
 
+@pytest.mark.kernels(2)
 @pytest.mark.parametrize("function", [
     lambda x: tinyml.roll(x, 1) * x, lambda x: tinyml.repeat(x, 2) ** 2,
     lambda x: tinyml.tile(x, (2, 2)) ** 2, lambda x: tinyml.diff(x) ** 2,

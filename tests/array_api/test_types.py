@@ -21,6 +21,7 @@ MIXED = [(a, b) for a, b in itertools.product(INTEGERS, repeat=2)
 REFUSED = [(a, "uint64") for a in SIGNED] + [("uint64", a) for a in SIGNED]
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize(("first", "second"), [*MIXED, *itertools.product(FLOATS, repeat=2),
                                                ("bool", "bool")])
 def test_two_types_of_a_kind_meet_as_the_standard_has_it(first: str, second: str) -> None:

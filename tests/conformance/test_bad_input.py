@@ -20,10 +20,10 @@ from tinyml.ops.samples.values import Sample
 OPS = all_ops()
 FOLDER = Path(__file__).with_name("bad_input")
 FAMILIES = bad_input.families()
-REPEAT = ("write them anew: python -m tinyml.conformance.suite.bad_input "
-          "tests/conformance/bad_input")
+REPEAT = "write them anew: python docs/tools/regenerate.py bad_input"
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_a_wrong_call_is_refused_by_name(name: str, device: str) -> None:
     op = OPS[name]

@@ -96,6 +96,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.kernels(30)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_around_an_op_fails(fault: str) -> None:
     suite, name, make, wrong = FAULTS[fault]
@@ -104,6 +105,7 @@ def test_a_fault_around_an_op_fails(fault: str) -> None:
     assert name in report.text()
 
 
+@pytest.mark.kernels(85)
 def test_the_same_wrapper_without_a_fault_passes() -> None:
     for suite, name in {(suite, name) for suite, name, *_ in FAULTS.values()}:
         report = Report(suite, "none", run_op(suite, OPS[name], Faulty()))
@@ -119,6 +121,7 @@ RULES = {
 }
 
 
+@pytest.mark.kernels(6)
 @pytest.mark.parametrize("fault", RULES)
 def test_a_fault_in_a_rule_fails(fault: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, place, rule = RULES[fault]
@@ -131,6 +134,7 @@ def test_a_fault_in_a_rule_fails(fault: str, device: str, monkeypatch: pytest.Mo
     assert report.totals["failed"] > 0
 
 
+@pytest.mark.kernels(8)
 @pytest.mark.parametrize(("name", "other"), [("sub", "add"), ("maximum", "minimum")])
 def test_a_fault_in_a_nest_fails(
     name: str, other: str, device: str, monkeypatch: pytest.MonkeyPatch

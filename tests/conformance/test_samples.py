@@ -11,8 +11,8 @@ import pytest
 import tinyml.ops.samples as samples
 from tinyml.conformance.suite.backends import NumPy
 from tinyml.conformance.suite.run import all_ops
-from tinyml.dtypes import as_dtype
-from tinyml.ops.samples.values import FLOATS, Sample, finfo, reversed_steps, special, spread
+from tinyml.dtypes import FLOATS, as_dtype
+from tinyml.ops.samples.values import Sample, finfo, reversed_steps, special, spread
 
 OPS = all_ops()
 
@@ -37,6 +37,7 @@ def test_samples_are_few_named_apart_and_the_same_every_time(name: str) -> None:
         assert all("/" not in sample.name for sample in first)
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_the_reference_takes_every_sample(name: str) -> None:
     make = OPS[name].samples

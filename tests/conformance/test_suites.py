@@ -53,16 +53,21 @@ def test_the_cpu_skips_nothing() -> None:
     assert {backend.lacks(dtype) for op in OPS.values() for dtype in op.dtypes} == {None}
 
 
+@pytest.mark.samples
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_ops(name: str, device: str) -> None:
     _check("ops", name, device)
 
 
+@pytest.mark.samples
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_gradients(name: str, device: str) -> None:
     _check("gradients", name, device)
 
 
+@pytest.mark.samples
+@pytest.mark.kernels(5)
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_second_gradients(name: str, device: str) -> None:
     backend = open_backend(f"tinyml:{device}")
@@ -71,6 +76,7 @@ def test_second_gradients(name: str, device: str) -> None:
     assert report.totals["failed"] == report.totals["unsupported"] == 0, "\n" + report.text()
 
 
+@pytest.mark.kernels(9)
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_results_are_the_same_bits_on_every_device(name: str, device: str) -> None:
     # The suite lets a zero have either sign where operands tie; the devices must choose alike.
@@ -86,6 +92,7 @@ def test_no_reference_is_left_without_an_op() -> None:
     assert set(OPS) == set(reference.TABLE)
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_numpy_itself_passes(name: str) -> None:
     # Its own functions in narrow floats: a bound that NumPy cannot keep is too tight, or a bug.

@@ -350,6 +350,7 @@ ODD: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", ODD)
 def test_odd_arrays_come_in_right(name: str, device: str) -> None:
     data = ODD[name]()

@@ -12,11 +12,11 @@ import tinyml
 from tinyml import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-REPEAT = "write the page anew: python docs/gallery.py"
+REPEAT = "write the page anew: python docs/tools/regenerate.py errors"
 
 
 def _gallery() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "gallery.py")
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "docs" / "tools" / "gallery.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -42,6 +42,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("title", ENTRIES)
 def test_an_error_is_what_the_snippet_raises(title: str) -> None:
     entry = ENTRIES[title]

@@ -34,6 +34,7 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.kernels(8)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_reductions_around_the_boundaries_of_lanes(axis: int, layout: str, device: str) -> None:
@@ -48,6 +49,7 @@ def test_reductions_around_the_boundaries_of_lanes(axis: int, layout: str, devic
             np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5, err_msg=f"{name} {x.spec}")
 
 
+@pytest.mark.kernels(2)
 @pytest.mark.parametrize("axis", [(0,), (1,), (2,), (0, 2), (1, 2), (0, 1, 2)])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_reductions_of_three_axes(axis: tuple[int, ...], order: tuple[int, ...],
@@ -123,6 +125,7 @@ def _conv(x: Any, w: Any, stride: int, padding: int, dilation: int) -> Any:
     return np.einsum("nchwij,ocij->nohw", windows, w.astype(np.float64))
 
 
+@pytest.mark.kernels(6)
 @pytest.mark.parametrize(
     ("image", "weight", "stride", "padding", "dilation"),
     [

@@ -90,6 +90,7 @@ def test_training_adds_no_memory(device: str) -> None:
     assert grown["tracked"] <= 0 and grown["resident"] < GROWTH, grown
 
 
+@pytest.mark.kernels(15)
 def test_many_distinct_shapes_add_no_memory(device: str) -> None:
     # The first numbers are the largest shapes, so that the pool is as large as it gets.
     grown = bench.shapes_growth(device, 2 * MEMO_FULL, 5 * MEMO_FULL)
@@ -182,6 +183,7 @@ def test_a_cycle_is_seen_by_the_test_for_them() -> None:
 CASES = 3  # of each op
 
 
+@pytest.mark.kernels(300)
 def test_plans_are_free_of_cycles(device: str) -> None:
     backend = TinyML(device)
     cases = [case for op in all_ops().values()
@@ -254,6 +256,7 @@ def _refused(x: Any) -> None:
             tinyml.jit(f)(x)
 
 
+@pytest.mark.kernels(2)
 @pytest.mark.parametrize("work", [_jitted, _captured, _inside, _chosen, _scanned, _looped, _again,
                                   _forward, _refused])
 def test_graphs_and_their_plans_are_free_of_cycles(work: Callable[[Any], None],

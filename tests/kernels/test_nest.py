@@ -168,6 +168,7 @@ def graph_inputs(kinds: list[str], device: str) -> list[Tensor]:
     return inputs
 
 
+@pytest.mark.kernels(85)
 @settings(max_examples=10)
 @given(graph=graphs())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -259,6 +260,7 @@ def deep_body(lines: list[tuple[str, int, int]]) -> Body:
     return body
 
 
+@pytest.mark.kernels(65)
 @settings(max_examples=15)
 @given(graph=deep_graphs())
 @example(graph=((3, 5), [("take", 0, 0), ("flip", 2, 0), ("concat and slice", 3, 0)]))
@@ -279,6 +281,7 @@ COMPOSITES = tuple(name for name, op in OPS.items() if op.body is not None and o
                    and op.samples and name not in ("sort", "fft"))
 
 
+@pytest.mark.kernels(15)
 @pytest.mark.parametrize("name", COMPOSITES)
 def test_every_body_of_the_table_is_one_launch(name: str, device: str) -> None:
     op = OPS[name]
@@ -287,7 +290,7 @@ def test_every_body_of_the_table_is_one_launch(name: str, device: str) -> None:
     for sample in list(op.samples(dtype))[:2]:
         made = reference.dtypes(name, *sample.args, **sample.attrs)
         if not all(find_device(device).supports(as_dtype(d.name)) for d in made):
-            assert device != "cpu"  # complex numbers: tests/core/test_dtypes.py
+            assert device != "cpu"  # complex numbers: tests/test_dtypes.py
             return
         xs = [tinyml.tensor(a, device=device) if isinstance(a, np.ndarray) else a
               for a in sample.args]
@@ -380,6 +383,7 @@ ONE_LAUNCH: dict[str, tuple[Body, tuple[Any, ...]]] = {
 }
 
 
+@pytest.mark.kernels(5)
 @pytest.mark.parametrize("name", ONE_LAUNCH)
 def test_a_body_with_nested_reductions_is_one_launch(name: str, device: str) -> None:
     body, arrays = ONE_LAUNCH[name]
@@ -401,6 +405,7 @@ def _begun(block: Block) -> list[int]:
     return found
 
 
+@pytest.mark.kernels(5)
 @pytest.mark.parametrize("name", [*ONE_LAUNCH, "attention"])
 def test_no_reduction_of_a_nest_is_computed_twice(
     name: str, monkeypatch: pytest.MonkeyPatch

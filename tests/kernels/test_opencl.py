@@ -98,7 +98,8 @@ def _dtype(op: Op) -> str:
 
 
 # Whose result's size depends on values reads the device; what has no samples runs others; what is
-# declared for the CPU alone is refused here, as the suite and tests/core/test_jit.py see.
+# declared for the CPU alone is refused here, as the suite and tests/compiler/test_jit.py see.
+@pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(n for n, op in OPS.items() if op.samples and op.dtypes
                                         and op.host_impl is None
                                         and not elsewhere(n, "tinyml:opencl")))

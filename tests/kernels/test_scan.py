@@ -98,6 +98,7 @@ SEVERAL_LAUNCHES: dict[str, tuple[Body, tuple[Any, ...]]] = {
 }
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("name", ONE_LAUNCH)
 def test_a_scan_and_what_is_around_it_are_one_launch(name: str, device: str) -> None:
     body, arrays = ONE_LAUNCH[name]
@@ -144,6 +145,7 @@ def graphs(draw: st.DrawFn) -> tuple[tuple[int, int], list[tuple[str, int, int]]
     return shape, lines
 
 
+@pytest.mark.kernels(55)
 @settings(max_examples=40)
 @given(graph=graphs())
 def test_a_random_graph_with_scans_is_right(graph: Any, device: str) -> None:
@@ -232,6 +234,7 @@ def test_a_block_is_no_divisor_or_near_a_thousand(size: int) -> None:
     assert not scans.in_blocks((0, size), 1)
 
 
+@pytest.mark.kernels(10)
 @pytest.mark.parametrize("shape", [(5003,), (2, 6144), (4500, 3)])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("exclusive", [False, True])
@@ -270,6 +273,7 @@ def test_products_of_blocks_may_leave_float32_where_results_do_not(device: str) 
     np.testing.assert_allclose(cumprod(tinyml.tensor(x, device=device)).numpy(), want, rtol=1e-3)
 
 
+@pytest.mark.kernels(15)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_bits_do_not_depend_on_the_threads(count: int) -> None:
     before = tinyml.get_num_threads()
@@ -311,6 +315,7 @@ COMPILED: dict[str, Body] = {
 }
 
 
+@pytest.mark.kernels(6)
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("shape", [(3, 6), (2, 4500)])
 def test_compiled_functions_give_the_same(name: str, shape: tuple[int, int], device: str) -> None:

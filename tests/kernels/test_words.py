@@ -170,6 +170,7 @@ CHAIN = _ad_hoc(lambda x: (
 ))
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("name", [*WORDS, "sigmoid", "gelu", "chain", "softmax"])
 def test_loops_become_vectors_without_calls(name: str, monkeypatch: Any) -> None:
     x = tinyml.ones((3, 101))
@@ -199,6 +200,7 @@ def test_the_cache_knows_all_text_that_goes_into_object_code() -> None:
 LENGTHS = (1, 2, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 200)
 
 
+@pytest.mark.kernels(3)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_reductions_of_every_length(length: int) -> None:
     values = np.random.default_rng(length).integers(-50, 50, (3, length))

@@ -233,6 +233,7 @@ def test_to_casts_and_moves_in_place(device: str) -> None:
     assert str(params[0].device) == str(x.device)
 
 
+@pytest.mark.kernels(20)
 def test_training_learns(device: str) -> None:
     x = tinyml.tensor(np.eye(4, dtype=np.float32), device=device)
     labels = tinyml.tensor(np.arange(4), device=device)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyml
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import INTEGERS, as_dtype, integer_range
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ShapeError
 from tinyml.ir.op import OPS
@@ -158,6 +158,7 @@ def test_numbers_alone_have_the_default_types() -> None:
     assert tinyml.exp(1j).dtype.name == "complex64"
 
 
+@pytest.mark.kernels(4)
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_an_int_beyond_the_type_is_refused(dtype: str, device: str) -> None:
     low, high = integer_range(as_dtype(dtype))
@@ -311,6 +312,7 @@ def test_the_slope_beside_a_complex_number_has_its_conjugate() -> None:
     assert z.grad is not None and z.grad.tolist() == [2 - 3j + 0.5j]
 
 
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("name", ["elu", "softplus", "logsigmoid", "silu", "mish", "sinc",
                                   "logaddexp", "hypot", "softsign", "celu"])
 def test_gradients_are_numbers_far_out(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Devices are capabilities: only the registry and a device's own folder know a device's name."""
+"""Devices are capabilities: only their table and a device's own folder know a device's name."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 import tinyml.cli.bench.timing as timing
-import tinyml.ir.devices as registry
+import tinyml.ir.devices as devices
 
 ROOT = Path(__file__).parents[2]
-TABLE = Path(registry.__file__)
+TABLE = Path(devices.__file__)
 # Strings that are not tinyml's devices.
 OTHERS = {
     Path(timing.__file__): "jax's word for a platform",
     ROOT / "conformance" / "opinfo" / "run.py": "torch's word for a device",
 }
-NAME = re.compile(rf"(tinyml:)?({'|'.join(registry.ROOMS)})(:\d+)?")
+NAME = re.compile(rf"(tinyml:)?({'|'.join(devices.ROOMS)})(:\d+)?")
 DEVICE = re.compile(r"(device|place|target|host)(\(.*\))?")  # how code calls a device
 FILES = [path for folder in ("tinyml", "kernels", "conformance")
          for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -53,7 +53,7 @@ def faults(text: str) -> Iterator[str]:
 
 
 def _at_home(path: Path) -> bool:
-    return any(path.is_relative_to(ROOT / "kernels" / room) for room in registry.ROOMS)
+    return any(path.is_relative_to(ROOT / "kernels" / room) for room in devices.ROOMS)
 
 
 def test_no_module_names_a_device() -> None:

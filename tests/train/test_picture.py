@@ -66,6 +66,7 @@ def test_worst_mistakes_refuses() -> None:
         worst_mistakes(np.zeros((2, 8, 8)), np.array([0, 1]), np.zeros((3, 2)))
 
 
+@pytest.mark.kernels(8)
 @matplotlib_needed
 @pytest.mark.parametrize(
     ("history", "confusion", "mistakes"),

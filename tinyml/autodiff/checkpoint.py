@@ -1,4 +1,4 @@
-"""checkpoint: keep no intermediate value, run the function again on the way back."""
+"""checkpoint: keep no intermediate value, run the function again in the backward pass."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import tinyml.tree as tree
-from tinyml.autodiff.custom_gradient import P, R, _floats, _with, joined, like, plain
-from tinyml.autodiff.grad import marked
+from tinyml.autodiff.custom_gradient import (
+    P,
+    R,
+    attach_rule,
+    float_places,
+    replace_at,
+    strip_node,
+    strip_values,
+)
+from tinyml.autodiff.grad import linearize
+from tinyml.core.apply import as_tuple
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
-from tinyml.core.node import Node, make, new_epoch, one_deeper
+from tinyml.core.make import make
+from tinyml.core.node import Node, new_epoch
 from tinyml.core.state import GLOBAL_STATE, STATE
 from tinyml.errors import GradientError
 from tinyml.tensor import Tensor
@@ -20,21 +30,24 @@ from tinyml.tensor import Tensor
 # ---- hidden state: what a second run must find as the first one did
 
 
-def _states() -> dict[int, tuple[Tensor, Tensor]]:
-    """The global state; in a graph under construction, all state that it has read."""
+States = dict[int, tuple[Tensor, Tensor]]  # by identity: state, and what it held
+
+
+def _note_states() -> States:
+    """Return the global state; in a graph under construction, all state that it has read."""
     read = list(GLOBAL_STATE)
     if STATE.building is not None:
         read = [c.tensor for c in STATE.building.captures.values() if c.is_state]
-    return {id(x): (x, _held(x)) for x in read}
+    return {id(x): (x, _copy_state(x)) for x in read}
 
 
-def _held(x: Tensor) -> Tensor:
-    """What state holds now, which it will not always."""
+def _copy_state(x: Tensor) -> Tensor:
+    """Return what state holds now, which it will not always."""
     now: Tensor = entered(x)
     return make(now.buf, now.spec)
 
 
-def _first_read(states: dict[int, tuple[Tensor, Tensor]]) -> None:
+def _add_first_reads(states: States) -> None:
     """Add the state that a graph under construction has read since, as it was then."""
     if STATE.building is not None:
         for var, x, _ in STATE.building.captures.values():
@@ -43,9 +56,9 @@ def _first_read(states: dict[int, tuple[Tensor, Tensor]]) -> None:
 
 
 @contextmanager
-def _as_then(states: dict[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """State as it was then, and afterwards as it is now."""
-    now = [(x, _held(x)) for x, _ in states.values()]
+def _restored(states: States) -> Iterator[None]:
+    """Give state what it held then, and afterwards what it holds now."""
+    now = [(x, _copy_state(x)) for x, _ in states.values()]
     for x, then in states.values():
         x._replace(then)
     try:
@@ -59,12 +72,12 @@ def _as_then(states: dict[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
 
 
 def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
-    """f, of which no intermediate value is kept for the backward pass: that runs f again.
+    """Return f such that no intermediate value is kept for the backward pass, which runs f again.
 
-    Memory for time (Chen et al. 2016, "Training deep nets with sublinear memory cost"). Arguments
-    and value may be pytrees, f may close over differentiated values, gradients have any order, and
-    the second run draws the random numbers of the first. What f does besides its value, it does
-    twice. Raises GradientError in the backward pass where the second run is another than the first.
+    Trades time for memory (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    Arguments and value may be pytrees, f may close over differentiated values, gradients have any
+    order, and the second run draws the random numbers of the first. Side effects of f happen twice.
+    Raises GradientError in the backward pass where the second run differs from the first.
 
     >>> import tinyml
     >>> f = tinyml.checkpoint(lambda x: (x * x).sin())
@@ -78,33 +91,33 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         if not STATE.recording:
             return f(*args, **kwargs)
         flat, definition = tree.flatten((args, kwargs))
-        values = [plain(x) for x in flat]
-        states, epoch = _states(), new_epoch()
+        values = [strip_node(x) for x in flat]
+        states, epoch = _note_states(), new_epoch()
         given, named = tree.unflatten(definition, values)
         value = f(*given, **named)
-        _first_read(states)
+        _add_first_reads(states)
         outputs, shape = tree.flatten(value)
-        captured = _captured(outputs, epoch)
-        places = [k for k in _floats(flat) if flat[k].node is not None]
+        captured = _find_captured(outputs, epoch)
+        places = [k for k in float_places(flat) if flat[k].node is not None]
         if not places and not captured:
             return value
-        first = _Run(f, name, values, definition, places, states, captured,
-                     [like(y) for y in outputs], shape)
+        run = _Run(f, name, values, definition, places, states, captured,
+                   [strip_values(y) for y in outputs], shape)
 
         def rule(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...]) -> list[Any]:
-            return first.pull(list(g) if isinstance(g, tuple) else [g], _xs, wanted)
+            return run.pull(as_tuple(g), _xs, wanted)
 
-        at = _floats(outputs)
-        ys = joined(f"checkpoint of {name}", [flat[k] for k in places], captured,
-                    [outputs[k] for k in at], rule)
-        result: R = tree.unflatten(shape, _with(outputs, at, ys))
+        at = float_places(outputs)
+        ys = attach_rule(f"checkpoint of {name}", [flat[k] for k in places], captured,
+                         [outputs[k] for k in at], rule)
+        result: R = tree.unflatten(shape, replace_at(outputs, at, ys))
         return result
 
     return call
 
 
 class _Run(NamedTuple):
-    """A run of a checkpointed function: what it takes to do it again.
+    """A run of a checkpointed function: what it takes to repeat it.
 
     `places` are the arguments that are differentiated, `captured` the nodes that it closes over.
     """
@@ -114,31 +127,31 @@ class _Run(NamedTuple):
     values: list[Any]
     definition: tree.TreeDef
     places: list[int]
-    states: dict[int, tuple[Tensor, Tensor]]
+    states: States
     captured: list[Node]
     outputs: list[Any]
     shape: tree.TreeDef
 
-    def pull(self, gs: list[Any], xs: Sequence[Any], wanted: tuple[bool, ...]) -> list[Any]:
-        """Cotangents of the arguments at `places` and of `captured`, from a second run."""
+    def repeat(self, *xs: Tensor) -> Any:
+        """Run the function again, on these arguments at `places`."""
+        given, named = tree.unflatten(self.definition, replace_at(self.values, self.places, xs))
+        return self.f(*given, **named)
+
+    def pull(self, gs: Sequence[Any], xs: Sequence[Any], wanted: tuple[bool, ...]) -> list[Any]:
+        """Return cotangents of the arguments at `places` and of `captured`, by a second run."""
         epoch = new_epoch()
-        with one_deeper() as depth, _as_then(self.states):
-            pairs = [marked(make(self.values[k].buf, x.spec, x.node), depth)
-                     for k, x in zip(self.places, xs)]
-            entered = _with(self.values, self.places, [x for x, _ in pairs])
-            given, named = tree.unflatten(self.definition, entered)
-            outputs, shape = tree.flatten(self.f(*given, **named))
-        leaves: list[Node] = [leaf for _, leaf in pairs if leaf is not None]
-        self.check(outputs, shape, _captured(outputs, epoch, leaves))
-        arrive = [(outputs[k].node, g) for k, g in zip(_floats(outputs), gs)
-                  if outputs[k].node is not None]
-        ends = [n for n, want in zip([*leaves, *self.captured], wanted) if want]
-        found = iter(backward([n for n, _ in arrive], [g for _, g in arrive], ends,
-                              STATE.recording))
-        return [next(found) if want else None for want in wanted]
+        primals = [make(self.values[k].buf, x.spec, x.node) for k, x in zip(self.places, xs)]
+        with _restored(self.states):
+            again = linearize(self.repeat, tuple(primals))
+        outputs = again.outputs
+        leaves = [leaf for leaf in again.leaves if leaf is not None]
+        self.check(outputs, again.shape, _find_captured(outputs, epoch, leaves))
+        ends = [n if want else None for n, want in zip([*leaves, *self.captured], wanted)]
+        return backward([outputs[k].node for k in float_places(outputs)], gs, ends,
+                        STATE.recording)
 
     def check(self, outputs: list[Any], shape: tree.TreeDef, captured: list[Node]) -> None:
-        """GradientError where the second run was not like the first."""
+        """Raise GradientError where the second run was not like the first."""
         same = shape == self.shape and all(
             getattr(a, "spec", None) is getattr(b, "spec", None)
             for a, b in zip(outputs, self.outputs))
@@ -149,8 +162,8 @@ class _Run(NamedTuple):
                 remedy="let it depend on its arguments and on what does not change")
 
 
-def _captured(outputs: Sequence[Any], epoch: int, leaves: Sequence[Node] = ()) -> list[Node]:
-    """The nodes older than `epoch` that outputs were made of, but by way of the leaves."""
+def _find_captured(outputs: Sequence[Any], epoch: int, leaves: Sequence[Node] = ()) -> list[Node]:
+    """Return the nodes older than `epoch` that outputs depend on other than through the leaves."""
     found: list[Node] = []
     seen = {id(leaf) for leaf in leaves}
     work: list[Node] = [y.node for y in outputs if isinstance(y, Tensor) and y.node is not None

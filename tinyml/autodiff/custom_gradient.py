@@ -1,24 +1,28 @@
-"""Rules of the user's own: custom_gradient; and checkpoint, which runs a function again.
+"""Rules of the user's own: custom_gradient.
 
-Both put one node in the place of all that a function does, with a joint rule made on the spot.
+One node, or one equation of a graph, stands for all that a function does, with a joint rule made on
+the spot.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from itertools import accumulate
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import tinyml.tree as tree
-from tinyml.autodiff.grad import conforming, is_float
-from tinyml.core.apply import apply_many, describe
+from tinyml.autodiff.grad import check_conforms, is_float
+from tinyml.core.apply import as_tuple
 from tinyml.core.builder import entered
-from tinyml.core.node import Item, Node, make
+from tinyml.core.error_context import describe
+from tinyml.core.make import make
+from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
-from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, expect
+from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError
+from tinyml.extend import Op, apply_many, expect
 from tinyml.graph.graph import build, replay
-from tinyml.ir.op import Op
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
 
@@ -26,20 +30,33 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def plain(x: Any) -> Any:
-    """A value without how it was made."""
+def strip_node(x: Any) -> Any:
+    """Return a value without how it was made."""
     x = entered(x)
     return make(x.buf, x.spec) if isinstance(x, Tensor) and x.node is not None else x
 
 
-def like(x: Any) -> Any:
-    """A tensor's shape and type without its values, which need not be kept."""
+def strip_values(x: Any) -> Any:
+    """Return a tensor's shape and type without its values, which need not be kept."""
     return make(None, x.spec) if isinstance(x, Tensor) else x
 
 
-def joined(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[Tensor],
-           rule: Callable[..., Any]) -> list[Tensor]:
-    """`ys` with one node, made of the tensors `xs` and the nodes `more` by a joint rule.
+def float_places(leaves: Sequence[Any]) -> list[int]:
+    """Return the places of the float tensors."""
+    return [k for k, x in enumerate(leaves) if is_float(x)]
+
+
+def replace_at(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -> list[Any]:
+    """Return a copy of the leaves with other values at some places."""
+    result = list(leaves)
+    for place, value in zip(places, values):
+        result[place] = value
+    return result
+
+
+def attach_rule(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[Tensor],
+                rule: Callable[..., Any]) -> list[Tensor]:
+    """Return `ys` with one node, made of the tensors `xs` and the nodes `more` by a joint rule.
 
     The rule gets xs without values, and None for each of `more`; no ys means no node.
     """
@@ -48,8 +65,8 @@ def joined(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[T
     parents = tuple([x.node for x in xs] + list(more))
     specs = tuple([x.spec for x in xs] + [None] * len(more))
     outs = tuple([y.spec for y in ys])
-    plan = CompiledOp(_never, specs, outs, {}, "rule")
-    op = Op(name, lambda *_: outs if len(outs) > 1 else outs[0], grad=rule)
+    op = Op(name, lambda *_: _single(outs), grad=rule)
+    plan = CompiledOp(_refuse_to_run, specs, outs, {}, "rule")
     min_level = min(node.min_level for node in parents if node is not None)
     node = Node(op, plan, (None,) * len(parents), parents, None, min_level)
     if len(ys) == 1:
@@ -57,20 +74,13 @@ def joined(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[T
     return [make(y.buf, y.spec, Item(node, k)) for k, y in enumerate(ys)]
 
 
-def _never(*_: Any) -> Any:
+def _refuse_to_run(*_: Any) -> Any:
     raise GradientError("this record has a rule only, it does not run by itself")
 
 
-def _floats(leaves: Sequence[Any]) -> list[int]:
-    return [k for k, x in enumerate(leaves) if is_float(x)]
-
-
-def _with(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -> list[Any]:
-    """A copy of the leaves with other values at some places."""
-    result = list(leaves)
-    for place, value in zip(places, values):
-        result[place] = value
-    return result
+def _single(values: Sequence[Any]) -> Any:
+    """Return what an op of these results returns: a tuple, or the one alone."""
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 # ---- custom_gradient
@@ -78,17 +88,17 @@ def _with(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -
 
 def custom_gradient(f: Callable[..., Any] | None = None, *, linear: bool = False,
                     jvp: Callable[..., Any] | None = None) -> Any:
-    """A function with a gradient of its own: f(*xs) returns (value, pullback).
+    """Give a function a gradient of its own: f(*xs) returns (value, pullback).
 
-    `pullback(g)` takes a cotangent like the value and returns one for each argument, as a tuple;
-    alone where there is one argument, None for zeros. Arguments and value may be pytrees. Only
-    arguments are differentiated: f must not close over differentiated values.
+    `pullback(g)` takes a cotangent like the value and returns a tuple with one for each argument,
+    or the one itself where there is one argument; None stands for zeros. Arguments and value may be
+    pytrees. Only arguments are differentiated: f must not close over differentiated values.
 
     A second order differentiates the pullback, and jvp transposes it, which is wrong unless it is
-    linear in g (one that clips g is not). So both raise GradientError, unless the function is
-    declared with `@custom_gradient(linear=True)`: the pullback is linear in g and made of
-    differentiable operations; or with `jvp=rule`, where rule(primals, tangents) gives the value's
-    tangent from two tuples: then jvp, of any order, is allowed, and no second order in reverse.
+    linear in g (one that clips g is not). So both raise GradientError unless the function is
+    declared. `@custom_gradient(linear=True)` declares that the pullback is linear in g and made of
+    differentiable operations. `jvp=rule`, where rule(primals, tangents) gives the value's tangent
+    from two tuples, allows jvp of any order, but no second order in reverse.
 
     Raises GradientError also where f closes over a differentiated value, and ArgumentTypeError
     where f does not return a pair.
@@ -110,7 +120,7 @@ def custom_gradient(f: Callable[..., Any] | None = None, *, linear: bool = False
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return own.apply(args, kwargs)
+            return own.call(args, kwargs)
         except TinyMLError as error:
             raise error.during(own.name, describe(args)) from error.__cause__
 
@@ -127,156 +137,131 @@ class _Custom:
         self.name: str = getattr(f, "__qualname__", type(f).__name__)
 
     def run(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The pair that f returns, checked."""
+        """Return the pair that f returns, checked."""
         result = self.f(*args, **kwargs)
         if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
             raise ArgumentTypeError(f"{self.name} returned a {type(result).__name__}",
                                     remedy="return value, pullback")
         return result
 
-    def apply(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The value, with one node in the place of all that f did."""
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the value, with one node or one equation for all that f did."""
         flat, definition = tree.flatten(args)
         if any(isinstance(x, Tensor) and x.node is not None for x in tree.flatten(kwargs)[0]):
             raise GradientError("a differentiated value is given by name",
                                 remedy="give it by position, or .detach() it")
-        if STATE.building is not None:
-            return self.line(flat, definition, kwargs)
-        bare = [plain(x) for x in flat]
+        way = self._execute if STATE.building is None else self._write
+        return way(flat, definition, kwargs)
+
+    def _execute(self, flat: list[Any], definition: tree.TreeDef, kwargs: dict[str, Any]) -> Any:
+        """Run f once, on values; its own pullback is kept for the backward pass."""
+        bare = [strip_node(x) for x in flat]
         value, pullback = self.run(tree.unflatten(definition, bare), kwargs)
         outputs, shape = tree.flatten(value)
         if STATE.recording and any(isinstance(y, Tensor) and y.node is not None for y in outputs):
             raise self.closes_over()
-        places = [k for k in _floats(flat) if flat[k].node is not None]
+        places = [k for k in float_places(flat) if flat[k].node is not None]
         if not STATE.recording or not places:
             return value
-        at = _floats(outputs)
-        kept = bare if self.linear or self.jvp is not None else None
-        likes = [like(y) for y in outputs]
-        arguments = tree.unflatten(definition, [like(x) for x in flat])
+        kept = bare if self.linear or self.jvp is not None else []
+        call = _Call(self, kwargs, definition, [strip_values(x) for x in flat], shape,
+                     [strip_values(y) for y in outputs])
 
         def rule(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...]) -> list[Any]:
-            gs = list(g) if isinstance(g, tuple) else [g]
-
-            def cotangent(values: Sequence[Any]) -> Any:
-                return tree.unflatten(shape, _with([None] * len(likes), at, values))
+            gs = as_tuple(g)
 
             def primals() -> list[Any]:
-                assert kept is not None
-                nodes = [make(kept[k].buf, x.spec, x.node) for k, x in zip(places, _xs)]
-                return _with(kept, places, nodes)
+                return replace_at(kept, places, [make(kept[k].buf, x.spec, x.node)
+                                                 for k, x in zip(places, _xs)])
 
             if STATE.recording and self.linear:
-                _, again = self.run(tree.unflatten(definition, primals()), kwargs)
-                found = self.cotangents(again(cotangent(gs)), arguments)
-                return [found[k] for k in places]
-            with no_grad():
-                bare_gs = cotangent([plain(x) for x in gs])
-                found = self.cotangents(pullback(bare_gs), arguments)
-            if STATE.recording:
-                found = self.guarded(found, places, gs, list(_xs), primals,
-                                     definition, likes, shape)
+                found = call.pull(call.run(primals()), gs)
+            else:
+                with no_grad():
+                    found = call.pull(pullback, [strip_node(x) for x in gs])
+                if STATE.recording:
+                    found = call.guard(found, places, [*gs, *_xs], primals)
             return [found[k] for k in places]
 
-        ys = joined(self.name, [flat[k] for k in places], (), [outputs[k] for k in at], rule)
-        return tree.unflatten(shape, _with(outputs, at, ys))
+        at = call.float_outputs
+        ys = attach_rule(self.name, [flat[k] for k in places], (), [outputs[k] for k in at], rule)
+        return tree.unflatten(shape, replace_at(outputs, at, ys))
 
-    def line(self, flat: list[Any], definition: tree.TreeDef, kwargs: dict[str, Any]) -> Any:
-        """The value in a graph under construction: one line, which keeps the rule as a graph."""
+    def _write(self, flat: list[Any], definition: tree.TreeDef, kwargs: dict[str, Any]) -> Any:
+        """Write one equation, whose value, pullback and jvp are graphs."""
         at = [k for k, x in enumerate(flat) if isinstance(x, Tensor)]
         xs = [flat[k] for k in at]
-        floats = [k for k, x in enumerate(xs) if is_float(x)]
-        shapes: list[tree.TreeDef] = []
+        floats, count, specs = float_places(xs), len(xs), [x.spec for x in xs]
+        arguments = [strip_values(x) for x in flat]
         results: list[Any] = []
 
-        def entering(values: Sequence[Any]) -> list[Any]:
-            args: list[Any] = tree.unflatten(definition, _with(flat, at, values))
-            return args
+        def run(*values: Any) -> list[Any]:
+            value, _ = self.run(tree.unflatten(definition, replace_at(arguments, at, values)),
+                                kwargs)
+            results[:] = tree.flatten(value)
+            return [y for y in results[0] if isinstance(y, Tensor)]
 
-        def forward(*values: Any) -> list[Any]:
-            leaves, shape = tree.flatten(self.run(entering(values), kwargs)[0])
-            shapes.append(shape)
-            results[:] = leaves
-            return [y for y in leaves if isinstance(y, Tensor)]
+        primal = build(run, specs)
+        outputs, shape = results
+        call = _Call(self, kwargs, definition, arguments, shape,
+                     [strip_values(y) for y in outputs])
+        tensors = [k for k, y in enumerate(outputs) if isinstance(y, Tensor)]
 
-        primal = build(forward, [x.spec for x in xs])
-        shape, outputs = shapes[0], [like(y) for y in results]
-        places = [k for k, y in enumerate(outputs) if isinstance(y, Tensor)]
-        out_floats = _floats(outputs)
-        count = len(xs)
-
-        def backwards(*values: Any) -> list[Any]:
-            args = entering(values[:count])
-            g = tree.unflatten(shape, _with([None] * len(outputs), out_floats, values[count:]))
-            found = self.cotangents(self.run(args, kwargs)[1](g), tuple(args))
+        def pull(*values: Any) -> list[Any]:
+            again = call.run(replace_at(arguments, at, values[:count]))
+            found = call.pull(again, values[count:])
             return [zeros_like(xs[k]) if found[at[k]] is None else found[at[k]] for k in floats]
 
-        def forwards(*values: Any) -> list[Any]:
-            primals = entering(values[:count])
-            directions: list[Any] = [None] * len(flat)
-            for k, tangent in zip(floats, values[count:]):
-                directions[at[k]] = tangent
-            assert self.jvp is not None
-            tangent = self.jvp(primals, tree.unflatten(definition, directions))
-            found = conforming(tangent, outputs, shape, "tangent like the value")
-            return [found[k] for k in out_floats]
+        def push(*values: Any) -> list[Any]:
+            directions = replace_at([None] * len(flat), [at[k] for k in floats], values[count:])
+            return call.push(replace_at(arguments, at, values[:count]), directions)
 
-        specs = [x.spec for x in xs]
-        back = build(backwards, [*specs, *[outputs[k].spec for k in out_floats]])
-        graphs = [primal, back]
+        graphs = [primal, build(pull, [*specs, *[outputs[k].spec for k in call.float_outputs]])]
         if self.jvp is not None:
-            graphs.append(build(forwards, [*specs, *[xs[k].spec for k in floats]]))
+            graphs.append(build(push, [*specs, *[xs[k].spec for k in floats]]))
         captured = [c.tensor for graph in graphs for c in graph.captures]
         if STATE.recording and any(x.node is not None for x in captured):
             raise self.closes_over()
-        # What each graph captured stands behind the arguments, in the order of the graphs.
-        ends = [count + sum(len(g.captures) for g in graphs[:k]) for k in range(len(graphs) + 1)]
-
+        # What each graph captured follows the arguments, in the order of the graphs.
+        ends = list(accumulate([len(graph.captures) for graph in graphs], initial=count))
         # State that the value draws from goes on; a gradient draws what the value drew.
-        states = primal.states
         sizes = [len(primal.gives), *[len(graph.outputs) for graph in graphs[1:]]]
 
-        def part(number: int, values: Sequence[Any], more: Sequence[Any] = ()) -> list[Any]:
-            """Apply the lines of one of the graphs."""
+        def apply_part(number: int, values: Sequence[Any], more: Sequence[Any] = ()) -> list[Any]:
+            """Apply the equations of one of the graphs."""
             own = values[ends[number] : ends[number + 1]]
             return replay(graphs[number], [*values[:count], *more, *own])[: sizes[number]]
 
         def rule(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...]) -> list[Any]:
             if any(wanted[count:]):
                 raise self.closes_over()
-            gs = list(g) if isinstance(g, tuple) else [g]
-            given = [gs[places.index(k)] for k in out_floats]
-            by_place = dict(zip(floats, apply_many(pullback, *xs, *given)))
-            return [by_place.get(k) for k in range(len(xs))]
+            gs = dict(zip(tensors, as_tuple(g)))
+            found = apply_many(pullback, *xs, *[gs[k] for k in call.float_outputs])
+            return replace_at([None] * len(xs), floats, found)
 
         def transposed(h: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...]) -> list[Any]:
-            if self.jvp is None or any(wanted[: ends[-1]]):
-                raise self.refusal()
-            hs = h if isinstance(h, tuple) else (h,)
-            return [*[None] * ends[-1], *part(2, xs[: ends[-1]], hs)]
-
-        def together(found: list[Any]) -> Any:
-            return tuple(found) if len(found) > 1 else found[0]
+            self.check_transposable(wanted[: ends[-1]])
+            return [*[None] * ends[-1], *apply_part(2, xs[: ends[-1]], as_tuple(h))]
 
         pullback = Op(
-            f"pullback of {self.name}", lambda *_: together([xs[k].spec for k in floats]),
+            f"pullback of {self.name}", lambda *_: _single([xs[k].spec for k in floats]),
             grad=None if self.linear else transposed,
-            body=lambda *v: together(part(1, v[: ends[-1]], v[ends[-1] :])))
-        outs = [*[outputs[k].spec for k in places], *[state.var.spec for state in states]]
-        op = Op(self.name, lambda *_: together(outs), grad=rule,
-                body=lambda *v: together(part(0, v)))
+            body=lambda *v: _single(apply_part(1, v[: ends[-1]], v[ends[-1] :])))
+        outs = [*[outputs[k].spec for k in tensors], *[state.var.spec for state in primal.states]]
+        op = Op(self.name, lambda *_: _single(outs), grad=rule,
+                body=lambda *v: _single(apply_part(0, v)))
         ys = apply_many(op, *xs, *captured)
-        for state, y in zip(states, ys[len(places):]):
+        for state, y in zip(primal.states, ys[len(tensors):]):
             state.tensor._replace(y)
-        return tree.unflatten(shape, _with(results, places, ys))
+        return tree.unflatten(shape, replace_at(outputs, tensors, ys))
 
     def closes_over(self) -> TinyMLError:
-        """The error of a gradient that would be lost."""
+        """Return the error of a gradient that would be lost."""
         return GradientError(f"{self.name} closes over a differentiated value",
                              remedy="make it an argument, or .detach() it")
 
-    def cotangents(self, found: Any, args: tuple[Any, ...]) -> list[Any]:
-        """What a pullback returned, for each leaf of the arguments; None where it gave none."""
+    def check_cotangents(self, found: Any, args: tuple[Any, ...]) -> list[Any]:
+        """Return a pullback's result as one cotangent for each leaf; None where it gave none."""
         single = len(args) == 1
         if single and not (isinstance(found, tuple) and len(found) == 1
                            and not isinstance(args[0], tuple)):
@@ -289,43 +274,77 @@ class _Custom:
         for arg, g in zip(args, found):
             own, definition = tree.flatten(arg)
             result += ([None] * len(own) if g is None and own
-                       else conforming(g, own, definition, "cotangent like the argument"))
+                       else check_conforms(g, own, definition, "cotangent like the argument"))
         return result
 
-    def guarded(self, found: list[Any], places: list[int], gs: list[Any], xs: list[Any],
-                primals: Callable[[], list[Any]], definition: tree.TreeDef, outputs: list[Any],
-                shape: tree.TreeDef) -> list[Any]:
-        """The cotangents with a node that refuses to be differentiated, but for a given jvp."""
-        at = [k for k in places if found[k] is not None]
-        ins = [*gs, *xs]
-        if not at or all(x.node is None for x in ins):
-            return found
-
-        def rule(h: Any, _y: Any, *_ins: Any, wanted: tuple[bool, ...]) -> list[Any]:
-            if self.jvp is None or any(wanted[len(gs):]):
-                raise self.refusal()
-            hs = dict(zip(at, h if isinstance(h, tuple) else (h,)))
-            flat = primals()
-            tangents = [None if not is_float(x) else hs[k] if k in hs else zeros_like(x)
-                        for k, x in enumerate(flat)]
-            tangent = self.jvp(tree.unflatten(definition, flat),
-                               tree.unflatten(definition, tangents))
-            result = conforming(tangent, outputs, shape, "tangent like the value")
-            return [result[k] for k in _floats(outputs)] + [None] * len(xs)
-
-        ys = joined(f"pullback of {self.name}", ins, (), [found[k] for k in at], rule)
-        return _with(found, at, ys)
-
-    def refusal(self) -> TinyMLError:
-        """The error of a derivative that the declarations do not give."""
-        if self.jvp is not None:
-            return GradientError(
+    def check_transposable(self, wanted_primals: Sequence[bool]) -> None:
+        """Raise GradientError where a derivative of the pullback is none that was declared."""
+        if self.jvp is None:
+            raise GradientError(
+                f"{self.name} has a gradient of its own, not declared linear in its cotangent: jvp"
+                " and second order might be wrong",
+                remedy="@custom_gradient(linear=True) if the pullback is linear in g and"
+                " differentiable; else @custom_gradient(jvp=rule) for jvp",
+            ).during(self.name, "")
+        if any(wanted_primals):
+            raise GradientError(
                 f"{self.name} has a gradient and a jvp of its own: no second order in reverse",
                 remedy="forward over forward (jvp of jvp), or @custom_gradient(linear=True)",
             ).during(self.name, "")
-        return GradientError(
-            f"{self.name} has a gradient of its own, not declared linear in its cotangent: jvp and"
-            " second order might be wrong",
-            remedy="@custom_gradient(linear=True) if the pullback is linear in g and"
-            " differentiable; else @custom_gradient(jvp=rule) for jvp",
-        ).during(self.name, "")
+
+
+class _Call(NamedTuple):
+    """One call: how arguments and value are put together, and their leaves without values."""
+
+    custom: _Custom
+    kwargs: dict[str, Any]
+    definition: tree.TreeDef
+    arguments: list[Any]
+    shape: tree.TreeDef
+    outputs: list[Any]
+
+    @property
+    def float_outputs(self) -> list[int]:
+        """The places of what has cotangents and tangents."""
+        return float_places(self.outputs)
+
+    def run(self, leaves: Sequence[Any]) -> Callable[[Any], Any]:
+        """Run f again, and return its pullback."""
+        pullback: Callable[[Any], Any] = self.custom.run(
+            tree.unflatten(self.definition, leaves), self.kwargs)[1]
+        return pullback
+
+    def pull(self, pullback: Callable[[Any], Any], gs: Sequence[Any]) -> list[Any]:
+        """Return the cotangents of the arguments' leaves, from those of the float outputs."""
+        g = replace_at([None] * len(self.outputs), self.float_outputs, gs)
+        return self.custom.check_cotangents(pullback(tree.unflatten(self.shape, g)),
+                                            tree.unflatten(self.definition, self.arguments))
+
+    def push(self, leaves: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+        """Return the tangents of the float outputs, by the rule for jvp."""
+        assert self.custom.jvp is not None
+        tangent = self.custom.jvp(tree.unflatten(self.definition, leaves),
+                                  tree.unflatten(self.definition, tangents))
+        found = check_conforms(tangent, self.outputs, self.shape, "tangent like the value")
+        return [found[k] for k in self.float_outputs]
+
+    def guard(self, found: list[Any], places: list[int], ins: list[Any],
+              primals: Callable[[], list[Any]]) -> list[Any]:
+        """Return cotangents with a node that refuses to be differentiated, but by a rule for jvp.
+
+        They were made of `ins`: cotangents of the float outputs, then the arguments at `places`.
+        """
+        at = [k for k in places if found[k] is not None]
+        if not at or all(x.node is None for x in ins):
+            return found
+        count = len(self.float_outputs)
+
+        def rule(h: Any, _y: Any, *_ins: Any, wanted: tuple[bool, ...]) -> list[Any]:
+            self.custom.check_transposable(wanted[count:])
+            hs, leaves = dict(zip(at, as_tuple(h))), primals()
+            tangents = [hs[k] if k in hs else zeros_like(x) if is_float(x) else None
+                        for k, x in enumerate(leaves)]
+            return [*self.push(leaves, tangents), *[None] * len(places)]
+
+        ys = attach_rule(f"pullback of {self.custom.name}", ins, (), [found[k] for k in at], rule)
+        return replace_at(found, at, ys)

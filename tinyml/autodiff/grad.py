@@ -1,7 +1,8 @@
 """Differentiation of functions: grad, value_and_grad, vjp; gradients of any order.
 
-A differentiation marks its inputs with leaves one level deeper than any around it. The way back is
-recorded only when an outer differentiation can see it, so first-order gradients cost no second.
+A differentiation marks its inputs with leaves one level deeper than any around it. The backward
+pass is recorded only when an outer differentiation can see it, so a first-order gradient does not
+pay for a second.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 import tinyml.tree as tree
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered
-from tinyml.core.node import Leaf, make, one_deeper
+from tinyml.core.make import make
+from tinyml.core.node import Leaf, one_deeper
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
 from tinyml.ops.creation import ones_like, zeros_like
@@ -20,12 +22,12 @@ from tinyml.tensor import Tensor
 
 
 def is_float(x: Any) -> bool:
-    """Whether a leaf of a pytree is a tensor with gradients: one of a float type."""
+    """Return whether a leaf of a pytree is a tensor that has gradients: one of a float type."""
     return isinstance(x, Tensor) and x.spec.dtype.is_inexact
 
 
-def marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:
-    """The value with a leaf of this depth, if a gradient may flow to it."""
+def mark(x: Any, depth: int) -> tuple[Any, Leaf | None]:
+    """Return the value with a leaf of this depth, if a gradient may flow to it, and the leaf."""
     if not is_float(x):
         return x, None
     x = entered(x)
@@ -34,23 +36,25 @@ def marked(x: Any, depth: int) -> tuple[Any, Leaf | None]:
     return make(x.buf, x.spec, leaf), leaf
 
 
-def outside(y: Any, depth: int) -> Any:
-    """A value as the caller sees it: without a node that only this differentiation made."""
+def strip_inner_node(y: Any, depth: int) -> Any:
+    """Return a value as the caller sees it: without a node that only this differentiation made."""
     if isinstance(y, Tensor) and y.node is not None and y.node.min_level >= depth:
         return make(y.buf, y.spec)
     return y
 
 
-def seen_outside(values: Iterable[Any]) -> bool:
-    """Whether a differentiation around this place sees something that one of the values is of."""
+def is_seen_outside(values: Iterable[Any]) -> bool:
+    """Return whether an outer differentiation sees something that one of the values depends on."""
     return STATE.recording and any(
-        isinstance(x, Tensor) and x.node is not None and x.node.min_level <= STATE.depth for x in values)
+        isinstance(x, Tensor) and x.node is not None and x.node.min_level <= STATE.depth
+        for x in values)
 
 
-def conforming(given: Any, leaves: list[Any], definition: tree.TreeDef, what: str) -> list[Any]:
-    """The leaves of a tree of tangents or cotangents that belong to `leaves`, each checked.
+def check_conforms(given: Any, leaves: list[Any], definition: tree.TreeDef,
+                   what: str) -> list[Any]:
+    """Return the leaves of a tree of tangents or cotangents that belong to `leaves`, each checked.
 
-    A leaf that is no float tensor has none: None stands there, and what stands there is not read.
+    A leaf that is no float tensor has none: what is given for it is not read, and may be None.
     """
     found, shape = tree.flatten(given)
     if shape != definition:
@@ -71,7 +75,7 @@ def conforming(given: Any, leaves: list[Any], definition: tree.TreeDef, what: st
 
 
 class Linearized(NamedTuple):
-    """A function at a point, recorded: flat values and structures, the marks, the depth."""
+    """A function recorded at a point: flat values and structures, the leaves, the depth."""
 
     primals: list[Any]
     definition: tree.TreeDef
@@ -81,36 +85,31 @@ class Linearized(NamedTuple):
     depth: int
 
     def value(self) -> Any:
-        """The function's value as the caller sees it."""
-        return tree.unflatten(self.shape, [outside(y, self.depth) for y in self.outputs])
+        """Return the function's value as the caller sees it."""
+        return tree.unflatten(self.shape, [strip_inner_node(y, self.depth) for y in self.outputs])
 
     def pull(self, cotangent: Any, hooks: bool = True) -> list[Any]:
-        """Cotangents of the primals, zeros where nothing arrives, None for what is no float."""
-        given = conforming(cotangent, self.outputs, self.shape, "cotangent like the value")
-        record = seen_outside([*given, *self.outputs])
-        pairs = [(y.node, g) for y, g in zip(self.outputs, given)
-                 if is_float(y) and y.node is not None]
-        leaves = [leaf for leaf in self.leaves if leaf is not None]
-        found = iter(backward([n for n, _ in pairs], [g for _, g in pairs], leaves, record, hooks))
-        results: list[Any] = []
-        for x, leaf in zip(self.primals, self.leaves):
-            g = next(found) if leaf is not None else None
-            results.append(zeros_like(x) if leaf is not None and g is None else g)
-        return results
+        """Return cotangents of the primals, zeros where nothing arrives, None for other leaves."""
+        given = check_conforms(cotangent, self.outputs, self.shape, "cotangent like the value")
+        record = is_seen_outside([*given, *self.outputs])
+        nodes = [y.node if is_float(y) else None for y in self.outputs]
+        found = backward(nodes, given, self.leaves, record, hooks)
+        return [zeros_like(x) if leaf is not None and g is None else g
+                for x, leaf, g in zip(self.primals, self.leaves, found)]
 
 
 def linearize(f: Callable[..., Any], primals: tuple[Any, ...]) -> Linearized:
     """Run f on marked primals."""
     flat, definition = tree.flatten(primals)
     with one_deeper() as depth:
-        pairs = [marked(x, depth) for x in flat]
+        pairs = [mark(x, depth) for x in flat]
         value = f(*tree.unflatten(definition, [x for x, _ in pairs]))
     outputs, shape = tree.flatten(value)
     return Linearized(flat, definition, [leaf for _, leaf in pairs], outputs, shape, depth)
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """f's value at `primals`, and the function from a cotangent of it to those of the primals.
+    """Return f's value at `primals`, and the function from its cotangent to those of the primals.
 
     Primals and value may be pytrees. A leaf that is no float tensor gets None, and its place in a
     cotangent is None. Raises ShapeError and DTypeError where a cotangent is not like the value.
@@ -131,7 +130,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
 
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
                    has_aux: bool = False) -> Callable[..., tuple[Any, Any]]:
-    """A function that gives f's scalar value and its gradient in the arguments `argnums`.
+    """Return a function that gives f's scalar value and its gradient in the arguments `argnums`.
 
     With `has_aux`, f gives (scalar, anything) and the result is ((scalar, anything), gradient).
     Arguments may be pytrees, Modules among them. Raises GradientError unless the value is a float
@@ -151,11 +150,12 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
                 extra.append(aux)
             return result
 
-        inner, primals = chosen(scalar, args, argnums)
+        inner, primals = select_arguments(scalar, args, argnums)
         value, pullback = vjp(inner, *primals)
         if not isinstance(value, Tensor) or value.size != 1 or not value.dtype.is_float:
-            raise GradientError(f"the function's value is {said(value)}, not a float scalar",
-                                remedy="reduce it with .sum() or .mean(), or use vjp")
+            raise GradientError(
+                f"the function's value is {describe_value(value)}, not a float scalar",
+                remedy="reduce it with .sum() or .mean(), or use vjp")
         gradients = pullback(ones_like(value))
         gradient = gradients[0] if isinstance(argnums, int) else gradients
         return ((value, extra[0]) if has_aux else value), gradient
@@ -163,9 +163,9 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
     return with_gradient
 
 
-def chosen(f: Callable[..., Any], args: tuple[Any, ...],
-            argnums: int | tuple[int, ...]) -> tuple[Callable[..., Any], list[Any]]:
-    """f as a function of the arguments `argnums` alone, and these arguments."""
+def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | tuple[int, ...],
+                     ) -> tuple[Callable[..., Any], list[Any]]:
+    """Return f as a function of the arguments `argnums` alone, and these arguments."""
     places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for place in places:
         expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
@@ -185,14 +185,16 @@ def chosen(f: Callable[..., Any], args: tuple[Any, ...],
     return inner, primals
 
 
-def said(value: Any) -> str:
-    """A value for an error message."""
+def describe_value(value: Any) -> str:
+    """Return a value as text for an error message."""
     return repr(value.spec) if isinstance(value, Tensor) else type(value).__name__
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
          has_aux: bool = False) -> Callable[..., Any]:
-    """A function that gives f's gradient in the arguments `argnums`; apply again for higher orders.
+    """Return a function that gives f's gradient in the arguments `argnums`.
+
+    Apply it again for higher orders.
 
     >>> import tinyml
     >>> tinyml.grad(tinyml.grad(lambda x: x * x * x))(tinyml.tensor(2.0)).item()

@@ -1,4 +1,4 @@
-"""Derivatives made of others: Jacobians, Hessians, and products with these."""
+"""Derivatives composed of others: Jacobians, Hessians, and products with these."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from typing import Any
 import numpy as np
 
 import tinyml.tree as tree
-from tinyml.autodiff.grad import Linearized, chosen, grad, is_float, linearize, said
+from tinyml.autodiff.grad import (
+    Linearized,
+    describe_value,
+    grad,
+    is_float,
+    linearize,
+    select_arguments,
+)
 from tinyml.autodiff.jvp import jvp
-from tinyml.core.apply import full
 from tinyml.core.upload import upload
 from tinyml.errors import GradientError
-from tinyml.ops.concat import one_after_another
+from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
 
 
 def jacobian(f: Callable[..., Any],
              argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """A function that gives all first derivatives of f's value in the arguments `argnums`.
+    """Return a function that gives all first derivatives of f's value in the arguments `argnums`.
 
     For a tensor y of a tensor x the result is J of shape (*y.shape, *x.shape) and x's dtype, with
     J[i, k] = dy[i] / dx[k]. Where the value or an argument is a pytree, the result is the value's
-    tree with, in the place of each leaf, the argument's tree of such tensors; a tuple of them where
-    `argnums` is a tuple. An argument's leaf that is no float tensor gets None. Reverse mode: f runs
-    once, and backwards once for each element of the value. Raises GradientError where a leaf of
-    the value is no float tensor.
+    tree in which each leaf is replaced by the argument's tree of such tensors; a tuple of these
+    where `argnums` is a tuple. An argument's leaf that is no float tensor gets None. Reverse mode:
+    f runs once, and there is one backward pass for each element of the value. Raises GradientError
+    where a leaf of the value is no float tensor.
 
     >>> import tinyml
     >>> tinyml.jacobian(lambda x: x * x)(tinyml.tensor([1.0, 2.0])).tolist()
@@ -35,16 +41,17 @@ def jacobian(f: Callable[..., Any],
     """
 
     def derivatives(*args: Any, **kwargs: Any) -> Any:
-        inner, primals = chosen(lambda *full_args: f(*full_args, **kwargs), args, argnums)
+        inner, primals = select_arguments(lambda *full_args: f(*full_args, **kwargs), args,
+                                          argnums)
         run = linearize(inner, tuple(primals))
         for y in run.outputs:
             if not is_float(y):
-                raise GradientError(f"a leaf of the function's value is {said(y)}",
+                raise GradientError(f"a leaf of the function's value is {describe_value(y)}",
                                     remedy="return float tensors only")
         blocks = []
         for place, y in enumerate(run.outputs):
             columns = zip(*[run.pull(g) for g in _basis(run, place)])
-            stacked = [_stacked(x, y, column) for x, column in
+            stacked = [_stack(x, y, column) for x, column in
                        zip(run.primals, columns if y.size else [()] * len(run.primals))]
             block = tree.unflatten(run.definition, stacked)
             blocks.append(block[0] if isinstance(argnums, int) else block)
@@ -54,10 +61,11 @@ def jacobian(f: Callable[..., Any],
 
 
 def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """A function that gives all second derivatives of f's scalar value: the Jacobian of its `grad`.
+    """Return a function that gives all second derivatives of f's scalar value.
 
-    For a tensor x the result has the shape (*x.shape, *x.shape). For pytrees it is the argument's
-    tree with, in the place of each leaf, the argument's tree again.
+    It is the Jacobian of the gradient. For a tensor x the result has the shape
+    (*x.shape, *x.shape). For a pytree it is the argument's tree in which each leaf is replaced by
+    the argument's tree again.
 
     >>> import tinyml
     >>> tinyml.hessian(lambda x: (x * x * x).sum())(tinyml.tensor([1.0, 2.0])).tolist()
@@ -67,7 +75,7 @@ def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callab
 
 
 def _basis(run: Linearized, place: int) -> Iterator[Any]:
-    """Cotangents of the value with a one at one element of output `place`, zeros elsewhere."""
+    """Yield cotangents of the value: a one at one element of output `place`, zeros elsewhere."""
     cotangents = [zeros_like(y) for y in run.outputs]
     y = run.outputs[place]
     for row in range(y.size):
@@ -77,16 +85,13 @@ def _basis(run: Linearized, place: int) -> Iterator[Any]:
         yield tree.unflatten(run.shape, cotangents)
 
 
-def _stacked(x: Any, y: Tensor, rows: Sequence[Any]) -> Any:
-    """The rows of a block as one tensor of shape (*y.shape, *x.shape)."""
-    if not is_float(x):
-        return None
-    shape = (*y.shape, *x.shape)
-    return one_after_another(rows, shape) if rows else full(shape, 0, x.dtype, x.device)
+def _stack(x: Any, y: Tensor, rows: Sequence[Any]) -> Tensor | None:
+    """Return the rows of a block as one tensor of shape (*y.shape, *x.shape)."""
+    return (concat_rows(rows, (*y.shape, *x.shape), x.dtype, x.device) if is_float(x) else None)
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The product of the Hessian of f's scalar value with `tangents`: a tuple like `primals`.
+    """Return the product of the Hessian of f's scalar value with `tangents`, a tuple like these.
 
     It is the jvp of the gradient in all arguments, so the matrix itself is never made. None stands
     where a primal is no float tensor. Raises GradientError where f's value is no float scalar, and

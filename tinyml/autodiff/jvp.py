@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tinyml.tree as tree
-from tinyml.autodiff.grad import conforming, is_float, linearize, marked, seen_outside
+from tinyml.autodiff.grad import check_conforms, is_float, is_seen_outside, linearize, mark
 from tinyml.core.backward import backward
 from tinyml.core.node import one_deeper
 from tinyml.errors import ArgumentTypeError, refuse
@@ -18,7 +18,7 @@ from tinyml.ops.creation import zeros_like
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """f's value at `primals`, and how it changes in the direction `tangents`: (value, tangent).
+    """Return f's value at `primals`, and its change in the direction `tangents`: (value, tangent).
 
     `primals` are f's arguments, as a tuple or a list; they and the value may be pytrees. Tangents
     have the shapes and dtypes of the primals, and None in the place of a leaf that is no float
@@ -37,22 +37,20 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
                    ArgumentTypeError, remedy=f"jvp(f, (x,), (v,)): {what} in parentheses")
     primals, tangents = tuple(primals), tuple(tangents)
     flat, definition = tree.flatten(primals)
-    directions = conforming(tangents, flat, definition, "tangent like the primals")
+    directions = check_conforms(tangents, flat, definition, "tangent like the primals")
     for x, tangent in zip(flat, directions):
         if tangent is not None and not is_float(x):
             raise ArgumentTypeError("a tangent of what is no float tensor", remedy="None")
     with one_deeper() as depth:
         run = linearize(f, primals)
-        pairs = [marked(zeros_like(y), depth) if is_float(y) else (None, None)
+        pairs = [mark(zeros_like(y), depth) if is_float(y) else (None, None)
                  for y in run.outputs]
         pulled = run.pull(tree.unflatten(run.shape, [g for g, _ in pairs]), hooks=False)
-    ways = [(g, tangent) for g, tangent in zip(pulled, directions)
-            if g is not None and g.node is not None]
-    record = seen_outside([x for way in ways for x in way])
-    leaves = [leaf for _, leaf in pairs if leaf is not None]
-    found = iter(backward([g.node for g, _ in ways], [t for _, t in ways], leaves, record, False))
-    results = []
-    for y, (_, leaf) in zip(run.outputs, pairs):
-        tangent = next(found) if leaf is not None else None
-        results.append(zeros_like(y) if leaf is not None and tangent is None else tangent)
+    nodes = [None if g is None else g.node for g in pulled]
+    record = is_seen_outside([x for node, *pair in zip(nodes, pulled, directions)
+                              if node is not None for x in pair])
+    leaves = [leaf for _, leaf in pairs]
+    found = backward(nodes, directions, leaves, record, False)
+    results = [zeros_like(y) if leaf is not None and tangent is None else tangent
+               for y, leaf, tangent in zip(run.outputs, leaves, found)]
     return run.value(), tree.unflatten(run.shape, results)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import tinyml.tree as tree
-from tinyml.autodiff.grad import conforming, is_float, seen_outside
+from tinyml.autodiff.grad import check_conforms, is_float, is_seen_outside
 from tinyml.core.backward import backward
 from tinyml.core.node import Leaf, Node, new_epoch
 from tinyml.core.state import STATE
@@ -16,10 +16,10 @@ from tinyml.tensor import Tensor
 
 
 class GradientTape:
-    """Records what is done inside of `with`, to give gradients of it.
+    """Record what is done inside of `with`, to give gradients of it.
 
-    `watch(x)` gives the tensor object x a mark until the block ends, and no values change; then the
-    object is what it was, for whoever shares it. Operations on it inside of the block are recorded,
+    `watch(x)` marks the tensor object x until the block ends, without changing its values; then the
+    object is as before, for whoever shares it. Operations on it inside of the block are recorded,
     in other threads too. Tensors made with `requires_grad=True` need no watching. What the block
     made keeps its history, so memory is held until those tensors are dropped.
 
@@ -92,13 +92,13 @@ class GradientTape:
 
     def gradient(self, target: Any, sources: Any, output_gradients: Any = None,
                  unconnected_gradients: str = "none") -> Any:
-        """The gradient of `target` in `sources`, a pytree like these.
+        """Return the gradient of `target` in `sources`, a pytree like these.
 
         `target` is a pytree of float tensors, which are summed, weighted by `output_gradients`
         (like the target; ones where it is None). Sources are tensors that were watched, that
         require gradients, or that the block made of such. Where the target does not depend on a
-        source, `unconnected_gradients` says what is given: "none" or "zero". A tensor in the target
-        that depends on nothing watched adds nothing.
+        source, the result is None, or zeros where `unconnected_gradients` is "zero". A tensor in
+        the target that depends on nothing watched adds nothing.
 
         Raises GradientError where the tape gave its gradient already and is not persistent.
         """
@@ -118,15 +118,10 @@ class GradientTape:
         if output_gradients is None:
             gs: list[Any] = [ones_like(y) for y in ys]
         else:
-            gs = conforming(output_gradients, ys, definition, "output gradient like the target")
+            gs = check_conforms(output_gradients, ys, definition, "output gradient like the target")
         xs, structure = tree.flatten(sources)
-        nodes = [self._node(x) for x in xs]
-        pairs = [(y.node, g) for y, g in zip(ys, gs) if y.node is not None]
-        found = backward([n for n, _ in pairs], [g for _, g in pairs],
-                         [n for n in nodes if n is not None], seen_outside([*ys, *gs]),
-                         through=True)
-        arrived = iter(found)
-        results = [next(arrived) if n is not None else None for n in nodes]
+        results = backward([y.node for y in ys], gs, [self._find_node(x) for x in xs],
+                           is_seen_outside([*ys, *gs]), through=True)
         if unconnected_gradients == "zero":
             results = [zeros_like(x) if g is None else g for x, g in zip(xs, results)]
         if not self.persistent and self._state == "done":
@@ -134,8 +129,8 @@ class GradientTape:
             self._state = "spent"
         return tree.unflatten(structure, results)
 
-    def _node(self, x: Any) -> Node | None:
-        """How a source is known to what was recorded."""
+    def _find_node(self, x: Any) -> Node | None:
+        """Return the node by which what was recorded knows a source."""
         if not isinstance(x, Tensor):
             raise ArgumentTypeError(f"a source is a {type(x).__name__}", remedy="a tensor")
         watched = self._watched.get(id(x))

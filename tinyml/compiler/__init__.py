@@ -4,17 +4,17 @@ It is the kernel of the op `call`, on every device: with it, a graph runs as few
 it, one equation after the other.
 """
 
-from tinyml.compiler.program import compiled
+from tinyml.compiler.program import compile_graph
 from tinyml.core.apply import watched
-from tinyml.core.plan import run_composition
-from tinyml.ir.devices import Call, Plan, kernel
+from tinyml.core.plan import plan_composition
+from tinyml.extend import Call, Plan, kernel
 
 
 @kernel("call")
-def _call(call: Call) -> Plan:
-    """A compiled graph; one equation after the other where somebody looks, or where a size depends on values."""
+def plan_call(call: Call) -> Plan:
+    """Compile the graph, unless somebody observes what runs or a size depends on values."""
     graph = call.attrs["graph"]
     if watched() or graph.unknown:
-        return Plan(run_composition(call), call.outs, "body")
-    program = compiled(graph, call.ins)
-    return Plan(program.run, program.outs, "jit")
+        return plan_composition(call)  # one equation after the other
+    executable = compile_graph(graph, call.ins)
+    return Plan(executable.run, executable.outs, "jit")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import tinyml.compiler  # noqa: F401  # with it, what is jitted runs as few launches
+import tinyml.compiler  # noqa: F401  # registers the kernel by which graphs run compiled
 import tinyml.tree as tree
 from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor
@@ -21,7 +21,7 @@ from tinyml.graph.trace import Traced
 from tinyml.ir.op import attribute_key
 from tinyml.ir.spec import Spec
 
-MOST_TRACES = 256  # of one function; the oldest goes when there are more
+MOST_TRACES = 256  # of one function; the oldest is dropped when there are more
 WARN_AFTER = 8
 
 
@@ -30,15 +30,17 @@ class RetraceWarning(UserWarning):
 
 
 class Trace(NamedTuple):
-    """What one trace of a function left: its graph, and how results and state come out of it.
+    """One trace of a function: its graph, and how results and state come out of it.
 
+    result   the structure of the result
+    fixed    for each leaf of the result, (value,) of a constant, None for a tensor
     states   places of argument leaves that the function replaces, in the order of the outputs that
              follow the results
     """
 
     graph: Traced
     result: tree.TreeDef
-    fixed: tuple[Any, ...]  # per leaf of the result: (value,) of a constant, None for a tensor
+    fixed: tuple[Any, ...]
     states: tuple[int, ...]
 
     @property
@@ -72,7 +74,7 @@ class Jitted:
         return getattr(self._f, "__name__", type(self._f).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's result; traced and compiled at the first call for these shapes."""
+        """Return the function's result; trace and compile at the first call for these shapes."""
         if not kwargs:
             try:
                 graph = self._plain[tuple([x.spec for x in args])]
@@ -95,7 +97,7 @@ class Jitted:
         return tree.unflatten(trace.result, leaves)
 
     def graph(self, *args: Any, **kwargs: Any) -> Traced:
-        """The graph that a call with these arguments runs."""
+        """Return the graph that a call with these arguments runs."""
         arguments = _Arguments(self, args, kwargs)
         with self._lock:
             return (self._traces.get(arguments.key) or self._trace(arguments)).graph
@@ -103,7 +105,7 @@ class Jitted:
     def _trace(self, arguments: _Arguments) -> Trace:
         self._warn(arguments)
         try:
-            trace = _traced(self._f, arguments)
+            trace = _trace(self._f, arguments)
         except TinyMLError as error:
             raise error.during(f"jit({self._name()})", "") from error.__cause__
         if len(self._traces) >= MOST_TRACES:
@@ -118,7 +120,8 @@ class Jitted:
         """After eight traces, say what keeps changing."""
         self._count += 1
         if self._count > WARN_AFTER:
-            what = arguments.difference(self._last) if self._last is not None else "its arguments"
+            what = (arguments.describe_change(self._last) if self._last is not None
+                    else "its arguments")
             warnings.warn(
                 f"jit({self._name()}) is traced for the {self._count}th time; what changed: "
                 f"{what}. Pad to equal shapes, or pass changing numbers as tensors",
@@ -136,14 +139,14 @@ class _Static:
         self.value = value
 
 
-def _bare(value: Any) -> Any:
+def _unwrap(value: Any) -> Any:
     return value.value if isinstance(value, _Static) else value
 
 
 class _Arguments:
     """One call's arguments, flat: `leaves`, the `tensors` among them, and the key of their trace.
 
-    A tensor that is there again has its first place as its key.
+    A tensor that occurs again has its first place as its key.
     """
 
     def __init__(self, jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -158,7 +161,7 @@ class _Arguments:
             if isinstance(leaf, (np.ndarray, np.generic)):
                 leaf = self.leaves[k] = as_tensor(leaf)
             if not isinstance(leaf, Data):
-                keys.append(self._constant(leaf, k))
+                keys.append(self._key_of_constant(leaf, k))
             elif first.setdefault(id(leaf), k) == k:
                 keys.append(leaf.spec)
                 self.tensors.append(leaf)
@@ -168,50 +171,50 @@ class _Arguments:
 
     @property
     def plain(self) -> bool:
-        """Whether they are tensors by position, each another one, and nothing else."""
+        """Whether they are tensors by position, all different, and nothing else."""
         positions = tree.flatten(((0,) * len(self.tensors), {}))[1]
         return self.structure == positions and len(self.leaves) == len(self.tensors)
 
-    def _constant(self, leaf: Any, k: int) -> Any:
-        value = _bare(leaf)
+    def _key_of_constant(self, leaf: Any, k: int) -> Any:
+        value = _unwrap(leaf)
         try:
             return attribute_key(value)
         except TypeError:
             raise ArgumentTypeError(
-                f"{'static ' if leaf is not value else ''}{self.where(k)} is a "
+                f"{'static ' if leaf is not value else ''}{self.name_leaf(k)} is a "
                 f"{type(value).__name__}, neither a tensor nor hashable",
                 remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
                        "__eq__",
             ) from None
 
-    def where(self, leaf: int) -> str:
-        """A leaf as people say it: argument 0 at ['a']."""
-        return _spoken(tree.paths(self.structure)[leaf])
+    def name_leaf(self, leaf: int) -> str:
+        """Return a leaf in words: argument 0 at ['a']."""
+        return _name_path(tree.paths(self.structure)[leaf])
 
-    def difference(self, last: Any) -> str:
-        """How these arguments differ from those of another key, in words."""
+    def describe_change(self, last: Any) -> str:
+        """Return in words how these arguments differ from those of another key."""
         structure, keys = last
         if structure != self.structure:
             return f"the structure {tree.difference(structure, self.structure)}"
         for path, old, new in zip(tree.paths(self.structure), keys, self.key[1]):
             if old != new:
-                return f"{_spoken(path)}: {_say(old, new)}, now {_say(new, old)}"
+                return f"{_name_path(path)}: {_format_key(old, new)}, now {_format_key(new, old)}"
         return "nothing"
 
     def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> tuple[Any, Any]:
-        """f's result for these leaves, and the arguments that it had in its hands."""
+        """Return f's result for these leaves, and the argument objects that it was given."""
         args, named = tree.unflatten(self.structure, leaves)
-        return f(*map(_bare, args), **{k: _bare(v) for k, v in named.items()}), (args, named)
+        return f(*map(_unwrap, args), **{k: _unwrap(v) for k, v in named.items()}), (args, named)
 
 
-def _say(key: Any, other: Any) -> str:
+def _format_key(key: Any, other: Any) -> str:
     if isinstance(key, Spec):
         return f"{key} of strides {key.strides}" if str(key) == str(other) else str(key)
     return f"{key[1]!r}" if isinstance(key, tuple) and len(key) == 2 else str(key)
 
 
-def _spoken(path: str) -> str:
-    """A path into (args, kwargs) as people say it: argument 0 at ['a'], argument 'name'."""
+def _name_path(path: str) -> str:
+    """Return a path into (args, kwargs) in words: argument 0 at ['a'], argument 'name'."""
     found = re.match(r"\[[01]\]\[([^]]*)\]", path)
     if found is None:
         return f"the argument at {path}"
@@ -219,32 +222,32 @@ def _spoken(path: str) -> str:
     return f"argument {found.group(1)}" + (f" at {rest}" if rest else "")
 
 
-def _traced(f: Callable[..., Any], arguments: _Arguments) -> Trace:
+def _trace(f: Callable[..., Any], arguments: _Arguments) -> Trace:
     """Run f once on values without content."""
-    owned = _owned(arguments.structure)
+    owned = _find_owned(arguments.structure)
     places = [k for k, key in enumerate(arguments.key[1]) if isinstance(key, Spec)]
     numbers = {id(x): k for k, x in enumerate(arguments.tensors)}
-    found: list[Any] = []
+    rest: list[Any] = []
 
-    def flat(*xs: Any) -> list[Any]:
+    def call_flat(*xs: Any) -> list[Any]:
         leaves = [xs[numbers[id(leaf)]] if isinstance(leaf, Data) else leaf
                   for leaf in arguments.leaves]
         before = [leaf.buf if isinstance(leaf, Data) else None for leaf in leaves]
         result, held = arguments.call(f, leaves)
         values, structure = tree.flatten(result)
-        changed = _changed(arguments, held, before, owned)
+        changed = _find_changes(arguments, held, before, owned)
         fixed = tuple([None if isinstance(v, (Data, np.ndarray)) else (v,) for v in values])
-        found[:] = structure, fixed, tuple([place for place, _ in changed])
+        rest[:] = structure, fixed, tuple([place for place, _ in changed])
         return [*[as_tensor(v) for v, constant in zip(values, fixed) if constant is None],
                 *[value for _, value in changed]]
 
-    graph = build(flat, [x.spec for x in arguments.tensors],
+    graph = build(call_flat, [x.spec for x in arguments.tensors],
                   {number for number, place in enumerate(places) if owned[place]})
-    return Trace(Traced(graph), *found)
+    return Trace(Traced(graph), *rest)
 
 
-def _owned(structure: tree.TreeDef) -> list[bool]:
-    """Per leaf, whether it belongs to an object with state, as a Module, and may be replaced."""
+def _find_owned(structure: tree.TreeDef) -> list[bool]:
+    """Return for each leaf whether an object with state, as a Module, holds it and replaces it."""
     owned: list[bool] = []
     around = [False]  # of the nodes still to come: reversed postorder visits the last child first
     for kind, _, arity in reversed(structure.nodes):
@@ -256,9 +259,9 @@ def _owned(structure: tree.TreeDef) -> list[bool]:
     return owned
 
 
-def _changed(arguments: _Arguments, held: Any, before: Sequence[Any],
-             owned: Sequence[bool]) -> list[tuple[int, Any]]:
-    """Leaves of arguments that f replaced, with their new values.
+def _find_changes(arguments: _Arguments, held: Any, before: Sequence[Any],
+                  owned: Sequence[bool]) -> list[tuple[int, Any]]:
+    """Return the places of argument leaves that f replaced, with their new values.
 
     Raises ReadOnlyError where f changed what cannot be written back: a container's structure, or
     an entry of a plain list or dict.
@@ -276,12 +279,12 @@ def _changed(arguments: _Arguments, held: Any, before: Sequence[Any],
             continue
         if not own or old is None:
             raise ReadOnlyError(
-                f"the function replaced {arguments.where(k)}, which its caller would not see",
+                f"the function replaced {arguments.name_leaf(k)}, which its caller would not see",
                 remedy="return the new value",
             )
         like = arguments.leaves[k].spec
         if leaf.spec.shape != like.shape or leaf.spec.dtype is not like.dtype:
-            raise ReadOnlyError(f"the state {arguments.where(k)} was {like} and became "
+            raise ReadOnlyError(f"the state {arguments.name_leaf(k)} was {like} and became "
                                 f"{leaf.spec}", remedy="keep shape and dtype")
         changed.append((k, leaf))
     return changed
@@ -289,12 +292,13 @@ def _changed(arguments: _Arguments, held: Any, before: Sequence[Any],
 
 def jit(f: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = ()) -> Any:
-    """A function that does what f does, compiled: traced once per shapes, dtypes and structure.
+    """Return a function that does what f does, compiled.
 
+    f is traced once for each combination of shapes, dtypes and structure of its arguments.
     Arguments and results may be pytrees, Modules among them: what f replaces in a Module is written
     back to the caller's. Numbers, strings and other hashable arguments are constants of the trace;
-    a new value is a new trace. Tensors of the outside are read anew at each call. Gradients flow
-    through it, and it may take gradients inside.
+    a new value is a new trace. Tensors that f closes over are read anew at each call. Gradients
+    flow through it, and it may take gradients inside.
 
     Raises ConcretizationError where f asks for a value (`if x > 0`), ReadOnlyError where it changes
     what is not its own, ArgumentTypeError for an argument that is neither a tensor nor hashable.

@@ -1,8 +1,8 @@
-"""Programs: a graph as a plain list of calls, its buffers planned and reused.
+"""Executables: a graph as a plain list of launches, its buffers planned and reused.
 
-A program is made once for the layouts of its inputs. Values that live only inside it share slots: a
-slot is taken when a value is written, and free again after the value is last read. A call of the
-program takes a set of slots, so that several threads can run it; its results are new memory.
+An executable is made once for the layouts of its inputs. Values that live only inside it share
+slots: a slot is taken when a value is written, and free again after the value is last read. A call
+takes a set of slots, so several threads can run it; its results are new memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tinyml.compiler.fusion import Group, Grouping, form
+from tinyml.compiler.fusion import Fuser, FusionGroup, structural_key
 from tinyml.core.builder import Builder, building
 from tinyml.core.plan import make_plan
 from tinyml.core.state import no_grad
-from tinyml.graph.graph import Graph, last_uses, needed, replay
+from tinyml.graph.graph import Graph, find_last_uses, prune, replay
 from tinyml.ir.lower import NotOneNest, Numbers, lower
 from tinyml.ir.op import Var
 from tinyml.ir.spec import Spec, make_spec
@@ -32,19 +32,19 @@ class Launch(NamedTuple):
     """One call: `run(*ins, *outs)`, or `outs = run(*ins)` where it allocates by itself."""
 
     run: Callable[..., Any]
-    ins: tuple[Any, ...]  # places and Python numbers
+    ins: tuple[Any, ...]  # buffer views and Python numbers
     outs: tuple[Var, ...]
     allocates: bool
     name: str
 
 
 class Executable(NamedTuple):
-    """What became of a graph.
+    """A compiled graph.
 
-    run     from input buffers to output buffers
-    outs    their layouts
-    launches   the calls
-    slots   the bytes of each planned slot
+    run       from input buffers to output buffers
+    outs      the layouts of these
+    launches  what it calls
+    slots     the bytes of each planned slot
     """
 
     run: Callable[..., Any]
@@ -53,11 +53,11 @@ class Executable(NamedTuple):
     slots: tuple[int, ...]
 
 
-def flattened(graph: Graph) -> tuple[Graph, list[Any]]:
-    """The graph in ops that have a nest or a kernel: graphs and composites inside it taken apart.
+def flatten(graph: Graph) -> tuple[Graph, list[Any]]:
+    """Return the graph in ops that have a nest or a kernel: graphs and composites are inlined.
 
-    Equal equations are one, and equations that nothing needs are gone. Constants that bodies made are its
-    last inputs; their tensors come with it.
+    Equal equations become one, and those that nothing needs are dropped. Constants that bodies made
+    are its last inputs; their tensors come with it.
     """
     builder = Builder(inline=True)
     with building(builder), no_grad():
@@ -65,15 +65,15 @@ def flattened(graph: Graph) -> tuple[Graph, list[Any]]:
         outputs = [builder.enter(y).buf for y in replay(graph, xs)]
     captures = builder.captured()
     inputs = [*builder.inputs, *[c.var for c in captures]]
-    return (Graph(inputs, needed(builder.equations, outputs, inputs), outputs),
+    return (Graph(inputs, prune(builder.equations, outputs, inputs), outputs),
             [c.tensor for c in captures])
 
 
-def compiled(graph: Graph, ins: Sequence[Spec]) -> Executable:
-    """The program of a graph for inputs of these layouts."""
-    flat, constants = flattened(graph)
+def compile_graph(graph: Graph, ins: Sequence[Spec]) -> Executable:
+    """Compile a graph for inputs of these layouts."""
+    flat, constants = flatten(graph)
     specs = [*ins, *[c.spec for c in constants]]
-    return _Planner(flat, specs, [c.buf for c in constants]).program(len(ins))
+    return _Planner(flat, specs, [c.buf for c in constants]).plan(len(ins))
 
 
 class _Planner:
@@ -82,125 +82,126 @@ class _Planner:
     def __init__(self, graph: Graph, ins: Sequence[Spec], constants: Sequence[Any]) -> None:
         self.graph = graph
         self.constants = constants
-        self.places = {var: BufferView(var, 0, spec) for var, spec in zip(graph.inputs, ins)}
+        self.views = {var: BufferView(var, 0, spec) for var, spec in zip(graph.inputs, ins)}
         self.launches: list[Launch] = []
-        self.known: dict[Any, Any] = {}
+        self._known: dict[Any, Any] = {}
 
-    def program(self, count: int) -> Executable:
-        """Steps, slots and the function that runs them; the first `count` inputs are given."""
-        self._some(Grouping(self.graph), range(len(self.graph.equations)))
-        run, slots = _written(self, count)
-        return Executable(run, tuple([self.places[var].spec for var in self.graph.outputs]),
-                       tuple(self.launches), tuple(slots))
+    def plan(self, count: int) -> Executable:
+        """Plan launches and slots, and write the function; the first `count` inputs are given."""
+        self._plan_members(Fuser(self.graph), range(len(self.graph.equations)))
+        run, slots = _write_function(self, count)
+        return Executable(run, tuple([self.views[var].spec for var in self.graph.outputs]),
+                          tuple(self.launches), tuple(slots))
 
     # ---- launches
 
-    def _some(self, grouping: Grouping, members: Sequence[int]) -> None:
+    def _plan_members(self, fuser: Fuser, members: Sequence[int]) -> None:
         for k in members:
-            if k in grouping.views:
-                self._view(k)
-            elif grouping.of[k].root == k:  # at the last equation of a group all that it reads is there
-                self._group(grouping, grouping.of[k])
+            if k in fuser.views:
+                self._plan_view(k)
+            elif fuser.group_of[k].root == k:  # at its last equation, all that a group reads exists
+                self._plan_group(fuser, fuser.group_of[k])
 
-    def _view(self, k: int) -> None:
+    def _plan_view(self, k: int) -> None:
         equation = self.graph.equations[k]
-        place = self.places[equation.inputs[0]]
-        layout = equation.op.view(place.spec, **equation.attrs)  # type: ignore[misc]
+        view = self.views[equation.inputs[0]]
+        layout = equation.op.view(view.spec, **equation.attrs)  # type: ignore[misc]
         if layout is None:  # these strides have no such view
-            self._plan(k)
+            self._plan_alone(k)
             return
         strides, offset = layout
         spec = equation.outs[0].spec
-        laid = make_spec(spec.shape, spec.dtype, spec.device, strides)
-        self.places[equation.outs[0]] = BufferView(place.base, place.offset + offset, laid)
+        laid_out = make_spec(spec.shape, spec.dtype, spec.device, strides)
+        self.views[equation.outs[0]] = BufferView(view.base, view.offset + offset, laid_out)
 
-    def _group(self, grouping: Grouping, group: Group) -> None:
-        """A group as one launch; smaller groups where it is no nest."""
-        if grouping.traits[group.root] is None:
-            self._plan(group.root)
+    def _plan_group(self, fuser: Fuser, group: FusionGroup) -> None:
+        """Plan a group as one launch; as smaller groups where it is no nest."""
+        if fuser.traits[group.root] is None:
+            self._plan_alone(group.root)
             return
         try:
-            self._launch(group)
+            self._plan_nest(group)
         except NotOneNest:
             if len(group.members) == 1:
-                self._plan(group.root)
+                self._plan_alone(group.root)
                 return
-            grouping.divide(group)
-            self._some(grouping, sorted(group.members))
+            fuser.divide(group)
+            self._plan_members(fuser, sorted(group.members))
 
-    def _launch(self, group: Group) -> None:
+    def _plan_nest(self, group: FusionGroup) -> None:
         equations = [self.graph.equations[k] for k in sorted(group.members)]
         root = self.graph.equations[group.root]
         inside = {var for equation in equations for var in equation.outs}
-        args = list(dict.fromkeys(v for equation in equations for v in equation.operands if v not in inside))
-        places = [self.places[v] for v in args]
+        args = list(dict.fromkeys(
+            v for equation in equations for v in equation.operands if v not in inside))
+        views = [self.views[v] for v in args]
         outs = [make_spec(v.spec.shape, v.spec.dtype, v.spec.device) for v in root.outs]
-        key = form(equations, args), tuple([p.spec for p in places])
-        known = self.known.get(key)
+        key = structural_key(equations, args), tuple([view.spec for view in views])
+        known = self._known.get(key)
         if known is None:
             numbers = Numbers()
             nest = lower(equations, root.outs, args, numbers)
             device: Any = outs[0].device
-            ins = [*[p.spec for p in places], *numbers.scalars]
+            ins = [*[view.spec for view in views], *numbers.scalars]
             name = "+".join(dict.fromkeys(equation.op.name for equation in equations))
             run = device.prepare(nest, ins, outs, name, into=True)
-            known = self.known[key] = run, numbers.values, name
+            known = self._known[key] = run, numbers.values, name
         run, values, name = known
-        self.launches.append(Launch(run, (*places, *values), root.outs, False, name))
+        self.launches.append(Launch(run, (*views, *values), root.outs, False, name))
         for var, spec in zip(root.outs, outs):
-            self.places[var] = BufferView(var, 0, spec)
+            self.views[var] = BufferView(var, 0, spec)
 
-    def _plan(self, k: int) -> None:
-        """An equation as the eager op would run it."""
+    def _plan_alone(self, k: int) -> None:
+        """Plan an equation as the eager op would run it."""
         equation = self.graph.equations[k]
-        ins = tuple([self.places[v] if isinstance(v, Var) else v for v in equation.inputs])
+        ins = tuple([self.views[v] if isinstance(v, Var) else v for v in equation.inputs])
         specs = tuple([v.spec if isinstance(v, BufferView) else type(v) for v in ins])
         plan = make_plan(equation.op, specs, equation.attrs)
         self.launches.append(Launch(plan.run, ins, equation.outs, True, equation.op.name))
         for var, spec in zip(equation.outs, plan.outs):
-            self.places[var] = BufferView(var, 0, spec)
+            self.views[var] = BufferView(var, 0, spec)
 
 
 # ---- the function that runs it
 
 
-def _written(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[int]]:
-    """The program as a Python function, one line a call, and the bytes of each slot.
+def _write_function(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[int]]:
+    """Return a Python function with one line for each launch, and the bytes of each slot.
 
     The first `count` inputs are given. A value that lives only inside takes a slot until its last
-    reader has run; what a launch allocates by itself is let go then.
+    reader has run; what a launch allocates by itself is released then.
     """
-    space: dict[str, Any] = {"arenas": []}
+    namespace: dict[str, Any] = {"arenas": []}
 
     def bind(value: Any) -> str:
-        """The name by which the text knows a value."""
-        name = f"v{len(space)}"
-        space[name] = value
+        """Return the name by which the text knows a value."""
+        name = f"v{len(namespace)}"
+        namespace[name] = value
         return name
 
     def slot(var: Var) -> tuple[int, Any]:
         return var.spec.device.block_size(var.spec.nbytes), var.spec.device
 
-    def name_of(place: BufferView) -> str:
-        if place.offset and place not in views:
-            views[place] = f"w{len(views)}"
-            lines.append(f"    {views[place]} = {bind(place.spec.device.view)}"
-                         f"({names[place.base]}, {place.offset}, {bind(place.spec)})")
-        return views[place] if place.offset else names[place.base]
+    def name_view(view: BufferView) -> str:
+        if view.offset and view not in views:
+            views[view] = f"w{len(views)}"
+            lines.append(f"    {views[view]} = {bind(view.spec.device.view)}"
+                         f"({names[view.base]}, {view.offset}, {bind(view.spec)})")
+        return views[view] if view.offset else names[view.base]
 
     given, constants = planner.graph.inputs[:count], planner.graph.inputs[count:]
     names = {var: f"x{k}" for k, var in enumerate(given)}
     names.update(zip(constants, map(bind, planner.constants)))
-    results = [planner.places[var] for var in planner.graph.outputs]
-    kept = {place.base for place in results}
+    results = [planner.views[var] for var in planner.graph.outputs]
+    kept = {view.base for view in results}
     touched = [(*launch.outs, *[v.base for v in launch.ins if isinstance(v, BufferView)])
                for launch in planner.launches]
     views: dict[BufferView, str] = {}
     slots: list[tuple[int, Any]] = []
     free: dict[Any, list[str]] = {}
     lines: list[str] = []
-    for k, (launch, dead) in enumerate(zip(planner.launches, last_uses(touched, list(kept)))):
-        values = [name_of(v) if isinstance(v, BufferView) else bind(v) for v in launch.ins]
+    for k, (launch, dead) in enumerate(zip(planner.launches, find_last_uses(touched, list(kept)))):
+        values = [name_view(v) if isinstance(v, BufferView) else bind(v) for v in launch.ins]
         for j, var in enumerate(launch.outs):
             if launch.allocates or var in kept:
                 names[var] = f"o{k}_{j}"
@@ -221,7 +222,7 @@ def _written(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[in
                 free[slot(var)].append(names[var])
             elif names[var][0] == "o":
                 lines.append(f"    {names[var]} = None")
-    found = ", ".join(map(name_of, results))
+    returned = ", ".join(map(name_view, results))
     head = [f"def run({', '.join(names[var] for var in given)}):"]
     if slots:
         new = ", ".join(f"{bind(device.empty)}({nbytes})" for nbytes, device in slots)
@@ -229,7 +230,7 @@ def _written(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[in
                  f"        arena = ({new},)",
                  f"    ({', '.join(f's{k}' for k in range(len(slots)))},) = arena"]
         lines.append("    arenas.append(arena)")
-    text = "\n".join([*head, *lines, f"    return {found}", ""])
-    exec(compile(text, "<tinyml program>", "exec"), space)
-    run: Callable[..., Any] = space.pop("run")  # a function in its own globals is a cycle
+    text = "\n".join([*head, *lines, f"    return {returned}", ""])
+    exec(compile(text, "<tinyml program>", "exec"), namespace)
+    run: Callable[..., Any] = namespace.pop("run")  # a function in its own globals is a cycle
     return run, [nbytes for nbytes, _ in slots]

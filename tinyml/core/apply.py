@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.builder import refuse_leaked
-from tinyml.core.node import Class, Data, Item, Node, Tensor
-from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan
+from tinyml.core.error_context import add_context
+from tinyml.core.make import Class, Tensor
+from tinyml.core.node import Data, Item, Node
+from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
 from tinyml.core.state import STATE
 from tinyml.core.upload import SCALARS, as_operands, upload
 from tinyml.errors import TinyMLError
@@ -48,7 +50,7 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Tensor:
         try:
             key = (key, attribute_key(attrs))
         except TinyMLError as error:
-            raise error.during(op.name, describe(xs)) from None
+            raise add_context(error, op.name, xs) from None
     plan: CompiledOp | None = op.memo.get(key)
     result = _first(op, xs, attrs) if plan is None else run(op, plan, xs)
     return result
@@ -73,7 +75,7 @@ def run(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
                     return record(op, plan, xs)
         return _execute(plan, xs)
     except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+        raise add_context(error, op.name, xs) from error.__cause__
 
 
 def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
@@ -106,7 +108,7 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
             if watching is Watching.wrap:  # else it belongs to the memo of another time
                 op.memo[key] = plan
     except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+        raise add_context(error, op.name, xs) from error.__cause__
     return run(op, plan, xs)
 
 
@@ -118,10 +120,10 @@ def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         specs = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
         plan = equation_plan(op, specs, attrs)
         if builder.inlines(op, plan.ins, plan.out.device):
-            return op.run_composition(xs, plan.attrs)
+            return run_composition(op, xs, plan.attrs)
         _prepare_record(op, plan)
     except TinyMLError as error:
-        raise error.during(op.name, describe(xs)) from error.__cause__
+        raise add_context(error, op.name, xs) from error.__cause__
     return run(op, plan, xs)
 
 
@@ -154,11 +156,6 @@ def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
     return Node(Implicit.expand, expand, (None,), (node,), None, node.min_level)
 
 
-def describe(xs: Sequence[Any]) -> str:
-    """Return operands as text for an error message."""
-    return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
-
-
 def _operands(xs: Sequence[Any]) -> Sequence[Any]:
     """Return operands with arrays and lists among them as tensors."""
     known = [isinstance(x, Data) for x in xs]
@@ -173,7 +170,7 @@ def record(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
     """Execute, and keep how the result was made."""
     if not plan.fast:
         if op.grad is None and op.composition(plan.ins) is not None:
-            return op.run_composition(xs, plan.attrs)
+            return run_composition(op, xs, plan.attrs)
         if not op.differentiable:
             return _execute(plan, xs)
         if op.promote is not None:

@@ -13,25 +13,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyml.core.apply import full, watched
-from tinyml.core.node import Item, Node, make
+from tinyml.core.make import make
+from tinyml.core.node import Item, Node
+from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, GradientError, expect
+from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
 Hook = Callable[[Any], Any]
 _hooks_exist = False  # to ask each node takes longer than to walk it: not before there is one
 
 
-def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any], wanted: Sequence[Node],
-             record: bool, hooks: bool = True, through: bool = False) -> list[Any]:
-    """Cotangents of the wanted nodes, from those of the outputs; None where nothing arrives.
+def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],
+             wanted: Sequence[Node | None], record: bool, hooks: bool = True,
+             through: bool = False) -> list[Any]:
+    """Return cotangents of the wanted nodes, from those of the outputs.
 
-    Walks iteratively, visits only nodes on a path to a wanted one, and asks only for the cotangents
-    that lead there. `record` says whether the rules' own operations are recorded, `hooks` whether
-    hooks are asked, `through` whether a wanted node hands its cotangent on to those before it.
+    None stands where nothing arrives, and where no node is wanted. Walks iteratively, visits only
+    nodes on a path to a wanted one, and asks only for the cotangents that lead there. `record` says
+    whether the rules' own operations are recorded, `hooks` whether hooks are asked, `through`
+    whether a wanted node hands its cotangent on to those before it.
     """
-    ends = {id(node) for node in wanted}
-    horizon = min((node.epoch for node in wanted), default=0)
+    ends = {id(node) for node in wanted if node is not None}
+    horizon = min((node.epoch for node in wanted if node is not None), default=0)
     order, leads = _towards(outputs, ends, horizon, through)
     pending: dict[Any, Any] = {}
     arrived: dict[int, Any] = {}
@@ -114,17 +119,23 @@ def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
         g = tuple([g[k] if k in g else None
                    if op.accepts_none_cotangents or not spec.dtype.is_inexact
                    else _zeros(spec) for k, spec in enumerate(plan.outs)])
-    before = STATE.pullback_of
-    if watched():
-        STATE.pullback_of = op
+    if not watched():
+        return _apply_rules(op, plan, g, y, xs, wanted)
+    outer, STATE.pullback_of = STATE.pullback_of, op
     try:
-        if callable(op.grad):
-            found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
-            return found
-        return [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
-                for k, want in enumerate(wanted)]
+        return _apply_rules(op, plan, g, y, xs, wanted)
     finally:
-        STATE.pullback_of = before
+        STATE.pullback_of = outer
+
+
+def _apply_rules(op: Op, plan: CompiledOp, g: Any, y: Any, xs: Sequence[Any],
+                 wanted: tuple[bool, ...]) -> Sequence[Any]:
+    """Return what the joint rule gives, or the rules of the wanted inputs; None for the others."""
+    if callable(op.grad):
+        found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
+        return found
+    return [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
+            for k, want in enumerate(wanted)]
 
 
 def _zeros(spec: Spec) -> Any:

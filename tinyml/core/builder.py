@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from tinyml.core.node import Data, make
+from tinyml.core.make import make
+from tinyml.core.node import Data
 from tinyml.core.state import STATE
 from tinyml.errors import LeakedTracerError, ReadOnlyError, SourceLocation, line_text, user_location
 from tinyml.ir.devices import find_kernels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinyml.core.state import STATE
 from tinyml.ir.op import Op
@@ -108,23 +108,3 @@ class Data:
         self.buf = buf
         self.spec = spec
         self.node = node
-
-
-# The one class of tensors stands on a higher floor. Type checkers find it by this name, in this
-# one place; what runs finds it in Class, where tinyml.tensor enters it.
-if TYPE_CHECKING:
-    from tinyml.tensor import Tensor as Tensor
-else:
-    Tensor = Data
-
-
-class Class:
-    """The class of tensors that operations make."""
-
-    tensor: Any = Data
-
-
-def make(buf: Any, spec: Spec, node: Node | None = None) -> Tensor:
-    """Return a tensor of these parts."""
-    tensor: Tensor = Class.tensor(buf, spec, node)
-    return tensor

@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from tinyml.core.builder import Builder, building, symbolic
-from tinyml.core.node import make
+from tinyml.core.make import make
 from tinyml.core.state import STATE, no_grad
 from tinyml.dtypes import COMPLEX, STORED, promote_scalar
 from tinyml.errors import (
@@ -96,7 +96,7 @@ def _plan(call: Call) -> Plan:
         except NotOneNest:
             pass
     if composition is not None or op.host_impl is not None:
-        return Plan(run_composition(call), call.outs, "body")
+        return plan_composition(call)
     raise KernelNotFound(
         f"op {op.name!r} has no kernel, no nest and no body on {device.name}",
         remedy=f"register one with @kernel({op.name!r}, {device.name.partition(':')[0]!r})",
@@ -193,7 +193,7 @@ def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[
         with no_grad():
             if op.host_impl is not None:
                 return op.host_impl(*xs, **attrs)
-            return op.run_composition(xs, attrs)
+            return run_composition(op, xs, attrs)
 
     return run
 
@@ -243,7 +243,7 @@ def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[
     body: Any = op.composition(call.ins)
     with building(builder), no_grad():
         try:
-            result = op.run_composition(values, call.attrs)
+            result = run_composition(op, values, call.attrs)
         except TypeError as error:
             raise _unbound(op, body, values, call.attrs) or error from error.__cause__
     results = result if isinstance(result, tuple) else (result,)
@@ -255,8 +255,29 @@ def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[
     return builder.equations, [tensor.buf for tensor in results]
 
 
-def run_composition(call: Call) -> Callable[..., Any]:
-    """Return what runs an op by other ops, and gives dense buffers."""
+# ---- by other ops
+
+
+def run_composition(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """Apply the ops that an op is composed of, to tensors.
+
+    Small floats are computed with in the wider type, and rounded once at the end.
+    """
+    specs = [getattr(x, "spec", type(x)) for x in xs]
+    body: Any = op.composition(specs)
+    if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
+        return body(*xs, **attrs)
+    wide = [x.astype(s.dtype.compute)
+            if isinstance(s, Spec) and s.dtype.is_small_float else x
+            for x, s in zip(xs, specs)]
+    result, outs = body(*wide, **attrs), op.infer(*specs, **attrs)
+    if not isinstance(outs, tuple):
+        return result.astype(outs.dtype)
+    return tuple([y.astype(spec.dtype) for y, spec in zip(result, outs)])
+
+
+def plan_composition(call: Call) -> Plan:
+    """Return the plan of an op that runs by other ops: from buffers to dense buffers."""
     function = _by_itself(call.op, call.ins, call.attrs)
 
     def run(*values: Any) -> Any:
@@ -266,7 +287,7 @@ def run_composition(call: Call) -> Callable[..., Any]:
                       for tensor, spec in zip(results, call.outs)])
         return bufs if len(bufs) > 1 else bufs[0]
 
-    return run
+    return Plan(run, call.outs, "body")
 
 
 def _dense(tensor: Any) -> Any:

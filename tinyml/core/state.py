@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,9 +16,10 @@ class State(threading.local):
     depth       how many differentiations it is inside of
     building    the innermost graph under construction, a tinyml.core.builder.Builder, or None
 
-    What observers ask for, beside what runs; the first two are kept only while there are some:
+    What observers ask for, beside what runs; the first three are kept only while there are some:
 
-    equation    the equation that a replay is running, or None
+    equation    the equation that a replay is running, where its location is known, or None
+    caller      the user's frame that called for this replay, or None
     pullback_of the op whose gradient rule is running, or None
     uploading   the spec of the tensor whose content is on its way to a device, or None
     planning    whether a plan is being made
@@ -27,6 +29,7 @@ class State(threading.local):
     depth = 0
     building: Any = None
     equation: Any = None
+    caller: types.FrameType | None = None
     pullback_of: Any = None
     uploading: Any = None
     planning = False

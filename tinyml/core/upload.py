@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Data, Tensor, make
+from tinyml.core.make import Tensor, make
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit, make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype
@@ -23,6 +24,15 @@ def as_operands(xs: Sequence[Any]) -> list[Any]:
     device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
     keeps_numbers = any(isinstance(x, Data) for x in xs)
     return [x if keeps_numbers and type(x) in SCALARS else as_tensor(x, device) for x in xs]
+
+
+def upload_all(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
+    """Return tensors as they are; numbers, arrays and lists go where the first tensor is.
+
+    Tensors `near` count too, after the values.
+    """
+    device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
+    return [as_tensor(x, device) for x in values]
 
 
 def as_tensor(value: Any, device: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""Data-type functions, constants, and what the Array API's inspection tells of this namespace."""
+"""Data types, constants, and what the Array API's inspection tells of this namespace."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinyml.ops.elementwise as words
-from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
+from tinyml.core.upload import SCALARS
 from tinyml.dtypes import (
     DTYPES,
     DType,
     as_dtype,
+    complex64,
     float32,
     int64,
     integer_range,
     promote,
     promote_scalar,
 )
-from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, expect
+from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, expect
 from tinyml.ir.devices import ROOMS, Device, find_device
-from tinyml.ir.op import find
-from tinyml.ops.calls import named
 
 __all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf",
            "isdtype", "nan", "newaxis", "pi", "result_type"]
@@ -42,13 +43,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "complex floating": ("complex",),
     "numeric": ("int", "uint", "float", "complex"),
 }
-NUMBERS = (bool, int, float, complex)
-_NAMES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-          "float32", "float64", "complex64", "complex128")
+STANDARD = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+            "float32", "float64", "complex64", "complex128")
 
 
 class FloatInfo(NamedTuple):
-    """What `finfo` tells of a float type; of a complex one, that of its parts."""
+    """What `finfo` tells of a float type; of a complex one, what it tells of its parts."""
 
     bits: int
     eps: float
@@ -71,12 +71,13 @@ def _dtype_of(type: Any) -> DType:
     return type.spec.dtype if isinstance(type, Data) else as_dtype(type)
 
 
-@named
+@named_in_errors
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
-    """x in another data type, on `device` where one is named (Array API standard 2024.12, astype).
+    """Return x in another data type (Array API standard 2024.12, astype).
 
-    Floats to integers truncate and saturate, NaN becomes 0; integers wrap around. With `copy`
-    False, x itself where it has the type already. Raises DTypeError for complex to real.
+    Floats to integers truncate and saturate, NaN becomes 0; integers wrap around. The result is on
+    `device`, where one is named. With `copy` False, x itself is returned where it has the type
+    already. Raises DTypeError for complex to real.
 
     >>> import tinyml
     >>> tinyml.astype(tinyml.tensor([1.9, -300.0]), tinyml.int8).tolist()
@@ -86,12 +87,12 @@ def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tens
     result = words.astype(x, as_dtype(dtype))
     if device is not None:
         result = result.to(device)
-    return apply(find("copy"), result) if copy and result is x else result
+    return result.copy() if copy and result is x else result
 
 
-@named
+@named_in_errors
 def can_cast(from_: Any, to: Any) -> bool:
-    """Whether promotion takes a type, or that of a tensor, to another.
+    """Return whether promotion takes a type, or that of a tensor, to another.
 
     >>> can_cast("int8", "int16"), can_cast("int16", "uint16"), can_cast("float64", "float32")
     (True, False, False)
@@ -103,9 +104,9 @@ def can_cast(from_: Any, to: Any) -> bool:
         return False
 
 
-@named
+@named_in_errors
 def finfo(type: Any) -> FloatInfo:
-    """Bits, eps, max, min and the smallest normal number of a float type, or of a tensor's.
+    """Return bits, eps, max, min and the smallest normal number of a float type, or a tensor's.
 
     Raises DTypeError for others.
 
@@ -126,9 +127,9 @@ def finfo(type: Any) -> FloatInfo:
                      float(found.smallest_normal), dtype)
 
 
-@named
+@named_in_errors
 def iinfo(type: Any) -> IntegerInfo:
-    """Bits, max and min of an integer type, or of a tensor's. Raises DTypeError for others.
+    """Return bits, max and min of an integer type, or a tensor's. Raises DTypeError for others.
 
     >>> iinfo("int8").min, iinfo("uint8").max
     (-128, 255)
@@ -139,9 +140,9 @@ def iinfo(type: Any) -> IntegerInfo:
     return IntegerInfo(dtype.bits, high, low, dtype)
 
 
-@named
+@named_in_errors
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Whether a type is another one, of a kind, or one of several (Array API standard 2024.12).
+    """Return whether a type is another one, of a kind, or one of several (standard 2024.12).
 
     Raises ArgumentError for a kind that the standard does not name.
 
@@ -160,18 +161,18 @@ def isdtype(dtype: Any, kind: Any) -> bool:
                             remedy=f"one of {', '.join(KINDS)}, or a data type") from None
 
 
-@named
+@named_in_errors
 def result_type(*arrays_and_dtypes: Any) -> DType:
-    """The type in which tensors, types and Python numbers meet; the numbers are weak.
+    """Return the common type of tensors, types and Python numbers; the numbers are weak.
 
-    Raises DTypeError where there is none.
+    Array API standard 2024.12, result_type. Raises DTypeError where there is none.
 
     >>> result_type("int8", "uint8"), result_type("float64", 1.0)
     (tinyml.int16, tinyml.float64)
     """
-    numbers = [x for x in arrays_and_dtypes if isinstance(x, NUMBERS)]
+    numbers = [x for x in arrays_and_dtypes if isinstance(x, SCALARS)]
     dtypes = [as_dtype(getattr(x, "dtype", x)) for x in arrays_and_dtypes
-              if not isinstance(x, NUMBERS)]
+              if not isinstance(x, SCALARS)]
     expect(len(dtypes) > 0, "at least one tensor or type", "none", ArgumentError)
     return functools.reduce(promote_scalar, map(type, numbers), functools.reduce(promote, dtypes))
 
@@ -180,17 +181,15 @@ class NamespaceInfo:
     """What a namespace of the Array API tells of itself (2024.12, inspection)."""
 
     def capabilities(self) -> dict[str, Any]:
-        """Boolean indices and sizes that depend on values are there; axes have no limit."""
+        """Return what there is: boolean indices, sizes that depend on values, no limit of axes."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": None}
 
     def default_device(self) -> Device:
-        """The device of tensors for which none is named."""
+        """Return the device of tensors for which none is named."""
         return find_device()
 
     def devices(self) -> list[Device]:
-        """The devices that open: the default one first."""
-        from tinyml.errors import DeviceError
-
+        """Return the devices that can be opened, the default one first."""
         found = [find_device()]
         for name in ROOMS:
             try:
@@ -200,21 +199,20 @@ class NamespaceInfo:
         return list(dict.fromkeys(found))
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
-        """The types of tensors for which none is named, by what they hold."""
-        kinds = {"real floating": float32, "complex floating": DTYPES.get("complex64"),
-                 "integral": int64, "indexing": int64}
-        return {kind: dtype for kind, dtype in kinds.items() if dtype is not None}
+        """Return the types of tensors for which none is named, by what they hold."""
+        return {"real floating": float32, "complex floating": complex64, "integral": int64,
+                "indexing": int64}
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
-        """The standard's types that a device has, of a kind or several, by name."""
+        """Return the standard's types that a device has, of a kind or several, by name."""
         where = find_device(device)
-        known = [DTYPES[name] for name in _NAMES if name in DTYPES]
-        return {dtype.name: dtype for dtype in known
-                if where.supports(dtype) and (kind is None or isdtype(dtype, kind))}
+        return {name: DTYPES[name] for name in STANDARD
+                if where.supports(DTYPES[name])
+                and (kind is None or isdtype(DTYPES[name], kind))}
 
 
 def __array_namespace_info__() -> NamespaceInfo:
-    """Capabilities, devices and data types of this namespace, each by a method.
+    """Return an object whose methods tell capabilities, devices and data types.
 
     >>> sorted(__array_namespace_info__().dtypes(kind="signed integer"))
     ['int16', 'int32', 'int64', 'int8']

@@ -1,4 +1,8 @@
-"""einsum: products and sums over named axes, pair by pair."""
+"""einsum: sums of products over axes named by letters.
+
+Operands are contracted in pairs, each pair as one matrix product: of the axes that both have, those
+that are needed later are its batch, the others are summed over.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ops.arguments import as_size
-from tinyml.ops.calls import named
 from tinyml.ops.creation import as_tensors
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.matmul import matmul
@@ -19,12 +23,12 @@ from tinyml.ops.views import broadcast_to, permute_dims, reshape
 __all__ = ["einsum"]
 
 
-# ---- einsum
+Term = tuple[Any, tuple[str, ...]]  # an operand and the labels of its axes
 
 
-@named
+@named_in_errors
 def einsum(subscripts: Any, *operands: Any) -> Tensor:
-    """Sums of products over named axes (numpy.einsum): `"ij,jk->ik"` is the matrix product.
+    """Return sums of products over named axes (numpy.einsum): "ij,jk->ik" is the matrix product.
 
     A letter names an axis: letters that are not behind `->` are summed over, one that repeats in an
     operand takes its diagonal, `...` stands for further axes, which broadcast. Without `->` the
@@ -56,12 +60,9 @@ def einsum(subscripts: Any, *operands: Any) -> Tensor:
     return broadcast_to(x, [sizes[label] for label in output]) if x.ndim == len(output) else x
 
 
-Term = tuple[Any, tuple[str, ...]]
-
-
 def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
         list[tuple[str, ...]], tuple[str, ...], list[Any]]:
-    """The labels of each operand and of the result, `...` spelled out, and the operands."""
+    """Return the labels of each operand and of the result, `...` spelled out, and the operands."""
     if not isinstance(subscripts, str):
         items = [subscripts, *operands]
         named_axes = [_letters(labels) for labels in items[1::2]]
@@ -98,13 +99,13 @@ def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
 
 
 def _letters(labels: Any) -> str:
-    """A list of integers, or ..., as letters."""
+    """Return a list of integers, and of ..., as letters."""
     return "".join(["..." if k is Ellipsis else
                     chr((ord("A") if k < 26 else ord("a") - 26) + as_size(k)) for k in labels])
 
 
 def _single(x: Any, labels: tuple[str, ...]) -> Term:
-    """An operand whose repeated letters have become diagonals."""
+    """Return an operand whose repeated letters have become diagonals."""
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:
             first = labels.index(label)
@@ -117,7 +118,7 @@ def _single(x: Any, labels: tuple[str, ...]) -> Term:
 
 
 def _summed(x: Any, labels: tuple[str, ...], kept: set[str]) -> Term:
-    """Summed over the letters that nobody asks for."""
+    """Return an operand summed over the letters that are not kept."""
     axes = tuple([d for d, label in enumerate(labels) if label not in kept])
     if not axes:
         return x, labels
@@ -126,7 +127,7 @@ def _summed(x: Any, labels: tuple[str, ...], kept: set[str]) -> Term:
 
 
 def _cheapest(parts: list[tuple[str, ...]], sizes: dict[str, int]) -> tuple[int, int]:
-    """The pair of operands with the fewest products; of equal ones the least result."""
+    """Return the pair of operands with the fewest products; of equal ones the least result."""
 
     def cost(pair: tuple[int, int]) -> tuple[int, int]:
         k, j = pair
@@ -140,7 +141,7 @@ def _cheapest(parts: list[tuple[str, ...]], sizes: dict[str, int]) -> tuple[int,
 
 
 def _pair(first: Term, second: Term, later: set[str], sizes: dict[str, int]) -> Term:
-    """Two operands as one matrix product: batch, rows and columns, and what is summed over."""
+    """Return two operands contracted: batch, rows and columns, and what is summed over."""
     shared = {label for label in first[1] if label in second[1]}
     x, left = _summed(*first, later | shared)
     y, right = _summed(*second, later | shared)

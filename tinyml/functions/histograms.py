@@ -1,4 +1,4 @@
-"""Counts and sums by number: bincount, histograms, digitize, one_hot, sums of segments."""
+"""Counts by number: bincount, histograms, digitize, one_hot."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import expand_dims, stack
 from tinyml.functions.split_stack import ravel
-from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
-from tinyml.ops.creation import as_tensors, asarray
+from tinyml.ops.arguments import as_axis, as_float, as_size, shape_along
+from tinyml.ops.creation import as_tensors, asarray, index_along
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
 from tinyml.ops.gather_scatter import scatter
 from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.sorting import searchsorted
 from tinyml.ops.views import reshape, slice_axis
 
 __all__ = ["bincount", "digitize", "histogram", "histogram2d", "histogramdd", "one_hot"]
 
 
-@named
+@named_in_errors
 def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tensor:
-    """A new axis of size `num_classes` with 1 at the number of each element, 0 elsewhere.
+    """Return x with a new axis of size `num_classes`: 1 at the number of each element, 0 elsewhere.
 
-    A number that is no class gives zeros. float32, unless `dtype` says otherwise.
+    A number that is no class gives zeros. float32, unless `dtype` names another type. Raises
+    DTypeError where x holds no integers, AxisError.
 
     >>> import tinyml
     >>> tinyml.one_hot(tinyml.tensor([1, 0]), 3).tolist()
@@ -39,21 +41,20 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tens
     x = asarray(x)
     expect(x.dtype.is_integer, "integers", x.dtype.name, DTypeError)
     count, place = as_size(num_classes, "num_classes"), as_axis(axis, x.ndim + 1)
-    classes = upload(np.arange(count), x.device)
-    shape = tuple([count if d == place else 1 for d in range(x.ndim + 1)])
-    hits = equal(expand_dims(astype(x, int64), place), reshape(classes, shape))
+    classes = index_along(shape_along(count, place, x.ndim + 1), place, x.device)
+    hits = equal(expand_dims(astype(x, int64), place), classes)
     return astype(hits, float32 if dtype is None else as_dtype(dtype))
 
 
 # ---- counts
 
 
-@named
+@named_in_errors
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
-    """How often each number from 0 occurs in a vector of integers, or the sums of `weights`.
+    """Return how often each number from 0 occurs in a vector of integers, or sums of `weights`.
 
-    One more than the greatest number long, for which the values are waited for, or `minlength`.
-    Raises ArgumentError for a negative number.
+    The result is one longer than the greatest number, for which the values are waited for, or
+    `minlength` long. Raises ArgumentError for a negative number, ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.bincount(tinyml.tensor([0, 2, 2])).tolist()
@@ -71,7 +72,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
 
 
 def _binned(places: Any, weights: Any, length: int) -> Tensor:
-    """Counts, or sums of weights, at places that are in range."""
+    """Return counts, or sums of weights, at places that are in range."""
     if weights is None:
         values = full(places.shape, 1, int64, places.device)
     else:
@@ -82,9 +83,9 @@ def _binned(places: Any, weights: Any, length: int) -> Tensor:
     return scatter(none, places, values, 0, "add")
 
 
-@named
+@named_in_errors
 def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
-    """The number (int64) of the bin of each element: i with bins[i-1] <= x < bins[i].
+    """Return the number (int64) of the bin of each element: i with bins[i-1] <= x < bins[i].
 
     With `right`, bins[i-1] < x <= bins[i]. Falling bins count from their end. Below the first it is
     0, above the last their count; NaN is above. Raises ShapeError where bins is no vector.
@@ -93,8 +94,6 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     >>> tinyml.digitize(tinyml.tensor([0.5, 2.0]), [0.0, 1.0, 2.0]).tolist()
     [1, 3]
     """
-    from tinyml.ops.sorting import searchsorted
-
     x = asarray(x)
     edges = asarray(bins, device=x.device)
     expect(edges.ndim == 1, "a vector of bins", edges.shape, ShapeError)
@@ -108,7 +107,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
 
 
 def _edges(x: Any, bins: Any, limits: Any) -> Any:
-    """The edges of bins: given, or equal ones from the least to the greatest value."""
+    """Return the edges of bins: given, or equal ones from the least to the greatest value."""
     if np.ndim(bins):
         edges = asarray(bins, device=x.device)
         expect(edges.ndim == 1 and edges.size > 1, "a vector of at least 2 edges", edges.shape,
@@ -127,15 +126,13 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
     least, most = min(x), max(x)
     same = equal(least, most)
     first, last = where(same, least - 0.5, least), where(same, most + 0.5, most)
-    steps = upload(np.arange(count + 1).astype(x.dtype.numpy), x.device)
+    steps = astype(index_along((count + 1,), 0, x.device), x.dtype)
     edges = first + steps * ((last - first) / float(count))
     return where(steps == float(count), last, edges)
 
 
 def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
-    """The number of the bin of each element, and whether it is in one; the last has both ends."""
-    from tinyml.ops.sorting import searchsorted
-
+    """Return the number of each element's bin, and whether it is in one; the last has both ends."""
     last = edges.size - 1
     place = searchsorted(edges, x, side="right") - 1
     place = where(equal(x, slice_axis(edges, 0, last, last + 1)), last - 1, place)
@@ -144,14 +141,14 @@ def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
     return where(inside, place, 0), inside
 
 
-@named
+@named_in_errors
 def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
               weights: Any = None) -> tuple[Tensor, Tensor]:
-    """How many elements fall into each bin, and the edges of the bins (numpy.histogram).
+    """Return how many elements fall into each bin, and the edges of the bins (numpy.histogram).
 
     `bins` is a number of equal ones over `range` (else from the least to the greatest element), or
     their rising edges. `weights` are summed instead; with `density` the integral is 1. Integers
-    are taken as float32. What is outside, and NaN, is not counted.
+    become float32. What is outside, and NaN, is not counted. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> counts, edges = tinyml.histogram(tinyml.tensor([0.0, 0.5, 2.0]), 2)
@@ -164,27 +161,30 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
     return counts, edges[0]
 
 
-@named
+@named_in_errors
 def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, Tensor, Tensor]:
-    """How many points (x, y) fall into each bin, and the edges along both axes."""
+    """Return how many points (x, y) fall into each bin, and the edges along both axes.
+
+    `bins` is one number, or for each axis a number or the edges; the rest is as in `histogramdd`,
+    and so are the errors.
+    """
     x, y = as_tensors(x, y)
     expect(x.ndim == y.ndim == 1 and x.size == y.size, "two vectors of one size",
            (x.shape, y.shape), ShapeError)
     if not isinstance(bins, (tuple, list)) or len(bins) != 2:
         bins = [bins, bins]
-
     counts, edges = histogramdd(stack([x, y], 1), bins, range, density, weights)
     return counts, edges[0], edges[1]
 
 
-@named
+@named_in_errors
 def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """How many points, the rows of sample (N, D), fall into each bin, and the edges of each axis.
+    """Return how many points, the rows of sample (N, D), fall into each bin, and the edges.
 
     `bins` is one number, or for each axis a number or the edges; `range` a pair for each axis.
-    Counts are floats, as numpy.histogramdd has them.
+    Counts are floats, as numpy.histogramdd has them. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.histogramdd(tinyml.tensor([[0.0, 0.0], [1.0, 2.0]]), 2)[0].tolist()
@@ -196,9 +196,8 @@ def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: bool = 
 
 def _counted(sample: Any, bins: Any, range: Any, density: bool,
              weights: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Counts as int64, or sums of weights, and edges."""
-    points = asarray(sample)
-    points = points if points.dtype.is_float else astype(points, float32)
+    """Return counts as int64, or sums of weights, and the edges of each axis."""
+    points = as_float(asarray(sample))
     expect(points.ndim == 2, "points (N, D)", points.shape, ShapeError)
     count, axes = points.shape
     each = list(bins) if isinstance(bins, Sequence) else [bins] * axes
@@ -226,11 +225,10 @@ def _counted(sample: Any, bins: Any, range: Any, density: bool,
 
 
 def _dense(counts: Any, edges: list[Any]) -> Any:
-    """Counts over their sum and the sizes of their bins."""
+    """Return counts over their sum and the sizes of their bins."""
     values = astype(counts, edges[0].dtype)
     values = values / sum(values)
     for d, edge in enumerate(edges):
         width = slice_axis(edge, 0, 1, edge.size) - slice_axis(edge, 0, 0, edge.size - 1)
-        values = values / reshape(width, [edge.size - 1 if k == d else 1
-                                          for k in builtins.range(len(edges))])
+        values = values / reshape(width, shape_along(edge.size - 1, d, len(edges)))
     return values

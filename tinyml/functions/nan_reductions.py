@@ -1,6 +1,6 @@
-"""NumPy's functions that leave NaN out: sums, extremes and moments of the numbers there are.
+"""NumPy's functions that leave NaN out: sums, extremes and moments of the other elements.
 
-Each puts in the place of NaN what changes nothing, and reduces as the plain function does.
+Each replaces NaN by a value that changes nothing, and reduces as the plain function does.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinyml.core.node import Tensor
-from tinyml.dtypes import float32
-from tinyml.ops.arguments import as_axes
-from tinyml.ops.calls import named
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.ops.arguments import as_axes, as_float
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import cumprod, cumsum
 from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
-from tinyml.ops.reduction import argmax, argmin, max, min, reduced_shape, sum
+from tinyml.ops.reduction import argmax, argmin, max, min, prod, reduced_shape, sum
 from tinyml.ops.views import reshape
 
 __all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin",
@@ -23,19 +22,19 @@ __all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanme
 
 
 def _filled(x: Any, value: Any) -> Any:
-    """x with `value` in the place of NaN."""
+    """Return x with `value` instead of NaN."""
     x = asarray(x)
     return where(isnan(x), value, x) if x.dtype.is_float else x
 
 
 def _count(x: Any, axis: Any, keepdims: bool) -> Tensor:
-    """How many numbers there are over the axis, in x's type."""
+    """Return how many elements over the axis are not NaN, in x's type."""
     return astype(sum(logical_not(isnan(x)), axis, keepdims), x.dtype)
 
 
-@named
+@named_in_errors
 def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The sum over `axis` of what is not NaN; 0 where there is nothing.
+    """Return the sum over `axis` of what is not NaN; 0 where there is nothing.
 
     >>> import tinyml
     >>> tinyml.nansum(tinyml.tensor([1.0, float("nan")])).item()
@@ -44,29 +43,27 @@ def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return sum(_filled(x, 0.0), axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The product over `axis` of what is not NaN; 1 where there is nothing."""
-    from tinyml.ops.reduction import prod
-
+    """Return the product over `axis` of what is not NaN; 1 where there is nothing."""
     return prod(_filled(x, 1.0), axis=axis, keepdims=keepdims)
 
 
-@named
+@named_in_errors
 def nancumsum(x: Any, axis: int | None = None) -> Tensor:
-    """Sums of the elements up to each along `axis`, NaN counting as 0."""
+    """Return sums of the elements up to each along `axis`, NaN counting as 0."""
     return cumsum(_filled(x, 0.0), axis)
 
 
-@named
+@named_in_errors
 def nancumprod(x: Any, axis: int | None = None) -> Tensor:
-    """Products of the elements up to each along `axis`, NaN counting as 1."""
+    """Return products of the elements up to each along `axis`, NaN counting as 1."""
     return cumprod(_filled(x, 1.0), axis)
 
 
-@named
+@named_in_errors
 def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The greatest element over `axis` that is not NaN; NaN where all are.
+    """Return the greatest element over `axis` that is not NaN; NaN where all are.
 
     >>> import tinyml
     >>> tinyml.nanmax(tinyml.tensor([1.0, float("nan")])).item()
@@ -75,9 +72,9 @@ def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return _extreme(max, x, axis, keepdims, float("-inf"))
 
 
-@named
+@named_in_errors
 def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The least element over `axis` that is not NaN; NaN where all are."""
+    """Return the least element over `axis` that is not NaN; NaN where all are."""
     return _extreme(min, x, axis, keepdims, float("inf"))
 
 
@@ -90,42 +87,40 @@ def _extreme(reduction: Callable[..., Tensor], x: Any, axis: Any, keepdims: bool
     return where(_count(x, axis, keepdims) == 0, float("nan"), found)
 
 
-@named
+@named_in_errors
 def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The int64 index of the first greatest element along `axis` that is not NaN.
+    """Return the int64 index of the first greatest element along `axis` that is not NaN.
 
-    Where all are NaN it is 0; numpy raises there, which would ask for the values.
+    Where all are NaN it is 0. numpy raises there, for which the values would be waited for.
     """
     return argmax(_filled(x, float("-inf")), axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The int64 index of the first least element along `axis` that is not NaN; see `nanargmax`."""
+    """Return the int64 index of the first least element that is not NaN; see `nanargmax`."""
     return argmin(_filled(x, float("inf")), axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The mean over `axis` of what is not NaN; NaN where there is nothing. Integers: in float32.
+    """Return the mean over `axis` of what is not NaN, else NaN. Integers become float32.
 
     >>> import tinyml
     >>> tinyml.nanmean(tinyml.tensor([1.0, 3.0, float("nan")])).item()
     2.0
     """
-    x = asarray(x)
-    x = x if x.dtype.is_float else astype(x, float32)
+    x = as_float(asarray(x))
     return sum(_filled(x, 0.0), axis, keepdims) / _count(x, axis, keepdims)
 
 
-@named
+@named_in_errors
 def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The variance over `axis` of what is not NaN: squared deviations over n - correction.
+    """Return the variance over `axis` of what is not NaN: squared deviations over n - correction.
 
     NaN where n is not above `correction`. Integers become float32.
     """
-    x = asarray(x)
-    x = x if x.dtype.is_float else astype(x, float32)
+    x = as_float(asarray(x))
     count = _count(x, axis, True)
     there = _filled(x, 0.0)
     centred = where(isnan(x), 0.0, there - sum(there, axis, True) / count)
@@ -137,7 +132,7 @@ def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = F
     return reshape(found, reduced_shape(x.shape, as_axes(axis, x.ndim), False))
 
 
-@named
+@named_in_errors
 def nanstd(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The standard deviation over `axis` of what is not NaN: the root of `nanvar`."""
+    """Return the standard deviation over `axis` of what is not NaN: the root of `nanvar`."""
     return sqrt(nanvar(x, axis, correction, keepdims))

@@ -1,15 +1,15 @@
-"""Vector norms, distances and nearness; gradients of norms are finite at 0."""
+"""Vector norms, distances and equality of tensors; gradients of norms are finite at 0."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import expand_dims
-from tinyml.ops.calls import named
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.elementwise import abs, astype, equal, isclose, not_equal, sqrt, square, where
 from tinyml.ops.reduction import all as all_of
@@ -18,13 +18,13 @@ from tinyml.ops.reduction import max, min, sum
 __all__ = ["allclose", "array_equal", "cdist", "vector_norm"]
 
 
-@named
+@named_in_errors
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
-    """sum(|x| ** ord) ** (1 / ord) over `axis` (Array API standard 2024.12, linalg.vector_norm).
+    """Return sum(|x| ** ord) ** (1 / ord) over `axis` (Array API 2024.12, linalg.vector_norm).
 
-    inf and -inf are the greatest and the least magnitude, 0 the number of elements that are not 0.
+    inf and -inf give the greatest and the least magnitude, 0 the number of elements that are not 0.
     Where the norm is 0 its gradient is 0. Integers become float32. Raises ShapeError where there is
-    no element and ord is inf with its sign, or negative.
+    no element and ord is infinite.
 
     >>> import tinyml
     >>> tinyml.vector_norm(tinyml.tensor([3.0, -4.0])).item()
@@ -54,14 +54,14 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
 
 
 def _root(total: Any) -> Tensor:
-    """The square root with slope 0 at 0."""
+    """Return the square root, with slope 0 at 0."""
     none = equal(total, 0.0)
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
 
 
-@named
+@named_in_errors
 def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
-    """Distances between rows: (..., n, d) and (..., m, d) give (..., n, m), by the norm of order p.
+    """Return distances (..., n, m) between rows (..., n, d) and (..., m, d) by the norm of order p.
 
     The axes before broadcast (scipy.spatial.distance.cdist, minkowski). Raises ShapeError.
 
@@ -76,10 +76,10 @@ def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
     return sum(abs(apart), -1) if not apart.shape[-1] else vector_norm(apart, -1, ord=p)
 
 
-@named
+@named_in_errors
 def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> bool:
-    """Whether `isclose` holds everywhere; a Python bool.
+    """Return whether `isclose` holds everywhere, as a Python bool.
 
     >>> import tinyml
     >>> tinyml.allclose(tinyml.ones(2), tinyml.ones(2) + 1e-9)
@@ -89,9 +89,9 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
     return bool(all_of(isclose(left, right, rtol, atol, equal_nan)))
 
 
-@named
+@named_in_errors
 def array_equal(x: Any, y: Any) -> bool:
-    """Whether x and y have one shape and the same elements; a Python bool.
+    """Return whether x and y have one shape and the same elements, as a Python bool.
 
     >>> import tinyml
     >>> tinyml.array_equal([1, 2], [1, 2]), tinyml.array_equal([1], [[1]])

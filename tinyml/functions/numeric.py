@@ -1,4 +1,4 @@
-"""Sampled functions in NumPy's names: convolve, interp, trapezoid, gradient."""
+"""Functions given by samples, in NumPy's names: convolve, interp, trapezoid, gradient."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
-from tinyml.dtypes import float32, promote
+from tinyml.dtypes import promote
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.padding import pad
 from tinyml.functions.rearrange import flip
 from tinyml.functions.split_stack import ravel, sliding_window_view
-from tinyml.ops.arguments import as_axis, as_number
-from tinyml.ops.calls import named
+from tinyml.ops.arguments import as_axis, as_float, as_number, shape_along
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import as_tensors, asarray
+from tinyml.ops.creation import as_tensors, asarray, index_along
 from tinyml.ops.cumulative import cumsum
-from tinyml.ops.elementwise import astype, where
+from tinyml.ops.elementwise import astype, floor, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import sum
+from tinyml.ops.sorting import argsort, searchsorted
 from tinyml.ops.views import reshape, slice_axis
 
 __all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient", "interp",
@@ -32,7 +34,7 @@ __all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient
 
 
 def _slid(x: Any, y: Any, mode: str) -> Tensor:
-    """Sums of products of y with x at each shift of it."""
+    """Return the sums of products of y with what x has at each place of it."""
     x, y = as_tensors(x, y)
     expect(x.ndim == y.ndim == 1 and x.size > 0 and y.size > 0, "two vectors with elements",
            (x.shape, y.shape), ShapeError)
@@ -40,18 +42,17 @@ def _slid(x: Any, y: Any, mode: str) -> Tensor:
     dtype = promote(x.dtype, y.dtype)
     x, y = astype(x, dtype), astype(y, dtype)
     over = y.size - 1
-    before = {"full": over, "same": over - (over // 2), "valid": 0}[mode]
-    after = {"full": over, "same": over // 2, "valid": 0}[mode]
-    if mode == "same":
-        before, after = over // 2 + over % 2, over // 2
+    before, after = {"full": (over, over), "same": (over - over // 2, over // 2),
+                     "valid": (0, 0)}[mode]
     return matmul(sliding_window_view(pad(x, (before, after)), y.size), y)
 
 
-@named
+@named_in_errors
 def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
-    """The convolution of two vectors: sum over k of x[k] y[i - k] (numpy.convolve).
+    """Return the convolution of two vectors: the sums over k of x[k] y[i - k] (numpy.convolve).
 
-    'full' has n + m - 1 elements, 'same' the longer one's, 'valid' those where both overlap whole.
+    'full' has n + m - 1 elements, 'same' as many as the longer vector, 'valid' those where the
+    shorter one lies wholly in the longer. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.convolve(tinyml.tensor([1, 2, 3]), tinyml.tensor([1, 1])).tolist()
@@ -63,9 +64,11 @@ def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
     return _slid(x, flip(y), mode)
 
 
-@named
+@named_in_errors
 def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
-    """The cross-correlation of two vectors: sum over k of x[k + i] y[k] (numpy.correlate).
+    """Return the cross-correlation of two vectors: sums over k of x[k + i] y[k] (numpy.correlate).
+
+    `mode` is as in `convolve`. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.correlate(tinyml.tensor([1, 2, 3]), tinyml.tensor([0, 1]), "full").tolist()
@@ -80,22 +83,20 @@ def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
 # ---- between samples
 
 
-@named
+@named_in_errors
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
            period: float | None = None) -> Tensor:
-    """Values at x of the line through the points (xp, fp), xp rising (numpy.interp).
+    """Return values at x of the line through the points (xp, fp), xp rising (numpy.interp).
 
     Before the first point it is `left` (else fp[0]), after the last `right` (else fp[-1]); with a
-    `period` points and x are taken modulo it. Differentiable in x, xp and fp.
+    `period`, xp and x are taken modulo it. Differentiable in x, xp and fp. Raises ShapeError,
+    ArgumentError for a period of 0.
 
     >>> import tinyml
     >>> tinyml.interp(tinyml.tensor([0.5, 9.0]), [0.0, 1.0], [10.0, 20.0]).tolist()
     [15.0, 20.0]
     """
-    from tinyml.ops.sorting import searchsorted
-
-    x = asarray(x)
-    x = x if x.dtype.is_float else astype(x, float32)
+    x = as_float(asarray(x))
     xp, fp = (asarray(v, device=x.device) for v in (xp, fp))
     expect(xp.ndim == 1 and xp.shape == fp.shape and xp.size > 0, "two vectors of one size",
            (xp.shape, fp.shape), ShapeError)
@@ -119,8 +120,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
 
 
 def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
-    from tinyml.ops.elementwise import floor
-    from tinyml.ops.sorting import argsort
+    """Return x and the points within one period, the points in order, with a neighbour each."""
 
     def within(v: Any) -> Any:
         return v - floor(v / period) * period
@@ -135,20 +135,20 @@ def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
 
 
 def _steps(y: Any, x: Any, dx: Any, axis: int) -> Any:
-    """The distance from each sample to the next, to multiply with values along the axis."""
+    """Return the distance from each sample to the next, to be multiplied along the axis."""
     if x is None:
         return dx
     x = asarray(x, device=y.device)
     if x.ndim == 1:
-        x = reshape(x, tuple([x.size if d == axis else 1 for d in range(y.ndim)]))
+        x = reshape(x, shape_along(x.size, axis, y.ndim))
     place = axis - y.ndim + x.ndim
     size = x.shape[place]
     return slice_axis(x, place, 1, size) - slice_axis(x, place, 0, size - 1)
 
 
 def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
-    y = asarray(y)
-    y = y if y.dtype.is_float else astype(y, float32)
+    """Return the areas of the trapezoids between samples, and the axis counted from the front."""
+    y = as_float(asarray(y))
     axis = as_axis(axis, y.ndim)
     size = y.shape[axis]
     if size == 0:
@@ -157,9 +157,11 @@ def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
     return means * _steps(y, x, dx, axis), axis
 
 
-@named
+@named_in_errors
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
-    """The integral of samples y along `axis` by trapezoids; at places x, or `dx` apart.
+    """Return the integral of samples y along `axis` by trapezoids; at places x, or `dx` apart.
+
+    x is a vector, or broadcasts with y. Integers become float32.
 
     >>> import tinyml
     >>> tinyml.trapezoid(tinyml.tensor([1.0, 2.0, 3.0]), dx=0.5).item()
@@ -169,16 +171,19 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     return sum(areas, axis)
 
 
-@named
+@named_in_errors
 def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
-    """The integral up to each sample but the first (scipy.integrate.cumulative_trapezoid)."""
+    """Return the integral up to each sample but the first, as `trapezoid` computes it.
+
+    Known as scipy.integrate.cumulative_trapezoid.
+    """
     areas, axis = _areas(y, x, dx, axis)
     return cumsum(areas, axis)
 
 
-@named
+@named_in_errors
 def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
-    """Differences of neighbours in the flattened x, with what stands before and behind.
+    """Return differences of neighbours in the flattened x, between `to_begin` and `to_end`.
 
     >>> import tinyml
     >>> tinyml.ediff1d(tinyml.tensor([1, 4, 9]), to_begin=[0]).tolist()
@@ -193,20 +198,19 @@ def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     return concat(parts)
 
 
-@named
+@named_in_errors
 def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """Slopes of samples f along each axis: second-order differences, one-sided at the edges.
+    """Return slopes of samples f along each axis: second-order differences, one-sided at the edges.
 
     `spacing` is a distance for all axes, one for each, or the places themselves, as vectors; it may
     be uneven. Edges are of first or second order. One axis gives a tensor, several a tuple. Raises
-    ShapeError where an axis has fewer than edge_order + 1 samples.
+    ShapeError where an axis has fewer than edge_order + 1 samples, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.gradient(tinyml.tensor([1.0, 4.0, 9.0])).tolist()
     [3.0, 4.0, 5.0]
     """
-    f = asarray(f)
-    f = f if f.dtype.is_float else astype(f, float32)
+    f = as_float(asarray(f))
     axes = (list(range(f.ndim)) if axis is None
             else [as_axis(a, f.ndim) for a in (axis if isinstance(axis, Sequence) else [axis])])
     expect(edge_order in (1, 2), "edge_order 1 or 2", edge_order, ArgumentError)
@@ -219,6 +223,7 @@ def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
 
 
 def _slope(f: Any, distance: Any, axis: int, edge_order: int) -> Any:
+    """Return the slopes of f along one axis."""
     size = f.shape[axis]
     expect(size > edge_order, f"at least {edge_order + 1} samples along axis {axis}", size,
            ShapeError)
@@ -250,7 +255,7 @@ def _slope(f: Any, distance: Any, axis: int, edge_order: int) -> Any:
 
 
 def _edge(values: Sequence[Any], near: Any, far: Any) -> Any:
-    """The slope at the first of three samples: of the parabola through them."""
+    """Return the slope at the first of three samples: that of the parabola through them."""
     first, second, third = values
     total = near + far
     return (first * (-(near + total) / (near * total)) + second * (total / (near * far))
@@ -258,15 +263,18 @@ def _edge(values: Sequence[Any], near: Any, far: Any) -> Any:
 
 
 def _places(distance: Any, f: Any, axis: int) -> Any:
-    """Where the samples are, along the axis."""
+    """Return where the samples are, along the axis.
+
+    Multiples of a number are rounded from double precision, so they come from the host.
+    """
     size = f.shape[axis]
     if isinstance(distance, (list, tuple)) or getattr(distance, "ndim", 0) > 0:
         places = asarray(distance, device=f.device)
         places = astype(places, f.dtype) if not places.dtype.is_float else places
         expect(places.shape == (size,), f"places of shape ({size},)", places.shape, ShapeError)
     elif isinstance(distance, Data):
-        places = astype(upload(np.arange(size), f.device), f.dtype) * distance
+        places = astype(index_along((size,), 0, f.device), f.dtype) * distance
     else:
         number = float(as_number(distance, "spacing"))
         places = upload((np.arange(size) * number).astype(f.dtype.numpy), f.device)
-    return reshape(places, tuple([size if d == axis else 1 for d in range(f.ndim)]))
+    return reshape(places, shape_along(size, axis, f.ndim))

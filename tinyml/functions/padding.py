@@ -1,4 +1,8 @@
-"""Borders: numpy.pad and its modes, by gathers and by blocks put beside."""
+"""Borders around tensors: numpy.pad and its modes.
+
+A border that repeats elements is a gather by indices that the device counts; others are blocks,
+concatenated with the tensor.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +10,34 @@ from typing import Any
 
 import numpy as np
 
-import tinyml.ops.pad as shapes
+import tinyml.ops.pad as constant
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
+from tinyml.dtypes import float32, float64
 from tinyml.errors import ArgumentError, ShapeError, expect
-from tinyml.ops.calls import named
+from tinyml.functions.statistics import median
+from tinyml.ops.arguments import shape_along
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import astype
+from tinyml.ops.creation import asarray, index_along
+from tinyml.ops.elementwise import astype, clip, minimum, remainder
 from tinyml.ops.gather_scatter import gather
+from tinyml.ops.reduction import max as max_of
+from tinyml.ops.reduction import mean
+from tinyml.ops.reduction import min as min_of
 from tinyml.ops.views import broadcast_to, slice_axis
 
 __all__ = ["pad"]
 
-
-def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
-    """NumPy's ways to say how wide: one number, one pair, a pair for each axis."""
-    try:
-        table = np.broadcast_to(np.asarray(pad_width), (ndim, 2))
-    except ValueError:
-        table = np.asarray(None)
-    expect(table.ndim == 2 and table.dtype.kind in "iu", f"widths for {ndim} axes", pad_width,
-           ArgumentError, remedy="a number, a pair (before, after), or a pair for each axis")
-    found = [(int(a), int(b)) for a, b in table]
-    expect(all(a >= 0 and b >= 0 for a, b in found), "widths are not negative", found, ShapeError)
-    return found
+BY_INDEX = ("edge", "reflect", "symmetric", "wrap")
+STATISTICS = {"maximum": max_of, "minimum": min_of, "mean": mean, "median": median}
 
 
-_BY_INDEX = ("edge", "reflect", "symmetric", "wrap")
-
-
-@named
+@named_in_errors
 def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0,
         end_values: Any = 0, stat_length: Any = None) -> Tensor:
-    """x with a border (numpy.pad); `pad_width` is a number, a pair, or a pair for each axis.
+    """Return x with a border (numpy.pad); `pad_width` is a number, a pair, or a pair for each axis.
 
     Modes: constant (`constant_values`, in pairs as the widths), edge, reflect, symmetric, wrap,
     linear_ramp (down to `end_values`), maximum, minimum, mean, median of the axis or of its
@@ -53,59 +50,80 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
     x = asarray(x)
     widths = _widths(pad_width, x.ndim)
     if mode in ("constant", "empty") and np.ndim(constant_values) == 0:
-        return shapes.pad(x, [a for a, _ in widths], [b for _, b in widths], constant_values)
+        return constant.pad(x, [a for a, _ in widths], [b for _, b in widths], constant_values)
     for axis, (before, after) in enumerate(widths):
         if before or after:
             expect(x.shape[axis] > 0 or mode == "constant", "an axis with elements", x.shape,
                    ShapeError)
-            x = _bordered(x, axis, before, after, mode, constant_values, end_values, stat_length)
+            if mode in BY_INDEX:
+                x = gather(x, _sources(x.shape[axis], before, after, mode, x.device), axis)
+            else:
+                x = _between_blocks(x, axis, (before, after), mode, constant_values, end_values,
+                                    stat_length)
     bordered: Tensor = x
     return bordered
 
 
-def _bordered(x: Any, axis: int, before: int, after: int, mode: str, constants: Any, ends: Any,
-              length: Any) -> Tensor:
-    """x with a border along one axis."""
-    size = x.shape[axis]
-    if mode in _BY_INDEX:
-        table = np.pad(np.arange(size), (before, after), mode)  # type: ignore[call-overload]
-        return gather(x, upload(table, x.device), axis)
+def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
+    """Return a pair of widths for each axis, from one of NumPy's ways to give them."""
+    try:
+        table = np.broadcast_to(np.asarray(pad_width), (ndim, 2))
+    except ValueError:
+        table = np.asarray(None)
+    expect(table.ndim == 2 and table.dtype.kind in "iu", f"widths for {ndim} axes", pad_width,
+           ArgumentError, remedy="a number, a pair (before, after), or a pair for each axis")
+    found = [(int(a), int(b)) for a, b in table]
+    expect(all(a >= 0 and b >= 0 for a, b in found), "widths are not negative", found, ShapeError)
+    return found
 
-    def pair(values: Any) -> Any:
+
+def _sources(size: int, before: int, after: int, mode: str, device: Any) -> Any:
+    """Return which element of the axis stands at each place of the wider one."""
+    place = index_along((before + size + after,), 0, device) - before
+    if mode == "edge":
+        return clip(place, 0, size - 1)
+    if mode == "wrap":
+        return remainder(place, size)
+    # There and back again: with the ends twice or once.
+    twice = int(mode == "symmetric")
+    period = 2 * size if twice else max(2 * size - 2, 1)
+    there = remainder(place, period)
+    return minimum(there, period - twice - there)
+
+
+def _between_blocks(x: Any, axis: int, widths: tuple[int, int], mode: str, constants: Any,
+                    ends: Any, lengths: Any) -> Tensor:
+    """Return x between two blocks along an axis."""
+
+    def of_axis(values: Any) -> Any:
         return np.broadcast_to(np.asarray(values), (x.ndim, 2))[axis].tolist()
 
-    lengths = pair(size if length is None else length)
-    borders = []
-    for side, width in enumerate((before, after)):
+    size = x.shape[axis]
+    blocks = []
+    for side, width in enumerate(widths):
         if mode == "constant":
-            value = full((1,) * x.ndim, pair(constants)[side], x.dtype, x.device)
+            value = full((1,) * x.ndim, of_axis(constants)[side], x.dtype, x.device)
         elif mode == "linear_ramp":
-            value = _ramp(x, axis, side, width, pair(ends)[side])
+            value = _ramp(x, axis, side, width, of_axis(ends)[side])
         else:
-            count = min(int(lengths[side]), size)
-            near = slice_axis(x, axis, 0, count) if side == 0 else slice_axis(x, axis, size - count, size)
-            value = astype(_statistic(near, axis, mode), x.dtype)
+            expect(mode in STATISTICS, "a mode: constant, edge, reflect, symmetric, wrap, "
+                   "linear_ramp, maximum, minimum, mean, median, empty", mode, ArgumentError)
+            count = min(int(of_axis(size if lengths is None else lengths)[side]), size)
+            near = slice_axis(x, axis, *((0, count) if side == 0 else (size - count, size)))
+            value = astype(STATISTICS[mode](near, axis, keepdims=True), x.dtype)
         shape = tuple([width if d == axis else n for d, n in enumerate(x.shape)])
-        borders.append(broadcast_to(value, shape))
-    return concat([borders[0], x, borders[1]], axis)
+        blocks.append(broadcast_to(value, shape))
+    return concat([blocks[0], x, blocks[1]], axis)
 
 
 def _ramp(x: Any, axis: int, side: int, width: int, end: Any) -> Any:
-    """From `end` at the outer side to the edge of x, which is not among the steps."""
-    steps = np.arange(width) / max(width, 1)
-    shape = tuple([width if d == axis else 1 for d in range(x.ndim)])
-    way = upload((steps if side == 0 else steps[::-1]).reshape(shape).astype("float64"
-                 if x.dtype.name == "float64" else "float32"), x.device)
-    edge = slice_axis(x, axis, 0, 1) if side == 0 else slice_axis(x, axis, x.shape[axis] - 1, x.shape[axis])
+    """Return the steps from `end`, at the outer side, to the edge of x, which is none of them.
+
+    The shares of the way are rounded from double precision, so they come from the host.
+    """
+    shares = np.arange(width) / max(width, 1)
+    shares = (shares if side == 0 else shares[::-1]).reshape(shape_along(width, axis, x.ndim))
+    way = upload(shares, x.device, float64 if x.dtype is float64 else float32)
+    size = x.shape[axis]
+    edge = slice_axis(x, axis, *((0, 1) if side == 0 else (size - 1, size)))
     return astype((edge - end) * way + end, x.dtype)
-
-
-def _statistic(x: Any, axis: int, mode: str) -> Any:
-    names = {"maximum": "max", "minimum": "min", "mean": "mean"}
-    if mode == "median":
-        from tinyml.functions.statistics import median
-
-        return median(x, axis=axis, keepdims=True)
-    expect(mode in names, "a mode: constant, edge, reflect, symmetric, wrap, linear_ramp, maximum, "
-           "minimum, mean, median, empty", mode, ArgumentError)
-    return x.op(names[mode], axis=axis, keepdims=True)

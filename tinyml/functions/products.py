@@ -1,4 +1,4 @@
-"""Products of tensors in NumPy's names: outer, inner, kron, cross, einsum."""
+"""Products of tensors in NumPy's names: outer, inner, kron, cross; powers in columns."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.errors import ShapeError, expect
-from tinyml.functions.rearrange import flip
+from tinyml.functions.rearrange import flip, roll
 from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumprod
 from tinyml.ops.elementwise import multiply
-from tinyml.ops.gather_scatter import gather
 from tinyml.ops.matmul import matmul
 from tinyml.ops.views import broadcast_to, permute_dims, reshape
 
 __all__ = ["cross", "inner", "kron", "outer", "vander"]
 
 
-@named
+@named_in_errors
 def outer(x: Any, y: Any) -> Tensor:
-    """Every element of x times every element of y, both flattened: (x.size, y.size).
+    """Return every element of x times every element of y, both flattened: (x.size, y.size).
 
     >>> import tinyml
     >>> tinyml.outer(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).tolist()
@@ -36,9 +34,11 @@ def outer(x: Any, y: Any) -> Tensor:
     return reshape(x, (x.size, 1)) * reshape(y, (1, y.size))
 
 
-@named
+@named_in_errors
 def inner(x: Any, y: Any) -> Tensor:
-    """Products of the last axes, summed: x.shape[:-1] + y.shape[:-1]; of numbers, their product.
+    """Return the dot products of the last axes: x.shape[:-1] + y.shape[:-1]; a scalar multiplies.
+
+    Raises ShapeError where the last sizes differ.
 
     >>> import tinyml
     >>> tinyml.inner(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).item()
@@ -56,9 +56,9 @@ def inner(x: Any, y: Any) -> Tensor:
     return reshape(found, (*x.shape[:-1], *y.shape[:-1]))
 
 
-@named
+@named_in_errors
 def kron(x: Any, y: Any) -> Tensor:
-    """The Kronecker product: a copy of y for each element of x, times that element.
+    """Return the Kronecker product: a copy of y for each element of x, times that element.
 
     >>> import tinyml
     >>> tinyml.kron(tinyml.tensor([1, 10]), tinyml.tensor([1, 2])).tolist()
@@ -73,9 +73,11 @@ def kron(x: Any, y: Any) -> Tensor:
     return reshape(product, [a * b for a, b in zip(left, right)])
 
 
-@named
+@named_in_errors
 def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
-    """The cross product of vectors of 3 along `axis`; the other axes broadcast.
+    """Return the cross product of vectors of 3 along `axis`; the other axes broadcast.
+
+    Raises ShapeError for vectors of another size.
 
     >>> import tinyml
     >>> tinyml.cross(tinyml.tensor([1, 0, 0]), tinyml.tensor([0, 1, 0])).tolist()
@@ -86,15 +88,16 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     place = as_axis(axis, len(shape))
     expect(shape[place] == 3, "3 elements along the axis", shape, ShapeError)
     x, y = broadcast_to(x, shape), broadcast_to(y, shape)
-    after, before = (upload(np.array(order), x.device) for order in ([1, 2, 0], [2, 0, 1]))
-    return (gather(x, after, place) * gather(y, before, place)
-            - gather(x, before, place) * gather(y, after, place))
+    x_after, y_after = (roll(v, -1, place) for v in (x, y))
+    x_before, y_before = (roll(v, 1, place) for v in (x, y))
+    return x_after * y_before - x_before * y_after
 
 
-@named
+@named_in_errors
 def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
-    """Powers of x along a new last axis, from n - 1 down to 0, or rising; n is x.shape[-1] unless
-    given.
+    """Return powers of x along a new last axis, from n - 1 down to 0, or `increasing`.
+
+    n is x.shape[-1] unless given.
 
     >>> import tinyml
     >>> tinyml.vander(tinyml.tensor([2.0, 3.0]), 3).tolist()

@@ -27,6 +27,7 @@ from tinyml.functions.sets import *  # noqa: F403
 from tinyml.functions.split_stack import *  # noqa: F403
 from tinyml.functions.statistics import *  # noqa: F403
 
+# Not __all__, which type checkers would have to read from other modules.
 _NAMES = [
     *_datatypes.__all__,
     *_einsum.__all__,

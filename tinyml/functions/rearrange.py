@@ -1,4 +1,4 @@
-"""Manipulation beyond single records: functions over views, concat and gather; triangles."""
+"""Rearranging tensors: axes added, removed and moved; flips, rolls, repetitions, differences."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
-from tinyml.core.upload import upload
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import arange
+from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.cumulative import cumulative_sum
-from tinyml.ops.gather_scatter import GATHER
+from tinyml.ops.gather_scatter import gather
 from tinyml.ops.reduction import min
 from tinyml.ops.sorting import searchsorted
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
@@ -28,9 +27,11 @@ __all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "movea
 # ---- views
 
 
-@named
+@named_in_errors
 def expand_dims(x: Any, axis: Any = 0) -> Tensor:
-    """x with axes of size 1 at the positions `axis` of the result: an int or a tuple.
+    """Return x with axes of size 1 at the positions `axis` of the result: an int or a tuple.
+
+    Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.expand_dims(tinyml.zeros((2, 3)), (0, -1)).shape
@@ -44,26 +45,27 @@ def expand_dims(x: Any, axis: Any = 0) -> Tensor:
     return reshape(x, tuple([1 if d in places else next(rest) for d in range(ndim)]))
 
 
-@named
+@named_in_errors
 def squeeze(x: Any, axis: Any) -> Tensor:
-    """x without the named axes, each of size 1."""
+    """Return x without the axes `axis`, an int or a tuple, each of size 1. Raises ShapeError."""
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
     expect(all(x.shape[a] == 1 for a in axes), f"size 1 on axes {axes}", x.shape)
     return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
 
 
-@named
+@named_in_errors
 def flip(x: Any, axis: Any = None) -> Tensor:
-    """x with the order along axes reversed, without copying; None means all."""
+    """Return x with the order along axes reversed, without copying; None means all."""
     axes = as_axes(axis, x.ndim)
-    index = tuple([slice(None, None, -1) if d in axes else slice(None) for d in range(x.ndim)])
-    flipped: Tensor = x[index]
+    flipped: Tensor = x[tuple([slice(None, None, -1 if d in axes else 1) for d in range(x.ndim)])]
     return flipped
 
 
-@named
+@named_in_errors
 def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
-    """x with the axes `source` at the places `destination`, the others in their order.
+    """Return x with the axes `source` at the places `destination`, the others in their order.
+
+    Both are an int or a tuple. Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.moveaxis(tinyml.zeros((2, 3, 4)), 0, -1).shape
@@ -79,16 +81,18 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     return permute_dims(x, order)
 
 
-@named
+@named_in_errors
 def broadcast_arrays(*arrays: Any) -> list[Tensor]:
-    """Tensors repeated, without copying, to the shape to which all broadcast."""
+    """Return tensors repeated, without copying, to the shape to which all broadcast."""
     shape = broadcast_shapes(*[x.shape for x in arrays])
     return [broadcast_to(x, shape) for x in arrays]
 
 
-@named
+@named_in_errors
 def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
-    """Coordinates of a grid of vectors; with 'xy' the first two axes change places.
+    """Return the coordinates of a grid of vectors; with 'xy' the first two axes change places.
+
+    Raises ShapeError for tensors with more than 1 axis, ArgumentError.
 
     >>> import tinyml
     >>> [x.tolist() for x in tinyml.meshgrid(tinyml.arange(2), tinyml.arange(2), indexing="ij")]
@@ -107,9 +111,9 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
             for axis, x in zip(order, arrays)]
 
 
-@named
+@named_in_errors
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """The parts of x along an axis, without it.
+    """Return the parts of x along an axis, without it. Raises AxisError.
 
     >>> import tinyml
     >>> [part.tolist() for part in tinyml.unstack(tinyml.tensor([[1, 2], [3, 4]]), axis=1)]
@@ -123,19 +127,20 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
 # ---- copies
 
 
-@named
+@named_in_errors
 def stack(arrays: Any, axis: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis. Raises ShapeError where shapes differ."""
+    """Join tensors of one shape along a new axis. Raises ShapeError where shapes differ."""
     shapes = {x.shape for x in arrays}
     expect(len(shapes) == 1, "tensors of one shape", sorted(shapes), ShapeError)
     return concat([expand_dims(x, axis) for x in arrays], axis)
 
 
-@named
+@named_in_errors
 def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
-    """x with its elements moved on by `shift`, what leaves at the end coming back at the front.
+    """Return x with its elements moved on by `shift`; what leaves at the end enters at the front.
 
-    `axis` and `shift` may be tuples; without an axis x is rolled as a vector.
+    `axis` and `shift` may be tuples; without an axis x is rolled as a vector. Raises AxisError,
+    ArgumentError where there are not as many shifts as axes.
 
     >>> import tinyml
     >>> tinyml.roll(tinyml.arange(5), 2).tolist()
@@ -147,18 +152,22 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
     shifts = shifts * len(axes) if len(shifts) == 1 else shifts
     expect(len(shifts) == len(axes), f"{len(axes)} shifts", shifts, ArgumentError)
-    result = reshape(x, x.shape)
+    rolled = reshape(x, x.shape)
     for d, by in zip(axes, shifts):
         size = x.shape[d]
         start = -by % size if size else 0
         if start:
-            result = concat([slice_axis(result, d, start, size), slice_axis(result, d, 0, start)], d)
-    return result
+            pieces = [slice_axis(rolled, d, *ends) for ends in ((start, size), (0, start))]
+            rolled = concat(pieces, d)
+    return rolled
 
 
-@named
+@named_in_errors
 def tile(x: Any, repetitions: Any) -> Tensor:
-    """x beside itself, so often along each axis; the shorter of shape and repetitions gets ones.
+    """Return x beside itself, so often along each axis.
+
+    The shorter of shape and repetitions is filled with ones in front. Raises ArgumentError for a
+    negative number.
 
     >>> import tinyml
     >>> tinyml.tile(tinyml.tensor([1, 2]), (2, 2)).tolist()
@@ -174,12 +183,12 @@ def tile(x: Any, repetitions: Any) -> Tensor:
     return reshape(wide, [k * n for k, n in zip(times, shape)])
 
 
-@named
+@named_in_errors
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
-    """x with each element along an axis so often in a row; without an axis, of the flattened x.
+    """Return x with each element along an axis so often in a row; without an axis, flattened.
 
-    `repeats` is an int, or a vector of ints with one for each place; then the sizes are read, to
-    know how many there will be. Raises ArgumentError where one is negative.
+    `repeats` is an int, or a vector of ints, one for each place, whose values are waited for, since
+    they decide the result's size. Raises ArgumentError where one is negative, DTypeError.
 
     >>> import tinyml
     >>> x = tinyml.tensor([1, 2, 3])
@@ -196,22 +205,22 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
         apart = reshape(x, (*before, size, 1, *after))
         wide = broadcast_to(apart, (*before, size, times, *after))
         return reshape(wide, (*before, size * times, *after))
-    counts: Any = repeats if isinstance(repeats, Data) else upload(repeats, x.device)
+    counts = asarray(repeats, device=None if isinstance(repeats, Data) else x.device)
     expect(counts.dtype.is_integer, "integer repeats", counts.dtype.name, DTypeError)
     counts = broadcast_to(reshape(counts, (counts.size,)), (size,)).astype(int64)
     if not size:
         return reshape(x, x.shape)
     expect(min(counts).item() >= 0, "repeats are not negative", "a negative one", ArgumentError)
-    ends: Any = cumulative_sum(counts)
-    places = arange(ends[-1].item(), device=x.device)
-    return apply(GATHER, x, searchsorted(ends, places, side="right"), axis=place)
+    ends = cumulative_sum(counts)
+    places = index_along((ends[-1].item(),), 0, x.device)
+    return gather(x, searchsorted(ends, places, side="right"), place)
 
 
-@named
+@named_in_errors
 def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
-    """The n-th differences of neighbours along an axis, of x between `prepend` and `append`.
+    """Return the n-th differences of neighbours along an axis, of x between `prepend` and `append`.
 
-    With n=0 it is x alone, as NumPy has it.
+    With n=0 it is x alone, as in NumPy. Raises AxisError, ArgumentError for a negative n.
 
     >>> import tinyml
     >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()
@@ -221,9 +230,9 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     expect(times >= 0, "n is not negative", times, ArgumentError)
     if times == 0:
         return reshape(x, x.shape)
-    ends = [part_of for part_of in (prepend, x, append) if part_of is not None]
-    result: Tensor = concat(ends, place) if len(ends) > 1 else x
+    pieces = [piece for piece in (prepend, x, append) if piece is not None]
+    found: Tensor = concat(pieces, place) if len(pieces) > 1 else x
     for _ in range(times):
-        size = result.shape[place]
-        result = slice_axis(result, place, 1, size) - slice_axis(result, place, 0, max(size - 1, 0))
-    return result
+        size = found.shape[place]
+        found = slice_axis(found, place, 1, size) - slice_axis(found, place, 0, max(size - 1, 0))
+    return found

@@ -1,21 +1,18 @@
-"""Sums, means, products and extremes of segments; scatter_reduce."""
+"""Reductions by index: of segments, the elements with one id, and into places of a tensor."""
 
 from __future__ import annotations
 
 import builtins
 from typing import Any
 
-import numpy as np
-
 from tinyml.core.apply import full
-from tinyml.core.node import Tensor
-from tinyml.core.upload import upload
-from tinyml.dtypes import bool_, float32, int64, integer_range
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.dtypes import bool_, int64, integer_range
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.split_stack import ravel
-from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray
+from tinyml.ops.arguments import as_axis, as_float, as_size, shape_along
+from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import gather, scatter
 from tinyml.ops.reduction import max
@@ -25,10 +22,11 @@ __all__ = ["scatter_reduce", "segment_max", "segment_mean", "segment_min", "segm
            "segment_sum"]
 
 
-# ---- sums of segments
+# ---- segments
 
 
 def _segments(data: Any, ids: Any, count: Any) -> tuple[Any, Any, int]:
+    """Return data with one leading axis, its ids as a vector, and how many segments there are."""
     data = asarray(data)
     ids = asarray(ids, device=data.device)
     expect(ids.dtype.is_integer, "integer segment ids", ids.dtype.name, DTypeError)
@@ -42,17 +40,18 @@ def _segments(data: Any, ids: Any, count: Any) -> tuple[Any, Any, int]:
 
 
 def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Tensor:
+    """Return segments that begin with a value and take in their elements by a mode of `scatter`."""
     begin = full((count, *data.shape[1:]), start, data.dtype, data.device)
     return scatter(begin, ids, data, 0, mode)
 
 
-@named
+@named_in_errors
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Sums of the elements of data with the same id: shape (num_segments, ...).
+    """Return sums of the elements of data with the same id: shape (num_segments, ...).
 
     Ids may stand in any order; they cover the first axes of data. `num_segments` is one more than
-    the greatest id unless given, for which the values are waited for. An id beyond it raises
-    OutOfRangeError.
+    the greatest id unless given, for which the values are waited for. Raises OutOfRangeError for an
+    id beyond it, ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.segment_sum(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([0, 0, 2])).tolist()
@@ -62,53 +61,54 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
     return _scattered("add", data, ids, count, 0)
 
 
-@named
+@named_in_errors
 def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Means of the elements of data with the same id, NaN where there are none."""
+    """Return means of the elements of data with the same id, NaN where there are none.
+
+    Arguments are as in `segment_sum`; integers become float32.
+    """
     data, ids, count = _segments(data, segment_ids, num_segments)
-    data = data if data.dtype.is_float else astype(data, float32)
+    data = as_float(data)
     ones = full(ids.shape, 1, data.dtype, data.device)
     counts = _scattered("add", ones, ids, count, 0)
     return _scattered("add", data, ids, count, 0) / reshape(
         counts, (count, *(1 for _ in data.shape[1:])))
 
 
-@named
+@named_in_errors
 def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Products of the elements of data with the same id, 1 where there are none."""
+    """Return products of the elements of data with the same id, 1 where there are none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     return _scattered("mul", data, ids, count, 1)
 
 
-@named
+@named_in_errors
 def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """The greatest element of data with each id; -inf, or the least integer, where none has it."""
+    """Return the greatest element of data with each id; -inf, or the least integer, for none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     least = -float("inf") if data.dtype.is_float else integer_range(data.dtype)[0]
     return _scattered("max", data, ids, count, least)
 
 
-@named
+@named_in_errors
 def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """The least element of data with each id; inf, or the greatest integer, where none has it."""
+    """Return the least element of data with each id; inf, or the greatest integer, for none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     greatest = float("inf") if data.dtype.is_float else integer_range(data.dtype)[1]
     return _scattered("min", data, ids, count, greatest)
 
 
-
-
 # ---- reductions into places
 
 
-@named
+@named_in_errors
 def scatter_reduce(x: Any, indices: Any, updates: Any, axis: int = 0, reduce: str = "sum",
                    include_self: bool = True) -> Tensor:
-    """x with `updates` reduced into it at one index per place along `axis`.
+    """Return x with `updates` reduced into it at one index per place along `axis`.
 
-    `reduce` is 'sum', 'prod', 'mean', 'min' or 'max'. indices and updates have one shape, of which
-    the first elements along other axes fall on those of x. Without `include_self` an element that
-    is updated is not itself among what is reduced. Raises ShapeError, OutOfRangeError.
+    `reduce` is 'sum', 'prod', 'mean', 'min' or 'max'. indices and updates have one shape; along
+    other axes their elements fall on the first ones of x. Without `include_self` an element that is
+    updated is not itself among what is reduced. Raises ShapeError, OutOfRangeError, ArgumentError.
 
     >>> import tinyml
     >>> x, i = tinyml.ones(2), tinyml.tensor([0, 0])
@@ -143,27 +143,25 @@ _REDUCTIONS = {"sum": ("add", 0.0), "mean": ("add", 0.0), "prod": ("mul", 1.0),
 
 
 def _start(dtype: Any, value: float) -> Any:
-    """What changes no reduction, in a type."""
+    """Return the value that changes no reduction, in a type."""
     if dtype.is_float:
         return value
     low, high = integer_range(dtype)
-    return builtins.int(builtins.max(low, builtins.min(high, value)))
+    return int(builtins.max(low, builtins.min(high, value)))
 
 
 def _flat_places(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
-    """Where in the flattened tensor each index along an axis points."""
+    """Return where in the flattened tensor each index along an axis points."""
     place: Any = full(indices.shape, 0, int64, indices.device)
     for d, size in enumerate(shape):
         if d == axis:
-            own = astype(indices, int64)
-            own = _checked(own, size)
+            own = _checked(astype(indices, int64), size)
         else:
-            wide = [indices.shape[d] if k == d else 1 for k in builtins.range(len(shape))]
-            own = reshape(upload(np.arange(indices.shape[d]), indices.device), wide)
+            own = index_along(shape_along(indices.shape[d], d, len(shape)), d, indices.device)
         place = place * size + own
     return place
 
 
 def _checked(indices: Any, size: int) -> Any:
-    """Indices counted from the front; those out of range raise, as they would in a gather."""
-    return gather(upload(np.arange(size), indices.device), indices) if size else indices
+    """Return indices counted from the front; a gather refuses those out of range."""
+    return gather(index_along((size,), 0, indices.device), indices) if size else indices

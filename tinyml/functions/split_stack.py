@@ -1,4 +1,4 @@
-"""Taking apart and putting together, in NumPy's names: splits, stacks, turns, diagonals.
+"""Taking tensors apart and putting them together, in NumPy's names: splits, stacks, turns.
 
 All of it is slices, reshapes, permutations and gathers of other modules; nothing here computes.
 """
@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 
-import tinyml.ops.pad as shapes
+import tinyml.ops.pad as constant
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, stack
 from tinyml.ops.arguments import as_axis, as_size
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.diagonal import diag_embed
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import TAKE_ALONG, gather
@@ -37,7 +36,7 @@ __all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag"
 
 
 def _cuts(size: int, at: Any, equal: bool) -> list[int]:
-    """Where an axis is cut: a number of parts, or the places themselves."""
+    """Return where an axis is cut: for a number of parts, or at the places given."""
     if not isinstance(at, (Sequence, np.ndarray)) and not hasattr(at, "tolist"):
         count = as_size(at, "the number of parts")
         expect(count > 0, "at least one part", count, ArgumentError)
@@ -49,6 +48,7 @@ def _cuts(size: int, at: Any, equal: bool) -> list[int]:
 
 
 def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
+    """Return the parts of x along an axis; a number of them must divide it if they are `equal`."""
     x = asarray(x)
     axis = as_axis(axis, x.ndim)
     size = x.shape[axis]
@@ -60,11 +60,12 @@ def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
     return tuple(parts)
 
 
-@named
+@named_in_errors
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """x in parts along `axis`, without copying: a number of equal ones, or cut at given places.
+    """Return x in parts along `axis`, without copying: equal ones, or cut at given places.
 
-    Raises ShapeError where the number does not divide the axis (`array_split` allows it).
+    Raises ShapeError where the number does not divide the axis (`array_split` allows it), and
+    AxisError, ArgumentError.
 
     >>> import tinyml
     >>> [y.tolist() for y in tinyml.split(tinyml.arange(4), 2)]
@@ -73,9 +74,9 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]
     return _split(x, indices_or_sections, axis, True)
 
 
-@named
+@named_in_errors
 def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """As `split`; where the number does not divide the axis, the first parts are one longer.
+    """Return parts as `split` does; where the number does not divide, the first are one longer.
 
     >>> import tinyml
     >>> [y.tolist() for y in tinyml.array_split(tinyml.arange(3), 2)]
@@ -84,22 +85,22 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor
     return _split(x, indices_or_sections, axis, False)
 
 
-@named
+@named_in_errors
 def hsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """`split` along axis 1, of a vector along axis 0."""
+    """Return the parts of x along axis 1, of a vector along axis 0; see `split`."""
     return _split(x, indices_or_sections, 0 if asarray(x).ndim == 1 else 1, True)
 
 
-@named
+@named_in_errors
 def vsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """`split` along axis 0 of a tensor with at least 2 axes."""
+    """Return the parts of x, which has at least 2 axes, along axis 0; see `split`."""
     expect(asarray(x).ndim >= 2, "at least 2 axes", asarray(x).ndim, ShapeError)
     return _split(x, indices_or_sections, 0, True)
 
 
-@named
+@named_in_errors
 def dsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """`split` along axis 2."""
+    """Return the parts of x along axis 2; see `split`."""
     return _split(x, indices_or_sections, 2, True)
 
 
@@ -107,7 +108,7 @@ def dsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
 
 
 def _at_least(x: Any, ndim: int) -> Tensor:
-    """Axes of size 1 up to 1, 2 or 3: a vector becomes a row, a matrix gets a last axis."""
+    """Return x with up to 3 axes: a vector becomes a row, a matrix gets a last axis."""
     x = asarray(x)
     shape = x.shape
     if ndim > 1 and len(shape) == 1:
@@ -116,27 +117,27 @@ def _at_least(x: Any, ndim: int) -> Tensor:
     return x if shape == x.shape else reshape(x, shape)
 
 
-@named
+@named_in_errors
 def atleast_1d(x: Any) -> Tensor:
-    """x with at least 1 axis."""
+    """Return x with at least 1 axis."""
     return _at_least(x, 1)
 
 
-@named
+@named_in_errors
 def atleast_2d(x: Any) -> Tensor:
-    """x with at least 2 axes; a vector becomes a row."""
+    """Return x with at least 2 axes; a vector becomes a row."""
     return _at_least(x, 2)
 
 
-@named
+@named_in_errors
 def atleast_3d(x: Any) -> Tensor:
-    """x with at least 3 axes: a vector of n becomes (1, n, 1), a matrix gets a last axis."""
+    """Return x with at least 3 axes: a vector of n becomes (1, n, 1), a matrix gets a last axis."""
     return _at_least(x, 3)
 
 
-@named
+@named_in_errors
 def hstack(tensors: Any) -> Tensor:
-    """Tensors side by side: along axis 1, vectors along axis 0.
+    """Join tensors side by side: along axis 1, vectors along axis 0.
 
     >>> import tinyml
     >>> tinyml.hstack([tinyml.ones(1), tinyml.zeros(2)]).tolist()
@@ -146,9 +147,9 @@ def hstack(tensors: Any) -> Tensor:
     return concat(parts, 0 if parts and parts[0].ndim == 1 else 1)
 
 
-@named
+@named_in_errors
 def vstack(tensors: Any) -> Tensor:
-    """Tensors below each other: along axis 0, vectors as rows.
+    """Join tensors below each other: along axis 0, vectors as rows.
 
     >>> import tinyml
     >>> tinyml.vstack([tinyml.ones(2), tinyml.zeros(2)]).tolist()
@@ -157,22 +158,24 @@ def vstack(tensors: Any) -> Tensor:
     return concat([_at_least(x, 2) for x in tensors], 0)
 
 
-@named
+@named_in_errors
 def dstack(tensors: Any) -> Tensor:
-    """Tensors behind each other: along axis 2, with axes added as `atleast_3d` does."""
+    """Join tensors behind each other: along axis 2, with axes added as `atleast_3d` does."""
     return concat([_at_least(x, 3) for x in tensors], 2)
 
 
-@named
+@named_in_errors
 def column_stack(tensors: Any) -> Tensor:
-    """Vectors as columns beside each other; matrices as they are."""
+    """Join vectors as columns beside each other, and matrices as they are."""
     parts = [asarray(x) for x in tensors]
     return concat([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
 
 
-@named
+@named_in_errors
 def block_diag(*tensors: Any) -> Tensor:
-    """Matrices along the diagonal of one, zeros elsewhere (scipy.linalg.block_diag).
+    """Return one matrix with matrices along its diagonal, zeros elsewhere.
+
+    Known as scipy.linalg.block_diag. Raises ShapeError for more than 2 axes.
 
     >>> import tinyml
     >>> tinyml.block_diag(tinyml.ones(1), tinyml.ones((1, 2))).tolist()
@@ -182,7 +185,7 @@ def block_diag(*tensors: Any) -> Tensor:
     expect(all(x.ndim == 2 for x in blocks), "matrices", [x.shape for x in blocks], ShapeError)
     width, begin, rows = sum(x.shape[1] for x in blocks), 0, []
     for x in blocks:
-        rows.append(shapes.pad(x, (0, begin), (0, width - begin - x.shape[1])))
+        rows.append(constant.pad(x, (0, begin), (0, width - begin - x.shape[1])))
         begin += x.shape[1]
     return concat(rows, 0)
 
@@ -190,16 +193,16 @@ def block_diag(*tensors: Any) -> Tensor:
 # ---- turns
 
 
-@named
+@named_in_errors
 def ravel(x: Any) -> Tensor:
-    """x as a vector, in row-major order."""
+    """Return x as a vector, in row-major order."""
     x = asarray(x)
     return reshape(x, (x.size,))
 
 
-@named
+@named_in_errors
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
-    """x with two axes exchanged, without copying."""
+    """Return x with two axes exchanged, without copying. Raises AxisError."""
     x = asarray(x)
     order = list(range(x.ndim))
     first, second = as_axis(axis1, x.ndim), as_axis(axis2, x.ndim)
@@ -207,21 +210,23 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     return permute_dims(x, order)
 
 
-@named
+@named_in_errors
 def fliplr(x: Any) -> Tensor:
-    """x with axis 1 reversed."""
+    """Return x with axis 1 reversed."""
     return flip(asarray(x), 1)
 
 
-@named
+@named_in_errors
 def flipud(x: Any) -> Tensor:
-    """x with axis 0 reversed."""
+    """Return x with axis 0 reversed."""
     return flip(asarray(x), 0)
 
 
-@named
+@named_in_errors
 def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
-    """x turned by k quarters in the plane of two axes, from the first toward the second.
+    """Return x turned by k quarters in the plane of two axes, from the first toward the second.
+
+    Raises AxisError, and ArgumentError where both axes are the same.
 
     >>> import tinyml
     >>> tinyml.rot90(tinyml.tensor([[1, 2], [3, 4]])).tolist()
@@ -238,20 +243,21 @@ def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
     return flip(swapaxes(x, first, second), second)
 
 
-@named
+@named_in_errors
 def diagflat(x: Any, k: int = 0) -> Tensor:
-    """The matrix with the elements of x on its k-th diagonal."""
+    """Return the matrix with the elements of x on its k-th diagonal."""
     return diag_embed(ravel(x), k)
 
 
 # ---- windows
 
 
-@named
+@named_in_errors
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int = 1) -> Tensor:
-    """Every window of a length along an axis, as a new last axis; `step` is from one to the next.
+    """Return every window of a length along an axis, as a new last axis, `step` apart.
 
-    Windows overlap, so this copies. Several axes take turns, each with a length of its own.
+    Windows overlap, so this copies. Several axes are served one after the other, each with a length
+    of its own. Raises ShapeError for a length that does not fit, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.sliding_window_view(tinyml.arange(4), 3).tolist()
@@ -267,20 +273,22 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
         place = as_axis(a, x.ndim)
         size = x.shape[place]
         expect(0 < as_size(length, "length") <= size, f"0 < length <= {size}", length, ShapeError)
-        starts = np.arange(0, size - length + 1, step)
-        table = upload(starts[:, None] + np.arange(length), x.device)
+        windows = ((size - length) // step + 1, length)
+        table = index_along(windows, 0, x.device) * step + index_along(windows, 1, x.device)
         order = [*range(place + 1), *range(place + 2, x.ndim + 1), place + 1]
         x = permute_dims(gather(x, table, place), order)
-    windows: Tensor = x
-    return windows
+    view: Tensor = x
+    return view
 
 
 # ---- choice
 
 
-@named
+@named_in_errors
 def choose(indices: Any, choices: Any) -> Tensor:
-    """At each place the element of that choice whose number stands there; all broadcast.
+    """Return at each place the element of the choice whose number stands there; all broadcast.
+
+    Raises ArgumentError where there is no choice, OutOfRangeError for the number of none.
 
     >>> import tinyml
     >>> tinyml.choose(tinyml.tensor([1, 0]), [tinyml.zeros(2), tinyml.ones(2)]).tolist()
@@ -295,9 +303,11 @@ def choose(indices: Any, choices: Any) -> Tensor:
     return reshape(apply(TAKE_ALONG, rows, table, axis=0), shape)
 
 
-@named
+@named_in_errors
 def select(conditions: Any, choices: Any, default: Any = 0) -> Tensor:
-    """At each place the choice whose condition holds first, else `default`; all broadcast.
+    """Return at each place the choice whose condition holds first, else `default`; all broadcast.
+
+    Raises ArgumentError where there are not as many conditions as choices.
 
     >>> import tinyml
     >>> x = tinyml.tensor([-1.0, 3.0])

@@ -1,4 +1,4 @@
-"""Statistics beyond the standard, in NumPy's names: order statistics, averages, covariances.
+"""Statistics beyond the Array API's, in NumPy's names: order statistics, averages, covariances.
 
 Order statistics sort once and gather; their gradients go back to the elements that were chosen.
 """
@@ -10,21 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.apply import apply, apply_many, full
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
-from tinyml.dtypes import float32, float64, int64
+from tinyml.dtypes import float64, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
-from tinyml.ops.arguments import as_axes, as_axis, as_size
-from tinyml.ops.calls import named
+from tinyml.ops.arguments import as_axes, as_axis, as_float, as_size
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import IOTA, asarray
+from tinyml.ops.cumulative_extrema import cummax
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where
-from tinyml.ops.gather_scatter import IOTA, TAKE_ALONG
+from tinyml.ops.gather_scatter import TAKE_ALONG
 from tinyml.ops.matmul import matmul
-from tinyml.ops.reduction import max, mean, min, reduced_shape, sum
-from tinyml.ops.sorting import SORT
+from tinyml.ops.reduction import argmax, max, mean, min, reduced_shape, sum
+from tinyml.ops.sorting import SORT, sort
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
 __all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedian", "nanpercentile",
@@ -33,12 +35,8 @@ __all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedia
 # ---- order statistics
 
 
-def _as_float(x: Any) -> Any:
-    return x if x.dtype.is_float else astype(x, float32)
-
-
 def _rows(x: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
-    """x with the axes to reduce as one last axis, and these axes."""
+    """Return x with the axes to reduce as one last axis, and these axes."""
     axes = as_axes(axis, x.ndim)
     kept = [d for d in range(x.ndim) if d not in axes]
     moved = permute_dims(x, (*kept, *axes))
@@ -48,12 +46,8 @@ def _rows(x: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
 
 
 def _placed(result: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-    """The result of rows in its shape, the reduced axes kept with size 1 if asked."""
+    """Return the results of rows in their shape, the reduced axes kept with size 1 if asked."""
     return reshape(result, reduced_shape(x.shape, axes, keepdims))
-
-
-def _quotient(q: Any, n: Any, alpha: float, beta: float) -> Any:
-    return q * n + (q * (1.0 - alpha - beta) + alpha) - 1.0
 
 
 # Hyndman and Fan, "Sample quantiles in statistical packages" (1996): method -> alpha, beta.
@@ -80,9 +74,10 @@ METHODS = (*_INTERPOLATED, *_CHOSEN, *_STEPPED)
 
 
 def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
-    """The index below, as a float, and the share of the way to the next one."""
+    """Return the index below, as a float, and the share of the way to the next one."""
     if method in _INTERPOLATED:
-        place = _quotient(q, n, *_INTERPOLATED[method])
+        alpha, beta = _INTERPOLATED[method]
+        place = q * n + (q * (1.0 - alpha - beta) + alpha) - 1.0
     elif method in _CHOSEN:
         place = q * (n - 1.0)
     else:
@@ -97,16 +92,15 @@ def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
 
 
 def _quantiles(x: Any, q: Any, method: str, skip_nan: bool) -> Any:
-    """Quantiles (rows, len(q)) of rows (rows, n)."""
+    """Return the quantiles (rows, len(q)) of rows (rows, n)."""
     size = x.shape[-1]
-    ordered = apply(SORT, x, axis=x.ndim - 1, descending=False)[0]
+    ordered = sort(x)
     missing = isnan(x)
     if skip_nan:
         there = size - sum(astype(missing, x.dtype), axis=-1, keepdims=True)
         count = where(there > 0.0, there, 1.0)
     else:
-        count = broadcast_to(upload(np.asarray(float(size), x.dtype.numpy), x.device),
-                             (*x.shape[:-1], 1))
+        count = full((*x.shape[:-1], 1), size, x.dtype, x.device)
     low, share = _virtual(q, count, method)
     last = count - 1.0
     below = where(low < 0.0, 0.0, where(low > last, last, low))
@@ -126,15 +120,16 @@ def _any(condition: Any) -> Any:
     return sum(condition, axis=-1, keepdims=True) > 0
 
 
-def _as_quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool,
-                 scale: float) -> Tensor:
-    x = _as_float(asarray(x))
+def _over_axis(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool,
+               scale: float) -> Tensor:
+    """Return quantiles over axes, of q in 0 to `scale`."""
+    x = as_float(asarray(x))
     expect(method in METHODS, f"a method: {', '.join(METHODS)}", method, ArgumentError)
     if not isinstance(q, Data):
         numbers = np.asarray(x.device.as_array(q, float64), np.float64) / scale
         expect(bool(((numbers >= 0) & (numbers <= 1)).all()), f"q in 0 to {scale:g}", q,
                ArgumentError)
-        wanted: Any = upload(numbers.astype(x.dtype.numpy), x.device)
+        wanted: Any = upload(numbers.astype(x.dtype.numpy), x.device)  # rounded from doubles
     else:
         wanted = astype(q, x.dtype) / scale if scale != 1 else astype(q, x.dtype)
     rows, axes = _rows(x, axis)
@@ -144,10 +139,10 @@ def _as_quantile(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_na
     return reshape(first, (*wanted.shape, *reduced_shape(x.shape, axes, keepdims)))
 
 
-@named
+@named_in_errors
 def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
              keepdims: bool = False) -> Tensor:
-    """The q-th quantiles of x over `axis`, 0 <= q <= 1; NaN where one is NaN.
+    """Return the q-th quantiles of x over `axis`, 0 <= q <= 1; NaN where an element is NaN.
 
     The axes of q come first in the result. `method` is one of numpy.quantile's thirteen (Hyndman
     and Fan 1996). Integers become float32. Raises ArgumentError, ShapeError where there is no
@@ -157,52 +152,55 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
     >>> tinyml.quantile(tinyml.tensor([1.0, 2.0, 4.0]), [0.5, 0.75]).tolist()
     [2.0, 3.0]
     """
-    return _as_quantile(x, q, axis, method, keepdims, False, 1)
+    return _over_axis(x, q, axis, method, keepdims, False, 1)
 
 
-@named
+@named_in_errors
 def nanquantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                 keepdims: bool = False) -> Tensor:
-    """As `quantile`, of the elements that are not NaN; NaN where all are."""
-    return _as_quantile(x, q, axis, method, keepdims, True, 1)
+    """Return quantiles as `quantile` does, of the elements that are not NaN; NaN where all are."""
+    return _over_axis(x, q, axis, method, keepdims, True, 1)
 
 
-@named
+@named_in_errors
 def percentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                keepdims: bool = False) -> Tensor:
-    """As `quantile`, with 0 <= q <= 100."""
-    return _as_quantile(x, q, axis, method, keepdims, False, 100)
+    """Return quantiles as `quantile` does, with 0 <= q <= 100."""
+    return _over_axis(x, q, axis, method, keepdims, False, 100)
 
 
-@named
+@named_in_errors
 def nanpercentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                   keepdims: bool = False) -> Tensor:
-    """As `nanquantile`, with 0 <= q <= 100."""
-    return _as_quantile(x, q, axis, method, keepdims, True, 100)
+    """Return quantiles as `nanquantile` does, with 0 <= q <= 100."""
+    return _over_axis(x, q, axis, method, keepdims, True, 100)
 
 
-@named
+@named_in_errors
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The middle element over `axis`, the mean of two where the count is even; NaN where one is.
+    """Return the middle element over `axis`, the mean of two where the count is even.
+
+    NaN where an element is NaN. Integers become float32. Raises ShapeError where there is no
+    element, AxisError.
 
     >>> import tinyml
     >>> tinyml.median(tinyml.tensor([3.0, 1.0, 2.0, 10.0])).item()
     2.5
     """
-    return _as_quantile(x, 0.5, axis, "linear", keepdims, False, 1)
+    return _over_axis(x, 0.5, axis, "linear", keepdims, False, 1)
 
 
-@named
+@named_in_errors
 def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """As `median`, of the elements that are not NaN; NaN where all are."""
-    return _as_quantile(x, 0.5, axis, "linear", keepdims, True, 1)
+    """Return the median of the elements that are not NaN; NaN where all are. See `median`."""
+    return _over_axis(x, 0.5, axis, "linear", keepdims, True, 1)
 
 
-@named
+@named_in_errors
 def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
-    """The k-th least element along `axis`, counted from 1, and its int64 index; NaN is greatest.
+    """Return the k-th least element along `axis`, counted from 1, and its int64 index.
 
-    Raises ShapeError where k is not in 1 to size.
+    NaN is greatest. Raises ShapeError where k is not in 1 to size, AxisError.
 
     >>> import tinyml
     >>> [y.item() for y in tinyml.kthvalue(tinyml.tensor([3.0, 1.0, 2.0]), 2)]
@@ -214,14 +212,16 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Te
         return reshape(value, ()), reshape(index, ())
     axis, k = as_axis(axis, x.ndim), as_size(k, "k")
     expect(1 <= k <= x.shape[axis], f"1 <= k <= {x.shape[axis]}", k, ShapeError)
-    found = apply(SORT, x, axis=axis, descending=False)
+    found = apply_many(SORT, x, axis=axis, descending=False)
     value, index = (_placed(slice_axis(y, axis, k - 1, k), x, (axis,), keepdims) for y in found)
     return value, index
 
 
-@named
+@named_in_errors
 def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
-    """The most frequent element along `axis`, the least of several, and how often it is there.
+    """Return the most frequent element along `axis`, the least of several, and its int64 count.
+
+    Raises ShapeError where there is no element, AxisError.
 
     >>> import tinyml
     >>> [y.item() for y in tinyml.mode(tinyml.tensor([2.0, 1.0, 2.0]))]
@@ -232,17 +232,15 @@ def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor
         return x, astype(x == x, int64)
     axis = as_axis(axis, x.ndim)
     expect(x.shape[axis] > 0, "at least one element", x.shape, ShapeError)
-    ordered = apply(SORT, x, axis=axis, descending=False)[0]
+    ordered = sort(x, axis=axis)
     counts = _run_lengths(ordered, axis)
-    place = counts.op("argmax", axis=axis, keepdims=True)
+    place = argmax(counts, axis, True)
     value, count = (apply(TAKE_ALONG, y, place, axis=axis) for y in (ordered, counts))
     return _placed(value, x, (axis,), keepdims), _placed(count, x, (axis,), keepdims)
 
 
 def _run_lengths(ordered: Any, axis: int) -> Any:
-    """How many equal elements stand up to each, in an order; the last of a run has its length."""
-    from tinyml.ops.cumulative_extrema import cummax
-
+    """Return how many equal elements stand up to each; the last of a run has its length."""
     size = ordered.shape[axis]
     places = apply(IOTA, ordered, axis=axis)
     before = slice_axis(ordered, axis, 0, size - 1)
@@ -255,25 +253,26 @@ def _run_lengths(ordered: Any, axis: int) -> Any:
 # ---- averages and covariances
 
 
-@named
+@named_in_errors
 def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """The greatest minus the least element over `axis`."""
+    """Return the greatest minus the least element over `axis`; raises ShapeError without any."""
     x = asarray(x)
     return max(x, axis, keepdims) - min(x, axis, keepdims)
 
 
-@named
+@named_in_errors
 def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = False,
             keepdims: bool = False) -> Any:
-    """The mean over `axis`, each element counted `weights` times; with `returned`, their sum too.
+    """Return the mean over `axis`, each element counted `weights` times.
 
-    `weights` has x's shape, or one size for each axis in `axis`. Raises ShapeError.
+    `weights` has x's shape, or one size for each axis in `axis`. With `returned`, their sums are
+    returned too. Integers become float32. Raises ShapeError, AxisError.
 
     >>> import tinyml
     >>> tinyml.average(tinyml.tensor([1.0, 4.0]), weights=[2.0, 1.0]).item()
     2.0
     """
-    x = _as_float(asarray(x))
+    x = as_float(asarray(x))
     axes = as_axes(axis, x.ndim)
     if weights is None:
         found = mean(x, axes, keepdims)
@@ -290,13 +289,14 @@ def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = F
     return (found, total) if returned else found
 
 
-@named
+@named_in_errors
 def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None,
         fweights: Any = None, aweights: Any = None) -> Tensor:
-    """The covariance matrix of variables in rows (numpy.cov), in columns with `rowvar` False.
+    """Return the covariance matrix of variables in rows (numpy.cov), or columns, not `rowvar`.
 
     `y` are further variables; `fweights` say how often an observation was made, `aweights` how much
-    it counts; the sum is divided by N - ddof, ddof being 0 with `bias` and 1 without.
+    it counts; the sum is divided by N - ddof, where ddof is 0 with `bias` and 1 without. Raises
+    ShapeError for more than 2 axes.
 
     >>> import tinyml
     >>> tinyml.cov(tinyml.tensor([[0.0, 2.0], [2.0, 0.0]])).tolist()
@@ -332,16 +332,17 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
 
 
 def _variables(m: Any, rowvar: bool) -> Any:
-    x = _as_float(asarray(m))
+    """Return a matrix of floats with a row for each variable."""
+    x = as_float(asarray(m))
     expect(x.ndim <= 2, "at most 2 axes", x.ndim, ShapeError)
     if x.ndim < 2:
         return reshape(x, (1, x.size))
     return x if rowvar or x.shape[0] == 1 else permute_dims(x, (1, 0))
 
 
-@named
+@named_in_errors
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
-    """The matrix of correlation coefficients of variables in rows (numpy.corrcoef).
+    """Return the correlation coefficients of variables in rows (numpy.corrcoef); see `cov`.
 
     >>> import tinyml
     >>> tinyml.corrcoef(tinyml.tensor([[0.0, 2.0], [4.0, 1.0]])).tolist()

@@ -1,8 +1,8 @@
 """Control flow that depends on values: cond, while and scan, as ordinary records.
 
-Their branches and steps are graphs, given as attributes; control_flow.py makes them of functions. The
-way back of a scan is a scan, that of a branch is a branch; so gradients have any order, in graphs
-and outside.
+Their branches and steps are graphs, given as attributes; control_flow makes them of functions. The
+pullback of a scan is a scan, that of a choice is a choice, each over the pullbacks of their graphs;
+so gradients have any order, in graphs and outside.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
-from tinyml.core.apply import apply_many, as_tuple, describe, full, run, watched
+from tinyml.core.apply import as_tuple, run, watched
 from tinyml.core.builder import Capture, symbolic
-from tinyml.core.node import make
+from tinyml.core.error_context import describe
+from tinyml.core.make import make
 from tinyml.core.plan import make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import bool_
@@ -23,13 +24,13 @@ from tinyml.errors import (
     DTypeError,
     GradientError,
     GraphError,
-    expect,
 )
-from tinyml.graph.graph import Graph, apply_graph, build, floats, replay
-from tinyml.ir.op import Op, Var, define
-from tinyml.ir.spec import Spec, make_spec
+from tinyml.extend import Op, Spec, apply_many, define, expect
+from tinyml.graph.graph import Graph, apply_graph, are_floats, build, replay, spread
+from tinyml.ir.op import Var
+from tinyml.ir.spec import make_spec
 from tinyml.ops.arguments import as_size
-from tinyml.ops.concat import one_after_another
+from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
 
 
@@ -48,33 +49,40 @@ def _apply_once(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
 
 def apply_over(op: Op, graphs: dict[str, Graph], before: Sequence[Any],
                after: Sequence[Any] = (), **attrs: Any) -> list[Any]:
-    """The results of a record on graphs whose inputs stand for operands, the last ones for `after`.
+    """Return the results of a record on graphs whose inputs stand for `before` and `after`.
 
-    What any of them captures becomes operands of all, between `before` and `after`: first hidden
-    state, which is carried on from the results of the carry, or from all, then the constants.
+    What any of them captures becomes operands of all, in between: first hidden state, whose new
+    content follows the results of the carry, or all results; then the constants.
     """
     known = {id(c.tensor): c for graph in graphs.values() for c in graph.captures}
     captures = sorted(known.values(), key=lambda capture: not capture.is_state)
     states = sum(capture.is_state for capture in captures)
-    given = attrs.get("carry", max(len(graph.outputs) for graph in graphs.values()))
-    opened = {}
-    for name, graph in graphs.items():
-        own = {id(c.tensor): c for c in graph.captures}
-        mine = [own.get(id(c.tensor)) or Capture(new := Var(c.var.spec), c.tensor, new)
-                for c in captures]
-        cut = len(graph.inputs) - len(after)
-        opened[name] = Graph(
-            [*graph.inputs[:cut], *[c.var for c in mine], *graph.inputs[cut:]], graph.equations,
-            [*graph.outputs[:given], *[c.result for c in mine[:states]], *graph.outputs[given:]])
-    if not all(graph.outputs for graph in opened.values()):
+    carried = attrs.get("carry", max(len(graph.outputs) for graph in graphs.values()))
+    closed = {name: _close(graph, captures, len(graph.inputs) - len(after), carried)
+              for name, graph in graphs.items()}
+    if not all(graph.outputs for graph in closed.values()):
         return []
     for name, more in (("carry", states), ("consts", len(captures) - states)):
         if name in attrs:
             attrs[name] += more
-    results = _apply_once(op, *before, *[c.tensor for c in captures], *after, **opened, **attrs)
-    for state, value in zip(captures[:states], results[given:]):
+    results = _apply_once(op, *before, *[c.tensor for c in captures], *after, **closed, **attrs)
+    for state, value in zip(captures[:states], results[carried:]):
         state.tensor._replace(value)
-    return results[:given] + results[given + states :]
+    return results[:carried] + results[carried + states :]
+
+
+def _close(graph: Graph, captures: Sequence[Capture], inputs: int, outputs: int) -> Graph:
+    """Return a graph that takes `captures` after so many inputs, and gives state after the outputs.
+
+    Those that it does not read itself go through it.
+    """
+    own = {id(c.tensor): c for c in graph.captures}
+    taken = [own.get(id(c.tensor)) or Capture(var := Var(c.var.spec), c.tensor, var)
+             for c in captures]
+    return Graph(
+        [*graph.inputs[:inputs], *[c.var for c in taken], *graph.inputs[inputs:]], graph.equations,
+        [*graph.outputs[:outputs], *[c.result for c in taken if c.is_state],
+         *graph.outputs[outputs:]])
 
 
 def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
@@ -112,19 +120,19 @@ def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> tuple[Any, ...]:
 
 def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], yes: Graph,
                no: Graph) -> list[Any]:
-    """The branch that was taken, backwards."""
-    there = floats(yes.outputs)
-    gs = list(compress(as_tuple(g), there))
-    ways = [graph.pullback(wanted[1:], there, outputs=False) for graph in (yes, no)]
-    found = iter(apply_over(COND, dict(zip(("yes", "no"), ways)), [pred, *xs, *gs]))
-    return [next(found) if want else None for want in (False, *wanted[1:])]
+    """Choose between the pullbacks as the value was chosen."""
+    present = are_floats(yes.outputs)
+    gs = compress(as_tuple(g), present)
+    pullbacks = {name: graph.pullback(wanted[1:], present, outputs=False)
+                 for name, graph in (("yes", yes), ("no", no))}
+    return [None, *spread(apply_over(COND, pullbacks, [pred, *xs, *gs]), wanted[1:])]
 
 
 # ---- scan
 
 
 def row_spec(spec: Spec) -> Spec:
-    """That of one slice along the first axis."""
+    """Return the spec of one slice along the first axis."""
     return make_spec(spec.shape[1:], spec.dtype, spec.device, spec.strides[1:], spec.symbolic)
 
 
@@ -153,24 +161,21 @@ def _scan_run(*xs: Any, body: Graph, carry: int, consts: int, length: int,
               reverse: bool) -> tuple[Any, ...]:
     state, fixed, rows = list(xs[:carry]), xs[carry : carry + consts], xs[carry + consts :]
     specs = [row_spec(x.spec) for x in rows]
-    found: list[list[Any]] = [[] for _ in body.outputs[carry:]]
+    columns: list[list[Any]] = [[] for _ in body.outputs[carry:]]
     for step in reversed(range(length)) if reverse else range(length):
         cut = [_row(x, step, spec) for x, spec in zip(rows, specs)]
         results = apply_graph(body, [*state, *fixed, *cut])
         state = results[:carry]
-        for column, y in zip(found, results[carry:]):
+        for column, y in zip(columns, results[carry:]):
             column.append(y)
-    stacked = []
-    for var, column in zip(body.outputs[carry:], found):
-        ordered = column[::-1] if reverse else column
-        shape = (length, *var.spec.shape)
-        stacked.append(one_after_another(ordered, shape) if ordered else
-                       full(shape, 0, var.spec.dtype, var.spec.device))
-    return (*state, *stacked)
+    return (*state, *[
+        concat_rows(column[::-1] if reverse else column, (length, *spec.shape), spec.dtype,
+                    spec.device)
+        for spec, column in zip(body.specs[carry:], columns)])
 
 
 def _row(x: Any, step: int, spec: Spec) -> Any:
-    """One slice along the first axis, a view."""
+    """Return one slice along the first axis, a view."""
     if spec.size == 0:
         return make(x.buf, spec)
     return make(spec.device.view(x.buf, step * x.spec.strides[0], spec), spec)
@@ -178,41 +183,51 @@ def _row(x: Any, step: int, spec: Spec) -> Any:
 
 def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph, carry: int,
                consts: int, length: int, reverse: bool) -> list[Any]:
-    """A scan in the other direction, over the carries, which a scan collects first."""
+    """Scan in the other direction, over the carries, which a scan collects first."""
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
-    keeping = body.once("carries", lambda: Graph(
-        body.inputs, body.equations, [*body.outputs[:carry], *body.inputs[:carry]]))
-    before = _apply_once(SCAN, *xs, body=keeping, carry=carry, consts=consts, length=length,
-                    reverse=reverse)[carry:] if carry else []
-    there = floats(body.outputs)
-    asked = (*there[:carry], *wanted[carry:])  # the cotangents of all carries go on
-    arrive = list(compress(as_tuple(g), there))
-    moving, held = sum(there[:carry]), list(compress(fixed, wanted[carry:]))
+    carries = _apply_once(SCAN, *xs, body=body.derive(_give_carries, carry), carry=carry,
+                          consts=consts, length=length, reverse=reverse)[carry:] if carry else []
+    present = are_floats(body.outputs)
+    gs = list(compress(as_tuple(g), present))
+    moving = sum(present[:carry])  # cotangents of the carry go from step to step,
+    sums = [zeros_like(x) for x in compress(fixed, wanted[carry:])]  # those of constants add up
+    wanted = (*present[:carry], *wanted[carry:])
+    step = body.derive(_pull_step, carry, consts, wanted)
+    found = apply_over(SCAN, {"body": step}, [*gs[:moving], *sums],
+                       [*fixed, *carries, *rows, *gs[moving:]], carry=moving + len(sums),
+                       consts=consts, length=length, reverse=not reverse)
+    return spread(found, wanted)
+
+
+def _give_carries(body: Graph, carry: int) -> Graph:
+    """Return the body that gives, in the place of its rows, the carry before each step."""
+    return Graph(body.inputs, body.equations, [*body.outputs[:carry], *body.inputs[:carry]])
+
+
+def _pull_step(body: Graph, carry: int, consts: int, wanted: tuple[bool, ...]) -> Graph:
+    """Return the body of the scan over cotangents: the pullback of a step.
+
+    Inputs: cotangents of the carry, sums of those of constants; the constants; then carry, rows and
+    cotangents of the rows that the step gave.
+    """
+    present = are_floats(body.outputs)
+    pullback = body.pullback(wanted, present, outputs=False)
+    specs = [v.spec for v in pullback.inputs]
+    ins, gs = specs[: len(body.inputs)], specs[len(body.inputs) :]
+    moving = sum(present[:carry])
+    held = list(compress(ins[carry : carry + consts], wanted[carry:]))
     adding = moving + len(held)
 
-    def back() -> Graph:
-        way = body.pullback(asked, there, outputs=False)
-        specs = [v.spec for v in way.inputs]
-        ins, g_specs = specs[: len(xs)], specs[len(xs) :]
+    def step(*v: Any) -> list[Any]:
+        g_carry, sums, rest = v[:moving], v[moving:adding], v[adding:]
+        values, state = rest[:consts], rest[consts : consts + carry]
+        row, g_rows = rest[consts + carry : len(ins)], rest[len(ins) :]
+        found = pullback.run([*state, *values, *row, *g_carry, *g_rows])
+        found[moving:adding] = [a + b for a, b in zip(sums, found[moving:adding])]
+        return found
 
-        def step(*v: Any) -> list[Any]:
-            g_carry, sums, rest = v[:moving], v[moving:adding], v[adding:]
-            values, state = rest[:consts], rest[consts : consts + carry]
-            row, g_ys = rest[consts + carry : len(xs)], rest[len(xs) :]
-            found = way.run([*state, *values, *row, *g_carry, *g_ys])
-            found[moving:adding] = [a + b for a, b in zip(sums, found[moving:adding])]
-            return found
-
-        return build(step, [
-            *g_specs[:moving], *[symbolic(x.spec) for x in held], *ins[carry : carry + consts],
-            *ins[:carry], *ins[carry + consts :], *g_specs[moving:]])
-
-    found = iter(apply_over(
-        SCAN, {"body": body.once(("scan", carry, consts, asked), back)},
-        [*arrive[:moving], *[zeros_like(x) for x in held]],
-        [*fixed, *before, *rows, *arrive[moving:]], carry=adding, consts=consts, length=length,
-        reverse=not reverse))
-    return [next(found) if want else None for want in asked]
+    return build(step, [*gs[:moving], *held, *ins[carry : carry + consts], *ins[:carry],
+                        *ins[carry + consts :], *gs[moving:]])
 
 
 # ---- while_loop
@@ -257,23 +272,28 @@ def _while_run(*xs: Any, test: Graph, body: Graph, carry: int,
 
 def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph, body: Graph,
                 carry: int, max_steps: int | None) -> list[Any]:
-    """That of a scan of `max_steps` steps, those after the end doing nothing."""
+    """Pull back along a scan of `max_steps` steps, those after the end doing nothing."""
     if max_steps is None:
         raise GradientError("the number of steps of a while_loop is not known in reverse mode",
                             remedy="scan, where the number is known; or while_loop(..., "
                                    "max_steps=n)").during("while_loop", describe(xs))
+    step = body.derive(_step_while, test, carry)
+    return _scan_grad(g, None, *xs, wanted=wanted, body=step, carry=carry,
+                      consts=len(xs) - carry, length=max_steps, reverse=False)
+
+
+def _step_while(body: Graph, test: Graph, carry: int) -> Graph:
+    """Return the body of a scan that does a step where the test holds, and nothing elsewhere."""
     rest = Graph(body.inputs, [], body.inputs[:carry])
     more = Graph(body.inputs, body.equations, body.outputs)  # body itself will hold what holds this
 
     def step(*v: Any) -> list[Any]:
         return _apply_once(COND, replay(test, v)[0], *v, yes=more, no=rest)
 
-    known = body.once(("while", test), lambda: build(step, [v.spec for v in body.inputs]))
-    return _scan_grad(g, None, *xs, wanted=wanted, body=known, carry=carry,
-                      consts=len(xs) - carry, length=max_steps, reverse=False)
+    return build(step, [v.spec for v in body.inputs])
 
 
-# ---- the records: they run as they stand, and the host decides what is launched
+# ---- the records: they run on tensors, and the host decides what is launched
 
 COND = define(
     "cond", _cond_infer, grad=_cond_grad, host_impl=_cond_run, dtypes=(),
@@ -282,5 +302,5 @@ SCAN = define(
     "scan", _scan_infer, grad=_scan_grad, host_impl=_scan_run, normalize=_scan_normalize, dtypes=(),
     doc="A graph applied again and again to a carry and to slices; its gradient is a scan.")
 WHILE = define(
-    "while", _while_infer, grad=_while_grad, host_impl=_while_run, normalize=_while_normalize, dtypes=(),
-    doc="A graph applied to a carry as long as another holds; its gradient is a scan.")
+    "while", _while_infer, grad=_while_grad, host_impl=_while_run, normalize=_while_normalize,
+    dtypes=(), doc="A graph applied to a carry as long as another holds; its gradient is a scan.")

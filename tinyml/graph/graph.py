@@ -7,24 +7,25 @@ whole; the compiler takes them apart. `tinyml.trace` makes graphs of users' func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from itertools import compress
 from typing import Any, TypeVar
 
-from tinyml.core.apply import apply_many, as_tuple, full, run, watched
+from tinyml.core.apply import as_tuple, full, run, watched
 from tinyml.core.backward import backward
 from tinyml.core.builder import Builder, Capture, building, refuse_leaked, symbolic
-from tinyml.core.node import Data, Leaf, make, one_deeper
+from tinyml.core.make import make
+from tinyml.core.node import Leaf, one_deeper
 from tinyml.core.plan import CompiledOp, make_plan
 from tinyml.core.state import STATE
-from tinyml.core.upload import as_tensor
-from tinyml.errors import TinyMLError, expect, line_text
+from tinyml.core.upload import upload_all
+from tinyml.errors import TinyMLError, line_text, user_frame
+from tinyml.extend import Op, Spec, apply_many, define, expect
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import Equation, Op, Var, define
-from tinyml.ir.spec import Spec
+from tinyml.ir.op import Equation, Var
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ class Graph:
     outputs   variables that it gives
     reads     all that it reads: inputs, then captures
     gives     all that it gives: outputs, then what the `states` among its captures become
+    plans     how it runs as one op, by the specs of its inputs
+    pullbacks and residuals   what `pullback` and `with_residuals` have made so far
     """
 
     def __init__(self, inputs: Sequence[Var], equations: Sequence[Equation], outputs: Sequence[Var],
@@ -50,7 +53,8 @@ class Graph:
         self.reads = (*self.inputs, *[c.var for c in captures])
         self.gives = (*self.outputs, *[c.result for c in self.states])
         self.plans: dict[Any, CompiledOp] = {}
-        self.differentiated = False  # whether a gradient through it was ever asked for
+        self.pullbacks: dict[Any, Graph] = {}
+        self.residuals: dict[tuple[bool, ...], tuple[Graph, list[Any]]] = {}
         self._derived: dict[Any, Any] = {}
 
     @property
@@ -67,27 +71,41 @@ class Graph:
             for equation in self.equations
         )
 
-    def once(self, key: Any, make_it: Callable[[], T]) -> T:
-        """What is derived from this graph: made at the first asking, and kept with it."""
-        if key not in self._derived:
-            self._derived[key] = make_it()
-        found: T = self._derived[key]
-        return found
+    @property
+    def differentiated(self) -> bool:
+        """Whether a gradient through it was ever asked for."""
+        return bool(self.pullbacks)
 
+    @property
     def closed_over_as_inputs(self) -> Graph:
         """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
-        if not self.captures:
-            return self
-        return self.once("closed over as inputs", lambda: Graph(self.reads, self.equations, self.gives))
+        return self._closed if self.captures else self
+
+    @cached_property
+    def _closed(self) -> Graph:
+        return Graph(self.reads, self.equations, self.gives)
+
+    @cached_property
+    def last_uses(self) -> list[list[Var]]:
+        """For each equation, the variables that nothing touches after it."""
+        return find_last_uses([(*e.outs, *e.operands) for e in self.equations], self.gives)
+
+    def derive(self, function: Callable[..., T], *args: Any) -> T:
+        """Return `function(self, *args)`, made when first asked for and kept with this graph."""
+        key = function, args
+        if key not in self._derived:
+            self._derived[key] = function(self, *args)
+        found: T = self._derived[key]
+        return found
 
     # ---- running it
 
     def run(self, xs: Sequence[Any]) -> list[Any]:
-        """The outputs as a list, from a list of inputs, one equation after the other."""
+        """Return the outputs for these inputs, by one equation after the other."""
         return self.run_by(partial(replay, self), xs)
 
     def run_by(self, function: Callable[[list[Any]], list[Any]], xs: Sequence[Any]) -> list[Any]:
-        """The outputs, by a function from all that it reads to all that it gives.
+        """Return the outputs, by a function from all that it reads to all that it gives.
 
         State is locked until it has its new content.
         """
@@ -105,14 +123,14 @@ class Graph:
         """Run it as one op: compiled where the compiler is loaded, recorded as a whole."""
         if not (self.captures or self.differentiated):
             return apply_graph(self, xs)
-        return self.run_by(self._as_one_op, xs)
+        return self.run_by(self._run_as_one_op, xs)
 
-    def _as_one_op(self, operands: list[Any]) -> list[Any]:
-        graph = self.closed_over_as_inputs()
+    def _run_as_one_op(self, operands: list[Any]) -> list[Any]:
+        graph = self.closed_over_as_inputs
         if graph.differentiated and STATE.recording:
             wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
             if any(wanted):
-                graph, constants = graph.prepared(wanted)
+                graph, constants = graph.with_residuals(wanted)
                 operands += constants
         return apply_graph(graph, operands)
 
@@ -120,25 +138,28 @@ class Graph:
 
     def pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
                  outputs: bool = True) -> Graph:
-        """The graph from (inputs, outputs, cotangents of the outputs `present`) to cotangents.
+        """Return the graph of the cotangents of the inputs `wanted`.
 
-        Those of the inputs `wanted` come out. What it needs of the forward pass beyond inputs and
-        outputs, it computes again; where it is not given the `outputs`, these too.
+        It is given inputs, outputs, and the cotangents of the outputs that have one (`present`).
+        What else it needs of the forward pass, it computes again; without `outputs`, these too.
         """
-        key = "pullback", wanted, present, outputs
-        return self.once(key, lambda: self._pullback(wanted, present, outputs)[0])
+        key = wanted, present, outputs
+        if key not in self.pullbacks:
+            self.pullbacks[key] = self._differentiate(wanted, present, outputs)[0]
+        return self.pullbacks[key]
 
-    def prepared(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
+    def with_residuals(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
         """Return this graph with more outputs, those that the pullback to `wanted` reads.
 
         Its last inputs are constants, whose values come with it.
         """
-        found: Any = self.once(("prepared", wanted), lambda: self._prepare(wanted))
-        return found or (self, [])
+        if wanted not in self.residuals:
+            self.residuals[wanted] = self._add_residuals(wanted)
+        return self.residuals[wanted]
 
-    def _prepare(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
-        present = floats(self.outputs)
-        whole, forward = self._pullback(wanted, present)
+    def _add_residuals(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
+        present = are_floats(self.outputs)
+        whole, forward = self._differentiate(wanted, present)
         early = {var for equation in forward for var in equation.outs}
         late = [e for e in whole.equations if not early.intersection(e.outs)]
         constants = [c.var for c in whole.captures]
@@ -147,17 +168,14 @@ class Graph:
         ys = whole.inputs[len(self.inputs) : count]
         read = (*[v for equation in late for v in equation.operands], *whole.outputs)
         extra = tuple(dict.fromkeys(v for v in read if v in early and v not in ys))
-        graph = Graph(xs, needed(forward, (*ys, *extra), xs), (*ys, *extra))
-        graph.differentiated = True
-        every = (*wanted, *[False] * len(constants))
-        known = (*present, *[False] * len(extra))
-        graph._derived["prepared", every] = None  # it is that already
-        graph._derived["pullback", every, known, True] = Graph(
-            (*xs, *ys, *extra, *whole.inputs[count:]), late, whole.outputs)
+        graph = Graph(xs, prune(forward, (*ys, *extra), xs), (*ys, *extra))
+        key = (*wanted, *[False] * len(constants)), (*present, *[False] * len(extra)), True
+        graph.pullbacks[key] = Graph((*xs, *ys, *extra, *whole.inputs[count:]), late,
+                                     whole.outputs)
         return graph, [c.tensor for c in whole.captures]
 
-    def _pullback(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
-                  outputs: bool = True) -> tuple[Graph, list[Equation]]:
+    def _differentiate(self, wanted: tuple[bool, ...], present: tuple[bool, ...],
+                       outputs: bool = True) -> tuple[Graph, list[Equation]]:
         """Return the pullback, and the equations of its forward part."""
         builder = Builder()
         with building(builder), one_deeper() as depth:
@@ -167,26 +185,36 @@ class Graph:
                                for x, leaf in zip(xs, leaves)])
             forward = list(builder.equations)
             gs = [builder.input(var.spec) for var in compress(self.outputs, present)]
-            asked = [leaf for leaf in leaves if leaf is not None]
-            found = backward([y.node for y in compress(ys, present)], gs, asked, False)
-            results = [builder.enter(full(leaf.spec.shape, 0, leaf.spec.dtype, leaf.spec.device)
-                                    if g is None else g) for leaf, g in zip(asked, found)]
+            found = backward([y.node for y in compress(ys, present)], gs, leaves, False)
+            results = [
+                builder.enter(full(x.shape, 0, x.dtype, x.device) if g is None else g)
+                for x, g in compress(zip(xs, found), wanted)]
         ends = [g.buf for g in results]
         inputs = [x.buf for x in (*xs, *(ys if outputs else ()), *gs)]
-        graph = Graph(inputs, needed(builder.equations, ends, inputs), ends, builder.captured())
+        graph = Graph(inputs, prune(builder.equations, ends, inputs), ends, builder.captured())
         return graph, forward
 
 
 # ---- equations
 
 
-def floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
-    """Which variables are of a float type."""
+def are_floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
+    """Return which variables are of a float type."""
     return tuple([var.spec.dtype.is_inexact for var in vars_])
 
 
-def needed(equations: Sequence[Equation], ends: Sequence[Var],
-           given: Sequence[Var]) -> list[Equation]:
+def spread(values: Iterable[T], places: Sequence[bool]) -> list[T | None]:
+    """Return the values at the places that are marked, None at the others.
+
+    >>> spread("ab", (True, False, True))
+    ['a', None, 'b']
+    """
+    rest = iter(values)
+    return [next(rest) if marked else None for marked in places]
+
+
+def prune(equations: Sequence[Equation], ends: Sequence[Var],
+          given: Sequence[Var]) -> list[Equation]:
     """Return the equations that `ends` depend on, where `given` are known."""
     have = set(given)
     live = set(ends) - have
@@ -199,7 +227,7 @@ def needed(equations: Sequence[Equation], ends: Sequence[Var],
     return kept
 
 
-def last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
+def find_last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
     """Return for each step, given by all that it touches, what nothing touches after it."""
     seen = set(ends)
     found = []
@@ -214,17 +242,17 @@ def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
     """Apply the equations one by one to values of all that it reads; return all that it gives."""
     env: dict[Var, Any] = dict(zip(graph.reads, values))
     builder = STATE.building
+    outer = (STATE.equation, STATE.caller) if builder is None and watched() else None
+    if outer is not None:
+        STATE.caller = user_frame()
     sizes: dict[Any, int] = {}
-    last = graph.once("last uses", lambda: last_uses(
-        [(*e.outs, *e.operands) for e in graph.equations], graph.gives))
-    outer = STATE.equation
     try:
-        for equation, dead in zip(graph.equations, last):
+        for equation, dead in zip(graph.equations, graph.last_uses):
             if builder is not None:
                 builder.location = equation.location
-            elif watched():
-                STATE.equation = equation
-            attrs = resolved(equation.attrs, sizes) if sizes else equation.attrs
+            elif outer is not None:
+                STATE.equation = equation if equation.location is not None else outer[0]
+            attrs = resolve_sizes(equation.attrs, sizes) if sizes else equation.attrs
             results = apply_many(
                 equation.op, *[env[v] if isinstance(v, Var) else v for v in equation.inputs],
                 **attrs)
@@ -239,16 +267,17 @@ def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
             error.line = line_text(*equation.location)
         raise
     finally:
-        STATE.equation = outer
+        if outer is not None:
+            STATE.equation, STATE.caller = outer
     return [env[var] for var in graph.gives]
 
 
-def resolved(attrs: Any, sizes: dict[Any, int]) -> Any:
+def resolve_sizes(attrs: Any, sizes: dict[Any, int]) -> Any:
     """Return attributes with the sizes that were found out instead of unknown ones."""
     if isinstance(attrs, dict):
-        return {name: resolved(value, sizes) for name, value in attrs.items()}
+        return {name: resolve_sizes(value, sizes) for name, value in attrs.items()}
     if isinstance(attrs, tuple):
-        return tuple([resolved(value, sizes) for value in attrs])
+        return tuple([resolve_sizes(value, sizes) for value in attrs])
     return sizes.get(attrs, attrs) if isinstance(attrs, Dim) else attrs
 
 
@@ -283,11 +312,9 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 
 def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
     """Run the pullback as a graph of its own, as one op; it is differentiable again."""
-    graph.differentiated = True
     gs = as_tuple(g)
-    back = graph.pullback(wanted, tuple([x is not None for x in gs]))
-    found = iter(back.call([*xs, *as_tuple(y), *[x for x in gs if x is not None]]))
-    return [next(found) if want else None for want in wanted]
+    pullback = graph.pullback(wanted, tuple([x is not None for x in gs]))
+    return spread(pullback.call([*xs, *as_tuple(y), *[x for x in gs if x is not None]]), wanted)
 
 
 CALL: Op = define(
@@ -302,18 +329,12 @@ CALL: Op = define(
 
 def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec],
           owned: Container[int] = ()) -> Graph:
-    """The graph of a function from tensors to a sequence of tensors and numbers.
+    """Return the graph of a function from tensors to a sequence of tensors and numbers.
 
     It may replace the content of its arguments at the places `owned`.
     """
     builder = Builder()
     with building(builder):
         xs = [builder.input(spec, k not in owned) for k, spec in enumerate(specs)]
-        outputs = [builder.enter(y).buf for y in tensors(f(*xs), xs)]
+        outputs = [builder.enter(y).buf for y in upload_all(f(*xs), xs)]
     return Graph(builder.inputs, builder.equations, outputs, builder.captured())
-
-
-def tensors(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
-    """Leaves as tensors; numbers and arrays go where the others are."""
-    device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
-    return [as_tensor(x, device) for x in values]

@@ -1,4 +1,4 @@
-"""How graphs are read: one line an op, values named a, b, c, ..."""
+"""Graphs as text: one line for each equation, values named a, b, c, ..."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from tinyml.graph.graph import Graph
 from tinyml.ir.op import Var
 
 
-def lines_of(graph: Graph) -> list[str]:
-    """The lines of a graph as text; those of graphs inside it are indented."""
+def format_lines(graph: Graph) -> list[str]:
+    """Return the lines of a graph as text; those of graphs inside it are indented."""
     names: dict[Var, str] = {}
 
     def name(var: Var) -> str:
         return names.setdefault(var, _letters(len(names)))
 
-    def given(vars_: Sequence[Var]) -> str:
+    def declare(vars_: Sequence[Var]) -> str:
         return ", ".join(f"{name(var)}: {var.spec}" for var in vars_)
 
-    head = f"graph({given(graph.inputs)})"
+    head = f"graph({declare(graph.inputs)})"
     if graph.captures:
-        head += f" captures({given([c.var for c in graph.captures])})"
+        head += f" captures({declare([c.var for c in graph.captures])})"
     lines = [head + ":"]
     for equation in graph.equations:
         inputs = [name(v) if isinstance(v, Var) else repr(v) for v in equation.inputs]
-        inputs += [f"{key}={_attribute(value)}" for key, value in equation.attrs.items()]
+        inputs += [f"{key}={_format_attribute(value)}" for key, value in equation.attrs.items()]
         results = ", ".join(name(var) for var in equation.outs)
         specs = ", ".join(str(var.spec) for var in equation.outs)
         lines.append(f"  {results} = {equation.op.name}({', '.join(inputs)}): {specs}")
         for key, value in equation.attrs.items():
             if isinstance(value, Graph):
                 lines += [f"    {key} = {text}" if k == 0 else f"    {text}"
-                          for k, text in enumerate(lines_of(value))]
+                          for k, text in enumerate(format_lines(value))]
     lines.append(f"  return {', '.join(name(var) for var in graph.outputs)}")
     lines += [f"  {name(state.var)} becomes {name(state.result)}" for state in graph.states]
     return lines
 
 
-def _attribute(value: Any) -> str:
+def _format_attribute(value: Any) -> str:
     return "..." if isinstance(value, Graph) else getattr(value, "name", None) or repr(value)
 
 
 def _letters(number: int) -> str:
-    """a, b, ..., z, aa, ab, ..."""
+    """Return the name of a value by its number: a, b, ..., z, aa, ab, ..."""
     text = ""
     number += 1
     while number:

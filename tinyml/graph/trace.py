@@ -17,14 +17,14 @@ from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor
 from tinyml.dtypes import as_dtype, float32
 from tinyml.errors import ArgumentTypeError, GraphError, ShapeError, expect
-from tinyml.graph.graph import Graph, build, needed
+from tinyml.graph.graph import Graph, build, prune
 from tinyml.ir.devices import find_device
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_shape
 
 
 class Traced(Graph):
-    """A graph that is called as the function was that it was traced from.
+    """A graph that is called like the function that it was traced from.
 
     structure  how arguments flatten to its inputs, where that is known
     result     the structure of what comes out
@@ -47,24 +47,24 @@ class Traced(Graph):
         self.result = result
 
     def __repr__(self) -> str:
-        return "\n".join(pretty.lines_of(self))
+        return "\n".join(pretty.format_lines(self))
 
     def __call__(self, *args: Any) -> Any:
         """Apply the equations to arguments of the structure, shapes and dtypes of those traced.
 
         Raises GraphError for another structure, ShapeError for another shape or dtype.
         """
-        leaves, found = tree.flatten(args)
-        if self.structure is not None and found != self.structure:
+        leaves, structure = tree.flatten(args)
+        if self.structure is not None and structure != self.structure:
             raise GraphError(f"arguments unlike those traced: "
-                             f"{tree.difference(self.structure, found)}")
+                             f"{tree.difference(self.structure, structure)}")
         results = self.run([as_tensor(x) for x in leaves])
         return tree.unflatten(self.result, results) if self.result is not None else tuple(results)
 
     def run(self, xs: Sequence[Any]) -> list[Any]:
-        """The outputs as a list, from a list of inputs, one equation after the other.
+        """Return the outputs for these inputs, by one equation after the other.
 
-        Raises ShapeError where one is not of the shape, dtype and device that was traced.
+        Raises ShapeError where an input is not of the shape, dtype and device that was traced.
         """
         expect(len(xs) == len(self.inputs), f"{len(self.inputs)} tensors", len(xs),
                ArgumentTypeError)
@@ -73,10 +73,10 @@ class Traced(Graph):
                    remedy="trace the function again for it")
         return super().run(xs)
 
-    # ---- cut and joined
+    # ---- cut in two, and composed again
 
     def split(self, known: Sequence[bool]) -> tuple[Traced, Traced]:
-        """Two graphs in the place of one: what depends on the inputs marked `known` alone, first.
+        """Cut in two: first what depends on the inputs marked `known` alone, then the rest.
 
         The first gives what the second needs of it; the second takes that, then the other inputs.
         So `first.then(second)` does what the graph did, with the other inputs at the end.
@@ -96,12 +96,12 @@ class Traced(Graph):
                 second.append(equation)
         read = (*[v for equation in second for v in equation.operands], *self.gives)
         vars_ = tuple(dict.fromkeys(v for v in read if v in early))
-        return (Traced(Graph(start, needed(first, vars_, self.reads), vars_, constants)),
+        return (Traced(Graph(start, prune(first, vars_, self.reads), vars_, constants)),
                 Traced(Graph((*vars_, *rest), second, self.outputs, self.states),
                        result=self.result))
 
     def then(self, other: Traced) -> Traced:
-        """This graph, and `other` on its results: they become `other`'s first inputs.
+        """Compose with `other`, whose first inputs become this graph's results.
 
         Raises ShapeError where they do not fit.
         """
@@ -116,7 +116,7 @@ class Traced(Graph):
 
 
 def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:
-    """What a tensor is without its values, for `trace`; float32 unless `dtype` says otherwise.
+    """Return what a tensor is without its values, for `trace`; float32 unless `dtype` is given.
 
     >>> tensor_spec((2, 3))
     float32[2, 3] cpu
@@ -126,12 +126,12 @@ def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:
 
 
 def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
-    """A function from arguments, or specs in their place, to the graph of what f does to them.
+    """Return a function from arguments, or their specs, to the graph of what f does to them.
 
     f is run once on values without content. Arguments and result may be pytrees; the leaves of the
     arguments are tensors, arrays or specs (`tensor_spec`), those of the result tensors or numbers.
-    Tensors of the outside that f uses are captures of the graph. Raises ArgumentTypeError for other
-    leaves, ConcretizationError where f asks for a value.
+    Tensors that f closes over are captures of the graph. Raises ArgumentTypeError for other leaves,
+    ConcretizationError where f asks for a value.
 
     >>> import tinyml
     >>> tinyml.trace(lambda x: x + x)(tinyml.tensor_spec((2,))).outputs[0].spec
@@ -143,12 +143,12 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
         specs = [_spec_of(leaf) for leaf in leaves]
         result: list[tree.TreeDef] = []
 
-        def flat(*xs: Any) -> list[Any]:
+        def call_flat(*xs: Any) -> list[Any]:
             values, definition = tree.flatten(f(*tree.unflatten(structure, xs)))
             result.append(definition)
             return values
 
-        graph = build(flat, specs)
+        graph = build(call_flat, specs)
         return Traced(graph, structure, result[0])
 
     return traced

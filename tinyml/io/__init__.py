@@ -1,5 +1,5 @@
 """Files: tensors as safetensors, graphs as JSON."""
 
-from tinyml.io.safetensors import load, save
+from tinyml.io.safetensors import load, load_numpy, read_metadata, save, write_atomic
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_numpy", "read_metadata", "save", "write_atomic"]

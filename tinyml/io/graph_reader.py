@@ -1,8 +1,8 @@
-"""What a graph file says, read: nothing is believed, each line is held against its op's rule.
+"""The reader of graph files: it trusts nothing, and checks each line against its op's rule.
 
-A document has a list of graphs, each after those that its lines apply; the last one is meant. In a
-graph, variables are numbered: inputs, captures, cells, then what the lines give. So neither a
-forward reference nor a circle can be written.
+A document has a list of graphs, each after those that its lines apply; the last is the graph
+itself. In a graph, variables are numbered: inputs, captures, cells, then what the lines give. So
+neither a forward reference nor a cycle can be written.
 
     spec       [dtype, shape, device]; a size that depends on values is {"size": number, "limit": n}
     line       {"op": name, "inputs": [{"var": number} or a number], "attrs": {...},
@@ -13,7 +13,7 @@ forward reference nor a circle can be written.
     structure  nodes in postorder: "*" a leaf, null None, {"tuple": n}, {"list": n}, {"dict": keys}
     cell       {"name": "generator", "spec": spec, "becomes": variable}
 
-The op's own rule says the shapes of the results again, so a file cannot claim others.
+The op's own rule infers the shapes of the results again, so a file cannot claim others.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ MAX_AXES = 64  # as in NumPy
 MAX_REASON = 1000  # characters of a message
 EXACT = 1 << 53  # greater integers are text, so that readers with float64 alone keep them
 GENERATOR = "generator"  # the one hidden state there is, that of tinyml.random
-# Ops whose modules need more than the core; they are loaded when a file names one.
-HOMES = {"cond": "tinyml.control", "scan": "tinyml.control", "while": "tinyml.control"}
+# Ops whose module is loaded when a file names one; the others come with tinyml itself.
+MODULES = dict.fromkeys(("cond", "scan", "while"), "tinyml.graph.control_ops")
 CONTAINERS: dict[str, Any] = {"tuple": tuple, "list": list}
 
 
-def generator() -> Any:
-    """The state of the global random generator, whose module needs more than the core."""
+def find_generator() -> Any:
+    """Return the state of the global random generator, whose module is loaded when needed."""
     return importlib.import_module("tinyml.random").GENERATOR.state
 
 
 class Parts(NamedTuple):
-    """What a document says: a graph but for the tensors that it captured."""
+    """What a document holds: a graph without the tensors that it captured."""
 
     inputs: list[Var]
     captures: list[Var]
@@ -69,7 +69,7 @@ class Parts(NamedTuple):
 
 
 class Reader:
-    """A document's graph, checked. Raises FileFormatError where it is malformed.
+    """Read a document's graph, and check it. Raises FileFormatError where it is malformed.
 
     With `device`, everything moves there. Raises DeviceError where a device that the document names
     does not exist here, DTypeError where one lacks a data type.
@@ -99,14 +99,14 @@ class Reader:
         self.parts = self._graph(entries[-1], True)
 
     def refuse(self, reason: str) -> NoReturn:
-        """FileFormatError that names file and place."""
+        """Raise a FileFormatError that names file and place."""
         raise FileFormatError(f"{self.name} is no graph file: {self.place}: {reason[:MAX_REASON]}",
                               remedy="save it again with tinyml.save_graph, or fetch it again")
 
     # ---- graphs
 
     def _graph(self, entry: Any, last: bool) -> Parts:
-        """One graph; captures and structures are those of the last one only."""
+        """Read one graph; only the last one has captures and structures."""
         here, self._lines, self._depth = self.place, 0, 0
         keys = ("inputs", "cells", "lines", "outputs")
         fields = self._object(entry, *keys, *(("captures", "structure", "result") if last else ()))
@@ -114,19 +114,19 @@ class Reader:
         scope.open = False
         known: list[Var] = []
 
-        def given(specs: Any, what: str) -> list[Var]:
+        def declare(specs: Any, what: str) -> list[Var]:
             vars_ = [Var(self._spec(s), scope) for s in self._list(specs, what)]
             known.extend(vars_)
             return vars_
 
-        inputs = given(fields["inputs"], "inputs")
-        captures = given(fields["captures"], "captures") if last else []
+        inputs = declare(fields["inputs"], "inputs")
+        captures = declare(fields["captures"], "captures") if last else []
         cells = self._list(fields["cells"], "cells")
         if len(cells) > last:
             self.refuse(f"{len(cells)} cells")
         states = [self._state(cell, scope) for cell in cells]
-        equations = [equation for _, entered in states for equation in entered]
-        known += [entered[0].outs[0] if entered else var for var, entered in states]
+        equations = [equation for _, transfers in states for equation in transfers]
+        known += [transfers[0].outs[0] if transfers else var for var, transfers in states]
         for k, one in enumerate(self._list(fields["lines"], "lines")):
             self.place = f"{here}, line {k}"
             equation = self._line(one, known, scope)
@@ -136,8 +136,8 @@ class Reader:
             if self._lines > MAX_LINES:
                 self.refuse(f"more than {MAX_LINES} lines")
         self.place = here
-        held = [self._held(cell, var, known, equations, scope)
-                for cell, (var, _) in zip(cells, states)]
+        captured = [self._capture_state(cell, var, known, equations, scope)
+                    for cell, (var, _) in zip(cells, states)]
         outputs = [self._var(v, known) for v in self._list(fields["outputs"], "outputs")]
         if not last:
             return Parts(inputs, [], [], equations, outputs, None, None)
@@ -145,7 +145,7 @@ class Reader:
         result = self._structure(fields["result"], len(outputs))
         if structure is not None and structure.nodes[-1].kind is not tuple:
             self.refuse("arguments that are no tuple")
-        return Parts(inputs, captures, held, equations, outputs, structure, result)
+        return Parts(inputs, captures, captured, equations, outputs, structure, result)
 
     def _line(self, entry: Any, known: list[Var], scope: Scope) -> Equation:
         fields = self._object(entry, "op", "inputs", "attrs", "outputs")
@@ -154,20 +154,20 @@ class Reader:
         if not isinstance(fields["attrs"], dict):
             self.refuse("attributes that are no object")
         attrs = {key: self._value(value) for key, value in fields["attrs"].items()}
-        wanted = [self._shaped(s) for s in self._list(fields["outputs"], "outputs")]
-        attrs, specs = self._inferred(op, inputs, attrs)
+        wanted = [self._read_spec(s) for s in self._list(fields["outputs"], "outputs")]
+        attrs, specs = self._infer(op, inputs, attrs)
         if len(specs) != len(wanted) or not specs:
             self.refuse(f"{len(wanted)} results, where {op.name!r} gives {len(specs)}")
         for spec, (dtype, shape, device) in zip(specs, wanted):
             same = spec.dtype is dtype and spec.device is device and len(shape) == spec.ndim
-            if not same or not all(map(self._agree, spec.shape, shape)):
+            if not same or not all(map(self._agrees, spec.shape, shape)):
                 self.refuse(f"a result of {dtype.name}{shape} {device}, where {op.name!r} gives "
                             f"{spec}")
-        return _line(op, inputs, attrs, specs, scope)
+        return _make_equation(op, inputs, attrs, specs, scope)
 
-    def _inferred(self, op: Op, inputs: list[Any],
-                  attrs: dict[str, Any]) -> tuple[dict[str, Any], tuple[Spec, ...]]:
-        """What the op's own rule says of these operands: attributes in their one form, results."""
+    def _infer(self, op: Op, inputs: list[Any],
+               attrs: dict[str, Any]) -> tuple[dict[str, Any], tuple[Spec, ...]]:
+        """Return the attributes in their one form and the results, by the op's own rule."""
         specs = [x.spec if isinstance(x, Var) else type(x) for x in inputs]
         if not any(isinstance(spec, Spec) for spec in specs):
             self.refuse(f"{op.name!r} of numbers alone")
@@ -177,12 +177,11 @@ class Reader:
         except TinyMLError as error:
             self.refuse(f"{op.name}: {error.message}")
 
-    def _agree(self, size: Any, said: Any) -> bool:
-        """Whether a size is the one that the file says; one that depends on values gets its number.
-        """
-        if not isinstance(said, tuple):
-            return type(size) is int and size == said
-        number, limit = said
+    def _agrees(self, size: Any, stated: Any) -> bool:
+        """Return whether a size is the stated one; one that depends on values gets its number."""
+        if not isinstance(stated, tuple):
+            return type(size) is int and size == stated
+        number, limit = stated
         if not isinstance(size, Dim) or size.limit != limit:
             return False
         return self._sizes.setdefault(number, size) is size
@@ -190,8 +189,8 @@ class Reader:
     def _op(self, name: Any) -> Op:
         if not isinstance(name, str) or len(name) > MAX_NAME:
             self.refuse("an op without a name")
-        if name in HOMES:
-            importlib.import_module(HOMES[name])
+        if name in MODULES:
+            importlib.import_module(MODULES[name])
         try:
             return find(name)
         except TinyMLError as error:
@@ -202,47 +201,47 @@ class Reader:
             return self._var(self._object(entry, "var")["var"], known)
         value = self._value(entry)
         if type(value) not in (bool, int, float):
-            self.refuse(f"an operand that is no number and no variable: {_shown(entry)}")
+            self.refuse(f"an operand that is no number and no variable: {_show(entry)}")
         return value
 
     def _var(self, number: Any, known: list[Var]) -> Var:
         if type(number) is not int or not 0 <= number < len(known):
-            self.refuse(f"the variable {_shown(number)}, where {len(known)} are known")
+            self.refuse(f"the variable {_show(number)}, where {len(known)} are known")
         return known[number]
 
     # ---- the random generator
 
     def _state(self, entry: Any, scope: Scope) -> tuple[Var, list[Equation]]:
-        """The variable of a cell, and the line that brings it to the device asked for."""
+        """Return a cell's variable, and the equations that move it to the device asked for."""
         fields = self._object(entry, "name", "spec", "becomes")
         if fields["name"] != GENERATOR:
-            self.refuse(f"an unknown cell {_shown(fields['name'])}")
+            self.refuse(f"an unknown cell {_show(fields['name'])}")
         if fields["spec"] != ["uint32", [2], HOST]:
             self.refuse("a generator whose state is no key on the cpu")
         var = Var(make_spec((2,), uint32, find_device(HOST), None, True), scope)
         if self.device is None or self.device is var.spec.device:
             return var, []
-        return var, [self._moved(var, self.device, scope)]
+        return var, [self._transfer(var, self.device, scope)]
 
-    def _held(self, entry: Any, var: Var, known: list[Var], equations: list[Equation],
-              scope: Scope) -> Capture:
+    def _capture_state(self, entry: Any, var: Var, known: list[Var], equations: list[Equation],
+                       scope: Scope) -> Capture:
         result = self._var(entry["becomes"], known)
         if result.spec.device is not var.spec.device:
-            equations.append(self._moved(result, var.spec.device, scope))
+            equations.append(self._transfer(result, var.spec.device, scope))
             result = equations[-1].outs[0]
         if result.spec is not var.spec:
             self.refuse(f"a generator whose state becomes {result.spec}")
-        return Capture(var, generator(), result)
+        return Capture(var, find_generator(), result)
 
-    def _moved(self, var: Var, device: Any, scope: Scope) -> Equation:
+    def _transfer(self, var: Var, device: Any, scope: Scope) -> Equation:
         op = find("transfer")
-        return _line(op, [var], *self._inferred(op, [var], {"device": device.name}), scope)
+        return _make_equation(op, [var], *self._infer(op, [var], {"device": device.name}), scope)
 
     # ---- specs
 
     def _spec(self, entry: Any) -> Spec:
-        """That of something given, whose sizes are numbers."""
-        dtype, shape, device = self._shaped(entry)
+        """Return the spec of something given, whose sizes are numbers."""
+        dtype, shape, device = self._read_spec(entry)
         if not all(isinstance(size, int) for size in shape):
             self.refuse("an input whose size is not known")
         try:
@@ -250,10 +249,10 @@ class Reader:
         except TinyMLError as error:
             self.refuse(error.message)
 
-    def _shaped(self, entry: Any) -> tuple[DType, tuple[Any, ...], Any]:
-        """dtype, shape and device."""
+    def _read_spec(self, entry: Any) -> tuple[DType, tuple[Any, ...], Any]:
+        """Return dtype, shape and device."""
         if not isinstance(entry, list) or len(entry) != 3:
-            self.refuse(f"a spec {_shown(entry)}, not [dtype, shape, device]")
+            self.refuse(f"a spec {_show(entry)}, not [dtype, shape, device]")
         dtype, device = self._dtype(entry[0]), find_device(self._device(entry[2]))
         sizes = self._list(entry[1], "a shape", MAX_AXES)
         shape = tuple([self._unknown(n) if isinstance(n, dict) else self._natural(n, "a size")
@@ -269,18 +268,18 @@ class Reader:
 
     def _natural(self, number: Any, what: str) -> int:
         if type(number) is not int or not 0 <= number < 1 << 63:
-            self.refuse(f"{what} of {_shown(number)}")
+            self.refuse(f"{what} of {_show(number)}")
         return number
 
     def _dtype(self, name: Any) -> DType:
         if not isinstance(name, str) or name not in DTYPES:
-            self.refuse(f"no data type {_shown(name)}")
+            self.refuse(f"no data type {_show(name)}")
         return DTYPES[name]
 
     def _device(self, name: Any) -> str:
-        """The name of the device in the place of one that the file names."""
+        """Return the name of the device to use for one that the file names."""
         if not isinstance(name, str) or not is_device_name(name):
-            self.refuse(f"no device {_shown(name)}")
+            self.refuse(f"no device {_show(name)}")
         return name if self.device is None else self.device.name
 
     # ---- attributes
@@ -302,11 +301,11 @@ class Reader:
             ((tag, content),) = entry.items()
             if tag in TAGS:
                 return TAGS[tag](self, content)
-        self.refuse(f"an attribute of unknown kind: {_shown(entry)}")
+        self.refuse(f"an attribute of unknown kind: {_show(entry)}")
 
     def _integer(self, text: Any) -> int:
         if not isinstance(text, str) or re.fullmatch(r"-?[0-9]{1,100}", text, re.ASCII) is None:
-            self.refuse(f"no integer: {_shown(text)}")
+            self.refuse(f"no integer: {_show(text)}")
         return int(text)
 
     def _float(self, text: Any) -> float:
@@ -315,30 +314,30 @@ class Reader:
 
     def _numpy(self, entry: Any) -> Any:
         if not isinstance(entry, list) or len(entry) != 2:
-            self.refuse(f"no NumPy number: {_shown(entry)}")
+            self.refuse(f"no NumPy number: {_show(entry)}")
         dtype = self._dtype(entry[0])
         return np.frombuffer(self._bytes(entry[1], dtype.itemsize), dtype.numpy)[0]
 
     def _bytes(self, text: Any, count: int) -> bytes:
         if not isinstance(text, str) or re.fullmatch(f"[0-9a-f]{{{2 * count}}}", text) is None:
-            self.refuse(f"no {count} bytes in hexadecimal: {_shown(text)}")
+            self.refuse(f"no {count} bytes in hexadecimal: {_show(text)}")
         return bytes.fromhex(text)
 
     def _slice(self, entry: Any) -> slice:
         parts = self._list(entry, "a slice", 3)
         values = [self._value(v) for v in parts]
         if len(values) != 3 or not all(v is None or type(v) is int for v in values):
-            self.refuse(f"no slice: {_shown(entry)}")
+            self.refuse(f"no slice: {_show(entry)}")
         return slice(*values)
 
     def _size(self, number: Any) -> Dim:
         if type(number) is not int or number not in self._sizes:
-            self.refuse(f"the size {_shown(number)} of no value before")
+            self.refuse(f"the size {_show(number)} of no value before")
         return self._sizes[number]
 
     def _nested(self, number: Any) -> Graph:
         if type(number) is not int or not 0 <= number < len(self._graphs):
-            self.refuse(f"graph {_shown(number)}, where {len(self._graphs)} stand before")
+            self.refuse(f"graph {_show(number)}, where {len(self._graphs)} stand before")
         self._lines += self._weights[number]
         self._depth = max(self._depth, self._depths[number] + 1)
         if self._depth > MAX_DEPTH:
@@ -378,19 +377,19 @@ class Reader:
                 if same <= {str} or same <= {int}:
                     if sorted(set(keys)) == keys:
                         return tree.Entry(dict, tuple(keys), len(keys))
-        self.refuse(f"a structure with {_shown(node)}")
+        self.refuse(f"a structure with {_show(node)}")
 
     # ---- JSON
 
     def _object(self, entry: Any, *keys: str) -> dict[str, Any]:
         if not isinstance(entry, dict) or set(entry) != set(keys):
-            found = f"one with {', '.join(entry)}" if isinstance(entry, dict) else _shown(entry)
+            found = f"one with {', '.join(entry)}" if isinstance(entry, dict) else _show(entry)
             self.refuse(f"Expect: an object with {', '.join(keys)}. Actual: {found}")
         return entry
 
     def _list(self, entry: Any, what: str, limit: int = MAX_LINES) -> list[Any]:
         if not isinstance(entry, list) or len(entry) > limit:
-            found = f"{len(entry)} of them" if isinstance(entry, list) else f"{_shown(entry)}"
+            found = f"{len(entry)} of them" if isinstance(entry, list) else f"{_show(entry)}"
             self.refuse(f"Expect: {what} as a list of at most {limit}. Actual: {found}")
         return entry
 
@@ -407,14 +406,14 @@ TAGS: dict[str, Callable[[Reader, Any], Any]] = {
 }
 
 
-def _shown(entry: Any) -> str:
-    """A value of a file as a message shows it: a container may be too long or too deep to print."""
+def _show(entry: Any) -> str:
+    """Return a value of a file for a message; a container may be too long or too deep to print."""
     if isinstance(entry, (list, dict)):
         return f"{'an object' if isinstance(entry, dict) else 'a list'} of {len(entry)}"
     return f"{entry!r:.80}"
 
 
-def _line(op: Op, inputs: Sequence[Any], attrs: dict[str, Any], specs: tuple[Spec, ...],
-          scope: Scope) -> Equation:
+def _make_equation(op: Op, inputs: Sequence[Any], attrs: dict[str, Any],
+                   specs: tuple[Spec, ...], scope: Scope) -> Equation:
     outs = tuple([Var(spec, scope) for spec in specs])
     return Equation(op, tuple(inputs), attrs, outs)

@@ -1,9 +1,9 @@
 """Graphs in files: JSON that people can read, with the captured tensors as safetensors beside it.
 
-`model.json` holds the lines; captured tensors lie in `model.<digest>.safetensors`, a name that
-follows from the digest of their content, which the JSON states. So a save adds one file and then
-replaces the other: whoever is killed in between leaves the old pair or the new one, and a mixture
-cannot be read. Numbers keep every bit. Loading runs nothing; graph_reader.py has the checks.
+`model.json` holds the equations; captured tensors lie in `model.<digest>.safetensors`, where the
+digest is that of their content and is stated in the JSON. So a save adds one file and then replaces
+the other: a process that is killed in between leaves the old pair or the new one, and a mixture
+cannot be read. Numbers keep every bit. Loading runs nothing; graph_reader checks what is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ from tinyml.errors import (
 )
 from tinyml.graph.graph import Graph
 from tinyml.graph.trace import Traced
-from tinyml.io.graph_reader import EXACT, FORMAT, GENERATOR, MAX_DEPTH, VERSION, Reader, generator
+from tinyml.io.graph_reader import (
+    EXACT,
+    FORMAT,
+    GENERATOR,
+    MAX_DEPTH,
+    VERSION,
+    Reader,
+    find_generator,
+)
 from tinyml.io.safetensors import Path, load_numpy, save, write_atomic
 from tinyml.ir.dims import Dim
 from tinyml.ir.op import OPS, Equation, Var
@@ -55,14 +63,14 @@ REMEDY = "save it again with tinyml.save_graph, or fetch it again"
 def save_graph(path: Path, graph: Traced) -> None:
     """Write a graph to `path`, a name that ends in .json; captured tensors of any size beside it.
 
-    Inputs, outputs, lines, attributes, graphs in graphs, the generator as hidden state and the
-    structure of arguments and result are kept, bit for bit; the places in the user's program are
+    Inputs, outputs, equations, attributes, graphs in graphs, the generator as hidden state and the
+    structure of arguments and result are kept, bit for bit. Locations in the user's program are
     not, nor the gradients of what was captured. The files of an earlier save are replaced at once;
     another process that saves to the same path is not waited for.
 
     Raises SerializationError for what has no form in a file (an op that is not in the table; a
     module or another class among arguments or results), ArgumentTypeError for what is no graph,
-    ArgumentError for a name of another ending, and OSError where the system refuses; then the old
+    ArgumentError for a name with another ending, and OSError where the system refuses; then the old
     files are as they were.
 
     >>> import os, tempfile, tinyml
@@ -74,9 +82,9 @@ def save_graph(path: Path, graph: Traced) -> None:
     if not isinstance(graph, Traced):
         raise ArgumentTypeError(f"a {type(graph).__name__} is no graph",
                                 remedy="tinyml.trace(f)(*specs) makes one of a function")
-    stem = _stem(path)
-    arrays = {str(k): _array(c.tensor) for k, c in enumerate(_constants(graph))}
-    digest = _digest(list(arrays.values())) if arrays else None
+    stem = _split_ending(path)
+    arrays = {str(k): _as_array(c.tensor) for k, c in enumerate(_list_constants(graph))}
+    digest = _compute_digest(list(arrays.values())) if arrays else None
     document = {"format": FORMAT, "version": VERSION, "tensors": digest,
                 "graphs": Writer(graph).graphs}
     try:
@@ -84,45 +92,45 @@ def save_graph(path: Path, graph: Traced) -> None:
     except FileFormatError as error:
         raise SerializationError(f"the graph could not be loaded again: {error.message}",
                                  remedy="a smaller graph") from None
-    text = _text(document)
+    text = _format_document(document)
     if len(text) > MAX_BYTES:
         raise SerializationError(f"a graph of {len(text)} bytes, more than {MAX_BYTES}",
                                  remedy="a smaller graph; scan repeats lines without writing them")
-    before = _digest_there(path)
+    before = _find_digest(path)
     if digest is not None:
-        save(_beside(stem, digest), arrays)
+        save(_tensors_path(stem, digest), arrays)
     write_atomic(path, text)
     if before is not None and before != digest:
         try:
-            os.unlink(_beside(stem, before))
+            os.unlink(_tensors_path(stem, before))
         except OSError:
             pass  # nothing reads it any more
 
 
-def _stem(path: Path) -> str:
+def _split_ending(path: Path) -> str:
     text = os.fspath(path)
     if not isinstance(text, str) or not text.endswith(ENDING):
         raise ArgumentError(f"a graph file named {text!r}", remedy="a name that ends in .json")
     return text[: -len(ENDING)]
 
 
-def _beside(stem: str, digest: str) -> str:
-    """The file of the captured tensors."""
+def _tensors_path(stem: str, digest: str) -> str:
+    """Return the path of the file of the captured tensors."""
     return f"{stem}.{digest[:DIGITS]}.safetensors"
 
 
-def _constants(graph: Graph) -> list[Capture]:
-    """The captures whose content the file holds."""
+def _list_constants(graph: Graph) -> list[Capture]:
+    """Return the captures whose content the file holds."""
     return [capture for capture in graph.captures if not capture.is_state]
 
 
-def _array(tensor: Any) -> Array:
+def _as_array(tensor: Any) -> Array:
     array: Array = tensor.detach().numpy()
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
 
 
-def _digest(arrays: Sequence[Array]) -> str:
-    """SHA-256 of the dtypes, shapes and bytes of tensors."""
+def _compute_digest(arrays: Sequence[Array]) -> str:
+    """Return the SHA-256 of the dtypes, shapes and bytes of tensors."""
     known = hashlib.sha256()
     for array in arrays:
         known.update(f"{array.dtype.str}{array.shape}".encode())
@@ -130,16 +138,16 @@ def _digest(arrays: Sequence[Array]) -> str:
     return known.hexdigest()
 
 
-def _digest_there(path: Path) -> str | None:
-    """The digest in the file that is to be replaced, where there is one."""
+def _find_digest(path: Path) -> str | None:
+    """Return the digest in the file that is to be replaced, where there is one."""
     try:
-        return _stated(path, _read(path))
+        return _check_head(path, _read(path))
     except (OSError, TinyMLError):
         return None
 
 
-def _text(document: dict[str, Any]) -> bytes:
-    """JSON with one line of text for each line of a graph."""
+def _format_document(document: dict[str, Any]) -> bytes:
+    """Return JSON with one line of text for each equation."""
 
     def flat(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
@@ -148,10 +156,10 @@ def _text(document: dict[str, Any]) -> bytes:
     for graph in document["graphs"]:
         fields = []
         for key, value in graph.items():
-            said = flat(value)
+            text = flat(value)
             if key == "lines" and value:
-                said = "[\n    " + ",\n    ".join(map(flat, value)) + "\n  ]"
-            fields.append(f"  {flat(key)}: {said}")
+                text = "[\n    " + ",\n    ".join(map(flat, value)) + "\n  ]"
+            fields.append(f"  {flat(key)}: {text}")
         graphs.append("{\n" + ",\n".join(fields) + "\n }")
     head = "".join(f" {flat(key)}: {flat(document[key])},\n"
                    for key in ("format", "version", "tensors"))
@@ -166,9 +174,9 @@ class Writer:
         self._numbers: dict[Graph, int] = {}
         self._sizes: dict[Dim, int] = {}
         last = self._graph(graph, 0)
-        last["captures"] = [self._spec(c.var.spec) for c in _constants(graph)]
-        last["structure"] = _structure(graph.structure, "arguments")
-        last["result"] = _structure(graph.result, "result")
+        last["captures"] = [self._spec(c.var.spec) for c in _list_constants(graph)]
+        last["structure"] = _describe_structure(graph.structure, "arguments")
+        last["result"] = _describe_structure(graph.result, "result")
         self.graphs.append(last)
 
     def _graph(self, graph: Graph, depth: int) -> dict[str, Any]:
@@ -189,9 +197,10 @@ class Writer:
 
     def _line(self, equation: Equation, names: dict[Var, int], depth: int) -> dict[str, Any]:
         home = OPS.get(equation.op.name)
-        if home is not equation.op:
-            raise SerializationError(f"the op {equation.op.name!r} is not in the table of ops",
-                                     remedy="define it with tinyml.extend.define, also where it loads")
+        if home is not equation.op or home.internal:
+            raise SerializationError(
+                f"the op {equation.op.name!r} is not in the table of ops",
+                remedy="define it with tinyml.extend.define, also where it loads")
         attrs = {key: self._value(value, depth) for key, value in equation.attrs.items()}
         if equation.op.name == "transfer":
             attrs = {"device": {"device": equation.attrs["device"]}}
@@ -201,14 +210,14 @@ class Writer:
         return {"op": equation.op.name, "inputs": inputs, "attrs": attrs, "outputs": outputs}
 
     def _cell(self, state: Capture, names: dict[Var, int]) -> dict[str, Any]:
-        if state.tensor is not generator():
+        if state.tensor is not find_generator():
             raise SerializationError("the graph reads a random generator of its own",
                                      remedy="the global one, or pass keys as arguments")
         return {"name": GENERATOR, "spec": self._spec(state.var.spec),
                 "becomes": names[state.result]}
 
     def _spec(self, spec: Spec, new: bool = False) -> list[Any]:
-        """dtype, shape and device; sizes that depend on values are numbered where they are new."""
+        """Return dtype, shape and device; number sizes that depend on values where they are new."""
         shape: list[Any] = []
         sizes: tuple[Any, ...] = spec.shape
         for size in sizes:
@@ -254,40 +263,40 @@ class Writer:
     def _nested(self, graph: Graph, depth: int) -> int:
         number = self._numbers.get(graph)
         if number is None:
-            graph_in_json = self._graph(graph.closed_over_as_inputs(), depth)
+            graph_in_json = self._graph(graph.closed_over_as_inputs, depth)
             number = self._numbers[graph] = len(self.graphs)
             self.graphs.append(graph_in_json)
         return number
 
 
-def _structure(definition: tree.TreeDef | None, what: str) -> list[Any] | None:
-    """A structure in postorder: "*" is a leaf; others say how many of the last ones they take."""
+def _describe_structure(definition: tree.TreeDef | None, what: str) -> list[Any] | None:
+    """Return a structure in postorder: "*" is a leaf; others count the last ones that they take."""
     if definition is None:
         return None
-    found: list[Any] = []
+    nodes: list[Any] = []
     for entry in definition.nodes:
         if entry is tree.LEAF:
-            found.append("*")
+            nodes.append("*")
         elif entry.kind is type(None):
-            found.append(None)
+            nodes.append(None)
         elif entry.kind in (tuple, list):
-            found.append({entry.kind.__name__: entry.arity})
+            nodes.append({entry.kind.__name__: entry.arity})
         elif entry.kind is dict and all(type(key) in (str, int) for key in entry.fixed):
-            found.append({"dict": list(entry.fixed)})
+            nodes.append({"dict": list(entry.fixed)})
         else:
             name = "dict with such keys" if entry.kind is dict else entry.kind.__name__
             raise SerializationError(
-                f"the {what} of the graph hold a {name}, whose code no file can bring along",
-                remedy="tuples, lists, dicts and None; a module is closed over, not passed: its "
-                       "parameters then travel as captures")
-    return found
+                f"the {what} of the graph hold a {name}, whose code no file can hold",
+                remedy="tuples, lists, dicts and None; close over a module instead of passing it: "
+                       "its parameters are then saved as captures")
+    return nodes
 
 
 # ---- loading
 
 
 def load_graph(path: Path, device: Any = None) -> Traced:
-    """The graph of a file that save_graph wrote; with `device`, all of it moves there.
+    """Return the graph of a file that save_graph wrote; with `device`, all of it moves there.
 
     Raises FileMissingError where a file is missing, FileFormatError where one is malformed or the
     two do not belong together, DeviceError where a device that the file names does not exist here,
@@ -300,29 +309,30 @@ def load_graph(path: Path, device: Any = None) -> Traced:
     >>> load_graph(path, "cpu")(tinyml.tensor(3.0))["y"].tolist()
     [1.5, inf]
     """
-    stem = _stem(path)
+    stem = _split_ending(path)
     while True:
         document = _read(path)
-        digest = _stated(path, document)
+        digest = _check_head(path, document)
         parts = Reader(os.fspath(path), document, device).parts
         try:
-            tensors = _tensors(path, stem, digest, [var.spec for var in parts.captures])
+            tensors = _load_tensors(path, stem, digest, [var.spec for var in parts.captures])
             break
         except FileMissingError:
-            if _digest_there(path) in (digest, None):  # else a save came in between: read again
+            if _find_digest(path) in (digest, None):  # else a save came in between: read again
                 raise
     captures = [Capture(var, tensor, var) for var, tensor in zip(parts.captures, tensors)]
     graph = Graph(parts.inputs, parts.equations, parts.outputs, [*captures, *parts.cells])
     return Traced(graph, parts.structure, parts.result)
 
 
-def _tensors(path: Path, stem: str, digest: str | None, specs: Sequence[Spec]) -> list[Any]:
-    """The captured tensors, of these specs and this digest."""
+def _load_tensors(path: Path, stem: str, digest: str | None,
+                  specs: Sequence[Spec]) -> list[Any]:
+    """Return the captured tensors, of these specs and this digest."""
     if (digest is None) == bool(specs):
         _refuse(path, f"{len(specs)} captured tensors, and {'no' if specs else 'a'} digest of them")
     if digest is None:
         return []
-    beside = _beside(stem, digest)
+    beside = _tensors_path(stem, digest)
     folder = os.path.dirname(os.path.realpath(beside))
     if folder not in (os.path.realpath(os.path.dirname(stem) or "."),
                       os.path.dirname(os.path.realpath(path))):
@@ -334,22 +344,21 @@ def _tensors(path: Path, stem: str, digest: str | None, specs: Sequence[Spec]) -
                                remedy="keep both files together") from None
     if not 0 <= more <= HEADER_BYTES * (len(specs) + 1):
         _refuse(path, f"the size of {beside} is not that of its tensors")
-    found = load_numpy(beside)
-    arrays = [found.get(str(k)) for k in range(len(specs))]
-    if len(found) != len(specs) or any(array is None for array in arrays):
+    loaded = load_numpy(beside)
+    known = [loaded[str(k)] for k in range(len(specs)) if str(k) in loaded]
+    if not len(known) == len(loaded) == len(specs):
         _refuse(path, f"{beside} has other tensors than it names")
-    known: list[Array] = [array for array in arrays if array is not None]
     for k, (array, spec) in enumerate(zip(known, specs)):
         if array.shape != spec.shape or array.dtype.newbyteorder("=") != spec.dtype.numpy:
             _refuse(path, f"capture {k} is {spec}, but {array.dtype}{list(array.shape)} in "
                           f"{beside}")
-    if _digest([np.ascontiguousarray(a).reshape(a.shape) for a in known]) != digest:
+    if _compute_digest([np.ascontiguousarray(a).reshape(a.shape) for a in known]) != digest:
         _refuse(path, f"{beside} has another content than the one saved with it")
     return [upload(array, spec.device, spec.dtype) for array, spec in zip(known, specs)]
 
 
 def _read(path: Path) -> Any:
-    """The value of a JSON file that is small enough and says every name once."""
+    """Return the value of a JSON file that is small enough and says every name once."""
     try:
         with open(path, "rb", opener=_open_regular) as file:
             size = os.fstat(file.fileno()).st_size
@@ -360,24 +369,25 @@ def _read(path: Path) -> Any:
         raise FileMissingError(f"no file {os.fspath(path)}",
                                remedy="check the path and the current folder") from None
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
             _refuse(path, "a name stands twice in one object")
         return result
 
-    def number(text: str) -> float:
+    def as_float(text: str) -> float:
         value = float(text)
         if not math.isfinite(value):
             _refuse(path, f"the number {text:.80}")
         return value
 
-    def whole(text: str) -> int:
+    def as_int(text: str) -> int:
         return int(text) if len(text) < 20 else _refuse(path, f"the integer {text:.80}...")
 
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=once, parse_float=number,
-                          parse_int=whole, parse_constant=lambda word: _refuse(path, word))
+        return json.loads(content.decode("utf-8"), object_pairs_hook=refuse_twins,
+                          parse_float=as_float, parse_int=as_int,
+                          parse_constant=lambda word: _refuse(path, word))
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:
@@ -391,8 +401,8 @@ def _open_regular(path: str, flags: int) -> int:
     return os.open(path, flags)
 
 
-def _stated(path: Path, document: Any) -> str | None:
-    """The digest of the tensors that a document states, after its format and version."""
+def _check_head(path: Path, document: Any) -> str | None:
+    """Check format and version of a document, and return the digest of the tensors, if any."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         _refuse(path, f"its format is not {FORMAT!r}")
     version = document.get("version")

@@ -1,7 +1,7 @@
 """Tensors in files: safetensors, written whole or not at all, read without running anything.
 
 A save writes a temporary file in the same folder, flushes it to the disk and renames it over the
-old one, so whoever is killed in between leaves the old file or the new one.
+old one, so a process that is killed in between leaves the old file or the new one.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
          metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors of any shapes and dtypes to one safetensors file, atomically.
 
-    `metadata` is text that travels along. Raises ArgumentTypeError for a name that is not a string
-    or a value that is no tensor, DTypeError for a dtype that the format lacks, and OSError where
-    the system refuses; then the old file is as it was.
+    `metadata` is text that is saved with them. Raises ArgumentTypeError for a name that is not a
+    string or a value that is no tensor, DTypeError for a dtype that the format lacks, and OSError
+    where the system refuses; then the old file is as it was.
 
     >>> import os, tempfile, tinyml
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
@@ -64,7 +64,7 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
             raise ArgumentTypeError(f"the name of a tensor is {name!r}", remedy="a string")
         if name == RESERVED:
             raise ArgumentError(f"the name {RESERVED} belongs to the format")
-        arrays[name] = _little_endian(name, value)
+        arrays[name] = _as_little_endian(name, value)
     text = dict(metadata) if metadata else None
     for key, word in (text or {}).items():
         if not isinstance(key, str) or not isinstance(word, str):
@@ -73,7 +73,7 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
 
 
 def load(path: Path, device: Any = None) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name, on `device`.
+    """Return the tensors of a safetensors file by name, on `device`.
 
     Raises FileMissingError where there is no file and FileFormatError where it is malformed, before
     anything larger than the file is allocated; DTypeError for a dtype that tinyml lacks.
@@ -90,7 +90,7 @@ def load(path: Path, device: Any = None) -> dict[str, Tensor]:
 
 
 def load_numpy(path: Path) -> dict[str, Array]:
-    """The tensors of a safetensors file as NumPy arrays. Raises as `load` does."""
+    """Return the tensors of a safetensors file as NumPy arrays. Raises as `load` does."""
     import safetensors
 
     content = _read(path)
@@ -99,13 +99,13 @@ def load_numpy(path: Path) -> dict[str, Array]:
         items = deserialize(content)
     except safetensors.SafetensorError as error:
         raise _malformed(path, str(error)) from None
-    _header(path, content)
-    return {name: _array(path, name, item) for name, item in items}
+    _read_header(path, content)
+    return {name: _read_array(path, name, item) for name, item in items}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The text that was saved along with the tensors. Raises as `load` does."""
-    metadata = _header(path, _read(path)).get(RESERVED, {})
+    """Return the text that was saved along with the tensors. Raises as `load` does."""
+    metadata = _read_header(path, _read(path)).get(RESERVED, {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _malformed(path, "metadata that is not text")
     return metadata
@@ -150,7 +150,7 @@ def _remove(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:
-        pass  # the first error is the one to tell
+        pass  # the first error is the one to report
 
 
 def _sync_folder(folder: str) -> None:
@@ -166,7 +166,7 @@ def _sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def _little_endian(name: str, value: Any) -> Array:
+def _as_little_endian(name: str, value: Any) -> Array:
     if isinstance(value, Tensor):
         value = value.detach().numpy()
     elif not isinstance(value, (np.ndarray, np.generic)):
@@ -179,7 +179,7 @@ def _little_endian(name: str, value: Any) -> Array:
 
 
 def _read(path: Path) -> bytes:
-    """The file's content; refuses what is no regular file before reading from it."""
+    """Return the file's content; refuse what is no regular file before reading from it."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -198,10 +198,10 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _header(path: Path, content: bytes) -> dict[str, Any]:
-    """The header as a dict; a name that stands twice in one object is malformed."""
+def _read_header(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the header as a dict; refuse a name that stands twice in one object."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
             raise _malformed(path, "a name stands twice in its header")
@@ -210,7 +210,7 @@ def _header(path: Path, content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     text = content[LENGTH_BYTES : LENGTH_BYTES + length]
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=once)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=refuse_twins)
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:
@@ -220,7 +220,7 @@ def _header(path: Path, content: bytes) -> dict[str, Any]:
     return header
 
 
-def _array(path: Path, name: str, item: Any) -> Array:
+def _read_array(path: Path, name: str, item: Any) -> Array:
     word = item["dtype"]
     if word not in _NAMES:
         raise DTypeError(f"{os.fspath(path)}: tensor {name!r} has the unknown dtype {word}")

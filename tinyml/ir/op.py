@@ -46,7 +46,7 @@ class Op:
     inlines       whether a graph that is compiled always takes it apart, whatever kernels it has
     accepts_none_cotangents   whether the joint rule takes None, instead of zeros, for a cotangent
                   of an output to which nothing arrives
-    internal      whether it is a step of another op, with no samples of its own
+    internal      whether it is a step of another op: without samples, not to be found by name
     samples, errors   dtype name -> cases, for the conformance suite
     ulp           how far a result may lie from the exact one, in units in the last place
     dtypes        names of the dtypes for which samples are made
@@ -100,21 +100,6 @@ class Op:
         if self.nest is None:
             return self.scatter_nest is not None
         return self.complex_body is None or not _any_complex(specs)
-
-    def run_composition(self, xs: Iterable[Any], attrs: dict[str, Any]) -> Any:
-        """Run it by other ops; over small floats in the wider type, rounded once at the end."""
-        xs = tuple(xs)
-        specs = [getattr(x, "spec", type(x)) for x in xs]
-        body: Any = self.composition(specs)
-        if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
-            return body(*xs, **attrs)
-        wide = [x.astype(s.dtype.compute)
-                if isinstance(s, Spec) and s.dtype.is_small_float else x
-                for x, s in zip(xs, specs)]
-        result, outs = body(*wide, **attrs), self.infer(*specs, **attrs)
-        if not isinstance(result, tuple):
-            return result.astype(outs.dtype)  # type: ignore[union-attr]
-        return tuple([y.astype(spec.dtype) for y, spec in zip(result, outs)])  # type: ignore
 
     def rule(self, k: int) -> Rule | None:
         """The rule for input `k`, the joint one where there is one."""
@@ -176,14 +161,16 @@ def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
 
 
 def find(name: str) -> Op:
-    """The op of that name; KernelNotFound where there is none.
+    """Return the op of that name; raises KernelNotFound where there is none, or an internal one.
+
+    Internal ops trust their operands, so none may be called from outside, by a file least of all.
 
     >>> import tinyml
     >>> find("tanh")
     <op tanh>
     """
     try:
-        return OPS[name]
+        op = OPS[name]
     except KeyError:
         import difflib
 
@@ -191,6 +178,9 @@ def find(name: str) -> Op:
         raise KernelNotFound(
             f"no op named {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None
         ) from None
+    if op.internal:
+        raise KernelNotFound(f"{name!r} is a step of another op", remedy="call that op")
+    return op
 
 
 class Scope:

@@ -13,16 +13,16 @@ from typing import Any
 import tinyml.random as random
 from tinyml.errors import ArgumentError, AxisError
 from tinyml.nn import functional
-from tinyml.nn.functional import pair
 from tinyml.nn.module import Module
 from tinyml.ops.arguments import as_axis, as_size, as_sizes
 from tinyml.ops.creation import ones, tensor, zeros
+from tinyml.ops.nn.windows import as_pair
 from tinyml.tensor import Tensor
 
 
 def _drawn(key: Any, shapes: list[tuple[int, ...]], fan_in: int, dtype: Any,
            device: Any) -> list[Tensor]:
-    """Parameters uniform within 1 / sqrt(fan_in) of 0.
+    """Draw parameters that are uniform within 1 / sqrt(fan_in) of 0.
 
     This is He et al. (2015), with the slope sqrt(5) for which PyTorch's layers take it: the gain
     is sqrt(2 / (1 + 5)), and a uniform value within b has the deviation b / sqrt(3).
@@ -66,11 +66,11 @@ class Linear(Module):
         self.bias = drawn[1] if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in_features) -> (..., out_features)."""
+        """Return x W^T + b: (..., in_features) -> (..., out_features)."""
         return functional.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """The sizes."""
+        """Return the sizes."""
         return (f"in_features={self.in_features}, out_features={self.out_features}, "
                 f"bias={self.bias is not None}")
 
@@ -89,14 +89,14 @@ class Conv2d(Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
                  padding: Any = 0, dilation: Any = 1, bias: bool = True, *, key: Any = None,
                  dtype: Any = None, device: Any = None) -> None:
-        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
         _positive(in_channels=in_channels, out_channels=out_channels,
                   **{f"kernel_size[{i}]": size for i, size in enumerate(self.kernel_size)})
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.stride = pair(stride, "stride")
-        self.padding = pair(padding, "padding")
-        self.dilation = pair(dilation, "dilation")
+        self.stride = as_pair(stride, "stride")
+        self.padding = as_pair(padding, "padding")
+        self.dilation = as_pair(dilation, "dilation")
         fan_in = in_channels * math.prod(self.kernel_size)
         shapes = [(out_channels, in_channels, *self.kernel_size), (out_channels,)]
         drawn = _drawn(key, shapes[: 1 + bool(bias)], fan_in, dtype, device)
@@ -104,12 +104,12 @@ class Conv2d(Module):
         self.bias = drawn[1] if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
+        """Return the cross-correlation: (N, in_channels, H, W) -> (N, out_channels, H', W')."""
         return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding,
                                  self.dilation)
 
     def extra_repr(self) -> str:
-        """The sizes, and what differs from the default."""
+        """Return the sizes, and what differs from the default."""
         text = (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
                 f"stride={self.stride}")
         if self.padding != (0, 0):
@@ -128,16 +128,16 @@ class MaxPool2d(Module):
     """
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.stride = self.kernel_size if stride is None else pair(stride, "stride")
-        self.padding = pair(padding, "padding")
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else as_pair(stride, "stride")
+        self.padding = as_pair(padding, "padding")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H', W')."""
+        """Return the greatest value of each window: (N, C, H, W) -> (N, C, H', W')."""
         return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding)
 
     def extra_repr(self) -> str:
-        """The window."""
+        """Return the window."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
@@ -145,7 +145,7 @@ class ReLU(Module):
     """max(x, 0), any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Return max(x, 0), in the shape of x."""
         return functional.relu(x)
 
 
@@ -153,7 +153,7 @@ class GELU(Module):
     """x Phi(x), any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Return x Phi(x), in the shape of x."""
         return functional.gelu(x)
 
 
@@ -170,7 +170,7 @@ class Flatten(Module):
         self.end_dim = as_size(end_dim, "end_dim")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., a, b, ...) -> (..., a b, ...)."""
+        """Return x with these axes as one: (..., a, b, ...) -> (..., a b, ...)."""
         start, end = as_axis(self.start_dim, x.ndim), as_axis(self.end_dim, x.ndim)
         if start > end:
             raise AxisError(f"start_dim {self.start_dim} lies behind end_dim {self.end_dim}")
@@ -178,7 +178,7 @@ class Flatten(Module):
         return x.reshape((*x.shape[:start], merged, *x.shape[end + 1 :]))
 
     def extra_repr(self) -> str:
-        """The axes."""
+        """Return the axes."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
@@ -202,11 +202,11 @@ class LayerNorm(Module):
         self.bias = _parameter(zeros(shape, dtype=dtype, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., n) -> (..., n)."""
+        """Return x normalised over its last axis: (..., n) -> (..., n)."""
         return functional.layer_norm(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """The size and eps."""
+        """Return the size and eps."""
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
@@ -222,7 +222,7 @@ class Sequential(Module):
             setattr(self, str(i), module)
 
     def forward(self, x: Any) -> Any:
-        """The last module's result."""
+        """Return the last module's result."""
         for module in self:
             x = module(x)
         return x

@@ -41,7 +41,7 @@ class Module:
     training: bool = True
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        """A module, which knows the graph under construction that it is born in."""
+        """Make a module, which knows the graph under construction in which it is made."""
         module = super().__new__(cls)
         if STATE.building is not None:
             vars(module)[_BORN] = STATE.building.scope
@@ -65,23 +65,23 @@ class Module:
         return self.forward(*args, **options)
 
     def forward(self, *args: Any, **options: Any) -> Any:
-        """What calling the module computes; each subclass defines it."""
+        """Compute what a call of the module returns; each subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """A submodule taken out of a container may have any attribute."""
+            """Declare that a submodule taken out of a container may have any attribute."""
 
     # ---- what is inside
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside, with their names."""
+        """Yield the modules directly inside, with their names."""
         for name, value in _attributes(self):
             yield from _modules(name, value)
 
     def modules(self) -> Iterator[Module]:
-        """This module and all inside it, each once, parents first."""
+        """Yield this module and all inside it, each once, parents first."""
         seen: set[int] = set()
         stack: list[Module] = [self]
         while stack:
@@ -92,7 +92,7 @@ class Module:
                 stack.extend(reversed([child for _, child in module.children()]))
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """The tensors that require gradients, each once, with names such as 'layers.0.weight'."""
+        """Yield the tensors that require gradients, each once, with names such as '0.weight'."""
         seen: set[int] = set()
         for name, value in _tensors("", self):
             if value.requires_grad and id(value) not in seen:
@@ -100,7 +100,7 @@ class Module:
                 yield name, value
 
     def parameters(self) -> Iterator[Tensor]:
-        """The tensors that require gradients, each once."""
+        """Yield the tensors that require gradients, each once."""
         for _, value in self.named_parameters():
             yield value
 
@@ -126,7 +126,7 @@ class Module:
     # ---- state
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors by name, as they are now: training on does not change them."""
+        """Return all tensors by name, as they are now: training on does not change them."""
         return {name: value.detach() for name, value in _tensors("", self)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -170,13 +170,13 @@ class Module:
         return self
 
     def eval(self) -> Module:
-        """`train(False)`."""
+        """Set `training` to False, as `train(False)` does; returns the module itself."""
         return self.train(False)
 
     # ---- text
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of a module without children."""
+        """Return what stands between the parentheses of a module without children."""
         return ""
 
     def __repr__(self) -> str:
@@ -190,7 +190,7 @@ class Module:
 
 
 def conform(value: Any, like: Tensor) -> Tensor:
-    """`value` as a tensor of the shape, dtype and device of `like`.
+    """Return `value` as a tensor of the shape, dtype and device of `like`.
 
     Raises ArgumentError for another shape and DTypeError for another kind of dtype.
     """
@@ -224,7 +224,7 @@ def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a container holds, with the names of the places."""
+    """Yield what a container holds, with the names of the places."""
     if isinstance(value, Module):
         yield from _attributes(value)
     elif isinstance(value, dict):
@@ -236,7 +236,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """The tensors below a value in PyTorch's order: what a place holds itself comes first."""
+    """Yield the tensors below a value in PyTorch's order: those of a place itself come first."""
     if isinstance(value, Tensor):
         yield name, value
         return

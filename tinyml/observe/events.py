@@ -1,9 +1,9 @@
-"""Observers: who wants to see each op that runs, with its time, operands and results.
+"""Observers: callbacks that see each op that runs, with its time, operands and results.
 
-One mechanism: while an observer is open, plans are made anew with their runs wrapped
-(`core.Watching`), and every op that runs becomes an `Event`. While none is open the plans, and the
-way to them, are the very same objects as before, so nothing is paid. `profile` stands on it here,
-`debug` in nans.py and `track_memory` in memory.py.
+There is one mechanism: while an observer is open, plans are made anew with their runs wrapped
+(`core.apply.Watching`), and every op that runs becomes an `Event`. While none is open, the plans
+and the path to them are the very same objects as before, so nothing is paid. `profile`, `debug` and
+`track_memory` are built on it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tinyml.core.apply import Watching
-from tinyml.core.node import make
+from tinyml.core.make import make
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame
@@ -38,8 +38,8 @@ class Event:
     ran        how many ops it ran by itself
     depth      how many ops it ran inside of
 
-    `results`, `operands`, `line` and `gradient_of` are made when asked for, which is inside of the
-    callback; an event that is kept keeps memory alive, so take from it what you need.
+    `results`, `operands`, `line` and `gradient_of` are found when asked for, so ask inside the
+    callback. An event that is kept keeps memory alive, so take from it what you need.
     """
 
     __slots__ = ("op", "how", "ins", "outs", "attrs", "seconds", "ran", "depth", "values",
@@ -78,22 +78,22 @@ class Event:
 
     @property
     def location(self) -> SourceLocation | None:
-        """File and number of the user's line: outside of tinyml, and of the callback.
+        """File and number of the user's line, outside of tinyml and of the callback.
 
-        Of an equation of a graph, which runs long after it was written, that is where it was
+        For an equation of a graph, which runs long after it was written, that is where it was
         written.
         """
-        return user_location_of(_frame_of(_observe_run))
+        return find_user_location(_thread.frame)
 
     @property
     def line(self) -> str | None:
-        """The user's line that made it run, as 'file:line: source'."""
+        """The user's line that ran it, as 'file:line: source'."""
         location = self.location
         return None if location is None else line_text(*location)
 
     @property
     def gradient_of(self) -> str | None:
-        """The op whose gradient this one is part of; None on the way forward."""
+        """The op whose gradient this one is part of; None in a forward pass."""
         op = STATE.pullback_of
         return None if op is None else str(op.name)
 
@@ -102,21 +102,15 @@ class Event:
         return f"<{self.op} ({ins}) -> {', '.join(map(repr, self.outs))}>"
 
 
-def _frame_of(function: Callable[..., Any]) -> types.FrameType | None:
-    """Return the innermost frame of a function that is running; None where it is not."""
-    frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not function.__code__:
-        frame = frame.f_back
-    return frame
+def find_user_location(frame: types.FrameType | None) -> SourceLocation | None:
+    """Return the user's line as seen from a frame: that of the equation which a replay runs.
 
-
-def user_location_of(start: types.FrameType | None) -> SourceLocation | None:
-    """Return the user's line as seen from a frame, or that of the equation that is replayed."""
-    equation = STATE.equation
-    if equation is not None and equation.location is not None:
+    Without one, and where an op that is replayed runs the user's own code, it is the line in that.
+    """
+    user, equation = user_frame(frame), STATE.equation
+    if equation is not None and user is STATE.caller:
         location: SourceLocation = equation.location
         return location
-    user = user_frame(start)
     return None if user is None else (user.f_code.co_filename, user.f_lineno)
 
 
@@ -128,33 +122,39 @@ class _Observer(NamedTuple):
     synchronize: bool
 
 
-class _Here(threading.local):
-    """Of one thread: whether a callback runs, how deep in ops it is, and what ops inside took."""
+class _Thread(threading.local):
+    """What a thread is doing under observation.
 
-    quiet = False
+    frame    that of the op whose callbacks run; None while none run
+    depth    how many ops it is inside of
+    ran      how many ops the current one has run by itself
+    inside   the seconds that these took
+    """
+
+    frame: types.FrameType | None = None
     depth = 0
     ran = 0
     inside = 0.0
 
 
-_here = _Here()
+_thread = _Thread()
 _observers: tuple[_Observer, ...] = ()
 _lock = threading.RLock()
 _plans: dict[Op, dict[Any, CompiledOp]] = {}  # of the time when nobody looks
 
 
 def _wrap(op: Op, plan: CompiledOp) -> Callable[..., Any]:
-    """What runs in the place of a plan's own run while somebody looks."""
+    """Return what runs instead of a plan's own run while somebody looks."""
     run = plan.run
     if any(isinstance(spec, Spec) and spec.symbolic for spec in (*plan.ins, *plan.outs)):
-        return run  # a line of a graph: nothing is executed
-    # A plan of its own, for one that held itself would be a cycle, left to the collector.
+        return run  # an equation of a graph: nothing is executed
+    # A plan of its own: one that held itself would be a cycle, left to the collector.
     inner = CompiledOp(run, plan.ins, plan.outs, plan.attrs, plan.how)
 
     def observed(*values: Any) -> Any:
         me = threading.get_ident()
         seeing = [o for o in _observers if o.thread is None or o.thread == me]
-        if not seeing or _here.quiet:
+        if not seeing or _thread.frame is not None:
             return run(*values)
         return _observe_run(op, inner, values, seeing)
 
@@ -168,7 +168,7 @@ def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
     wait = _nothing
     if any(o.synchronize for o in seeing):
         wait = next(s.device.synchronize for s in (*plan.outs, *plan.ins) if isinstance(s, Spec))
-    here, entered = _here, clock()
+    here, entered = _thread, clock()
     outer = here.ran, here.inside
     here.ran, here.inside = 0, 0.0
     here.depth += 1
@@ -188,12 +188,12 @@ def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
         outs = tuple([tensor.spec for tensor in buffers])
         buffers = tuple([tensor.buf for tensor in buffers])
     event = Event(op, plan, outs, values, buffers, seconds, ran, here.depth)
-    here.quiet = True
+    here.frame = sys._getframe()
     try:
         for observer in seeing:
             observer.callback(event)
     finally:
-        here.quiet = False
+        here.frame = None
         here.ran += 1
         here.inside += clock() - entered
     return result
@@ -204,7 +204,7 @@ def _nothing() -> None:
 
 
 def _renew(observers: tuple[_Observer, ...]) -> None:
-    """Let exactly these look; plans are made anew, for those at hand may not tell enough."""
+    """Let exactly these look; plans are made anew, since those at hand do not tell."""
     global _observers, _plans
     with _lock:
         if _observers:
@@ -226,11 +226,12 @@ def observe(callback: Callable[[Event], None], *, all_threads: bool = False,
             synchronize: bool = False) -> Iterator[None]:
     """Call `callback(event)` after every op that runs inside; see Event for what it is told.
 
-    Seen are the ops of this thread, or of all of them with `all_threads` (the callback then runs in
-    theirs). With `synchronize` devices are waited for around each op, so that its seconds are its
-    own. Several may be open; the outermost is called first. Ops that a callback runs are not
-    observed, and an error that it raises comes out of the op. Of a jitted function the ops inside
-    are seen, run one by one. While a graph is traced nothing runs, so nothing is seen.
+    It sees the ops of this thread, or with `all_threads` those of all threads (the callback then
+    runs in theirs). With `synchronize` devices are waited for around each op, so that its seconds
+    are its own. Several observers may be open; the outermost is called first. Ops that a callback
+    runs are not observed, and an error that it raises comes out of the op. The ops inside a jitted
+    function are seen too: they are run one by one. While a graph is traced, nothing runs, so
+    nothing is seen.
 
     Raises ArgumentTypeError where `callback` cannot be called.
 

@@ -12,7 +12,7 @@ from tinyml.core.state import STATE
 from tinyml.errors import SourceLocation, line_text
 from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.spec import Spec
-from tinyml.observe.events import Event, observe, user_location_of
+from tinyml.observe.events import Event, find_user_location, observe
 from tinyml.observe.profile import table
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Made(NamedTuple):
-    """Memory that is held: by which op, of what form where known, how much, and whose line."""
+    """Memory that is held: the op that made it, its spec where known, bytes, device and line."""
 
     op: str
     spec: Spec | None
@@ -37,7 +37,7 @@ class Made(NamedTuple):
 class Tracking:
     """What `track_memory` saw: `alive()` now, `by_op()`, `peak` by device; a report when printed.
 
-    Memory that is made while it is open is followed until it is gone, also after the block ends.
+    Memory that is made while it is open is followed until it is freed, even after the block ends.
     Bytes are those of the pool's blocks, as in `memory_stats`.
     """
 
@@ -46,22 +46,23 @@ class Tracking:
         self._made: dict[int, Made] = {}  # by the identity of a block that somebody holds
 
     def grew(self, pool: Pool, in_use: int) -> None:
-        """The pool says that it handed out a block."""
+        """Note that the pool handed out a block."""
         if in_use > self.peak.get(pool.name, 0):
             self.peak[pool.name] = in_use
 
     def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
-        """The pool says that it made a buffer otherwise than for an op: by an upload, say."""
-        if not STATE.planning:  # else the run-time integers of a kernel, which live as long as its plan
-            op = "upload" if STATE.uploading else "device"
-            self._made[id(buffer.block)] = Made(op, STATE.uploading, size, pool.name, _location())
+        """Note that the pool made a buffer for something else than an op: for an upload, say."""
+        if STATE.planning:
+            return  # the run-time integers of a kernel, which live as long as its plan
+        op = "upload" if STATE.uploading else "device"
+        self._made[id(buffer.block)] = Made(op, STATE.uploading, size, pool.name, _find_location())
 
     def gone(self, block: Block) -> None:
-        """The pool says that nobody holds a block any more."""
+        """Note that nobody holds a block any more."""
         self._made.pop(id(block), None)
 
     def see(self, event: Event) -> None:
-        """An op ran: its new results are its own."""
+        """Note the new results of an op that ran."""
         location = None
         for buf, spec in zip(event.buffers, event.outs):
             free: Any = getattr(buf, "free", None)  # of a block; a view has none
@@ -70,15 +71,15 @@ class Tracking:
             key = id(buf.block)
             known = self._made.get(key)
             if known is None or known.op == "device":
-                location = location or _location()
+                location = location or _find_location()
                 self._made[key] = Made(event.op, spec, free.size, free.pool.name, location)
 
     def alive(self) -> list[Made]:
-        """What was made inside and is still held, the largest first."""
+        """Return what was made inside and is still held, the largest first."""
         return sorted(self._made.values(), key=lambda made: -made.nbytes)
 
     def by_op(self, device: str | None = None) -> dict[str, int]:
-        """Bytes that are still held, by the op that made them, the most first."""
+        """Return the bytes that are still held, by the op that made them, the most first."""
         found: dict[str, int] = {}
         for made in list(self._made.values()):
             if device is None or made.device == device:
@@ -86,7 +87,7 @@ class Tracking:
         return dict(sorted(found.items(), key=lambda entry: -entry[1]))
 
     def report(self, limit: int = 20) -> str:
-        """What is still held, by the line that made it, the largest first."""
+        """Return what is still held as text, by the line that made it, the largest first."""
         groups: dict[tuple[str, str, str], list[Made]] = {}
         for made in self.alive():
             form = repr(made.spec) if made.spec else made.device
@@ -109,16 +110,16 @@ _trackings: tuple[Tracking, ...] = ()
 _lock = threading.Lock()
 
 
-def _location() -> SourceLocation | None:
-    return user_location_of(sys._getframe(1))
+def _find_location() -> SourceLocation | None:
+    return find_user_location(sys._getframe(1))
 
 
 @contextmanager
 def track_memory() -> Iterator[Tracking]:
     """Follow all memory that is made inside, by ops and uploads of every thread.
 
-    The value, printed, lists what is still held: bytes, op, shape, and the line that made it; a
-    leak is what stands there and should not. While it is open `memory_stats` knows `peak_in_use`
+    The value, printed, lists what is still held: bytes, op, shape, and the line that made it. A
+    leak is what is listed and should not be. While it is open, `memory_stats` knows `peak_in_use`
     and `by_op`.
 
     >>> import tinyml
@@ -174,9 +175,9 @@ class MemoryStats(NamedTuple):
 
 
 def memory_stats(device: Any = None) -> MemoryStats:
-    """Memory of a device, by default the default one; see MemoryStats for what each number means.
+    """Return the memory of a device, without one of the default device; see MemoryStats.
 
-    Memory comes in blocks of some sizes (64 bytes at least, an eighth too much at most), and these
+    Memory comes in blocks of fixed sizes (at least 64 bytes, at most an eighth too much), and these
     are counted. Raises DeviceError where there is no such device.
 
     >>> import tinyml
@@ -196,7 +197,7 @@ def memory_stats(device: Any = None) -> MemoryStats:
 
 
 def reset_peak(device: Any = None) -> None:
-    """Give free blocks back to the device, and let its `memory_stats` count their peak anew."""
+    """Give free blocks back to the device, and count the peak of `memory_stats` anew."""
     target: Any = find_device(device)
     target.pool.reset_peak()
     for tracking in _trackings:

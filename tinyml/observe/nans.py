@@ -1,4 +1,4 @@
-"""NaNs and infinities caught where they are born: `tinyml.debug`."""
+"""NaNs and infinities caught where they first appear: `tinyml.debug`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, observe
 from tinyml.observe.memory import Tracking, track_memory
 
-_already_warned: dict[Any, Any] = {}  # so that a loop's line is told once, as filters ask for
+_already_warned: dict[Any, Any] = {}  # so that a line in a loop warns once, as filters ask for
 Action = Literal["raise", "warn"]
 _TESTS: dict[str, tuple[Callable[[Any], Any], Callable[[float], bool]]] = {
     "NaN": (np.isnan, math.isnan),
@@ -26,7 +26,7 @@ _TESTS: dict[str, tuple[Callable[[Any], Any], Callable[[float], bool]]] = {
 def _check(event: Event, what: str, action: Action) -> None:
     """Raise or warn where a float result holds what no float input held."""
     if event.how == "view" or event.ran:
-        return  # nothing new, or seen already in the ops that it ran
+        return  # nothing new, or already seen in the ops that it ran
     test, of_number = _TESTS[what]
     for buf, spec in zip(event.buffers, event.outs):
         if not spec.dtype.is_float or spec.size == 0:
@@ -34,7 +34,7 @@ def _check(event: Event, what: str, action: Action) -> None:
         bad = test(spec.device.download(buf, spec))
         if not bad.any():
             continue
-        if _given(event, test, of_number):
+        if _is_given(event, test, of_number):
             return
         place = ", ".join(map(str, np.unravel_index(int(bad.argmax()), bad.shape)))
         _report(event, action, f"{what} in {int(bad.sum())} of {bad.size} elements of the result "
@@ -42,8 +42,9 @@ def _check(event: Event, what: str, action: Action) -> None:
         return
 
 
-def _given(event: Event, test: Callable[[Any], Any], of_number: Callable[[float], bool]) -> bool:
-    """Whether an operand or an attribute holds one already."""
+def _is_given(event: Event, test: Callable[[Any], Any],
+              of_number: Callable[[float], bool]) -> bool:
+    """Return whether an operand or an attribute holds one already."""
     for value, spec in zip(event.values, event.ins):
         if isinstance(spec, Spec):
             if spec.dtype.is_float and test(spec.device.download(value, spec)).any():
@@ -75,11 +76,11 @@ def debug(nans: Action | None = "raise", *, infs: Action | None = None,
           leaks: bool = False, all_threads: bool = False) -> Iterator[Tracking | None]:
     """Stop, or warn, at the first op whose result holds a NaN that none of its inputs held.
 
-    The NaNError (or NaNWarning) names op, shapes, device, where the first one stands, the user's
-    line, and on the way back the op whose gradient it was. Python numbers and attributes count as
-    inputs: who adds NaN on purpose is not stopped. `infs` does the same for infinities. With
-    `leaks` the value of the `with` statement is that of `track_memory()`, else None. Every result
-    is read, so this is slow; ops of other threads are looked at with `all_threads` only.
+    The NaNError (or NaNWarning) names op, shapes, device, the place of the first NaN, the user's
+    line, and in a backward pass the op whose gradient it is part of. Python numbers and attributes
+    count as inputs: who adds NaN on purpose is not stopped. `infs` does the same for infinities.
+    With `leaks` the value of the `with` statement is that of `track_memory()`, else None. Every
+    result is read, so this is slow. Ops of other threads are checked with `all_threads` only.
 
     Raises ArgumentError where an action is neither "raise", "warn" nor None.
 

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, observe
 
-# ---- how long each op takes
-
 
 class Timing(NamedTuple):
     """One op that ran, as `profile` keeps it."""
@@ -25,7 +23,7 @@ class Timing(NamedTuple):
 
 
 class Row(NamedTuple):
-    """All runs of one op: how many, their seconds and bytes, and what part of all seconds."""
+    """All runs of one op: how many, their seconds and bytes, and their share of all seconds."""
 
     op: str
     calls: int
@@ -42,12 +40,12 @@ class Profile:
         self.elapsed = 0.0
 
     def see(self, event: Event) -> None:
-        """Keep what one event says."""
+        """Keep what one event tells."""
         self.records.append(Timing(event.op, event.how, event.ins, event.outs, event.seconds,
                                    event.nbytes))
 
     def rows(self) -> list[Row]:
-        """One row an op, the one that took longest first."""
+        """Return one row for each op, the one that took longest first."""
         found: dict[str, list[Timing]] = {}
         for record in self.records:
             found.setdefault(record.op, []).append(record)
@@ -70,7 +68,7 @@ class Profile:
 
 
 def table(cells: Sequence[Sequence[str]], sides: str) -> str:
-    """Rows of cells in columns; `sides` has an 'l' or an 'r' for each.
+    """Return rows of cells as text in columns; `sides` has an 'l' or an 'r' for each column.
 
     >>> print(table([("op", "calls"), ("add", "12")], "lr"))
     op   calls
@@ -90,7 +88,7 @@ def profile(*, all_threads: bool = False) -> Iterator[Profile]:
 
     Columns: calls, milliseconds in all, their share of all ops, microseconds a call, and the bytes
     of operands and results. An op that runs others (a body) has only the time between them. The
-    last line compares with what the whole block took, compiling and observing included.
+    last line compares with the time of the whole block, compiling and observing included.
 
     >>> import tinyml
     >>> with tinyml.profile() as p:

@@ -1,4 +1,4 @@
-"""Arguments of operations in their one form: sizes, axes, shapes, numbers, elements."""
+"""Arguments of operations, checked and brought into one form: sizes, axes, shapes, numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import DType
-from tinyml.errors import ArgumentError, ArgumentTypeError, AxisError, ShapeError, expect
+from tinyml.dtypes import DType, float32
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    AxisError,
+    DTypeError,
+    ShapeError,
+    expect,
+)
 from tinyml.ir.lower import Scalar, Source
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.spec import Spec, make_spec
@@ -18,12 +25,31 @@ MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few
 
 
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
-    """A dense spec on the same device."""
+    """Return a dense spec of a shape on the same device; of the same type unless one is given."""
     return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
 
 
+def float_spec(spec: Spec) -> Spec:
+    """Return a dense spec of the same shape in a float type: its own, or float32."""
+    return with_shape(spec, spec.shape, spec.dtype if spec.dtype.is_float else float32)
+
+
+def same_float(first: Spec, second: Spec) -> Spec:
+    """Return a dense spec like both; raises where they differ in shape, or have no float type."""
+    expect(first.dtype.is_float, "a float type", first.dtype.name, DTypeError)
+    expect(second.dtype is first.dtype, f"operand 1 of {first.dtype.name}", second.dtype.name,
+           DTypeError)
+    expect(second.shape == first.shape, f"operand 1 of shape {first.shape}", second.shape)
+    return with_shape(first, first.shape)
+
+
+def as_float(x: Any) -> Any:
+    """Return a tensor as it is where it is of a float type; others as float32."""
+    return x if x.dtype.is_float else x.astype(float32)
+
+
 def as_size(value: Any, what: str = "size") -> int:
-    """A Python int from an integer of any kind; ArgumentTypeError where it is none."""
+    """Return a Python int from an integer of any kind; raises ArgumentTypeError for others."""
     if isinstance(value, bool):
         raise ArgumentTypeError(f"{what} is a bool: {value!r}", remedy="an integer")
     try:
@@ -36,14 +62,14 @@ def as_size(value: Any, what: str = "size") -> int:
 
 
 def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
-    """A tuple of ints from one int or a sequence of them."""
+    """Return a tuple of ints from one int or a sequence of them."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         return (as_size(values, what),)
     return tuple([as_size(value, what) for value in values])
 
 
 def as_places(values: Any, what: str) -> tuple[int, ...]:
-    """Widths, steps or places: ints that can be added up in 64 bits; ArgumentError for greater."""
+    """Return ints that can be added up in 64 bits: widths, steps, places. Raises ArgumentError."""
     places = as_sizes(values, what)
     expect(all(abs(n) <= MAX_PLACE for n in places), f"{what} of at most {MAX_PLACE}", places,
            ArgumentError)
@@ -51,7 +77,7 @@ def as_places(values: Any, what: str) -> tuple[int, ...]:
 
 
 def as_number(value: Any, what: str) -> float:
-    """A Python number, int or float, from one of any kind; ArgumentTypeError where it is none.
+    """Return a Python number, int or float, from one of any kind; raises ArgumentTypeError.
 
     >>> as_number(1, "eps"), as_number(-0.0, "eps")
     (1, -0.0)
@@ -69,14 +95,14 @@ def as_number(value: Any, what: str) -> float:
 
 
 def as_shape(values: Any) -> tuple[int, ...]:
-    """A shape: a tuple of non-negative ints."""
+    """Return a shape, a tuple of ints that are not negative; raises ShapeError."""
     shape = as_sizes(values)
     expect(min(shape, default=0) >= 0, "sizes are not negative", shape, ShapeError)
     return shape
 
 
 def as_axis(axis: Any, ndim: int) -> int:
-    """An axis counted from the front; AxisError where `ndim` axes have none such.
+    """Return an axis counted from the front; raises AxisError where there is none such.
 
     >>> as_axis(-1, 3)
     2
@@ -88,7 +114,7 @@ def as_axis(axis: Any, ndim: int) -> int:
 
 
 def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Axes counted from the front, in rising order; None means all."""
+    """Return axes counted from the front, in rising order; None means all. Raises AxisError."""
     if axis is None:
         return tuple(range(ndim))
     axes = tuple([as_axis(a, ndim) for a in as_sizes(axis, "axis")])
@@ -96,8 +122,17 @@ def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(axes))
 
 
+def shape_along(size: int, axis: int, ndim: int) -> tuple[int, ...]:
+    """Return the shape of a vector that lies along one of several axes.
+
+    >>> shape_along(5, 1, 3)
+    (1, 5, 1)
+    """
+    return tuple([size if d == axis else 1 for d in range(ndim)])
+
+
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape to which all broadcast (Array API standard 2024.12, broadcasting).
+    """Return the shape to which all broadcast (standard 2024.12, broadcasting); raises ShapeError.
 
     >>> broadcast_shapes((3, 1), (4,))
     (3, 4)
@@ -118,7 +153,7 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def expanded_strides(spec: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides under which the elements of `spec` appear in the wider `shape`."""
+    """Return strides under which the elements of `spec` appear in the wider `shape`."""
     lead = len(shape) - spec.ndim
     return (0,) * lead + tuple(
         [0 if have == 1 else stride for have, stride in zip(spec.shape, spec.strides)]
@@ -126,7 +161,7 @@ def expanded_strides(spec: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def kind_of(value: Any) -> DType | type:
-    """What an operand contributes to promotion: a dtype, or the kind of a Python number."""
+    """Return what an operand contributes to promotion: a dtype, or the kind of a Python number."""
     if isinstance(value, Scalar):
         return value.kind
     dtype = getattr(value, "dtype", None)
@@ -134,7 +169,7 @@ def kind_of(value: Any) -> DType | type:
 
 
 def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
-    """One element of an operand that broadcasts to `index`, in the type of the arithmetic."""
+    """Return an element of an operand that broadcasts to `index`, in the type of the arithmetic."""
     if isinstance(value, Scalar):
         return value.at(n, dtype)
     if not isinstance(value, Source):

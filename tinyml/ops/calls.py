@@ -1,37 +1,23 @@
-"""How the functions of ops are called: straight to the plan, and with their names in errors."""
+"""The shortest way from the operands of an elementwise function to its plan."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from tinyml.core.apply import apply, describe, expanded, record, run
-from tinyml.core.node import Class, Node
+from tinyml.core.apply import apply, expanded, record, run
+from tinyml.core.error_context import add_context
+from tinyml.core.make import Class
+from tinyml.core.node import Node
 from tinyml.core.state import STATE
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def named(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function whose own checks say its name and operands, as those of ops do."""
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except TinyMLError as error:
-            raise error.during(function.__name__, describe(args)) from error.__cause__
-
-    return call
-
 
 def unary(op: Op) -> Callable[[Any], Any]:
-    """A function of one tensor: straight from the spec to the plan."""
+    """Return a function of one tensor: straight from the spec to the plan."""
     memo, state = op.memo, STATE
 
     def call(x: Any, /) -> Any:
@@ -46,13 +32,13 @@ def unary(op: Op) -> Callable[[Any], Any]:
         try:
             return Class.tensor(plan.run(x.buf), plan.out)
         except TinyMLError as error:
-            raise error.during(op.name, describe((x,))) from error.__cause__
+            raise add_context(error, op.name, (x,)) from error.__cause__
 
     return call
 
 
 def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
-    """A function of two tensors, or of a tensor and a number: the path most travelled.
+    """Return a function of two tensors, or of a tensor and a number: the most used way in.
 
     `miss(x, y)` is asked where there is no plan yet; by default that is `apply`.
     """
@@ -80,7 +66,7 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
                 return record(op, plan, (x, y))
             result = plan.run(a, b)
         except TinyMLError as error:
-            raise error.during(op.name, describe((x, y))) from error.__cause__
+            raise add_context(error, op.name, (x, y)) from error.__cause__
         if plan.expands:
             if node_x is not None:
                 node_x = expanded(plan, 0, node_x)

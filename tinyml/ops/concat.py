@@ -1,43 +1,46 @@
-"""The kernel of a concatenation of many tensors: one copy after another, each to its place.
+"""Concatenation: tensors joined along an axis.
 
-As one nest it would choose among all operands at every element, and be compiled for each number of
-them; the copies of equal layouts share one kernel.
+Few operands are one nest, which chooses among them at each element. Many are joined by launches of
+such nests, each of which writes to its place in the result: one nest would be slow to choose, and
+be compiled anew for each number of operands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import tinyml.ops.concat  # noqa: F401  the kernel of a concatenation of many
+import numpy as np
+
 import tinyml.ops.samples as samples
-from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
-from tinyml.core.plan import nest_of
+from tinyml.core.apply import apply, full
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.plan import Implicit, nest_of
 from tinyml.dtypes import EVERY
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ir.devices import Call, Plan, kernel
+from tinyml.ir.lower import NotOneNest
 from tinyml.ir.nest import Ids, Nest
-from tinyml.ir.op import Op, define, find
+from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_axis, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise.define import meet
 from tinyml.ops.samples import ErrorCase
-from tinyml.ops.views import _ROW, SLICE, Ints, reshape
+from tinyml.ops.views import SLICE, Ints, reshape
 
 __all__ = ["concat"]
 
+MANY = 8  # operands of one nest at the most
+SMALL = 1024  # elements of an operand that take less time to choose among MANY than to launch alone
 
-# ---- concat and pad
 
-
-def _concat_normalize(*xs: Spec, axis: Any) -> dict[str, Any]:
+def _normalize(*xs: Spec, axis: Any) -> dict[str, Any]:
     expect(len(xs) > 0, "at least one tensor", "none", ArgumentError)
     return {"axis": as_axis(axis, xs[0].ndim)}
 
 
-def _concat_infer(*xs: Spec, axis: int) -> Spec:
+def _infer(*xs: Spec, axis: int) -> Spec:
     first = xs[0]
     for x in xs[1:]:
         expect(x.ndim == first.ndim, f"{first.ndim} axes", f"{x.ndim} in shape {x.shape}")
@@ -48,8 +51,10 @@ def _concat_infer(*xs: Spec, axis: int) -> Spec:
     return with_shape(first, tuple(shape), meet(xs))
 
 
-def _concat_nest(n: Nest, index: Ids, *xs: Any, axis: int) -> int:
+def _nest(n: Nest, index: Ids, *xs: Any, axis: int) -> int:
     dtype = meet(xs)
+    if _by_launches(len(xs), dtype):
+        raise NotOneNest
     value = n.const(0, dtype)
     start = 0
     for x in xs:
@@ -62,7 +67,7 @@ def _concat_nest(n: Nest, index: Ids, *xs: Any, axis: int) -> int:
     return value
 
 
-def _concat_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int) -> list[Any]:
+def _grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int) -> list[Any]:
     begin = 0
     parts: list[Any] = []
     start, stop = [0] * g.ndim, list(g.shape)
@@ -77,17 +82,74 @@ def _concat_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
     return parts
 
 
+_X = np.ones((3, 4), np.float32)
+
 CONCAT: Op = define(
-    "concat", _concat_infer, normalize=_concat_normalize, nest=_concat_nest, grad=_concat_grad,
+    "concat", _infer, normalize=_normalize, nest=_nest, grad=_grad,
     samples=samples.concat(), dtypes=EVERY,
-    errors=lambda: [ErrorCase((_ROW, _ROW[:, :2]), {"axis": 0}, ShapeError, "outside axis 0")],
+    errors=lambda: [ErrorCase((_X, _X[:, :2]), {"axis": 0}, ShapeError, "outside axis 0")],
     doc="Tensors one behind the other along an axis; dtypes promote.",
 )
 
 
-@named
+# ---- many operands
+
+
+def _by_launches(count: int, dtype: Any) -> bool:
+    """Return whether so many operands are joined launch by launch; packed elements share bytes."""
+    return count > MANY and not dtype.is_subbyte
+
+
+def _groups(xs: tuple[Spec, ...], dtype: Any) -> Iterator[tuple[Spec, ...]]:
+    """Yield the operands of each launch: MANY that are small and alike, or one."""
+    k = 0
+    while k < len(xs):
+        x, run = xs[k], xs[k : k + MANY]
+        alike = len(run) == MANY and all(y is x for y in run)
+        group = run if alike and x.size <= SMALL and x.dtype is dtype else run[:1]
+        k += len(group)
+        yield group
+
+
+@kernel("concat")
+def join_many(call: Call) -> Plan | None:
+    """Join many operands, each group of them by a launch; equal groups share one kernel."""
+    (out,), device, axis = call.outs, call.device, call.attrs["axis"]
+    if not _by_launches(len(call.ins), out.dtype):
+        return None
+    launches = []
+    known: dict[Any, Any] = {}
+    first = place = 0
+    for group in _groups(call.ins, out.dtype):
+        x, count = group[0], len(group)
+        shape = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
+        part = make_spec(shape, out.dtype, device, out.strides)
+        if (x, count) not in known:
+            op, attrs = ((CONCAT, {"axis": axis}) if count > 1
+                         else (Implicit.cast, {"dtype": out.dtype}))
+            nest, ins = nest_of(Call(op, group, attrs, (part,), device))
+            known[x, count] = device.prepare(nest, ins, (part,), "concat", into=True)
+        launches.append((known[x, count], slice(first, first + count), place * out.strides[axis],
+                         part))
+        first, place = first + count, place + shape[axis]
+
+    def run(*operands: Any) -> Any:
+        buffer = device.empty(out.nbytes)
+        for launch, which, offset, part in launches:
+            launch(*operands[which], device.view(buffer, offset, part) if offset else buffer)
+        return buffer
+
+    return Plan(run, call.outs, "kernel")
+
+
+# ---- public functions
+
+
+@named_in_errors
 def concat(arrays: Any, axis: int | None = 0) -> Tensor:
-    """Tensors one behind the other along an axis; None flattens them first; dtypes promote.
+    """Join tensors along an axis; None flattens them first; dtypes promote.
+
+    The other sizes agree. Raises ShapeError, AxisError, and ArgumentError where there is no tensor.
 
     >>> import tinyml
     >>> tinyml.concat([tinyml.zeros(2), tinyml.ones(1)]).tolist()
@@ -99,39 +161,8 @@ def concat(arrays: Any, axis: int | None = 0) -> Tensor:
     return apply(CONCAT, *arrays, axis=axis)
 
 
-CONCAT_WIDTH = 8  # operands of one concat: its kernel has a parameter for each
-
-
-def one_after_another(rows: Sequence[Any], shape: Ints) -> Any:
-    """Many tensors of one shape, one behind the other, in the shape asked for."""
-    parts = [reshape(row, (1, *row.shape)) for row in rows]
-    while len(parts) > 1:
-        parts = [concat(parts[k : k + CONCAT_WIDTH]) if k + 1 < len(parts) else parts[k]
-                 for k in range(0, len(parts), CONCAT_WIDTH)]
-    return reshape(parts[0], shape)
-
-MANY = 8  # operands of one nest at the most
-
-
-@kernel("concat")
-def copies(call: Call) -> Plan | None:
-    """A copy for each operand where there are many; packed ones, which share bytes, are a nest."""
-    (out,), device, axis = call.outs, call.device, call.attrs["axis"]
-    if len(call.ins) <= MANY or out.dtype.is_subbyte:
-        return None
-    steps = []
-    place = 0
-    for x in call.ins:
-        part = make_spec(x.shape, out.dtype, device, out.strides)
-        nest, ins = nest_of(Call(find("cast"), (x,), {"dtype": out.dtype}, (part,), device))
-        steps.append((device.prepare(nest, ins, (part,), "concat", into=True),
-                      place * out.strides[axis], part))
-        place += x.shape[axis]
-
-    def run(*operands: Any) -> Any:
-        buffer = device.empty(out.nbytes)
-        for (copy, offset, part), x in zip(steps, operands, strict=True):
-            copy(x, device.view(buffer, offset, part) if offset else buffer)
-        return buffer
-
-    return Plan(run, call.outs, "kernel")
+def concat_rows(rows: Sequence[Any], shape: Ints, dtype: Any, device: Any) -> Tensor:
+    """Return tensors of one shape, one behind the other in row-major order, as one of `shape`."""
+    if not rows:
+        return full(shape, 0, dtype, device)
+    return reshape(concat(rows if rows[0].ndim else [reshape(row, (1,)) for row in rows]), shape)

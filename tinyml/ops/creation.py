@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 
 import tinyml.core.apply as core
+import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Leaf, Tensor, make
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor, make
+from tinyml.core.node import Data, Leaf
 from tinyml.core.upload import SCALARS, upload
-from tinyml.dtypes import as_dtype, float32, int64
+from tinyml.dtypes import EVERY, as_dtype, bool_, float32, int64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.ir.devices import HOST, find_device
-from tinyml.ir.op import Op, define, find
+from tinyml.ir.op import Op, define
 from tinyml.ir.spec import element_count, make_spec
-from tinyml.ops.arguments import as_shape, as_size
-from tinyml.ops.calls import named
+from tinyml.ops.arguments import as_axis, as_shape, as_size, with_shape
+from tinyml.ops.samples import Sample
 
 __all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
            "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
@@ -32,12 +35,22 @@ TRANSFER: Op = define(
     dtypes=(),
     doc="The same elements on another device.",
 )
+IOTA: Op = define(
+    "iota", lambda x, axis: with_shape(x, x.shape, int64),
+    normalize=lambda x, axis: {"axis": as_axis(axis, x.ndim)},
+    nest=lambda n, index, x, axis: index[axis], differentiable=False, dtypes=EVERY,
+    samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)
+                           for axis, name in ((0, "rows"), (1, "columns"))],
+    doc="The int64 index along an axis, in the shape of x.",
+)
+
+# ---- from data
 
 
-@named
+@named_in_errors
 def tensor(data: Any, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of `data`: a number, nested lists, a NumPy array, a tensor.
+    """Return a new tensor with a copy of `data`: a number, nested lists, a NumPy array, a tensor.
 
     Python floats become float32, ints int64. Raises ArgumentTypeError where there is no tensor in
     `data`, DTypeError where its type has no counterpart.
@@ -52,22 +65,23 @@ def tensor(data: Any, dtype: Any = None, device: Any = None,
         moved = source.detach().to(device if device is not None else source.device)
         result: Tensor = moved.astype(wanted)
         if result.buf is source.buf:
-            result = apply(find("copy"), result)
+            result = result.copy()
     else:
         result = upload(data, device, dtype)
-    return _watched(result) if requires_grad else result
+    return _as_leaf(result) if requires_grad else result
 
 
-def _watched(result: Tensor) -> Tensor:
+def _as_leaf(result: Tensor) -> Tensor:
+    """Make a new tensor one for which gradients may be asked."""
     expect(result.spec.dtype.is_inexact, "a float type for a gradient", result.spec.dtype.name,
            GradientError)
     result.node = Leaf(result.spec, 0)
     return result
 
 
-@named
+@named_in_errors
 def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor of `obj` that may share memory with it: a NumPy array or a DLPack object on 'cpu'.
+    """Return a tensor of `obj`; on 'cpu' it may share the memory of an array or a DLPack object.
 
     `copy` True always copies, False raises ArgumentError where sharing is not possible.
 
@@ -98,21 +112,28 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
     return tensor(data, dtype, device)
 
 
-@named
+def as_tensors(*values: Any) -> list[Any]:
+    """Return tensors as they are; numbers and arrays as tensors on the first tensor's device."""
+    device = next((x.spec.device for x in values if isinstance(x, Data)), None)
+    return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]
+
+
+@named_in_errors
 def from_numpy(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
-    """A tensor with a copy of a NumPy array."""
+    """Return a tensor with a copy of a NumPy array; raises ArgumentTypeError for anything else."""
     if not isinstance(array, np.ndarray):
         raise ArgumentTypeError(f"a {type(array).__name__} is no NumPy array", remedy="tensor(...)")
     return upload(array, device)
 
 
-@named
+@named_in_errors
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor of an object with `__dlpack__`: its own memory on the CPU (Array API, from_dlpack).
+    """Return a tensor of an object with `__dlpack__`, on the CPU in the object's own memory.
 
-    What lies elsewhere is copied, unless `copy` is False; True always copies. Whoever holds the
-    memory keeps it alive; changes by its other owners are seen. Raises ArgumentTypeError where the
-    object refuses, ArgumentError where sharing is asked for and not possible.
+    Array API standard 2024.12, from_dlpack. What lies elsewhere is copied, unless `copy` is False;
+    True always copies. Whoever holds the memory keeps it alive; changes by its other owners are
+    seen. Raises ArgumentTypeError where the object refuses, ArgumentError where sharing is asked
+    for and not possible.
     """
     if isinstance(x, Data):
         return asarray(x, None, device, copy)
@@ -121,9 +142,12 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     return asarray(find_device(HOST).as_array(x, copy=copy), None, device, copy)
 
 
-@named
+# ---- of one value
+
+
+@named_in_errors
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of one value; its type is the value's unless `dtype` says otherwise.
+    """Return a tensor of one value, of the value's type unless `dtype` names another.
 
     >>> full((2,), 1.5).tolist()
     [1.5, 1.5]
@@ -132,58 +156,76 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> 
     return core.full(as_shape(shape), fill_value, wanted, find_device(device))
 
 
-@named
+@named_in_errors
 def zeros(shape: Any, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
-    """A tensor of zeros, float32 unless `dtype` says otherwise."""
+    """Return a tensor of zeros, float32 unless `dtype` names another type."""
     result = full(shape, 0, float32 if dtype is None else dtype, device)
-    return _watched(result) if requires_grad else result
+    return _as_leaf(result) if requires_grad else result
 
 
-@named
+@named_in_errors
 def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of ones, float32 unless `dtype` says otherwise."""
+    """Return a tensor of ones, float32 unless `dtype` names another type."""
     result = full(shape, 1, float32 if dtype is None else dtype, device)
-    return _watched(result) if requires_grad else result
+    return _as_leaf(result) if requires_grad else result
 
 
 def empty(shape: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor whose values nobody may rely on; they are zeros, so that nothing old is read."""
+    """Return a tensor whose values nobody may rely on; they are zeros, so nothing old is read."""
     return zeros(shape, dtype, device)
 
 
-@named
+@named_in_errors
 def full_like(x: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of one value in the shape, type and place of another."""
+    """Return a tensor of one value with the shape of x, and its type and device unless given."""
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
                 x.device if device is None else device)
 
 
 def zeros_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Zeros in the shape, type and place of another tensor."""
+    """Return zeros with the shape of x, and its type and device unless given."""
     return full_like(x, 0, dtype, device)
 
 
 def ones_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Ones in the shape, type and place of another tensor."""
+    """Return ones with the shape of x, and its type and device unless given."""
     return full_like(x, 1, dtype, device)
 
 
 empty_like = zeros_like
 
+# ---- of numbers that follow a rule
+
+
+def index_along(shape: tuple[int, ...], axis: int, device: Any) -> Tensor:
+    """Return the int64 index along an axis, in a shape; the device itself counts.
+
+    >>> index_along((2, 2), 1, None).tolist()
+    [[0, 1], [0, 1]]
+    """
+    return apply(IOTA, core.full(shape, False, bool_, device), axis=axis)
+
 
 def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: Any, default: Any,
                device: Any) -> Tensor:
-    """A tensor of what NumPy makes of a few numbers; AllocationError before it takes too much."""
+    """Return a tensor of NumPy's values; raises AllocationError before they are made.
+
+    They are there while a graph is built, too, and floats are rounded once, from double precision,
+    on devices that have none.
+    """
     wanted = as_dtype(default if dtype is None else dtype)
     find_device(device).afford(element_count(shape, wanted.itemsize) * wanted.itemsize)
     return upload(values().astype(wanted.numpy), device, wanted)
 
 
-@named
+@named_in_errors
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
            device: Any = None) -> Tensor:
-    """start, start + step, ... before stop; with one argument, 0, 1, ... before it.
+    """Return start, start + step, ... before stop; with one argument, 0, 1, ... before it.
+
+    Of whole numbers int64, else float32, unless `dtype` names another type. Raises ArgumentError
+    for a step of 0.
 
     >>> arange(3).tolist(), arange(1.0, 2.0, 0.5).tolist()
     ([0, 1, 2], [1.0, 1.5])
@@ -197,10 +239,12 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
                       int64 if whole else float32, device)
 
 
-@named
+@named_in_errors
 def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = None,
              endpoint: bool = True) -> Tensor:
-    """`num` evenly spaced values from start to stop, which is left out with endpoint=False.
+    """Return `num` evenly spaced values from start to stop, without stop if not `endpoint`.
+
+    float32, of complex ends complex64, unless `dtype` names another type.
 
     >>> linspace(0.0, 1.0, 4, endpoint=False).tolist()
     [0.0, 0.25, 0.5, 0.75]
@@ -211,10 +255,10 @@ def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = N
                       as_shape(count), dtype, default, device)
 
 
-@named
+@named_in_errors
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
         device: Any = None) -> Tensor:
-    """Ones on the k-th diagonal, above the main one where k is positive; zeros elsewhere.
+    """Return ones on the k-th diagonal, above the main one where k is positive; zeros elsewhere.
 
     >>> eye(2, 3, k=1).tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -222,9 +266,3 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
     return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape, dtype,
                       float32, device)
-
-
-def as_tensors(*values: Any) -> list[Any]:
-    """Tensors as they are; numbers and arrays as tensors on the device of the first tensor."""
-    device = next((x.spec.device for x in values if isinstance(x, Data)), None)
-    return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]

@@ -1,8 +1,8 @@
-"""Scans: running sums, running products and linear recurrences along an axis, of one nest each.
+"""Scans: running sums, running products and linear recurrences along an axis.
 
-Along the axis a nest goes one by one, in parallel over the other axes. A long axis with few others
-is cut into blocks: their totals are scanned first, and each block begins with what stands before
-it. Which of both is a matter of the shape alone, so the order of every sum is.
+A nest goes along the axis element by element, in parallel over the other axes. A long axis with few
+others is cut into blocks: their totals are scanned first, and each block begins with the state
+before it. The shape alone decides, and with it the order of every sum.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples.cumulative as samples
-from tinyml.core.apply import apply, full
-from tinyml.core.node import Data, Tensor
+from tinyml.core.apply import apply, apply_many, full
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import COMPLEX, COMPUTABLE, FLOATS, DType, as_dtype, float64, promote
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ir.lower import NotOneNest
@@ -24,10 +26,9 @@ from tinyml.ir.nest import ZERO, Axis, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, broadcast_shapes, with_shape
-from tinyml.ops.calls import named
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import astype, conj
+from tinyml.ops.elementwise import astype, conj, maximum, minimum
 from tinyml.ops.pad import pad
 from tinyml.ops.reduction import sum_dtype
 from tinyml.ops.samples.values import ErrorCase
@@ -44,7 +45,7 @@ BLOCK = 1024  # elements of a block, about
 
 
 def in_blocks(shape: tuple[int, ...], axis: int) -> bool:
-    """Whether a scan of this shape is cut into blocks.
+    """Return whether a scan of this shape is cut into blocks.
 
     >>> in_blocks((1_000_000,), 0), in_blocks((1000, 1000), 1)
     (True, False)
@@ -53,7 +54,7 @@ def in_blocks(shape: tuple[int, ...], axis: int) -> bool:
 
 
 def block_length(size: int) -> int:
-    """The length of a block: a divisor of the size near 1024, so that nothing is padded, or 1024.
+    """Return the length of a block: a divisor of the size near 1024, else 1024, with padding.
 
     >>> block_length(1_000_000), block_length(65_536), block_length(4099)
     (1000, 1024, 1024)
@@ -67,7 +68,7 @@ def _kept(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
 
 
 def split_blocks(x: Any, axis: int, length: int, fill: int) -> Any:
-    """The axis as two: blocks, and the places in one; filled up where the last is not full."""
+    """Split the axis in two, blocks and places in a block; fill up the last block."""
     blocks = -(-x.shape[axis] // length)
     missing = blocks * length - x.shape[axis]
     if missing:
@@ -77,19 +78,19 @@ def split_blocks(x: Any, axis: int, length: int, fill: int) -> Any:
 
 
 def join_blocks(x: Any, axis: int, size: int) -> Any:
-    """Blocks as one axis again, without what filled the last one up."""
+    """Join blocks to one axis again, without what filled up the last one."""
     x = reshape(x, (*x.shape[:axis], -1, *x.shape[axis + 2 :]))
     return x if x.shape[axis] == size else slice_axis(x, axis, 0, size)
 
 
 def _last(x: Any, axis: int, reverse: bool) -> Any:
-    """Where a scan ends, the axis kept."""
+    """Return the element at which a scan ends, the axis kept."""
     size = x.shape[axis]
     return slice_axis(x, axis, 0, 1) if reverse else slice_axis(x, axis, size - 1, size)
 
 
 def shifted(x: Any, axis: int, reverse: bool, first: Any = None) -> Any:
-    """Each element's predecessor in the order of a scan; `first`, or 0, where there is none."""
+    """Return each element's predecessor in the order of a scan; for the first `first`, or 0."""
     size = x.shape[axis]
     if not size:
         return x
@@ -123,7 +124,7 @@ def _check_start(x: Spec, start: tuple[Spec, ...], axis: int, dtype: DType) -> N
 
 def scan_nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: tuple[Any, ...],
           dtype: DType, axis: int, reverse: bool, exclusive: bool) -> int:
-    """One element of a scan; NotOneNest where its index does not walk the axis as it is."""
+    """Return one element of a scan; raises NotOneNest where its index is not an axis itself."""
     along, size = index[axis], xs[0].shape[axis]
     if in_blocks(xs[0].shape, axis):
         raise NotOneNest
@@ -140,7 +141,7 @@ def scan_nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: t
 
 def _in_blocks(op: Op, xs: tuple[Any, ...], fills: tuple[int, ...], before: Any, axis: int,
                **ways: bool) -> Any:
-    """A scan block by block, each beginning with the state `before` it."""
+    """Scan block by block, each beginning with the state `before` it."""
     length = block_length(xs[0].shape[axis])
     blocks = [split_blocks(x, axis, length, fill) for x, fill in zip(xs, fills)]
     begin = reshape(before, (*before.shape[: axis + 1], 1, *before.shape[axis + 1 :]))
@@ -148,9 +149,10 @@ def _in_blocks(op: Op, xs: tuple[Any, ...], fills: tuple[int, ...], before: Any,
 
 
 def _wide(x: Any) -> DType:
-    """The type of totals: float64 where there is one, since they leave float32 before results do.
+    """Return the type of totals: float64 where the device has it.
 
-    A block's product is that of the results at its two ends, one over the other.
+    A block's product is the quotient of the results at its two ends, so it may overflow where they
+    do not.
     """
     if x.dtype.is_float and x.device.supports(float64):
         return float64
@@ -163,7 +165,7 @@ def _totals_infer(x: Spec, *rest: Spec, axis: int, reverse: bool, dtype: DType) 
 
 
 def _totals_nest(monoid: Monoid) -> Callable[..., Ids | int]:
-    """All of a block taken together, in the order of the scan."""
+    """Return the nest that combines all of a block, in the order of the scan."""
 
     def nest(n: Nest, index: Ids, *xs: Any, axis: int, reverse: bool, dtype: DType) -> Ids | int:
         size = xs[0].shape[axis]
@@ -176,9 +178,14 @@ def _totals_nest(monoid: Monoid) -> Callable[..., Ids | int]:
     return nest
 
 
-# Totals of blocks along an axis: of products, and of maps y -> a y + b, which are maps (a, b) too.
-PRODUCTS = Op("block_products", _totals_infer, nest=_totals_nest(PRODUCT), differentiable=False)
-MAPS = Op("block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False)
+PRODUCTS: Op = define(
+    "block_products", _totals_infer, nest=_totals_nest(PRODUCT), differentiable=False,
+    internal=True, dtypes=(), doc="The product of each block along an axis.",
+)
+MAPS: Op = define(
+    "block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False, internal=True,
+    dtypes=(), doc="The map y -> a y + b that each block's maps make, one after another.",
+)
 
 
 def _define(name: str, monoid: Monoid, **fields: Any) -> Op:
@@ -214,7 +221,7 @@ def _cumsum_body(x: Any, *start: Any, axis: int, reverse: bool, exclusive: bool)
     if not in_blocks(x.shape, axis):
         return apply(CUMSUM, x, *start, axis=axis, **ways)
     blocks = split_blocks(x, axis, block_length(x.shape[axis]), 0)
-    totals = blocks.op("sum", axis=axis + 1, keepdims=False)
+    totals = blocks.sum(axis + 1)
     before = apply(CUMSUM, totals, *start, axis=axis, reverse=reverse, exclusive=True)
     return _in_blocks(CUMSUM, (x,), (0,), before, axis, **ways)
 
@@ -224,7 +231,7 @@ def _cumsum_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
     found = [apply(CUMSUM, g, axis=axis, reverse=not reverse, exclusive=exclusive)
              if wanted[0] else None]
     if len(_xs) > 1:
-        found.append(g.op("sum", axis=axis, keepdims=True) if wanted[1] else None)
+        found.append(g.sum(axis, True) if wanted[1] else None)
     return found
 
 
@@ -251,8 +258,10 @@ def _cumprod_body(x: Any, *start: Any, axis: int, reverse: bool, exclusive: bool
 
 def _cumprod_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int, reverse: bool,
                   exclusive: bool) -> list[Any]:
-    """dx_i = P_i R_i: the product before i, and R_i = g_i + x_(i+1) R_(i+1). Nothing is divided,
-    so zeros do no harm."""
+    """Return dx_i = P_i R_i: P_i is the product before i, and R_i = g_i + x_(i+1) R_(i+1).
+
+    Nothing is divided, so zeros do no harm.
+    """
     x, *start = [conj(each) for each in xs]
     back = not reverse
     arriving = shifted(g, axis, back) if exclusive else g
@@ -266,7 +275,8 @@ def _cumprod_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int
 
 
 CUMPROD: Op = _define(
-    "cumprod", PRODUCT, fallback=_cumprod_body, grad=_cumprod_grad, samples=samples.running_product(),
+    "cumprod", PRODUCT, fallback=_cumprod_body, grad=_cumprod_grad,
+    samples=samples.running_product(),
     doc="Products of the elements up to each, along an axis; `exclusive`: before each; `reverse`: "
         "from the end. An optional second operand is what they begin with.",
 )
@@ -293,10 +303,10 @@ def _linear_body(a: Any, b: Any, *start: Any, axis: int, reverse: bool) -> Any:
         return apply(LINEAR_SCAN, a, b, *start, axis=axis, reverse=reverse)
     length, dtype = block_length(a.shape[axis]), _wide(a) if a.dtype.is_float else a.dtype
     blocks = split_blocks(a, axis, length, 1), split_blocks(b, axis, length, 0)
-    factor, term = apply(MAPS, *blocks, axis=axis + 1, reverse=reverse, dtype=dtype)
+    factor, term = apply_many(MAPS, *blocks, axis=axis + 1, reverse=reverse, dtype=dtype)
     if dtype.is_float:  # an infinite factor would make NaN of a zero that it multiplies
         most = float(np.finfo(dtype.numpy).max)
-        factor = factor.op("minimum", most).op("maximum", -most)
+        factor = maximum(minimum(factor, most), -most)
     begin = [value.astype(dtype) for value in start]
     ends = apply(LINEAR_SCAN, factor, term, *begin, axis=axis, reverse=reverse)
     before = shifted(ends, axis, reverse, *begin).astype(a.dtype)
@@ -305,7 +315,7 @@ def _linear_body(a: Any, b: Any, *start: Any, axis: int, reverse: bool) -> Any:
 
 def _linear_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int,
                  reverse: bool) -> list[Any]:
-    """db_i = g_i + a_(i+1) db_(i+1), the same recurrence backwards; da_i = db_i y_(i-1)."""
+    """Return da_i = db_i y_(i-1) and db_i = g_i + a_(i+1) db_(i+1), the recurrence backwards."""
     a, _b, *start = xs
     a, back = conj(a), not reverse
     db = apply(LINEAR_SCAN, shifted(a, axis, back), g, axis=axis, reverse=back)
@@ -334,7 +344,7 @@ LINEAR_SCAN: Op = define(
 
 
 def _of_axis(x: Any, axis: Any) -> tuple[Any, int]:
-    """A tensor and the axis to scan; None is the axis of a vector."""
+    """Return a tensor and the axis to scan; None is the axis of a vector."""
     x = asarray(x)
     if axis is None:
         expect(x.ndim == 1, "an axis, or one axis only", f"axis=None with {x.ndim} axes", AxisError,
@@ -356,10 +366,10 @@ def _cumulative(op: Op, empty: int, x: Any, axis: Any, dtype: Any, include_initi
     return result if dtype is None else astype(result, wanted)
 
 
-@named
+@named_in_errors
 def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
                    include_initial: bool = False) -> Tensor:
-    """Sums of the elements up to each along `axis` (Array API standard 2023.12, cumulative_sum).
+    """Return sums of the elements up to each along `axis` (Array API standard 2023.12).
 
     Integers add up in 64 bits, or in `dtype`, to which x is cast first. `axis` may be None for a
     vector. With `include_initial` a 0 comes first, and the axis is one longer. Raises AxisError.
@@ -371,10 +381,10 @@ def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
     return _cumulative(CUMSUM, 0, x, axis, dtype, include_initial)
 
 
-@named
+@named_in_errors
 def cumulative_prod(x: Any, *, axis: int | None = None, dtype: Any = None,
                     include_initial: bool = False) -> Tensor:
-    """Products of the elements up to each along `axis` (Array API standard 2024.12).
+    """Return products of the elements up to each along `axis` (Array API standard 2024.12).
 
     Integers multiply in 64 bits, or in `dtype`, to which x is cast first. `axis` may be None for a
     vector. With `include_initial` a 1 comes first, and the axis is one longer. Raises AxisError.
@@ -387,15 +397,15 @@ def cumulative_prod(x: Any, *, axis: int | None = None, dtype: Any = None,
 
 
 def _flat(x: Any, axis: Any) -> tuple[Any, int]:
-    """A tensor and the axis to scan; None flattens."""
+    """Return a tensor and the axis to scan; None flattens the tensor."""
     x = asarray(x)
     return (reshape(x, (x.size,)), 0) if axis is None else (x, axis)
 
 
-@named
+@named_in_errors
 def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
            exclusive: bool = False) -> Tensor:
-    """Sums of the elements up to each along `axis`, of the flattened x where that is None.
+    """Return sums of the elements up to each along `axis`; None flattens x first.
 
     Integers add up in 64 bits. `exclusive` leaves each element itself out, `reverse` adds up from
     the end. Raises AxisError. The gradient is the same sum, the other way round.
@@ -409,10 +419,10 @@ def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
     return apply(CUMSUM, x, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
-@named
+@named_in_errors
 def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
             exclusive: bool = False) -> Tensor:
-    """Products of the elements up to each along `axis`, of the flattened x where that is None.
+    """Return products of the elements up to each along `axis`; None flattens x first.
 
     Integers multiply in 64 bits. `exclusive` leaves each element itself out, `reverse` multiplies
     from the end. Raises AxisError. The gradient divides by nothing, so it is right beside zeros.
@@ -425,10 +435,10 @@ def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
     return apply(CUMPROD, x, axis=axis, reverse=reverse, exclusive=exclusive)
 
 
-@named
+@named_in_errors
 def linear_scan(a: Any, b: Any, axis: int = 0, *, reverse: bool = False,
                 start: Any = None) -> Tensor:
-    """The linear recurrence y_i = a_i y_(i-1) + b_i along `axis`, from the end with `reverse`.
+    """Return y_i = a_i y_(i-1) + b_i along `axis`, a linear recurrence; `reverse`: from the end.
 
     a and b broadcast and promote to the result's shape and type, which is no bool. `start`, of that
     shape but of size 1 along the axis, stands before the first y; without it that is 0. Raises

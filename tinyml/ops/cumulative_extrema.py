@@ -1,26 +1,26 @@
-"""Running extremes, and logarithms of sums of exponentials, over axes and running.
+"""Running extremes, and logarithms of sums of exponentials, over axes or running along one.
 
-A long axis with few others is cut into blocks, as in `scan`; by shape alone.
+A long axis with few others is cut into blocks, as in cumulative.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tinyml.ops.samples as samples
-import tinyml.ops.samples.cumulative as samples_beyond
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
-from tinyml.dtypes import FLOATS, float32
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.dtypes import FLOATS
 from tinyml.errors import AxisError
 from tinyml.ir.monoids import MAX, MIN
 from tinyml.ir.nest import Ids, Monoid
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axes, as_axis, with_shape
-from tinyml.ops.calls import named
+from tinyml.ops.arguments import as_axes, as_axis, as_float, float_spec, with_shape
 from tinyml.ops.concat import concat
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.cumulative import (
     LINEAR_SCAN,
     block_length,
@@ -30,9 +30,9 @@ from tinyml.ops.cumulative import (
     shifted,
     split_blocks,
 )
-from tinyml.ops.elementwise import astype, equal, exp, isnan, log, logical_or, where
+from tinyml.ops.elementwise import equal, exp, isnan, log, logical_or, maximum, minimum, where
 from tinyml.ops.elementwise.define import NUMBERS
-from tinyml.ops.gather_scatter import IOTA, PUT_ALONG
+from tinyml.ops.gather_scatter import PUT_ALONG
 from tinyml.ops.reduction import reduced_shape, restore
 from tinyml.ops.samples.values import ErrorCase
 from tinyml.ops.views import reshape, slice_axis, zeros_of
@@ -40,12 +40,13 @@ from tinyml.ops.views import reshape, slice_axis, zeros_of
 __all__ = ["cummax", "cummin", "logcumsumexp", "logsumexp"]
 
 
-def _define(name: str, monoid: Monoid, word: str, doc: str) -> Op:
+def _define(name: str, monoid: Monoid, extreme: Callable[[Any, Any], Any], doc: str) -> Op:
+    """Define a running extreme, whose blocks are joined by the elementwise one."""
+
     def nest(n: Any, index: Ids, x: Any, *, axis: int) -> int:
         return scan_nest(n, index, monoid, (x,), (), x.dtype, axis, False, False)
 
     def body(x: Any, *, axis: int) -> Any:
-        op = made[0]
         if not in_blocks(x.shape, axis):
             return apply(op, x, axis=axis)
         blocks = split_blocks(x, axis, block_length(x.shape[axis]), 0)
@@ -53,7 +54,7 @@ def _define(name: str, monoid: Monoid, word: str, doc: str) -> Op:
         count, length = blocks.shape[axis], blocks.shape[axis + 1]
         ends = apply(op, slice_axis(inner, axis + 1, length - 1, length), axis=axis)
         before = concat([slice_axis(ends, axis, 0, 1), slice_axis(ends, axis, 0, count - 1)], axis)
-        rest = slice_axis(inner, axis, 1, count).op(word, slice_axis(before, axis, 1, count))
+        rest = extreme(slice_axis(inner, axis, 1, count), slice_axis(before, axis, 1, count))
         return join_blocks(concat([slice_axis(inner, axis, 0, 1), rest], axis), axis, x.shape[axis])
 
     def grad(g: Any, y: Any, x: Any, axis: int) -> Any:
@@ -62,16 +63,16 @@ def _define(name: str, monoid: Monoid, word: str, doc: str) -> Op:
     def infer(x: Spec, *, axis: int) -> Spec:
         return with_shape(x, x.shape)
 
-    made = [define(
+    op: Op = define(
         name, infer, nest=nest, body=body, grad=(grad,), doc=doc, dtypes=NUMBERS,
         normalize=lambda x, axis: {"axis": as_axis(axis, x.ndim)},
-        samples=samples_beyond.running_extreme(),
-        errors=lambda: [ErrorCase(([[1.0]],), {"axis": 2}, AxisError, "-2 <= axis < 2")])]
-    return made[0]
+        samples=samples.running_extreme(),
+        errors=lambda: [ErrorCase(([[1.0]],), {"axis": 2}, AxisError, "-2 <= axis < 2")])
+    return op
 
 
 def _places(x: Any, y: Any, axis: int) -> Any:
-    """Where each running extreme stands: the last place up to here that holds it."""
+    """Return where each running extreme stands: the last place so far that holds it."""
     hit = equal(x, y)
     if x.dtype.is_float:
         hit = logical_or(hit, isnan(x))
@@ -79,10 +80,10 @@ def _places(x: Any, y: Any, axis: int) -> Any:
 
 
 CUMMAX: Op = _define(
-    "cummax", MAX, "maximum",
+    "cummax", MAX, maximum,
     "The greatest of the elements up to each, along an axis; NaN from the first NaN on.")
 CUMMIN: Op = _define(
-    "cummin", MIN, "minimum",
+    "cummin", MIN, minimum,
     "The least of the elements up to each, along an axis; NaN from the first NaN on.")
 
 
@@ -96,9 +97,9 @@ def _running(op: Op, x: Any, axis: int) -> tuple[Tensor, Tensor]:
     return values, _places(x, values, axis)
 
 
-@named
+@named_in_errors
 def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """The greatest of the elements up to each along `axis`, and its int64 index.
+    """Return the greatest of the elements up to each along `axis`, and its int64 index.
 
     Of equal ones the last is named; NaN from the first NaN on. The gradient goes to that index.
     Raises AxisError.
@@ -110,9 +111,9 @@ def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
     return _running(CUMMAX, x, axis)
 
 
-@named
+@named_in_errors
 def cummin(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """The least of the elements up to each along `axis`, and its int64 index; see `cummax`."""
+    """Return the least of the elements up to each along `axis`, and its index; see `cummax`."""
     return _running(CUMMIN, x, axis)
 
 
@@ -120,19 +121,18 @@ def cummin(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
 
 
 def _lse_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
-    return with_shape(x, reduced_shape(x.shape, axis, keepdims),
-                      x.dtype if x.dtype.is_float else float32)
+    return with_shape(float_spec(x), reduced_shape(x.shape, axis, keepdims))
 
 
 def _lse_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-    x = x if x.dtype.is_float else x.astype(float32)
+    x = as_float(x)
     if not x.size:
-        return x.op("sum", axis=axis, keepdims=keepdims).op("log")
-    top = x.op("max", axis=axis, keepdims=True)
-    far = (top == float("inf")).op("logical_or", top == float("-inf"))
-    top = far.op("where", 0.0, top)
-    total = (x - top).op("exp").op("sum", axis=axis, keepdims=True).op("log") + top
-    return total.op("reshape", shape=reduced_shape(x.shape, axis, keepdims))
+        return x.sum(axis, keepdims).log()
+    top = x.max(axis, True)
+    far = logical_or(top == float("inf"), top == float("-inf"))
+    top = where(far, 0.0, top)
+    total = (x - top).exp().sum(axis, True).log() + top
+    return reshape(total, reduced_shape(x.shape, axis, keepdims))
 
 
 LOGSUMEXP: Op = define(
@@ -140,15 +140,17 @@ LOGSUMEXP: Op = define(
     normalize=lambda x, axis=None, keepdims=False: {"axis": as_axes(axis, x.ndim),
                                                 "keepdims": bool(keepdims)},
     grad=(lambda g, y, x, axis, keepdims:
-          restore(g, x, axis) * (x - restore(y, x, axis)).op("exp"),),
+          restore(g, x, axis) * exp(x - restore(y, x, axis)),),
     samples=samples.reduction(),
     doc="log(sum(exp(x))) over axes, the greatest element taken out of the sum: no overflow.",
 )
 
 
-@named
+@named_in_errors
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `axis` without overflow (scipy.special.logsumexp); -inf over nothing.
+    """Return log(sum(exp(x))) over `axis` without overflow; -inf over nothing.
+
+    Known as scipy.special.logsumexp. Integers become float32. Raises AxisError.
 
     >>> import tinyml
     >>> round(tinyml.logsumexp(tinyml.tensor([1000.0, 1000.0])).item(), 3)
@@ -157,14 +159,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(LOGSUMEXP, asarray(x), axis=axis, keepdims=keepdims)
 
 
-def as_given(x: Tensor) -> Tensor:
-    """x as a result of its own."""
-    return reshape(x, x.shape)
-
-
-@named
+@named_in_errors
 def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
-    """log(cumsum(exp(x))) along `axis` without overflow.
+    """Return log(cumsum(exp(x))) along `axis` without overflow.
 
     The sum is kept relative to the running maximum m, s_i = s_(i-1) exp(m_(i-1) - m_i) +
     exp(x_i - m_i), a linear recurrence with factors of at most 1. Integers become float32.
@@ -173,10 +170,9 @@ def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
     >>> [round(y, 3) for y in tinyml.logcumsumexp(tinyml.tensor([1000.0, 1000.0])).tolist()]
     [1000.0, 1000.693]
     """
-    x = asarray(x)
-    x = x if x.dtype.is_float else astype(x, float32)
+    x = as_float(asarray(x))
     if x.ndim == 0 or not x.size:
-        return as_given(x)
+        return reshape(x, x.shape)
     axis = as_axis(axis, x.ndim)
     top = apply(CUMMAX, x.detach(), axis=axis)  # the result does not depend on it
     far = logical_or(equal(top, float("inf")), equal(top, float("-inf")))

@@ -1,22 +1,27 @@
-"""Diagonals and triangles of matrices."""
+"""Diagonals and triangles of matrices.
+
+A diagonal is a slice of the flattened matrix: from one element to the next is one row and one
+column. So to take one is a view, and its gradient is the slice's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import EVERY
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, with_shape
-from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray
-from tinyml.ops.gather_scatter import IOTA
+from tinyml.ops.creation import IOTA, asarray
+from tinyml.ops.elementwise import greater_equal, less_equal, where
 from tinyml.ops.samples.values import ErrorCase, Sample, layouts
 from tinyml.ops.views import SLICE, UNSLICE, permute_dims, reshape
 
@@ -26,9 +31,9 @@ __all__ = ["diag", "diag_embed", "diagonal", "tril", "tril_indices", "triu", "tr
 # ---- diagonals
 
 
-def _diagonal_place(batch: tuple[int, ...], rows: int, columns: int,
+def _diagonal_slice(batch: tuple[int, ...], rows: int, columns: int,
                     offset: int) -> dict[str, Any]:
-    """A diagonal among the flat, row-major elements of matrices: a step is one row and one."""
+    """Return the slice that a diagonal is of flattened matrices, as the op takes it."""
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     start = (offset if offset >= 0 else -offset * columns) if count else 0
     stop = start + (count - 1) * (columns + 1) + 1 if count else 0
@@ -36,11 +41,12 @@ def _diagonal_place(batch: tuple[int, ...], rows: int, columns: int,
             "step": (*(1 for _ in batch), columns + 1)}
 
 
-@named
+@named_in_errors
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """A diagonal of the matrices that two axes make; it becomes the last axis.
+    """Return a diagonal of the matrices in two axes, as the last axis, without copying.
 
-    `offset` counts columns to the right, negative ones rows downward.
+    `offset` counts columns to the right, negative ones rows downward. Raises AxisError, and
+    ArgumentError where both axes are the same.
 
     >>> import tinyml
     >>> tinyml.diagonal(tinyml.tensor([[1, 2], [3, 4]]), 1).tolist()
@@ -53,13 +59,15 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     moved = permute_dims(x, order)
     *batch, rows, columns = moved.shape
     flat = reshape(moved, (*batch, rows * columns))
-    place = _diagonal_place(tuple(batch), rows, columns, as_size(offset, "offset"))
+    place = _diagonal_slice(tuple(batch), rows, columns, as_size(offset, "offset"))
     return apply(SLICE, flat, **place)
 
 
-@named
+@named_in_errors
 def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-    """Square matrices in two new axes with the last axis of x on a diagonal, zeros elsewhere.
+    """Return square matrices in two new axes, the last axis of x on a diagonal, zeros elsewhere.
+
+    `offset` is as in `diagonal`. Raises ShapeError for a 0-d tensor, AxisError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.diag_embed(tinyml.tensor([1, 2])).tolist()
@@ -69,7 +77,7 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Ten
     expect(x.ndim > 0, "at least 1 axis", x.shape, ShapeError)
     *batch, count = x.shape
     size = count + abs(as_size(offset, "offset"))
-    place = _diagonal_place(tuple(batch), size, size, offset)
+    place = _diagonal_slice(tuple(batch), size, size, offset)
     flat = apply(UNSLICE, x, shape=(*batch, size * size), **place)
     square = reshape(flat, (*batch, size, size))
     first, second = as_axis(axis1, square.ndim), as_axis(axis2, square.ndim)
@@ -80,9 +88,11 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Ten
     return permute_dims(square, order)
 
 
-@named
+@named_in_errors
 def diag(x: Any, k: int = 0) -> Tensor:
-    """The k-th diagonal of a matrix, or the matrix with a vector there.
+    """Return the k-th diagonal of a matrix, or the matrix with a vector there.
+
+    Raises ShapeError for another number of axes.
 
     >>> import tinyml
     >>> tinyml.diag(tinyml.tensor([1, 2])).tolist()
@@ -93,61 +103,68 @@ def diag(x: Any, k: int = 0) -> Tensor:
     return diag_embed(x, k) if x.ndim == 1 else diagonal(x, k)
 
 
-def _places(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[Tensor, Tensor]:
+def _uploaded(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[Tensor, Tensor]:
     rows, columns = (upload(found.astype(np.int64), device) for found in indices)
     return rows, columns
 
 
-@named
+@named_in_errors
 def tril_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
-    """Rows and columns (int64) of the elements on and below the k-th diagonal of (n, m)."""
-    return _places(np.tril_indices(n, k, m), device)
+    """Return rows and columns (int64) of the elements on and below the k-th diagonal of (n, m).
+
+    >>> import tinyml
+    >>> [places.tolist() for places in tinyml.tril_indices(2)]
+    [[0, 1, 1], [0, 0, 1]]
+    """
+    return _uploaded(np.tril_indices(n, k, m), device)
 
 
-@named
+@named_in_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
-    """Rows and columns (int64) of the elements on and above the k-th diagonal of (n, m)."""
-    return _places(np.triu_indices(n, k, m), device)
+    """Return rows and columns (int64) of the elements on and above the k-th diagonal of (n, m)."""
+    return _uploaded(np.triu_indices(n, k, m), device)
 
 
 # ---- triangles
 
 
-def _triangle(name: str, word: str, doc: str) -> Op:
-    """A record that keeps the elements whose column compares with the row's diagonal by `word`."""
+def _triangle(name: str, keeps: Callable[[Any, Any], Any], doc: str) -> Op:
+    """Define an op that keeps elements by their column and the column of their row's diagonal."""
 
     def infer(x: Spec, *, k: int) -> Spec:
         expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
         return with_shape(x, x.shape)
 
     def body(x: Any, *, k: int) -> Any:
-        columns, rows = apply(IOTA, x, axis=-1), apply(IOTA, x, axis=-2)
-        zero = False if x.dtype.kind == "bool" else 0
-        return columns.op(word, rows + k).op("where", x, zero)
+        column, row = apply(IOTA, x, axis=-1), apply(IOTA, x, axis=-2)
+        return where(keeps(column, row + k), x, False if x.dtype.kind == "bool" else 0)
 
     def cases(dtype: str) -> list[Sample]:
         return [Sample((x,), {"k": k}, f"{layout} {k}", True)
                 for k, layout, x in zip((0, 1, -2), ("dense", "transposed", "reversed"),
                                         layouts(dtype, (2, 3, 4)))]
 
-    return define(
+    op: Op = define(
         name, infer, body=body, normalize=lambda x, k=0: {"k": as_size(k, "k")}, samples=cases,
-        grad=(lambda g, _y, _x, k: g.op(name, k=k),), dtypes=EVERY, doc=doc,
+        grad=(lambda g, _y, _x, k: apply(op, g, k=k),), dtypes=EVERY, doc=doc,
         errors=lambda: [ErrorCase((np.ones(3, np.float32),), {"k": 0}, ShapeError,
                                   "at least 2 axes")],
     )
+    return op
 
 
-TRIL: Op = _triangle("tril", "less_equal",
+TRIL: Op = _triangle("tril", less_equal,
                      "The elements of matrices on and below the k-th diagonal, 0 above.")
-TRIU: Op = _triangle("triu", "greater_equal",
+TRIU: Op = _triangle("triu", greater_equal,
                      "The elements of matrices on and above the k-th diagonal, 0 below.")
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
-    """The elements of matrices on and below the k-th diagonal, 0 above.
+    """Return matrices with the elements on and below the k-th diagonal, and 0 above.
+
+    Raises ShapeError for fewer than 2 axes.
 
     >>> import tinyml
     >>> tinyml.tril(tinyml.ones((2, 2))).tolist()
@@ -157,5 +174,5 @@ def tril(x: Any, k: int = 0) -> Tensor:
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
-    """The elements of matrices on and above the k-th diagonal, 0 below."""
+    """Return matrices with the elements on and above the k-th diagonal, and 0 below; see `tril`."""
     return apply(TRIU, x, k=k)

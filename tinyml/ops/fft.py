@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.upload import upload
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
@@ -38,7 +38,7 @@ KEPT_COUNT = 128
 
 
 def roots(turns: npt.NDArray[np.int64], n: int) -> Roots:
-    """exp(-2 pi i turns / n), within a unit or so: integers take off whole quarters of a turn.
+    """Return exp(-2 pi i turns / n), to the last bit or so: whole quarters are taken off exactly.
 
     >>> roots(np.array([0, 1, 2, 3]), 4).tolist()
     [(1+0j), -1j, (-1+0j), 1j]
@@ -53,23 +53,23 @@ def roots(turns: npt.NDArray[np.int64], n: int) -> Roots:
 
 
 def _matrix(radix: int, _: int) -> Roots:
-    """The transform of a radix as a matrix."""
+    """Return the matrix of the transform of a radix."""
     return roots(np.multiply.outer(np.arange(radix), np.arange(radix)), radix)
 
 
 def _twiddles(radix: int, rest: int) -> Roots:
-    """What comes between two radices: (rest, radix, 1)."""
+    """Return the factors between two radices: (rest, radix, 1)."""
     return roots(np.multiply.outer(np.arange(rest), np.arange(radix))[..., None], radix * rest)
 
 
 def _chirp(n: int, _: int) -> Roots:
-    """exp(-pi i j^2 / n): (n, 1)."""
+    """Return the chirp exp(-pi i j^2 / n): (n, 1)."""
     j = np.arange(n)[:, None]
     return roots(j * j, 2 * n)
 
 
 def _chirped(n: int, width: int) -> Roots:
-    """The transform of the inverse chirp, cyclic in `width`, over `width`: (width, 1)."""
+    """Return the transform of the inverse chirp, cyclic in `width`, over `width`: (width, 1)."""
     chirp = _chirp(n, 1)[:, 0].conj()
     cyclic = np.zeros(width, np.complex128)
     cyclic[:n] = chirp
@@ -86,7 +86,7 @@ _kept = functools.lru_cache(KEPT_COUNT)(_constant)
 
 
 def _of(kind: Any, n: int, other: int, inverse: bool, x: Any) -> Tensor:
-    """A constant in the type of x, beside it."""
+    """Return a constant in the type of x, on its device."""
     make = _kept if max(n, 1) * max(other, 1) <= KEPT else _constant
     return make(kind, n, other, inverse, x.dtype, x.device)
 
@@ -96,7 +96,7 @@ def _of(kind: Any, n: int, other: int, inverse: bool, x: Any) -> Tensor:
 
 @functools.lru_cache(1024)
 def radices(n: int) -> tuple[int, ...]:
-    """A length as a product of small numbers; empty where a prime in it is too great.
+    """Return the factors of a length, all small; none where a prime among them is too great.
 
     >>> radices(1000), radices(4096), radices(31), radices(74)
     ((10, 10, 10), (16, 16, 16), (31,), ())
@@ -121,7 +121,7 @@ def radices(n: int) -> tuple[int, ...]:
 
 
 def _transform(x: Any, inverse: bool) -> Any:
-    """Of the columns of a matrix, of which each radix makes one matrix product."""
+    """Transform the columns of a matrix; each radix is one matrix product."""
     n, columns = x.shape
     if n == 1:
         return x
@@ -140,7 +140,7 @@ def _transform(x: Any, inverse: bool) -> Any:
 
 
 def _bluestein(x: Any, inverse: bool) -> Any:
-    """j k = (j^2 + k^2 - (k - j)^2) / 2 makes of the sum a convolution with a chirp."""
+    """Transform columns by a convolution with a chirp, as j k = (j^2 + k^2 - (k - j)^2) / 2."""
     n = x.shape[0]
     width = 1 << (2 * n - 2).bit_length()
     chirp = _of(_chirp, n, 1, inverse, x)

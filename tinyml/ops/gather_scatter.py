@@ -1,4 +1,4 @@
-"""Indexing by tensors of integers: gather and scatter, and their likes with one index per place.
+"""Indexing by tensors of integers: gather and scatter, and their forms with one index per place.
 
 `gather` and `scatter` take any number of tables of indices, for as many neighbouring axes; how a
 key of `x[...]` becomes slices and tables is written in subscript.py.
@@ -14,7 +14,9 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import (
     COMPLEX,
@@ -28,12 +30,11 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.nest import Ids, Nest
-from tinyml.ir.op import Op, define, find
+from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis, broadcast_shapes, element, with_shape
-from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray
-from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, where
+from tinyml.ops.arguments import as_axis, broadcast_shapes, element, shape_along, with_shape
+from tinyml.ops.creation import asarray, index_along
+from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, remainder, where
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.views import broadcast_to, reshape, zeros_of
 
@@ -58,7 +59,7 @@ def _need_integers(*tables: Spec) -> None:
 
 
 def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, ...]:
-    """x's shape with that of the tables in the place of the axes that they index."""
+    """Return x's shape with the tables' shape instead of the axes that they index."""
     _need_integers(*tables)
     expect(0 < len(tables) <= x.ndim - axis, f"tables for 1 to {x.ndim - axis} axes from {axis} on",
            len(tables), AxisError)
@@ -67,7 +68,7 @@ def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, .
 
 
 def _place(n: Nest, table: Any, inner: Ids, shape: tuple[int, ...], axis: int) -> int:
-    """A checked index out of a table that broadcasts to `inner`."""
+    """Return a checked index from a table that broadcasts to `inner`."""
     value = element(n, table, inner, table.dtype)
     if table.dtype is uint64:  # beyond int64 is beyond every axis, and must not wrap around
         value = n.prim("minimum", value, n.const(integer_range(int64)[1], uint64))
@@ -137,7 +138,7 @@ def _joining_infer(dtypes: tuple[str, ...]) -> Callable[..., Spec]:
 
 
 def _scatter_scatter(mode: str) -> Callable[..., None]:
-    """First x itself, then the updates in row-major order of the indices, one after the other."""
+    """Return the nest: first x itself, then the updates in row-major order of the indices."""
 
     def scatter(n: Nest, outs: list[int], x: Any, updates: Any, *tables: Any, axis: int) -> None:
         count = len(tables)
@@ -156,9 +157,9 @@ def _scatter_scatter(mode: str) -> Callable[..., None]:
 
 
 def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
-    """Which updates were the last at their place, in a shape that broadcasts to updates."""
+    """Return which updates were the last ones at their place; broadcasts to the updates."""
     inner = broadcast_shapes(*[table.shape for table in tables])
-    order = upload(np.arange(math.prod(inner)), updates.device).reshape(inner)
+    order = reshape(index_along((math.prod(inner),), 0, updates.device), inner)
     nobody = full(sizes, -1, int64, updates.device)
     last = apply(SCATTER, nobody, order, *tables, axis=0)
     won = apply(GATHER, last, *tables, axis=0) == order
@@ -171,7 +172,8 @@ def _set_update(g: Any, _y: Any, _x: Any, _u: Any, *tables: Any, axis: int) -> A
 
 
 def _factors(x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
-    """At each place: the product of the factors that are not 0, the sum of the others, how many."""
+    """Return per place the product of the factors that are not 0, and the others' sum and count."""
+
     def joined(op: Op, of: Callable[[Any], Any]) -> Any:
         return apply(op, of(x), of(u), *tables, axis=axis)
 
@@ -181,7 +183,7 @@ def _factors(x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
 
 
 def _others(c: Any, product: Any, zero: Any, count: Any) -> Any:
-    """The product of all factors but c. A 0 stays a variable, so its derivative is right too."""
+    """Return the product of all factors but c; a 0 stays a variable, so its derivative is right."""
     one_left = where(count == 2, zero - c, where(count == 1, 1.0, 0.0))
     rest = where(c == 0, one_left, where(count == 1, zero, where(count == 0, 1.0, 0.0)))
     return (product / where(c == 0, 1.0, c) * rest).astype(c.dtype)
@@ -197,7 +199,8 @@ def _mul_update(g: Any, _y: Any, x: Any, u: Any, *tables: Any, axis: int) -> Any
 
 
 def _shares(g: Any, y: Any, x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
-    """The cotangents of x and u where equals share the gradient of the extreme; a NaN is one."""
+    """Return the cotangents of x and u; equal extremes share the gradient, and NaN equals NaN."""
+
     def same(c: Any, best: Any) -> Any:
         return ((c == best) | (isnan(c) & isnan(best))).astype(g.dtype)
 
@@ -218,7 +221,8 @@ _SCATTER_ERRORS = samples.error_cases(
 # name, word, dtypes, rules of x and of the updates, what it does
 SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
     define(
-        name, _scatter_infer if word == "set" else _joining_infer(dtypes), normalize=_normalize, grad=grad,
+        name, _scatter_infer if word == "set" else _joining_infer(dtypes), normalize=_normalize,
+        grad=grad,
         scatter_nest=_scatter_scatter(word), samples=samples.scatter(word), dtypes=dtypes,
         errors=_SCATTER_ERRORS, doc=f"x with {what}; indices as in gather.",
     )
@@ -265,7 +269,8 @@ def _put_infer(x: Spec, indices: Spec, updates: Spec, *, axis: int) -> Spec:
     return with_shape(x, x.shape)
 
 
-def _put_scatter(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *, axis: int) -> None:
+def _put_scatter(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *,
+                 axis: int) -> None:
     row = [n.axis(f"i{d}", size) if d != axis else -1 for d, size in enumerate(x.shape)]
 
     def at(place: int) -> Ids:
@@ -314,14 +319,6 @@ PUT_ALONG: Op = define(
     doc="x with updates added at one index per place along an axis: take_along's gradient.",
 )
 
-IOTA: Op = define(
-    "iota", lambda x, axis: with_shape(x, x.shape, int64), normalize=_normalize,
-    nest=lambda n, index, x, axis: index[axis], differentiable=False, dtypes=EVERY,
-    samples=lambda dtype: [Sample((samples.spread(dtype, (4, 3), 0, 1),), {"axis": axis}, name)
-                           for axis, name in ((0, "rows"), (1, "columns"))],
-    doc="The int64 index along an axis, in the shape of x.",
-)
-
 # ---- public functions
 
 MODES = {"set": SCATTER, "add": SCATTER_ADD, "mul": SCATTER_MUL, "min": SCATTER_MIN,
@@ -329,13 +326,13 @@ MODES = {"set": SCATTER, "add": SCATTER_ADD, "mul": SCATTER_MUL, "min": SCATTER_
 
 
 def update_op(mode: str) -> Op:
-    """The op that updates in this mode; ArgumentError where there is none such."""
+    """Return the op that updates in this mode; raises ArgumentError for another one."""
     expect(mode in MODES, f"a mode, one of {', '.join(MODES)}", mode, ArgumentError)
     return MODES[mode]
 
 
 def _bounded(indices: Any, size: int, mode: str) -> Any:
-    """Indices as they are, or brought into the axis: to its nearest end, or counted around it."""
+    """Return indices as they are, or moved into the axis: to its nearest end, or around it."""
     expect(mode in ("raise", "clip", "wrap"), "mode 'raise', 'clip' or 'wrap'", mode, ArgumentError)
     if mode == "raise":
         return indices
@@ -344,14 +341,14 @@ def _bounded(indices: Any, size: int, mode: str) -> Any:
     wide = indices if indices.dtype is uint64 else astype(indices, int64)
     if mode == "clip":
         return minimum(maximum(wide, 0), max(size - 1, 0))
-    return apply(find("remainder"), wide, max(size, 1))
+    return remainder(wide, max(size, 1))
 
 
-@named
+@named_in_errors
 def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
-    """Elements of x at `indices` along `axis`; negative indices count from the end.
+    """Return elements of x at `indices` along `axis`; negative indices count from the end.
 
-    The shape is x's with that of `indices` in the place of the axis. Raises OutOfRangeError for
+    The shape is x's with that of `indices` instead of the axis. Raises OutOfRangeError for
     others out of range (on OpenCL when the result is read), DTypeError, AxisError.
 
     >>> import tinyml
@@ -361,9 +358,9 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     return apply(GATHER, x, indices, axis=axis)
 
 
-@named
+@named_in_errors
 def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
-    """Elements of x at `indices` along `axis` (Array API standard 2024.12, take).
+    """Return elements of x at `indices` along `axis` (Array API standard 2024.12, take).
 
     The shape is x's with that of `indices` in the place of the axis; without an axis, x counts as
     one row. Negative indices count from the end. For others out of range `mode` says what is done:
@@ -383,7 +380,7 @@ def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise
 
 
 def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
-    """x and indices broadcast together on every axis but one."""
+    """Return x and indices, broadcast together on every axis but one."""
     expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
     rest = [tuple(1 if d == axis else n for d, n in enumerate(t.shape)) for t in (x, indices)]
     wide = broadcast_shapes(*rest)
@@ -392,10 +389,10 @@ def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
         for k, t in enumerate((x, indices)))
 
 
-@named
+@named_in_errors
 def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
                     mode: str = "raise") -> Tensor:
-    """One element of x per place of `indices`, along `axis` (Array API 2024.12, take_along_axis).
+    """Return one element of x per place of `indices`, along `axis` (Array API standard 2024.12).
 
     `indices` has as many axes as x; on all but `axis` the sizes broadcast, and the shape is that
     of the indices so broadcast. With axis None, x counts as one row. `mode` as in take. Raises
@@ -415,10 +412,10 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
     return apply(TAKE_ALONG, x, indices, axis=axis)
 
 
-@named
+@named_in_errors
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
                    mode: str = "set") -> Tensor:
-    """x with `values` at one index per place along `axis`: what take_along_axis takes, it puts.
+    """Return x with `values` at one index per place along `axis`: take_along_axis reversed.
 
     `indices` broadcast as in take_along_axis but not wider than x; `values` broadcast to them.
     `mode` is 'set', 'add', 'mul', 'min' or 'max'. Indices that repeat are served in row-major
@@ -437,18 +434,13 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
     values = broadcast_to(like(values, x), indices.shape)
     if mode == "add":
         return apply(PUT_ALONG, x, indices, values, axis=axis)
-    tables = [indices if d == axis else _along_axis(size, d, x) for d, size in enumerate(x.shape)]
-    result = apply(op, x, values, *tables, axis=0)
-    return result
-
-
-def _along_axis(size: int, axis: int, x: Any) -> Any:
-    shape = tuple([size if d == axis else 1 for d in range(x.ndim)])
-    return upload(np.arange(size).reshape(shape), x.device)
+    tables = [indices if d == axis else index_along(shape_along(size, d, x.ndim), d, x.device)
+              for d, size in enumerate(x.shape)]
+    return apply(op, x, values, *tables, axis=0)
 
 
 def like(value: Any, x: Any) -> Any:
-    """A number, an array or a tensor as one of x's type and device, to be put into x.
+    """Return a number, an array or a tensor in x's type and on its device, to be put into x.
 
     Raises ArgumentError for a Python integer that the type does not hold, DTypeError where a
     complex number would lose its imaginary part.
@@ -465,9 +457,9 @@ def like(value: Any, x: Any) -> Any:
     return astype(value, x.dtype)
 
 
-@named
+@named_in_errors
 def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
-    """x with the elements at `indices` along `axis` replaced by `updates`; the last one wins.
+    """Return x with the elements at `indices` along `axis` replaced; the last update wins.
 
     With `mode` 'add', 'mul', 'min' or 'max' the updates are taken in one after the other, in
     row-major order of the indices. Their shape is that of gather(x, indices, axis).
@@ -480,5 +472,5 @@ def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set"
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
-    """x with `updates` added at `indices` along `axis`, in the order of the indices."""
+    """Return x with `updates` added at `indices` along `axis`, in the order of the indices."""
     return scatter(x, indices, updates, axis, "add")

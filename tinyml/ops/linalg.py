@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples.linalg as samples
-from tinyml.core.apply import apply
+from tinyml.core.apply import apply, apply_many
 from tinyml.dtypes import COMPLEX, DType, part
 from tinyml.errors import (
     ArgumentError,
@@ -31,12 +31,12 @@ from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import broadcast_shapes, with_shape
 from tinyml.ops.creation import eye
 from tinyml.ops.diagonal import diag_embed, tril, triu
-from tinyml.ops.elementwise import conj
+from tinyml.ops.elementwise import conj, negative
 from tinyml.ops.elementwise.conversion import complex, imag, where
 from tinyml.ops.matmul import matmul, unbatched
 from tinyml.ops.reduction import sum
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import slice_axis
+from tinyml.ops.views import reshape, slice_axis
 
 WIDE = ("float32", "float64", *COMPLEX)
 Shape = tuple[int, ...]
@@ -47,7 +47,7 @@ Output = tuple[Shape, DType]
 
 def _shapes(name: str, square: bool,
             outputs: Callable[..., tuple[Output, ...]]) -> Callable[..., Any]:
-    """A shape rule: matrices of a wide type, on a device that has a kernel of the op."""
+    """Return a shape rule: matrices of a wide type, on a device that has a kernel of the op."""
 
     def infer(x: Spec, *others: Any, **attrs: Any) -> Any:
         expect(x.dtype.name in WIDE, f"one of {', '.join(WIDE)}", x.dtype.name, DTypeError)
@@ -64,17 +64,17 @@ def _shapes(name: str, square: bool,
 
 
 def adjoint(x: Any) -> Any:
-    """The conjugate transpose of matrices."""
+    """Return the conjugate transpose of matrices."""
     return conj(x).mT
 
 
 def _as_column(x: Any) -> Any:
-    """A number for each matrix, or a column of numbers, beside matrices."""
-    return x.op("reshape", shape=(*x.shape, 1))
+    """Return a number or a vector per matrix with one more axis, as a column beside matrices."""
+    return reshape(x, (*x.shape, 1))
 
 
 def _as_row(x: Any) -> Any:
-    return x.op("reshape", shape=(*x.shape[:-1], 1, x.shape[-1]))
+    return reshape(x, (*x.shape[:-1], 1, x.shape[-1]))
 
 
 def _hermitian(x: Any) -> Any:
@@ -82,17 +82,17 @@ def _hermitian(x: Any) -> Any:
 
 
 def _halved(x: Any, triangle: Callable[..., Any], strict: int) -> Any:
-    """A triangle of matrices with half their diagonals."""
+    """Return a triangle of matrices with half their diagonals."""
     return (triangle(x) + triangle(x, strict)) * 0.5
 
 
 def _over(x: Any, r: Any) -> Any:
-    """x r^-H."""
+    """Return x r^-H."""
     return adjoint(apply(SOLVE, r, adjoint(x)))
 
 
 def _gaps(sums: Any, differences: Any) -> Any:
-    """1 / (sums differences) beside the diagonal, 0 on it."""
+    """Return 1 / (sums differences) beside the diagonal, 0 on it."""
     n = differences.shape[-1]
     own = eye(n, dtype="bool", device=differences.device)
     gaps = where(own, 1.0, differences if sums is None else differences * sums)
@@ -103,21 +103,21 @@ def _gaps(sums: Any, differences: Any) -> Any:
 
 
 def _cholesky_rule(g: Any, y: Any, _x: Any) -> Any:
-    """y^-H P(y^H g) y^-1, P the lower triangle with half its diagonal (Murray 2016)."""
+    """Return y^-H P(y^H g) y^-1, P the lower triangle with half its diagonal (Murray 2016)."""
     inner = _halved(matmul(adjoint(y), g), tril, -1)
     left = apply(SOLVE, adjoint(y), inner)
     return _hermitian(_over(left, adjoint(y)))
 
 
 def _cofactor_rule(g: Any, _y: Any, x: Any) -> Any:
-    """Of det(x) x^-T, where x has an inverse."""
+    """Differentiate det(x) x^-T, where x has an inverse."""
     h, inverse, det = conj(g), apply(INV, x), _as_column(_as_column(apply(DET, x)))
     trace = sum(h * inverse.mT, (-2, -1), keepdims=True)
     return conj(det * (trace * inverse.mT - matmul(inverse, matmul(h, inverse)).mT))
 
 
 def _slogdet_rule(g: Any, y: Any, x: Any) -> Any:
-    """Of log |det| x^-H; of the sign of a complex determinant the part that turns it."""
+    """Return x^-H times the cotangent of log |det|, and of the turn of a complex sign."""
     of_size, of_sign = g
     factor = of_size
     if of_sign is not None and x.dtype.kind == "complex":
@@ -137,7 +137,7 @@ def _solve_second(g: Any, _y: Any, a: Any, _b: Any) -> Any:
 
 
 def _qr_rule(g: Any, y: Any, _x: Any, complete: bool) -> Any:
-    """(gq + q S) r^-H, S the Hermitian matrix of r gr^H - gq^H q's triangle (Walter 2010)."""
+    """Return (gq + q S) r^-H, S made Hermitian from a triangle of r gr^H - gq^H q (Walter 2010)."""
     gq, gr = g
     q, r = y
     if q.shape[-1] > r.shape[-1]:
@@ -153,7 +153,7 @@ def _qr_rule(g: Any, y: Any, _x: Any, complete: bool) -> Any:
 
 
 def _eigh_rule(g: Any, y: Any, _x: Any) -> Any:
-    """v (diag(gw) + (v^H gv) / (w_j - w_i)) v^H (Giles 2008), its Hermitian part."""
+    """Return v (diag(gw) + (v^H gv) / (w_j - w_i)) v^H (Giles 2008), its Hermitian part."""
     gw, gv = g
     w, v = y
     found = None if gw is None else v * _as_row(gw)
@@ -165,7 +165,7 @@ def _eigh_rule(g: Any, y: Any, _x: Any) -> Any:
 
 
 def _svd_rule(g: Any, y: Any, _x: Any, full: bool) -> Any:
-    """Of values and vectors (Wan and Zhang 2019), each as far as a gradient arrives."""
+    """Return what values and vectors add (Wan and Zhang 2019), as far as a gradient arrives."""
     gs, gu, gvh = g
     s, u, vh = y
     count = s.shape[-1]
@@ -199,17 +199,17 @@ def _plus(x: Any, y: Any) -> Any:
 
 
 def _svdvals_rule(g: Any, _y: Any, x: Any) -> Any:
-    _, u, vh = apply(SVD, x, full=False)
+    _, u, vh = apply_many(SVD, x, full=False)
     return matmul(u * _as_row(g), vh)
 
 
 def _eigvalsh_rule(g: Any, _y: Any, x: Any) -> Any:
-    v = apply(EIGH, x)[1]
+    v = apply_many(EIGH, x)[1]
     return matmul(v * _as_row(g), adjoint(v))
 
 
 def _pinv_rule(g: Any, y: Any, x: Any, _rtol: Any) -> Any:
-    """Golub and Pereyra 1973, where the rank does not change."""
+    """Return the rule of Golub and Pereyra (1973), for a rank that does not change."""
     gh, yh = adjoint(g), adjoint(y)
     left = matmul(matmul(gh, y), yh)
     right = matmul(yh, matmul(y, gh))
@@ -222,7 +222,7 @@ def _pinv_rule(g: Any, y: Any, x: Any, _rtol: Any) -> Any:
 
 def _row(name: str, square: bool, outputs: Callable[..., tuple[Output, ...]], doc: str,
          make: str = "square", errors: tuple[ErrorCase, ...] = (), **fields: Any) -> Op:
-    """A record with the error cases that all have: no matrix, not square, a type without LAPACK."""
+    """Define an op with the error cases of all: no matrix, not square, a type without LAPACK."""
     others = _OTHERS.get(name, ((), {}))
 
     def cases() -> list[ErrorCase]:
@@ -296,7 +296,7 @@ CHOLESKY: Op = _row(
     errors=(ErrorCase((-_SINGULAR,), {}, ArgumentError, "not positive definite"),))
 INV: Op = _row(
     "inv", True, _same, "The inverse of x.",
-    grad=(lambda g, y, _x: -matmul(matmul(adjoint(y), g), adjoint(y)),),
+    grad=(lambda g, y, _x: negative(matmul(matmul(adjoint(y), g), adjoint(y))),),
     errors=(ErrorCase((_SINGULAR,), {}, ArgumentError, "singular"),))
 DET: Op = _row(
     "det", True, lambda x: ((x.shape[:-2], x.dtype),), "The determinant of x.",

@@ -1,7 +1,6 @@
-"""Contractions: the matrix product, convolution with its two gradients, and max-pooling.
+"""Products of matrices and vectors, and of tensors over several axes.
 
 Each is a sum of products over fresh axes of the nest; how it becomes fast is the schedule's matter.
-conv2d, conv2d_dx and conv2d_dw are a closed set: each one's gradients are the other two.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPLEX
 from tinyml.errors import AxisError, ShapeError, expect
 from tinyml.ir.monoids import DOT
@@ -28,15 +28,12 @@ from tinyml.ops.arguments import (
     element,
     with_shape,
 )
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import conj
 from tinyml.ops.elementwise.define import NUMBERS, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase
-from tinyml.ops.views import Ints
+from tinyml.ops.views import Ints, permute_dims, reshape
 
 __all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
-
-# ---- matmul
 
 
 def _matmul_infer(x: Spec, y: Spec) -> Spec:
@@ -60,15 +57,15 @@ def _matmul_nest(n: Nest, index: Ids, x: Any, y: Any) -> int:
 def _transposed(x: Any) -> Any:
     order = list(range(x.ndim))
     order[-2:] = order[-1], order[-2]
-    return x.op("permute_dims", axes=tuple(order))
+    return permute_dims(x, order)
 
 
 def unbatched(g: Any, x: Any) -> Any:
-    """The sum over batch axes along which x was repeated, in x's type."""
+    """Return the sum over batch axes along which x was repeated, in x's type."""
     lead = g.ndim - x.ndim
     axes = [d for d in range(g.ndim) if d < lead or x.shape[d - lead] != g.shape[d]]
     if axes:
-        g = g.op("sum", axis=tuple(axes), keepdims=False).op("reshape", shape=x.shape)
+        g = reshape(g.sum(tuple(axes)), x.shape)
     return g.astype(x.dtype)
 
 
@@ -83,9 +80,9 @@ MATMUL: Op = define(
 )
 
 
-@named
+@named_in_errors
 def matmul(x: Any, y: Any) -> Tensor:
-    """The matrix product; a vector counts as a row on the left, as a column on the right.
+    """Return the matrix product; a vector is a row on the left, a column on the right.
 
     Raises ShapeError where the inner sizes differ.
 
@@ -94,15 +91,14 @@ def matmul(x: Any, y: Any) -> Tensor:
     [11.0]
     """
     expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
-    left = x.op("reshape", shape=(1, x.size)) if x.ndim == 1 else x
-    right = y.op("reshape", shape=(y.size, 1)) if y.ndim == 1 else y
-    result: Tensor = apply(MATMUL, left, right)
+    left = reshape(x, (1, x.size)) if x.ndim == 1 else x
+    right = reshape(y, (y.size, 1)) if y.ndim == 1 else y
+    result = apply(MATMUL, left, right)
     if x.ndim > 1 and y.ndim > 1:
         return result
     rows = left.shape[-2:-1] if x.ndim > 1 else ()
     columns = right.shape[-1:] if y.ndim > 1 else ()
-    result = result.op("reshape", shape=(*result.shape[:-2], *rows, *columns))
-    return result
+    return reshape(result, (*result.shape[:-2], *rows, *columns))
 
 
 def _vecdot_infer(x: Spec, y: Spec) -> Spec:
@@ -114,7 +110,7 @@ def _vecdot_infer(x: Spec, y: Spec) -> Spec:
 
 def _vecdot_body(x: Any, y: Any) -> Any:
     products = conj(x) * y
-    return products.op("sum", axis=(products.ndim - 1,), keepdims=False).astype(products.dtype)
+    return products.sum(products.ndim - 1).astype(products.dtype)
 
 
 VECDOT: Op = define(
@@ -126,9 +122,9 @@ VECDOT: Op = define(
 )
 
 
-@named
+@named_in_errors
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
-    """The dot products of vectors along `axis`, x1's conjugated (Array API standard 2024.12).
+    """Return the dot products of vectors along `axis`, x1's conjugated (standard 2024.12).
 
     The other axes broadcast. Raises ShapeError where the vectors differ in size.
 
@@ -138,7 +134,7 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     """
     expect(-min(x1.ndim, x2.ndim) <= axis < 0 or x1.ndim == x2.ndim,
            "an axis counted from the end, that both have", axis, AxisError)
-    moved = [x.op("permute_dims", axes=_to_the_end(x.ndim, as_axis(axis, x.ndim)))
+    moved = [permute_dims(x, _to_the_end(x.ndim, as_axis(axis, x.ndim)))
              for x in (x1, x2)]
     return apply(VECDOT, *moved)
 
@@ -147,16 +143,16 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
     return (*[d for d in range(ndim) if d != axis], axis)
 
 
-@named
+@named_in_errors
 def matrix_transpose(x: Any) -> Tensor:
-    """The last two axes exchanged, without copying. Raises ShapeError for fewer than 2 axes."""
-    result: Tensor = x.mT
-    return result
+    """Return x with its last two axes exchanged, without copying. Raises ShapeError."""
+    transposed: Tensor = x.mT
+    return transposed
 
 
-@named
+@named_in_errors
 def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
-    """The sums of products over some axes of x1 and as many of x2 (Array API standard 2024.12).
+    """Return the sums of products over axes of x1 and as many of x2 (standard 2024.12).
 
     `axes`: how many, the last of x1 and the first of x2; or two sequences that name them. Raises
     ShapeError where their sizes differ.
@@ -179,6 +175,6 @@ def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
                      for x, own in ((x1, ours), (x2, theirs))]
     inner = math.prod(sizes[0])
     height, width = [tuple([x.shape[d] for d in free]) for x, free in ((x1, rows), (x2, columns))]
-    left = x1.op("permute_dims", axes=(*rows, *ours)).reshape((math.prod(height), inner))
-    right = x2.op("permute_dims", axes=(*theirs, *columns)).reshape((inner, math.prod(width)))
-    return apply(MATMUL, left, right).op("reshape", shape=(*height, *width))
+    left = reshape(permute_dims(x1, (*rows, *ours)), (math.prod(height), inner))
+    right = reshape(permute_dims(x2, (*theirs, *columns)), (inner, math.prod(width)))
+    return reshape(apply(MATMUL, left, right), (*height, *width))

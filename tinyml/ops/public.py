@@ -49,6 +49,7 @@ from tinyml.ops.reduction import *  # noqa: F403
 from tinyml.ops.sorting import *  # noqa: F403
 from tinyml.ops.views import *  # noqa: F403
 
+# Not __all__, which type checkers would have to read from other modules.
 _NAMES = [
     *_concat.__all__,
     *_creation.__all__,

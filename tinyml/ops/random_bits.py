@@ -25,7 +25,7 @@ PARITY = 0x1BD11BDA  # the key schedule's constant
 
 
 def threefry(n: Nest, keys: tuple[int, int], x0: int, x1: int) -> tuple[int, int]:
-    """Twenty rounds on two words."""
+    """Return two words after twenty rounds under a key of two words."""
 
     def add(a: int, b: int) -> int:
         return n.prim("add", a, b)

@@ -1,4 +1,4 @@
-"""Reductions: sums, extremes and their places, variance; the nest names a monoid."""
+"""Reductions: sums, products, extremes and their places, variance. Each nest names a monoid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import (
     COMPLEX,
     COMPUTABLE,
@@ -28,9 +28,10 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
-from tinyml.ops.elementwise import astype, conj
+from tinyml.ops.elementwise import astype, conj, sqrt
 from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.samples import ErrorCase, error_cases
+from tinyml.ops.views import broadcast_to, permute_dims, reshape
 
 __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std",
            "sum", "var"]
@@ -38,7 +39,7 @@ __all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "mi
 
 def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
                   keepdims: bool) -> tuple[int, ...]:
-    """The shape after a reduction.
+    """Return the shape after a reduction.
 
     >>> reduced_shape((2, 3, 4), (1,), False), reduced_shape((2, 3), (0,), True)
     ((2, 4), (1, 3))
@@ -49,7 +50,7 @@ def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
 
 
 def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Ids, Ids]:
-    """The index into x, and the axes to reduce over, for one element of the result."""
+    """Return the index into x, and the axes to reduce over, for one element of the result."""
     over = n.over(index, [x.shape[a] for a in axis])
     inner = dict(zip(axis, over))
     kept = iter(i for d, i in enumerate(index) if not (keepdims and d in axis))
@@ -57,9 +58,9 @@ def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) ->
 
 
 def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
-    """A reduced value back at every place of x that it came from."""
+    """Return a reduced value at every place of x that it came from."""
     kept = reduced_shape(x.shape, axis, True)
-    return g.op("reshape", shape=kept).op("expand", shape=x.shape)
+    return broadcast_to(reshape(g, kept), x.shape)
 
 
 def _normalize(x: Spec, axis: Any = None, keepdims: bool = False, **attrs: Any) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _bad_axis() -> Callable[[], list[ErrorCase]]:
 
 
 def sum_dtype(dtype: DType) -> DType:
-    """The type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
+    """Return the type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
     if dtype.kind in ("bool", "int"):
         return int64
     if dtype.kind == "uint":
@@ -85,7 +86,7 @@ def sum_dtype(dtype: DType) -> DType:
 
 def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool = True,
             through: DType | None = None, **fields: Any) -> Op:
-    """A reduction: `out` says its type by that of x, each element is cast to `through` first."""
+    """Define a reduction whose type is `out` of x's; each element is cast to `through` first."""
 
     def infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
         expect(identity or builtins.all(x.shape[a] for a in axis), "at least one element to reduce",
@@ -110,18 +111,18 @@ SUM_OP: Op = _define(
 
 
 def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Each place gets the product of the others: of those before it and those after it.
+    """Return g times the product of all others: of those before a place and those after it.
 
     Nothing is divided, so zeros do no harm.
     """
     order = (*[d for d in range(x.ndim) if d not in axis], *axis)
-    moved = x.op("permute_dims", axes=order)
-    rows = moved.op("reshape", shape=(*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
+    moved = permute_dims(x, order)
+    rows = reshape(moved, (*reduced_shape(x.shape, axis, False), _count(x.shape, axis)))
     before, after = [rows.op("cumprod", axis=-1, reverse=back, exclusive=True)
                      for back in (False, True)]
-    others = conj(before * after).op("reshape", shape=moved.shape)
+    others = reshape(conj(before * after), moved.shape)
     back = tuple(sorted(range(x.ndim), key=lambda d: order[d]))
-    return restore(g, x, axis) * others.op("permute_dims", axes=back)
+    return restore(g, x, axis) * permute_dims(others, back)
 
 
 PROD_OP: Op = _define(
@@ -139,9 +140,9 @@ COUNT_OP: Op = _define("count_nonzero", SUM, lambda d: int64, **_test,
 
 
 def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Every place that holds the extreme gets an equal share."""
+    """Return equal shares of g for the places that hold the extreme."""
     hits = (x == restore(y, x, axis)).astype(g.dtype)
-    return restore(g, x, axis) * hits / restore(hits.op("sum", axis=axis, keepdims=True), x, axis)
+    return restore(g, x, axis) * hits / restore(hits.sum(axis, True), x, axis)
 
 
 _extreme: dict[str, Any] = {
@@ -198,7 +199,7 @@ def _var_nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], correction:
 def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
               keepdims: bool) -> Any:
     divisor = builtins.max(_count(x.shape, axis) - correction, 0.0)
-    centred = x - x.op("mean", axis=axis, keepdims=True)
+    centred = x - x.mean(axis, True)
     return restore(g, x, axis) * centred * (2.0 / divisor if divisor else float("nan"))
 
 
@@ -220,7 +221,7 @@ def _mean_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
 def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     values = x if x.dtype.is_inexact else x.astype(float32)
     count = _count(x.shape, axis)
-    return values.op("sum", axis=axis, keepdims=keepdims) / float(count)
+    return values.sum(axis, keepdims) / float(count)
 
 
 MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize, errors=_bad_axis(),
@@ -230,7 +231,7 @@ MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize,
 
 
 STD_OP: Op = define(
-    "std", _var_infer, body=lambda x, **attrs: apply(VAR_OP, x, **attrs).op("sqrt"),
+    "std", _var_infer, body=lambda x, **attrs: sqrt(apply(VAR_OP, x, **attrs)),
     normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
     # Squares of the least numbers are 0, so that their root says nothing about them.
     samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],
@@ -241,67 +242,113 @@ STD_OP: Op = define(
 # ---- public functions
 
 
-Reduction = Callable[..., "Tensor"]
+def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor:
+    """Reduce x in another type, to a result of that type."""
+    wanted = as_dtype(dtype)
+    return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
 
 
-def _public(op: Op) -> Reduction:
-    """The function of a reduction over `axis`: an int, a tuple of them, or None for all."""
+def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the sum over `axis`: an int, a tuple of them, or None for all axes.
 
-    def function(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply(op, x, axis=axis, keepdims=keepdims)
+    Integers and bools add up in 64 bits. With `dtype`, x is cast to it first, and the result has
+    that type. Over nothing it is 0. Raises AxisError.
 
-    return _described(function, op)
-
-
-def _accumulating(op: Op) -> Reduction:
-    """As `_public`; x is cast to `dtype` first, and the result is of that type."""
-
-    def function(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
-        if dtype is None:
-            return apply(op, x, axis=axis, keepdims=keepdims)
-        wanted = as_dtype(dtype)
-        return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
-
-    return _described(function, op)
+    >>> import tinyml
+    >>> tinyml.sum(tinyml.tensor([[1, 2], [3, 4]]), axis=0).tolist()
+    [4, 6]
+    """
+    if dtype is not None:
+        return _cast_first(SUM_OP, x, axis, keepdims, dtype)
+    return apply(SUM_OP, x, axis=axis, keepdims=keepdims)
 
 
-def _spread(op: Op) -> Reduction:
-    """As `_public`, with a correction: the squared deviations are divided by n - correction."""
+def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the product over `axis`; arguments are as in `sum`, over nothing it is 1.
 
-    def function(x: Any, axis: Any = None, correction: float = 0.0,
-                 keepdims: bool = False) -> Tensor:
-        return apply(op, x, axis=axis, correction=correction, keepdims=keepdims)
-
-    return _described(function, op)
-
-
-def _described(function: Reduction, op: Op) -> Reduction:
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.doc
-    return function
+    >>> import tinyml
+    >>> tinyml.prod(tinyml.tensor([2, 3, 4])).item()
+    24
+    """
+    if dtype is not None:
+        return _cast_first(PROD_OP, x, axis, keepdims, dtype)
+    return apply(PROD_OP, x, axis=axis, keepdims=keepdims)
 
 
-sum: Reduction = _accumulating(SUM_OP)
-prod: Reduction = _accumulating(PROD_OP)
-mean: Reduction = _public(MEAN_OP)
-max: Reduction = _public(MAX_OP)
-min: Reduction = _public(MIN_OP)
-all: Reduction = _public(ALL_OP)
-any: Reduction = _public(ANY_OP)
-count_nonzero: Reduction = _public(COUNT_OP)
-var: Reduction = _spread(VAR_OP)
-std: Reduction = _spread(STD_OP)
+def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return the mean over `axis`: an int, a tuple of them, or None for all axes.
+
+    Of integers it is float32, over nothing NaN. Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.mean(tinyml.tensor([1.0, 2.0, 6.0])).item()
+    3.0
+    """
+    return apply(MEAN_OP, x, axis=axis, keepdims=keepdims)
 
 
-def _place(op: Op, x: Any, axis: Any, keepdims: bool) -> Tensor:
-    if axis is not None:
-        return apply(op, x, axis=axis, keepdims=keepdims)
-    flat: Tensor = apply(op, x.op("reshape", shape=(x.size,)), axis=0, keepdims=False)
-    return flat.op("reshape", shape=(1,) * x.ndim) if keepdims else flat
+def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return the greatest element over `axis`: an int, a tuple of them, or None for all axes.
+
+    NaN where one is NaN. Equal greatest elements share the gradient. Raises ShapeError where there
+    is no element, AxisError, DTypeError for complex numbers.
+
+    >>> import tinyml
+    >>> tinyml.max(tinyml.tensor([[1, 5], [4, 2]]), axis=1).tolist()
+    [5, 4]
+    """
+    return apply(MAX_OP, x, axis=axis, keepdims=keepdims)
+
+
+def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return the least element over `axis`; see `max`."""
+    return apply(MIN_OP, x, axis=axis, keepdims=keepdims)
+
+
+def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return whether all elements over `axis` are true or not 0; NaN is not 0.
+
+    `axis` is an int, a tuple of them, or None for all axes. True over nothing. Raises AxisError.
+
+    >>> import tinyml
+    >>> tinyml.all(tinyml.tensor([[1, 0], [2, 3]]), axis=1).tolist()
+    [False, True]
+    """
+    return apply(ALL_OP, x, axis=axis, keepdims=keepdims)
+
+
+def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return whether some element over `axis` is true or not 0; False over nothing. See `all`."""
+    return apply(ANY_OP, x, axis=axis, keepdims=keepdims)
+
+
+def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """Return how many elements over `axis` are not 0 (int64); NaN is not 0. See `all`."""
+    return apply(COUNT_OP, x, axis=axis, keepdims=keepdims)
+
+
+def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Return the variance over `axis`: the squared deviations' sum over n - correction.
+
+    `axis` is an int, a tuple of them, or None for all axes. NaN where n is not greater than the
+    correction. Raises DTypeError where x has no float type, AxisError.
+
+    >>> import tinyml
+    >>> tinyml.var(tinyml.tensor([1.0, 3.0])).item()
+    1.0
+    """
+    return apply(VAR_OP, x, axis=axis, correction=correction, keepdims=keepdims)
+
+
+def std(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """Return the standard deviation over `axis`: the square root of `var`."""
+    return apply(STD_OP, x, axis=axis, correction=correction, keepdims=keepdims)
 
 
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The int64 index of the first greatest element along `axis`, or in the flattened tensor.
+    """Return the int64 index of the first greatest element along `axis`, or in the flattened x.
+
+    NaN is greatest. Raises ShapeError where there is no element, AxisError.
 
     >>> import tinyml
     >>> tinyml.argmax(tinyml.tensor([1.0, 3.0, 3.0])).item()
@@ -311,5 +358,15 @@ def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 
 
 def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The int64 index of the first least element along `axis`, or in the flattened tensor."""
+    """Return the int64 index of the first least element along `axis`, or in the flattened x.
+
+    NaN is least. Raises ShapeError where there is no element, AxisError.
+    """
     return _place(ARGMIN_OP, x, axis, keepdims)
+
+
+def _place(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
+    if axis is not None:
+        return apply(op, x, axis=axis, keepdims=keepdims)
+    flat = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
+    return reshape(flat, (1,) * x.ndim) if keepdims else flat

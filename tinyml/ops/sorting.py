@@ -1,8 +1,8 @@
-"""Sorting, searching, and what depends on values in its size: sort, searchsorted, topk, nonzero.
+"""Sorting and searching: sort, topk, searchsorted, and nonzero, whose size depends on values.
 
 A sort is a bitonic network (Batcher 1968) over pairs of value and index. The index decides between
-equals, so the order is total and the sort stable. Each step is one launch of the same kernel; which
-step it is, is told at run time. A device may have a kernel of its own in its place.
+equals, so the order is total and the sort stable. Each step is one launch of the same kernel, which
+learns at run time which step it is. A device may have a kernel of its own instead.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples.cumulative as samples
-from tinyml.core.apply import apply, full
-from tinyml.core.node import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.apply import apply, apply_many, full
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import COMPUTABLE, DTYPES, bool_, int64, uint8
 from tinyml.errors import ArgumentError, AxisError, ShapeError, expect
 from tinyml.ir.dims import Dim
@@ -22,11 +22,10 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axis, as_size, element, with_shape
-from tinyml.ops.calls import named
-from tinyml.ops.creation import asarray
+from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.cumulative import CUMSUM
 from tinyml.ops.elementwise.define import ALL, NUMBERS, meet, operand_dtype
-from tinyml.ops.gather_scatter import GATHER, IOTA, PUT_ALONG
+from tinyml.ops.gather_scatter import GATHER, PUT_ALONG
 from tinyml.ops.pad import pad
 from tinyml.ops.samples.values import ErrorCase, Sample, special, spread
 from tinyml.ops.views import Ints, permute_dims, reshape, slice_axis, unravel, zeros_of
@@ -38,7 +37,7 @@ __all__ = ["argsort", "nonzero", "searchsorted", "sort", "topk"]
 
 def _before(n: Nest, own: tuple[int, int], other: tuple[int, int], size: int,
             descending: bool) -> int:
-    """Whether (value, index) comes before another: NaN is greatest, `size` and more is no index."""
+    """Return whether (value, index) comes before another; an index of `size` or more is padding."""
 
     def test(word: str, *values: int) -> int:
         return n.prim(word, *values, dtype=bool_)
@@ -66,9 +65,9 @@ def _before(n: Nest, own: tuple[int, int], other: tuple[int, int], size: int,
 
 def _step_scatter(n: Nest, outs: list[int], values: Any, indices: Any, block: Any, distance: Any, *,
                size: int, descending: bool) -> None:
-    """Each element and the one at a distance, exchanged where they are out of order.
+    """Exchange each element and the one at a distance, where they are out of order.
 
-    Blocks of twice a size take turns in which way they are ordered.
+    Every other block is ordered the other way round.
     """
     row, place = n.axes_for(values.shape)
     block, distance = (element(n, number, (), int64) for number in (block, distance))
@@ -89,8 +88,11 @@ def _step_infer(values: Spec, indices: Spec, *_: Any, **__: Any) -> tuple[Spec, 
     return with_shape(values, values.shape), with_shape(indices, indices.shape)
 
 
-STEP = Op("sort_step", _step_infer, scatter_nest=_step_scatter, differentiable=False,
-          doc="One step of a bitonic network over the last axis, whose size is a power of two.")
+STEP: Op = define(
+    "sort_step", _step_infer, scatter_nest=_step_scatter, differentiable=False, internal=True,
+    dtypes=(),
+    doc="One step of a bitonic network over the last axis, whose size is a power of two.",
+)
 
 
 # ---- sort
@@ -117,7 +119,7 @@ def _sort_body(x: Any, *, axis: int, descending: bool) -> tuple[Any, Any]:
     while block <= width:
         distance = block // 2
         while distance:
-            values, indices = apply(STEP, values, indices, block, distance, size=size,
+            values, indices = apply_many(STEP, values, indices, block, distance, size=size,
                                     descending=descending)
             distance //= 2
         block *= 2
@@ -143,7 +145,7 @@ SORT: Op = define(
 
 
 def _partition_scatter(n: Nest, outs: list[int], mask: Any, ranks: Any, count: Any) -> None:
-    """Each index goes to its rank among those of its kind, which is a place of its own."""
+    """Store each index at its rank among those of its kind, where no other one is stored."""
     i = n.axis("i0", mask.shape[0])
     rank = ranks((i,))
     after = n.prim("sub", n.prim("add", i, element(n, count, (), int64)), rank)
@@ -151,9 +153,10 @@ def _partition_scatter(n: Nest, outs: list[int], mask: Any, ranks: Any, count: A
             "once")
 
 
-PARTITION = Op(
+PARTITION: Op = define(
     "partition", lambda mask, ranks, count: with_shape(ranks, ranks.shape),
-    scatter_nest=_partition_scatter, differentiable=False,
+    scatter_nest=_partition_scatter, differentiable=False, internal=True,
+    dtypes=(),
     doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
         "`count` the last of them.",
 )
@@ -165,10 +168,10 @@ def _coordinates_scatter(n: Nest, outs: list[int], places: Any, *, shape: Ints) 
         n.store(outs[0], value, (row, n.const(d, int64)))
 
 
-COORDINATES = Op(
+COORDINATES: Op = define(
     "coordinates", lambda places, shape: with_shape(places, (*places.shape, len(shape))),
-    scatter_nest=_coordinates_scatter, differentiable=False,
-    doc="The index, one row each, at places of a dense tensor of a shape.",
+    scatter_nest=_coordinates_scatter, differentiable=False, internal=True,
+    dtypes=(), doc="The index, one row each, at places of a dense tensor of a shape.",
 )
 
 
@@ -178,7 +181,7 @@ def _nonzero_infer(x: Spec) -> Spec:
 
 
 def _nonzero(x: Any) -> Any:
-    """How many there are is read, then each index goes to its place."""
+    """Read how many there are, then store each index at its place."""
     flat = reshape(x, (x.size,)) != 0
     if not x.size:
         return full((0, x.ndim), 0, int64, x.device)
@@ -207,7 +210,7 @@ def _search_infer(table: Spec, values: Spec, *, side: str) -> Spec:
 
 
 def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> int:
-    """Steps of falling powers of two, each taken while what is stepped over comes before."""
+    """Search by steps of falling powers of two, each taken if what it skips comes before."""
     dtype, size = meet((table, values)), table.shape[0]
     value, one = element(n, values, index, dtype), n.const(1, int64)
     tables = [table]
@@ -267,9 +270,9 @@ SEARCH: Op = define(
 # ---- public functions
 
 
-@named
+@named_in_errors
 def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Tensor:
-    """The int64 places where x2 goes into the sorted vector x1 (Array API standard 2024.12).
+    """Return the int64 places where x2 goes into the sorted vector x1 (standard 2024.12).
 
     x1 stays in order when x2's elements stand before those at these places. `side` says on which
     side of equal ones; `sorter` is what puts x1 in order, where it is not. NaN is greatest. A
@@ -285,12 +288,12 @@ def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) ->
 
 
 def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:
-    values, indices = apply(SORT, x, axis=axis, descending=descending)
+    values, indices = apply_many(SORT, x, axis=axis, descending=descending)
     return values, indices
 
 
 def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The elements along `axis` in order (Array API standard 2024.12, sort).
+    """Return the elements along `axis` in order (Array API standard 2024.12, sort).
 
     NaN counts as greatest: last, or first where `descending`. Equal elements keep their order, and
     -0.0 equals 0.0; so `stable` False changes nothing. Raises AxisError. Gradients go back to where
@@ -304,7 +307,7 @@ def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = Tru
 
 
 def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The int64 indices that put the elements along `axis` in order (Array API standard 2024.12).
+    """Return the int64 indices that put the elements along `axis` in order (standard 2024.12).
 
     The order is that of `sort`. Raises AxisError.
 
@@ -315,12 +318,13 @@ def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = 
     return _sorted(x, axis, descending)[1]
 
 
-@named
+@named_in_errors
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
-    """The k greatest elements along `axis`, or the least ones, in order, and their int64 indices.
+    """Return the k greatest elements along `axis`, or the least, in order, and their indices.
 
-    Both have x's shape with k in the place of the axis's size. Of equal elements the first come
-    first; NaN counts as greatest. Raises AxisError, and ShapeError where k is not in 0..size.
+    Both have x's shape with k as the axis's size; the indices are int64. Of equal elements the
+    first come first; NaN counts as greatest. Raises AxisError, and ShapeError where k is not in
+    0..size.
 
     >>> import tinyml
     >>> values, indices = tinyml.topk(tinyml.tensor([3.0, 1.0, 2.0]), 2)
@@ -334,9 +338,9 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
     return slice_axis(values, axis, 0, k), slice_axis(indices, axis, 0, k)
 
 
-@named
+@named_in_errors
 def nonzero(x: Any) -> tuple[Tensor, ...]:
-    """The int64 indices of the elements that are not zero (Array API standard 2024.12, nonzero).
+    """Return the int64 indices of the elements that are not zero (standard 2024.12, nonzero).
 
     One vector for each axis, in row-major order; NaN is not zero. The values are waited for, since
     they decide how many there are. Raises ShapeError for a 0-d tensor.
@@ -348,5 +352,5 @@ def nonzero(x: Any) -> tuple[Tensor, ...]:
     x = asarray(x)
     found = apply(NONZERO, x)
     # A slice would name the size, which a graph under construction does not know.
-    columns = [upload(np.array(d), x.device) for d in range(x.ndim)]
+    columns = [full((), d, int64, x.device) for d in range(x.ndim)]
     return tuple([apply(GATHER, found, column, axis=1) for column in columns])

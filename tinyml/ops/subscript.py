@@ -1,4 +1,4 @@
-"""Keys of x[...]: brought into one form, from which views, gathers and scatters follow.
+"""Keys of x[...], brought into one form, from which views, gathers and scatters follow.
 
 Every key is a slice of each axis, new axes, and, for what is left, tables of integers along
 neighbouring axes. A mask of booleans is the tables of where it holds, so how many there are depends
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyml.core.apply import apply, describe, full
-from tinyml.core.node import Data, Tensor
-from tinyml.core.upload import upload
+from tinyml.core.apply import apply, full
+from tinyml.core.error_context import add_context
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import bool_
 from tinyml.errors import (
     ArgumentTypeError,
@@ -28,11 +29,11 @@ from tinyml.errors import (
     out_of_range,
 )
 from tinyml.ir.dims import Dim
-from tinyml.ir.op import find
 from tinyml.ops.arguments import broadcast_shapes
 from tinyml.ops.creation import asarray
 from tinyml.ops.elementwise import add, astype, divide, maximum, minimum, multiply, where
 from tinyml.ops.gather_scatter import GATHER, like, update_op
+from tinyml.ops.sorting import nonzero
 from tinyml.ops.views import SLICE, SLICE_SET, Ints, broadcast_to, permute_dims, reshape
 
 _MERGE: dict[str, Callable[[Any, Any], Any]] = {
@@ -45,7 +46,7 @@ class Selection(NamedTuple):
 
     start, stop, step  of every axis of x, as slice.indices gives them
     shape    of that slice without the axes that a number took, with new axes
-    order    the axes of that shape, those brought to the front that stand apart; None for as it is
+    order    the axes of that shape, where indexed ones stand apart and come to the front, or None
     axis     where the first indexed axis stands then; the others follow it
     picks    what indexes them: tensors of integers, or masks, which index as many axes as they have
     """
@@ -64,18 +65,18 @@ class Selection(NamedTuple):
         return tuple([len(range(*cut)) for cut in zip(self.start, self.stop, self.step)])
 
     def cut(self, x: Any) -> Any:
-        """The slice of x, in x's axes: a view."""
+        """Return the slice of x, in x's axes: a view."""
         if self.counts == x.shape and min(self.step, default=1) > 0:
             return x
         return apply(SLICE, x, start=self.start, stop=self.stop, step=self.step)
 
     def arranged(self, part: Any) -> Any:
-        """The slice with the axes that the picks expect: a view."""
+        """Return the slice with the axes that the picks expect: a view."""
         part = part if part.shape == self.shape else reshape(part, self.shape)
         return part if self.order is None else permute_dims(part, self.order)
 
     def put_back(self, x: Any, part: Any) -> Any:
-        """x with another slice, given with the axes that the picks expect."""
+        """Return x with its slice replaced by one that has the axes that the picks expect."""
         if self.order is not None:
             part = permute_dims(part, tuple(np.argsort(self.order).tolist()))
         part = reshape(part, self.counts)
@@ -88,7 +89,7 @@ class Selection(NamedTuple):
 
 
 def _items(key: Any, x: Any) -> tuple[list[Any], int]:
-    """The parts of a key, arrays as tensors, ... written out as slices, and where it stood."""
+    """Return the parts of a key, with arrays as tensors and ... as slices, and where ... stood."""
     parts = [_part(part, x) for part in (key if isinstance(key, tuple) else (key,))]
     dots = [k for k, part in enumerate(parts) if part is Ellipsis]
     expect(len(dots) <= 1, "at most one ...", len(dots), AxisError)
@@ -100,11 +101,11 @@ def _items(key: Any, x: Any) -> tuple[list[Any], int]:
 
 
 def _part(part: Any, x: Any) -> Any:
-    """A slice, None, ..., a Python int, or a tensor of integers or booleans."""
+    """Return a slice, None, ..., a Python int, or a tensor of integers or booleans."""
     if part is None or part is Ellipsis or isinstance(part, slice):
         return part
     if isinstance(part, (bool, np.bool_)):
-        return upload(np.array(part), x.device)
+        return full((), bool(part), bool_, x.device)
     if isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu":
         return int(part)
     if not isinstance(part, Data):
@@ -130,14 +131,17 @@ def _table(part: Any, x: Any) -> Any:
 
 
 def _axes(part: Any) -> int:
-    """How many axes a part of a key indexes."""
+    """Return how many axes a part of a key indexes."""
     if part is None or part is Ellipsis:
         return 0
     return part.spec.ndim if isinstance(part, Data) and part.spec.dtype is bool_ else 1
 
 
 def select(x: Any, key: Any) -> Selection:
-    """The one form of a key; AxisError, OutOfRangeError, ArgumentTypeError, DTypeError."""
+    """Return the one form of a key.
+
+    Raises AxisError, OutOfRangeError, ArgumentTypeError, DTypeError.
+    """
     parts, dots = _items(key, x)
     cuts: list[tuple[int, int, int]] = []
     shape: list[int] = []
@@ -202,24 +206,18 @@ def _number(place: int, size: int, axis: int) -> int:
 
 
 def _tables(picks: tuple[Any, ...]) -> list[Any]:
-    """Tables of integers: those of a mask are where it holds."""
+    """Return tables of integers; a mask becomes the tables of where it holds."""
     tables: list[Any] = []
     for pick in picks:
         if pick.dtype is not bool_:
             tables.append(pick)
             continue
-        mask = pick if pick.ndim else reshape(pick, (1,))
-        found = apply(find("nonzero"), mask)
-        for d in range(mask.ndim):
-            if found.spec.unknown:  # a slice would name the size
-                tables.append(apply(GATHER, found, upload(np.array(d), mask.device), axis=1))
-            else:
-                tables.append(getitem(found, (slice(None), d)))
+        tables += nonzero(pick if pick.ndim else reshape(pick, (1,)))
     return tables
 
 
 def _one_mask(chosen: Selection, shape: Ints, value: Ints) -> tuple[Any, Ints] | None:
-    """A lone mask, and the shape of a value, as both broadcast to the part that they change.
+    """Return a lone mask, and the shape of a value, as both broadcast to the part that they change.
 
     None where it takes the places where the mask holds to tell which value belongs where.
     """
@@ -241,7 +239,7 @@ def _one_mask(chosen: Selection, shape: Ints, value: Ints) -> tuple[Any, Ints] |
 
 
 def getitem(x: Any, key: Any) -> Tensor:
-    """x[key] as NumPy and the Array API standard 2024.12 have it; basic keys give views.
+    """Return x[key] as in NumPy and the Array API standard 2024.12; basic keys give views.
 
     Raises OutOfRangeError, AxisError, ShapeError, ArgumentTypeError, DTypeError.
     """
@@ -253,13 +251,13 @@ def getitem(x: Any, key: Any) -> Tensor:
 
 
 def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
-    """x with x[key] changed by `value`, which broadcasts and takes x's type.
+    """Return x with x[key] changed by `value`, which broadcasts and takes x's type.
 
     `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, updates are taken in
     row-major order of the broadcast indices, one after the other: of 'set' the last one stays.
     """
     op = update_op(mode)
-    if x.dtype.is_subbyte and mode == "set":  # places of less than a byte are not written one by one
+    if x.dtype.is_subbyte and mode == "set":  # parts of a byte are not written one by one
         whole = astype(x, "int8" if x.dtype.kind == "int" else "uint8")
         return astype(setitem(whole, key, like(value, x), mode), x.dtype)
     chosen = select(x, key)
@@ -287,7 +285,7 @@ def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
 
 
 def _without_lead(value: Any, ndim: int) -> Any:
-    """A value without axes of size 1 in front that are too many, as NumPy's assignment takes it."""
+    """Return a value without surplus axes of size 1 in front, which NumPy's assignment allows."""
     extra = value.ndim - ndim
     if extra > 0 and value.shape[:extra] == (1,) * extra:
         return reshape(value, value.shape[extra:])
@@ -295,11 +293,11 @@ def _without_lead(value: Any, ndim: int) -> Any:
 
 
 def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
-    """A call of getitem or setitem whose errors say what was indexed."""
+    """Call getitem or setitem, and let errors name what was indexed."""
     try:
         return function(x, *arguments)
     except TinyMLError as error:
-        raise error.during("index", describe([x])) from error.__cause__
+        raise add_context(error, "index", [x]) from error.__cause__
 
 
 class At:
@@ -328,11 +326,11 @@ class At:
         return indexed(setitem, self._tensor, self._key, value, mode)
 
     def get(self) -> Tensor:
-        """x[key]."""
+        """Return x[key]."""
         return indexed(getitem, self._tensor, self._key)
 
     def set(self, value: Any) -> Tensor:
-        """x with x[key] replaced by a value, which broadcasts; the last of several stays.
+        """Return x with x[key] replaced by a value, which broadcasts; the last of several stays.
 
         >>> import tinyml
         >>> tinyml.zeros(3).at[1].set(5.0).tolist()
@@ -341,28 +339,26 @@ class At:
         return self._changed(value, "set")
 
     def add(self, value: Any) -> Tensor:
-        """x with a value added to x[key]; indices that repeat add up."""
+        """Return x with a value added to x[key]; indices that repeat add up."""
         return self._changed(value, "add")
 
     def mul(self, value: Any) -> Tensor:
-        """x with x[key] multiplied by a value; indices that repeat multiply each time."""
+        """Return x with x[key] multiplied by a value; indices that repeat multiply each time."""
         return self._changed(value, "mul")
 
     def divide(self, value: Any) -> Tensor:
-        """x with x[key] divided by a value; indices that repeat divide by the product."""
-        ones = find("expand")
-        one = like(1, self._tensor)
-        whole = apply(ones, one, shape=self._tensor.shape)
-        return divide(self._tensor, indexed(setitem, whole, self._key, value, "mul"))
+        """Return x with x[key] divided by a value; indices that repeat divide by the product."""
+        ones = broadcast_to(like(1, self._tensor), self._tensor.shape)
+        return divide(self._tensor, indexed(setitem, ones, self._key, value, "mul"))
 
     def min(self, value: Any) -> Tensor:
-        """x with the lesser of x[key] and a value there; NaN where one is NaN."""
+        """Return x with the lesser of x[key] and a value there; NaN where one is NaN."""
         return self._changed(value, "min")
 
     def max(self, value: Any) -> Tensor:
-        """x with the greater of x[key] and a value there; NaN where one is NaN."""
+        """Return x with the greater of x[key] and a value there; NaN where one is NaN."""
         return self._changed(value, "max")
 
     def apply(self, function: Callable[[Tensor], Any]) -> Tensor:
-        """x with x[key] replaced by function(x[key]), once where indices repeat."""
+        """Return x with x[key] replaced by function(x[key]), once where indices repeat."""
         return self.set(function(self.get()))

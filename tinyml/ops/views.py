@@ -1,6 +1,6 @@
-"""Views: reshape, permute, slice and expand share memory.
+"""Views: reshape, permute, expand and slice share memory; with what undoes a slice.
 
-In a nest each of them is an index: what a view is to memory, an index is to a loop.
+To memory each of them is other strides; in a nest it is another index.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
@@ -35,7 +35,7 @@ Ints = tuple[int, ...]
 
 
 def ravel(n: Nest, index: Ids, shape: Ints) -> int:
-    """The place of an index in a dense tensor."""
+    """Return the place of an index in a dense tensor."""
     place = ZERO
     for i, size in zip(index, shape):
         place = n.add(n.mul(place, n.param(size)), i)
@@ -43,7 +43,7 @@ def ravel(n: Nest, index: Ids, shape: Ints) -> int:
 
 
 def unravel(n: Nest, place: int, shape: Ints) -> Ids:
-    """The index at a place of a dense tensor."""
+    """Return the index at a place of a dense tensor."""
     index = []
     for size in reversed(shape[1:]):
         extent = n.param(size)
@@ -72,7 +72,7 @@ def _reshape_infer(x: Spec, *, shape: Ints) -> Spec:
 
 
 def _reshape_view(x: Spec, *, shape: Ints) -> tuple[Ints, int] | None:
-    """Strides of the new shape, where runs of old axes that are one run in memory allow it."""
+    """Return strides of the new shape where its axes split or join axes that lie together."""
     if x.contiguous:
         return dense_strides(shape), 0
     old = [(n, s) for n, s in zip(x.shape, x.strides) if n != 1]
@@ -158,10 +158,10 @@ def _expand_nest(n: Nest, index: Ids, x: Any, *, shape: Ints) -> int:
 
 
 def _expand_grad(g: Any, _y: Any, _x: Any, shape: Ints) -> Any:
-    """The sum over every axis that was stretched."""
+    """Sum over every axis that was stretched."""
     lead = len(shape) - _x.ndim
     axes = [d for d, n in enumerate(shape) if d < lead or _x.shape[d - lead] != n]
-    total = g.op("sum", axis=tuple(axes), keepdims=False) if axes else g
+    total = g.sum(tuple(axes)) if axes else g
     return apply(RESHAPE, total, shape=_x.shape)
 
 
@@ -179,7 +179,7 @@ Implicit.expand = EXPAND
 
 
 def slice_shape(start: Ints, stop: Ints, step: Ints) -> Ints:
-    """The shape of a slice given as `slice.indices` gives it."""
+    """Return the shape of a slice given as `slice.indices` gives it."""
     return tuple([len(range(a, b, s)) for a, b, s in zip(start, stop, step)])
 
 
@@ -224,7 +224,7 @@ SLICE: Op = define(
 
 def place_in_slice(n: Nest, index: Ids, start: Ints, stop: Ints, step: Ints,
                    shape: Ints) -> tuple[Ids, int | None]:
-    """The index into the slice for an index into the whole, and whether there is one."""
+    """Return the index into a slice for an index into the whole, and whether there is one."""
     inner = []
     guard: int | None = None
     counts = slice_shape(start, stop, step)
@@ -305,7 +305,7 @@ SLICE_SET: Op = define(
 
 
 def zeros_of(x: Any) -> Any:
-    """Zeros of a tensor's shape, dtype and device."""
+    """Return zeros of a tensor's shape, dtype and device."""
     return full(x.shape, 0, x.dtype, x.device)
 
 
@@ -313,7 +313,7 @@ def zeros_of(x: Any) -> Any:
 
 
 def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
-    """The same elements in row-major order under another shape; -1 is the size that fits.
+    """Return the same elements in row-major order in another shape; -1 is the size that fits.
 
     `copy` True always copies, False raises ArgumentError where strides demand a copy.
 
@@ -329,7 +329,10 @@ def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
 
 
 def permute_dims(x: Any, axes: Any) -> Tensor:
-    """Axes in another order, without copying: result.shape[d] is x.shape[axes[d]]."""
+    """Return x with its axes in another order, without copying: shape[d] is x.shape[axes[d]].
+
+    Raises AxisError unless each axis is named once.
+    """
     return apply(PERMUTE, x, axes=axes)
 
 
@@ -341,5 +344,5 @@ def slice_axis(x: Any, axis: int, start: int, stop: int) -> Tensor:
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
-    """x repeated along new axes and axes of size 1, without copying."""
+    """Return x repeated along new axes and axes of size 1, without copying. Raises ShapeError."""
     return apply(EXPAND, x, shape=shape)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.core.apply import apply
+from tinyml.core.apply import apply, apply_many
 from tinyml.core.node import Leaf
 from tinyml.core.state import no_grad
 from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError
@@ -72,13 +72,13 @@ class Optimizer:
 
     def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
                step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The new content and state of one parameter at its `step`-th step, counted from 1."""
+        """Return the new content and state of a parameter at its `step`-th step, counted from 1."""
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     # ---- state
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, counts and tensors under flat names, ready for `tinyml.save`.
+        """Return settings, counts and tensors under flat names, ready for `tinyml.save`.
 
         'step.0', 'exp_avg.0' and so on belong to the first parameter.
         """
@@ -143,11 +143,11 @@ class SGD(Optimizer):
 
     def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
                step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One `sgd_step` or `sgd_momentum_step`."""
+        """Return the results of one `sgd_step` or `sgd_momentum_step`."""
         if not self.slots:
             new: Tensor = apply(SGD_STEP, param, gradient, self.lr, decay=self.weight_decay)
             return new, ()
-        new, *rest = apply(SGD_MOMENTUM_STEP, param, gradient, *state, self.lr,
+        new, *rest = apply_many(SGD_MOMENTUM_STEP, param, gradient, *state, self.lr,
                            momentum=self.momentum, decay=self.weight_decay,
                            nesterov=self.nesterov)
         return new, tuple(rest)
@@ -176,11 +176,11 @@ class AdamW(Optimizer):
 
     def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
                step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One `adamw_step`."""
+        """Return the results of one `adamw_step`."""
         keep = 1 - self.lr * self.weight_decay
         rate = self.lr / (1 - self.beta1**step)
         root = math.sqrt(1 - self.beta2**step)
-        new, *rest = apply(ADAMW_STEP, param, gradient, *state,
+        new, *rest = apply_many(ADAMW_STEP, param, gradient, *state,
                            keep, rate, root, weight1=1 - self.beta1,
                            beta2=self.beta2, weight2=1 - self.beta2, eps=self.eps)
         return new, tuple(rest)

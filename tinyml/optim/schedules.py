@@ -8,10 +8,10 @@ from tinyml.errors import ArgumentError
 
 
 def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: float = 0.0) -> float:
-    """A linear rise from 0 over `warmup` steps, then half a cosine from `lr` to `final` at `total`.
+    """Return the rate of a step: a linear rise from 0 over `warmup` steps, then half a cosine.
 
-    Loshchilov and Hutter (2017), without restarts; beyond `total` it stays at `final`. Raises
-    ArgumentError unless 0 <= warmup < total.
+    The cosine falls from `lr` to `final` at `total`, and the rate stays there (Loshchilov and
+    Hutter 2017, without restarts). Raises ArgumentError unless 0 <= warmup < total.
 
     >>> [round(cosine(step, 4, 1.0), 3) for step in range(6)]
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
@@ -25,11 +25,11 @@ def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: flo
 
 def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_factor: float = 25.0,
               final_factor: float = 1e4) -> float:
-    """Up from lr / start_factor to `lr`, then down to lr / (start_factor final_factor).
+    """Return the rate of a step: up to `lr`, then down to lr / (start_factor final_factor).
 
-    Smith and Topin (2018), in the two half-cosine phases of PyTorch's OneCycleLR: `rise` is the
-    first one's share. `step` counts from 0 to total - 1. Raises ArgumentError for a `total` that
-    leaves a phase without a step.
+    It begins at lr / start_factor (Smith and Topin 2018), and has the two half-cosine phases of
+    PyTorch's OneCycleLR: `rise` is the first one's share. `step` counts from 0 to total - 1. Raises
+    ArgumentError for a `total` that leaves a phase without a step.
 
     >>> [round(one_cycle(step, 11, 1.0), 3) for step in (0, 2, 5, 10)]
     [0.04, 0.96, 0.726, 0.0]
@@ -46,5 +46,5 @@ def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_facto
 
 
 def _blend(start: float, end: float, share: float) -> float:
-    """From start to end along half a cosine."""
+    """Return the value at a share of the way from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -15,7 +15,7 @@ import numpy as np
 import tinyml
 from tinyml import optim
 from tinyml.cli.bench.timing import Case, Contenders, Row, race, single_thread, timed
-from tinyml.compiler.program import Executable, compiled
+from tinyml.compiler.program import Executable, compile_graph
 from tinyml.data import digits as images_of_digits
 from tinyml.errors import DeviceError
 from tinyml.ir.devices import HOST, ROOMS, find_device
@@ -60,7 +60,7 @@ def products(count: int) -> Any:
 
 def program_of(f: Any, *xs: Tensor) -> Executable:
     """What a jitted function without captures runs for these tensors."""
-    return compiled(f.graph(*xs), [x.spec for x in xs])
+    return compile_graph(f.graph(*xs), [x.spec for x in xs])
 
 
 def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.ops.elementwise.arithmetic import abs, clip, maximum, minimum
 from tinyml.ops.elementwise.conversion import COPY, where
 from tinyml.ops.elementwise.define import Operand, elementwise

@@ -7,7 +7,8 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import float32
 from tinyml.ir.op import Rule
 from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where

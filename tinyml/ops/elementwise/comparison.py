@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tinyml.ops.samples as samples
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.ops.elementwise.arithmetic import abs, maximum
 from tinyml.ops.elementwise.conversion import imag, real, where
 from tinyml.ops.elementwise.define import Operand, elementwise

@@ -6,7 +6,8 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import EVERY, DType, as_dtype
 from tinyml.errors import DTypeError, expect

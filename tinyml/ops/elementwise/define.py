@@ -23,7 +23,8 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import (
     COMPLEX,

@@ -14,7 +14,8 @@ from typing import Any
 import tinyml.ops.elementwise.complex as of_complex
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.core.upload import SCALARS
 from tinyml.ops.elementwise.arithmetic import abs, maximum, remainder, rint, trunc
 from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where

@@ -1,6 +1,7 @@
 """Convolution with its two gradients.
 
-conv2d, conv2d_dx and conv2d_dw are a closed set: each one's gradients are the other two.
+conv2d, conv2d_dx and conv2d_dw are a closed set: the gradients of each are the other two. Each is a
+sum of products over fresh axes of the nest; how it becomes fast is the schedule's matter.
 """
 
 from __future__ import annotations
@@ -11,35 +12,27 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, bool_
 from tinyml.errors import ShapeError, expect
 from tinyml.ir.monoids import DOT
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_places, as_shape, with_shape
+from tinyml.ops.arguments import as_shape, with_shape
 from tinyml.ops.elementwise import astype
 from tinyml.ops.elementwise.define import meet, operand_dtype
+from tinyml.ops.nn.windows import as_pair, cell_place, window_count
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints
 
 __all__ = ["conv2d"]
 
 
-# ---- conv2d
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    sizes = as_places(value, "sizes of a window")
-    sizes = sizes * 2 if len(sizes) == 1 else sizes
-    expect(len(sizes) == 2, "one number or two", sizes)
-    return sizes[0], sizes[1]
-
-
 def _window_normalize(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                  **attrs: Any) -> dict[str, Any]:
-    window = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation)}
+                      **attrs: Any) -> dict[str, Any]:
+    window = {"stride": as_pair(stride, "stride"), "padding": as_pair(padding, "padding"),
+              "dilation": as_pair(dilation, "dilation")}
     expect(min(*window["stride"], *window["dilation"]) > 0 and min(window["padding"]) >= 0,
            "positive strides and dilations, paddings not negative", window)
     if "shape" in attrs:
@@ -47,42 +40,18 @@ def _window_normalize(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any 
     return {**attrs, **window}
 
 
-def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """The number of places of a window along an axis.
-
-    >>> conv_size(8, 3, 1, 1, 1)
-    8
-    """
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def conv_shape(x: Ints, w: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Ints:
-    """The shape of conv2d's result; ShapeError where there is none."""
+def _shape(x: Ints, w: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Ints:
+    """Return the shape of conv2d's result; raises ShapeError where no window fits."""
     expect(len(x) == 4 and len(w) == 4, "x (N, C, H, W) and w (O, C, kH, kW)", (x, w))
     expect(x[1] == w[1], "x.shape[1] == w.shape[1]", f"{x[1]} != {w[1]}")
-    sizes = [conv_size(x[2 + d], w[2 + d], stride[d], padding[d], dilation[d]) for d in (0, 1)]
+    sizes = [window_count(x[2 + d], w[2 + d], stride[d], padding[d], dilation[d]) for d in (0, 1)]
     expect(min(sizes) > 0 and min(w[2:]) > 0, "a window that fits into the padded image", (x, w))
     return (x[0], w[0], *sizes)
 
 
-def _places(n: Nest, out: tuple[int, int], window: tuple[int, int], stride: Ints, padding: Ints,
-            dilation: Ints, shape: Ints) -> tuple[tuple[int, int], int | None]:
-    """Where a window's cell lies in the image, and whether it lies inside."""
-    places = []
-    guard: int | None = None
-    for d in (0, 1):
-        start = n.mul(out[d], n.param(stride[d]))
-        cell = n.mul(window[d], n.param(dilation[d]))
-        place = n.sub(n.add(start, cell), n.param(padding[d]))
-        if padding[d]:
-            guard = n.both(guard, n.inside(place, shape[2 + d]))
-        places.append(place)
-    return (places[0], places[1]), guard
-
-
 def _conv_infer(x: Spec, w: Spec, *, stride: Ints, padding: Ints, dilation: Ints) -> Spec:
     dtype = operand_dtype("real", (x, w))
-    return with_shape(x, conv_shape(x.shape, w.shape, stride, padding, dilation), dtype)
+    return with_shape(x, _shape(x.shape, w.shape, stride, padding, dilation), dtype)
 
 
 def _conv_nest(n: Nest, index: Ids, x: Any, w: Any, *, stride: Ints, padding: Ints,
@@ -91,8 +60,8 @@ def _conv_nest(n: Nest, index: Ids, x: Any, w: Any, *, stride: Ints, padding: In
     batch, out, *place = index
     over = n.over(index, w.shape[1:])
     channel, *cell = over
-    at, guard = _places(n, (place[0], place[1]), (cell[0], cell[1]), stride, padding, dilation,
-                        x.shape)
+    at, guard = cell_place(n, (place[0], place[1]), (cell[0], cell[1]), stride, padding, dilation,
+                           x.shape)
     image = n.cast(x((batch, channel, *at), guard, n.const(0, x.dtype)), dtype)
     weight = n.cast(w((out, channel, *cell)), dtype)
     return n.reduce(DOT, over, image, weight)[0]
@@ -100,7 +69,7 @@ def _conv_nest(n: Nest, index: Ids, x: Any, w: Any, *, stride: Ints, padding: In
 
 def _conv_dx_infer(g: Spec, w: Spec, *, shape: Ints, stride: Ints, padding: Ints,
                    dilation: Ints) -> Spec:
-    wanted = conv_shape(shape, w.shape, stride, padding, dilation)
+    wanted = _shape(shape, w.shape, stride, padding, dilation)
     expect(g.shape == wanted, f"g of shape {wanted}", g.shape)
     return with_shape(g, shape, operand_dtype("real", (g, w)))
 
@@ -129,7 +98,7 @@ def _conv_dx_nest(n: Nest, index: Ids, g: Any, w: Any, *, shape: Ints, stride: I
 
 def _conv_dw_infer(g: Spec, x: Spec, *, shape: Ints, stride: Ints, padding: Ints,
                    dilation: Ints) -> Spec:
-    wanted = conv_shape(x.shape, shape, stride, padding, dilation)
+    wanted = _shape(x.shape, shape, stride, padding, dilation)
     expect(g.shape == wanted, f"g of shape {wanted}", g.shape)
     return with_shape(g, shape, operand_dtype("real", (g, x)))
 
@@ -139,8 +108,8 @@ def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: I
     out, channel, *cell = index
     over = n.over(index, (g.shape[0], *g.shape[2:]))
     batch, *place = over
-    at, guard = _places(n, (place[0], place[1]), (cell[0], cell[1]), stride, padding, dilation,
-                        x.shape)
+    at, guard = cell_place(n, (place[0], place[1]), (cell[0], cell[1]), stride, padding, dilation,
+                           x.shape)
     dtype = meet((g, x))
     image = n.cast(x((batch, channel, *at), guard, n.const(0, x.dtype)), dtype)
     return n.reduce(DOT, over, n.cast(g((batch, out, *place)), dtype), image)[0]
@@ -174,10 +143,10 @@ CONV_DW: Op = define(
 
 
 def conv2d(x: Any, w: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Tensor:
-    """Cross-correlation of images (N, C, H, W) with weights (O, C, kH, kW); result (N, O, H', W').
+    """Return the cross-correlation (N, O, H', W') of images (N, C, H, W) with w (O, C, kH, kW).
 
-    H' = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1. Raises ShapeError where no window
-    fits.
+    H' = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1, and W' alike. Stride, padding and
+    dilation are one int or one per axis. Raises ShapeError where no window fits.
 
     >>> import tinyml
     >>> tinyml.conv2d(tinyml.ones((1, 1, 3, 3)), tinyml.ones((1, 1, 3, 3))).tolist()

@@ -1,4 +1,4 @@
-"""Losses: cross-entropy."""
+"""Losses of classification: cross-entropy, with its gradient."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import with_shape
-from tinyml.ops.nn.softmax import _softmax, as_float, as_float_spec
+from tinyml.ops.arguments import as_float, float_spec, with_shape
+from tinyml.ops.creation import IOTA
+from tinyml.ops.gather_scatter import TAKE_ALONG
+from tinyml.ops.nn.softmax import softmax_body
 from tinyml.ops.samples import ErrorCase, Sample
 
 __all__ = ["cross_entropy"]
-
-# ---- cross-entropy
 
 
 def _check_labels(logits: Spec, labels: Spec) -> None:
@@ -28,45 +28,45 @@ def _check_labels(logits: Spec, labels: Spec) -> None:
     expect(labels.dtype.is_integer, "integer labels", labels.dtype.name, DTypeError)
 
 
-def _entropy_infer(logits: Spec, labels: Spec) -> Spec:
+def _infer(logits: Spec, labels: Spec) -> Spec:
     _check_labels(logits, labels)
-    return with_shape(as_float_spec(logits), ())
+    return with_shape(float_spec(logits), ())
 
 
-def _cross_entropy(logits: Any, labels: Any) -> Any:
+def _body(logits: Any, labels: Any) -> Any:
     x = as_float(logits)
-    top = x.op("max", axis=1, keepdims=True)
-    total = (x - top).op("exp").op("sum", axis=1, keepdims=True).op("log")
-    picked = x.op("take_along", labels.op("reshape", shape=(x.shape[0], 1)), axis=1)
-    return (total - (picked - top)).op("mean", axis=(0, 1), keepdims=False)
+    top = x.max(1, True)
+    total = (x - top).exp().sum(1, True).log()
+    picked = apply(TAKE_ALONG, x, labels.reshape((x.shape[0], 1)), axis=1)
+    return (total - (picked - top)).mean((0, 1))
 
 
-def _entropy_dx_infer(g: Spec, logits: Spec, labels: Spec) -> Spec:
+def _dx_infer(g: Spec, logits: Spec, labels: Spec) -> Spec:
     _check_labels(logits, labels)
-    result = as_float_spec(logits)
+    result = float_spec(logits)
     expect(g.shape == (), "g of shape ()", g.shape)
     expect(g.dtype is result.dtype, f"g of {result.dtype.name}", g.dtype.name, DTypeError)
     return result
 
 
-def _entropy_dx(g: Any, logits: Any, labels: Any) -> Any:
+def _dx_body(g: Any, logits: Any, labels: Any) -> Any:
     x = as_float(logits)
-    hot = labels.op("reshape", shape=(x.shape[0], 1)) == x.op("iota", axis=1)
-    share = g.op("reshape", shape=(1, 1)) / float(x.shape[0])
-    return (_softmax(x, axis=1) - hot.astype(x.dtype)) * share
+    hot = labels.reshape((x.shape[0], 1)) == apply(IOTA, x, axis=1)
+    share = g.reshape((1, 1)) / float(x.shape[0])
+    return (softmax_body(x, axis=1) - hot.astype(x.dtype)) * share
 
 
-def _entropy_dx_samples(dtype: str) -> list[Sample]:
+def _dx_samples(dtype: str) -> list[Sample]:
     return [s._replace(args=(np.asarray(0.7, dtype), *s.args))
             for s in samples.cross_entropy()(dtype) if s.smooth]
 
 
 ENTROPY_DX: Op = define(
-    "cross_entropy_dx", _entropy_dx_infer, body=_entropy_dx, samples=_entropy_dx_samples, ulp=64,
+    "cross_entropy_dx", _dx_infer, body=_dx_body, samples=_dx_samples, ulp=64,
     doc="cross_entropy's gradient: g (softmax(x) - onehot(labels)) / N.",
 )
 ENTROPY: Op = define(
-    "cross_entropy", _entropy_infer, body=_cross_entropy,
+    "cross_entropy", _infer, body=_body,
     grad=(lambda g, _y, x, labels: apply(ENTROPY_DX, g, x, labels), None),
     samples=samples.cross_entropy(), ulp=64,
     errors=lambda: [
@@ -79,8 +79,13 @@ ENTROPY: Op = define(
 
 
 def cross_entropy(logits: Any, labels: Any) -> Tensor:
-    """The mean of -log_softmax(logits)[label] over rows: logits (N, C), integer labels (N,).
+    """Return the mean of -log_softmax(logits)[label] over rows: logits (N, C), integer labels (N,).
 
-    Raises OutOfRangeError for a label outside -C..C-1 (on OpenCL when the result is read).
+    The result is a scalar; integer logits become float32. Raises ShapeError, DTypeError, and
+    OutOfRangeError for a label outside -C..C-1 (on OpenCL when the result is read).
+
+    >>> import tinyml
+    >>> round(tinyml.cross_entropy(tinyml.zeros((2, 4)), tinyml.tensor([0, 3])).item(), 4)
+    1.3863
     """
     return apply(ENTROPY, logits, labels)

@@ -1,4 +1,4 @@
-"""Normalisation: layer norm."""
+"""Normalisation of activations: layer norm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.errors import DTypeError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -17,10 +17,8 @@ from tinyml.ops.samples import ErrorCase
 
 __all__ = ["layer_norm"]
 
-# ---- normalisation
 
-
-def _norm_infer(x: Spec, weight: Spec, bias: Spec, *, eps: float) -> Spec:
+def _infer(x: Spec, weight: Spec, bias: Spec, *, eps: float) -> Spec:
     expect(x.ndim > 0 and x.shape[-1] > 0, "a last axis with elements", x.shape)
     for part, name in ((weight, "weight"), (bias, "bias")):
         expect(part.shape == x.shape[-1:], f"{name} of shape {x.shape[-1:]}", part.shape)
@@ -29,15 +27,15 @@ def _norm_infer(x: Spec, weight: Spec, bias: Spec, *, eps: float) -> Spec:
     return with_shape(x, x.shape)
 
 
-def _layer_norm(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
+def _body(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     last = x.ndim - 1
-    mean = x.op("mean", axis=last, keepdims=True)
-    spread = x.op("var", axis=last, correction=0.0, keepdims=True)
-    return (x - mean) / (spread + eps).op("sqrt") * weight + bias
+    mean = x.mean(last, True)
+    spread = x.var(last, 0.0, True)
+    return (x - mean) / (spread + eps).sqrt() * weight + bias
 
 
 LAYER_NORM: Op = define(
-    "layer_norm", _norm_infer, body=_layer_norm, samples=samples.layer_norm(), ulp=64,
+    "layer_norm", _infer, body=_body, samples=samples.layer_norm(), ulp=64,
     normalize=lambda x, w, b, eps=1e-5: {"eps": float(as_number(eps, "eps"))},
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), *[np.ones(2, np.float32)] * 2),
                               {"eps": 1e-5}, ShapeError, "weight of shape")],
@@ -47,5 +45,14 @@ LAYER_NORM: Op = define(
 
 
 def layer_norm(x: Any, weight: Any, bias: Any, eps: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(var + eps) over the last axis, times weight plus bias."""
+    """Return (x - mean) / sqrt(var + eps) over the last axis, times weight plus bias.
+
+    weight and bias have the shape of that axis and x's float type (Ba, Kiros and Hinton 2016).
+    Raises ShapeError, DTypeError.
+
+    >>> import tinyml
+    >>> x = tinyml.tensor([[1.0, 3.0]])
+    >>> tinyml.layer_norm(x, tinyml.ones(2), tinyml.zeros(2), 0.0).tolist()
+    [[-1.0, 1.0]]
+    """
     return apply(LAYER_NORM, x, weight, bias, eps=eps)

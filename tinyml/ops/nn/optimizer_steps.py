@@ -1,8 +1,8 @@
 """The steps of optimizers: each composite updates one parameter and its state in one kernel.
 
 What changes from step to step (rates, corrections) is a Python number, handed over at run time, so
-nothing is compiled again; what is fixed for a training run is an attribute. All of it is made in
-double precision by the optimizer: 1 - 0.999 in float32 would be wrong by 5e-5 of itself.
+nothing is compiled again; what is fixed for a training run is an attribute. All of it is computed
+in double precision by the optimizer: 1 - 0.999 in float32 has a relative error of 5e-5.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tinyml.ops.samples.values import ErrorCase, Sample, spread, transposed
 
 
 def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
-    """The rule of a step: tensors of one float type and shape, then numbers."""
+    """Return the shape rule of a step: tensors of one float type and shape, then numbers."""
 
     def infer(p: Spec, *others: Any, **_: Any) -> Any:
         expect(len(others) == tensors + numbers - 1,
@@ -43,7 +43,7 @@ def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
 
 
 def _normalize(*names: str) -> Callable[..., dict[str, Any]]:
-    """Attributes that are numbers, by name; `nesterov` is a bool."""
+    """Return a rule that checks attributes by name: numbers, and the bool `nesterov`."""
 
     def normalize(*_: Any, **attrs: Any) -> dict[str, Any]:
         expect(sorted(attrs) == sorted(names), f"attributes {', '.join(names)}",
@@ -57,7 +57,7 @@ def _normalize(*names: str) -> Callable[..., dict[str, Any]]:
 
 def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
              **other: Any) -> Callable[[str], list[Sample]]:
-    """Cases of a step; the last tensor is positive where it is a mean of squares."""
+    """Return the samples of a step; a fourth tensor, a mean of squares, is positive."""
 
     def make(dtype: str) -> list[Sample]:
         def args(*shape: int) -> tuple[Any, ...]:
@@ -92,7 +92,7 @@ def _errors(tensors: int, numbers: int, attrs: dict[str, Any]) -> Callable[[], l
 
 
 def sgd_step(p: Any, g: Any, rate: Any, *, decay: float) -> Any:
-    """p - rate (g + decay p): stochastic gradient descent with an L2 penalty."""
+    """Return p - rate (g + decay p): stochastic gradient descent with an L2 penalty."""
     if decay:
         g = g + p * decay
     return p - g * rate
@@ -100,9 +100,9 @@ def sgd_step(p: Any, g: Any, rate: Any, *, decay: float) -> Any:
 
 def sgd_momentum_step(p: Any, g: Any, b: Any, rate: Any, *, momentum: float, decay: float,
                       nesterov: bool) -> tuple[Any, Any]:
-    """b' = momentum b + g;  p' = p - rate b'  (Polyak 1964), as PyTorch writes it.
+    """Return p' = p - rate b' and b' = momentum b + g (Polyak 1964), as PyTorch defines them.
 
-    With `nesterov`, p' = p - rate (g + momentum b')  (Sutskever et al. 2013).
+    With `nesterov`, p' = p - rate (g + momentum b') (Sutskever et al. 2013).
     """
     if decay:
         g = g + p * decay
@@ -113,7 +113,9 @@ def sgd_momentum_step(p: Any, g: Any, b: Any, rate: Any, *, momentum: float, dec
 
 def adamw_step(p: Any, g: Any, m: Any, v: Any, keep: Any, rate: Any, root: Any, *,
                weight1: float, beta2: float, weight2: float, eps: float) -> tuple[Any, Any, Any]:
-    """Decoupled weight decay (Loshchilov and Hutter 2019), eps beside the corrected root:
+    """Return p', m' and v' of a step with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    eps stands beside the corrected root:
 
     m' = m + weight1 (g - m);  v' = beta2 v + weight2 g^2
     p' = keep p - rate m' / (sqrt(v') / root + eps)
@@ -123,7 +125,7 @@ def adamw_step(p: Any, g: Any, m: Any, v: Any, keep: Any, rate: Any, root: Any, 
     """
     m = m + (g - m) * weight1
     v = v * beta2 + g * g * weight2
-    return p * keep - m * rate / (v.op("sqrt") / root + eps), m, v
+    return p * keep - m * rate / (v.sqrt() / root + eps), m, v
 
 
 _SGD = {"decay": 0.0}

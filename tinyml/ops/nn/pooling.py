@@ -1,4 +1,4 @@
-"""Pooling of windows: the maximum and its place, with its gradients."""
+"""Max-pooling: the greatest element of each window and its place, with the gradients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.apply import apply, apply_many
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, bool_, int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.monoids import ARGMAX, ARGMAX_OF_SOME, least
@@ -16,18 +16,18 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_shape, with_shape
-from tinyml.ops.nn.convolution import _pair, _places, conv_size
+from tinyml.ops.nn.windows import Pair, as_pair, cell_place, window_count
 from tinyml.ops.samples import ErrorCase
 from tinyml.ops.views import Ints, ravel
 
 __all__ = ["max_pool2d"]
 
-# ---- max_pool2d
 
-
-def _pool_normalize(_x: Any, *, kernel: Any, stride: Any = None, padding: Any = 0) -> dict[str, Any]:
-    window = {"kernel": _pair(kernel), "stride": _pair(kernel if stride is None else stride),
-              "padding": _pair(padding)}
+def _pool_normalize(_x: Any, *, kernel: Any, stride: Any = None,
+                    padding: Any = 0) -> dict[str, Any]:
+    window = {"kernel": as_pair(kernel, "kernel"),
+              "stride": as_pair(kernel if stride is None else stride, "stride"),
+              "padding": as_pair(padding, "padding")}
     expect(min(*window["kernel"], *window["stride"]) > 0, "positive kernel and stride", window)
     halves = all(0 <= 2 * p <= k for p, k in zip(window["padding"], window["kernel"]))
     expect(halves, "0 <= padding <= kernel / 2", window)
@@ -36,7 +36,7 @@ def _pool_normalize(_x: Any, *, kernel: Any, stride: Any = None, padding: Any = 
 
 def _pool_infer(x: Spec, *, kernel: Ints, stride: Ints, padding: Ints) -> tuple[Spec, Spec]:
     expect(x.ndim == 4 and 0 not in x.shape[2:], "x (N, C, H, W) with pixels", x.shape)
-    sizes = [conv_size(x.shape[2 + d], kernel[d], stride[d], padding[d], 1) for d in (0, 1)]
+    sizes = [window_count(x.shape[2 + d], kernel[d], stride[d], padding[d], 1) for d in (0, 1)]
     expect(min(sizes) > 0, "a window that fits into the padded image", (x.shape, kernel))
     if x.dtype is bool_:
         raise DTypeError("bool is not accepted", remedy="cast with .astype('uint8')")
@@ -48,8 +48,8 @@ def _pool_nest(n: Nest, index: Ids, x: Any, *, kernel: Ints, stride: Ints,
                padding: Ints) -> Ids:
     batch, channel, *place = index
     over = n.over(index, kernel)
-    at, guard = _places(n, (place[0], place[1]), (over[0], over[1]), stride, padding, (1, 1),
-                        x.shape)
+    at, guard = cell_place(n, (place[0], place[1]), (over[0], over[1]), stride, padding, (1, 1),
+                           x.shape)
     value = x((batch, channel, *at), guard, least(n, x.dtype))
     cell = ravel(n, at, x.shape[2:])
     if guard is not None:
@@ -57,11 +57,10 @@ def _pool_nest(n: Nest, index: Ids, x: Any, *, kernel: Ints, stride: Ints,
     return n.reduce(ARGMAX if guard is None else ARGMAX_OF_SOME, over, value, cell)
 
 
-def _plane(n: Nest, x: Any, place: int) -> Ids:
-    """Row and column of a checked place in a plane."""
-    width = n.param(x.shape[3])
-    row = n.prim("floordiv", place, width)
-    return row, n.prim("mod", place, width)
+def _row_and_column(n: Nest, place: int, width: int) -> Pair:
+    """Return where a checked place of a flattened plane lies in the plane."""
+    extent = n.param(width)
+    return n.prim("floordiv", place, extent), n.prim("mod", place, extent)
 
 
 def _check_plane_indices(indices: Spec, shape: Ints) -> None:
@@ -89,14 +88,13 @@ def _pool_dx_scatter(n: Nest, outs: list[int], g: Any, indices: Any, *, shape: I
     n.store(outs[0], n.const(0, g.dtype), (batch, channel, *j))
     k = (n.axis("k0", g.shape[2]), n.axis("k1", g.shape[3]))
     place = n.check(indices((batch, channel, *k)), shape[2] * shape[3])
-    width = n.param(shape[3])
-    row, column = n.prim("floordiv", place, width), n.prim("mod", place, width)
-    n.store(outs[0], g((batch, channel, *k)), (batch, channel, row, column), "add")
+    at = _row_and_column(n, place, shape[3])
+    n.store(outs[0], g((batch, channel, *k)), (batch, channel, *at), "add")
 
 
 def _pool_take_nest(n: Nest, index: Ids, x: Any, indices: Any) -> int:
     place = n.check(indices(index), x.shape[2] * x.shape[3])
-    return int(x((*index[:2], *_plane(n, x, place))))
+    return int(x((*index[:2], *_row_and_column(n, place, x.shape[3]))))
 
 
 _PIXELS = np.ones((1, 2, 2, 2), np.float32)
@@ -128,9 +126,16 @@ MAX_POOL_TAKE: Op = define(
 
 
 def max_pool2d(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> tuple[Tensor, Tensor]:
-    """The greatest element of each window of images (N, C, H, W), and its index in the plane.
+    """Return the greatest element of each window of images (N, C, H, W), and its int64 index.
 
-    `stride` None is the kernel's size. The index is int64, into the flattened H*W plane.
+    Both are (N, C, H', W'). The index counts in the flattened H*W plane; of equal elements it is
+    the first one's, and NaN is greatest. `stride` None is the kernel's size. Raises ShapeError
+    where no window fits.
+
+    >>> import tinyml
+    >>> values, indices = tinyml.max_pool2d(tinyml.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 2)
+    >>> values.item(), indices.item()
+    (4.0, 3)
     """
-    values, indices = apply(MAX_POOL, x, kernel=kernel, stride=stride, padding=padding)
+    values, indices = apply_many(MAX_POOL, x, kernel=kernel, stride=stride, padding=padding)
     return values, indices

@@ -1,6 +1,7 @@
-"""Composites: ops written by other ops. A body of elementwise words and reductions is one kernel.
+"""Softmax and its logarithm along an axis, written by other ops, with their gradients.
 
-Their gradients are composites too, so that a backward pass costs one launch where it can.
+A body of elementwise words and reductions becomes one kernel; the gradients are ops of their own,
+written in the same way, so that a backward pass is one kernel too.
 """
 
 from __future__ import annotations
@@ -11,95 +12,76 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
-from tinyml.dtypes import float32
-from tinyml.errors import DTypeError, expect
+from tinyml.core.make import Tensor
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis, with_shape
+from tinyml.ops.arguments import as_axis, as_float, float_spec, same_float
 from tinyml.ops.samples import ErrorCase
 
 __all__ = ["log_softmax", "softmax"]
 
-# ---- softmax
 
-
-def as_float_spec(x: Spec) -> Spec:
-    """Return a dense spec of x's shape, in float32 where x is of no float type."""
-    return with_shape(x, x.shape, x.dtype if x.dtype.is_float else float32)
-
-
-def as_float(x: Any) -> Any:
-    """Return x, in float32 where it is of no float type."""
-    return x if x.dtype.is_float else x.astype(float32)
-
-
-def _float_pair(g: Spec, x: Spec) -> Spec:
-    expect(g.dtype.is_float, "a float type", g.dtype.name, DTypeError)
-    expect(x.dtype is g.dtype, f"operand 1 of {g.dtype.name}", x.dtype.name, DTypeError)
-    expect(x.shape == g.shape, f"operand 1 of shape {g.shape}", x.shape)
-    return with_shape(g, g.shape)
-
-
-def _axis(x: Spec, *_: Spec, axis: Any = -1) -> dict[str, Any]:
+def _normalize(x: Spec, *_: Spec, axis: Any = -1) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
 
-def _softmax_infer(x: Spec, *, axis: int) -> Spec:
-    return as_float_spec(x)
+def _infer(x: Spec, *, axis: int) -> Spec:
+    return float_spec(x)
 
 
-def _softmax_dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
-    return _float_pair(g, y)
+def _dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
+    return same_float(g, y)
 
 
-def _softmax(x: Any, *, axis: int) -> Any:
+def softmax_body(x: Any, *, axis: int) -> Any:
+    """Return softmax by other ops: exp(x - max) over its sum."""
     x = as_float(x)
     if not x.shape[axis]:
-        return x.op("copy")
-    e = (x - x.op("max", axis=axis, keepdims=True)).op("exp")
-    return e / e.op("sum", axis=axis, keepdims=True)
+        return x.copy()
+    e = (x - x.max(axis, True)).exp()
+    return e / e.sum(axis, True)
 
 
-def _log_softmax(x: Any, *, axis: int) -> Any:
+def _log_softmax_body(x: Any, *, axis: int) -> Any:
     x = as_float(x)
     if not x.shape[axis]:
-        return x.op("copy")
-    z = x - x.op("max", axis=axis, keepdims=True)
-    return z - z.op("exp").op("sum", axis=axis, keepdims=True).op("log")
+        return x.copy()
+    z = x - x.max(axis, True)
+    return z - z.exp().sum(axis, True).log()
 
 
-_over_axis: dict[str, Any] = {
-    "normalize": _axis, "samples": samples.axis_map(),
+_OF_ONE: dict[str, Any] = {
+    "infer": _infer, "normalize": _normalize, "samples": samples.axis_map(), "ulp": 16,
     "errors": lambda: [ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2}, IndexError,
                                  "-2 <= axis < 2")],
 }
+_OF_COTANGENT: dict[str, Any] = {
+    "infer": _dx_infer, "normalize": _normalize, "ulp": 16,
+    "samples": samples.with_cotangent(samples.axis_map()),
+}
+
 SOFTMAX_DX: Op = define(
-    "softmax_dx", _softmax_dx_infer, normalize=_axis, ulp=16,
-    samples=samples.with_cotangent(samples.axis_map()),
-    body=lambda g, y, axis: y * (g - (g * y).op("sum", axis=axis, keepdims=True)),
+    "softmax_dx", **_OF_COTANGENT, body=lambda g, y, axis: y * (g - (g * y).sum(axis, True)),
     doc="softmax's gradient from its result: y (g - sum(g y)).",
 )
 SOFTMAX: Op = define(
-    "softmax", _softmax_infer, body=_softmax, ulp=16, **_over_axis,
+    "softmax", **_OF_ONE, body=softmax_body,
     grad=(lambda g, y, _x, axis: apply(SOFTMAX_DX, g, y, axis=axis),),
     doc="exp(x - max) over its sum along an axis.",
 )
 LOG_SOFTMAX_DX: Op = define(
-    "log_softmax_dx", _softmax_dx_infer, normalize=_axis, ulp=16,
-    samples=samples.with_cotangent(samples.axis_map()),
-    body=lambda g, y, axis: g - y.op("exp") * g.op("sum", axis=axis, keepdims=True),
+    "log_softmax_dx", **_OF_COTANGENT, body=lambda g, y, axis: g - y.exp() * g.sum(axis, True),
     doc="log_softmax's gradient from its result: g - exp(y) sum(g).",
 )
 LOG_SOFTMAX: Op = define(
-    "log_softmax", _softmax_infer, body=_log_softmax, ulp=16, **_over_axis,
+    "log_softmax", **_OF_ONE, body=_log_softmax_body,
     grad=(lambda g, y, _x, axis: apply(LOG_SOFTMAX_DX, g, y, axis=axis),),
     doc="x - max - log(sum(exp(x - max))) along an axis.",
 )
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """exp(x) over its sum along `axis`, without overflow.
+    """Return exp(x) over its sum along `axis`, without overflow; integers become float32.
 
     >>> import tinyml
     >>> tinyml.softmax(tinyml.tensor([0.0, 0.0])).tolist()
@@ -109,5 +91,10 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """The logarithm of softmax along `axis`, without overflow or cancellation."""
+    """Return the logarithm of softmax along `axis`, without overflow or cancellation.
+
+    >>> import tinyml
+    >>> tinyml.log_softmax(tinyml.tensor([[0.0], [1000.0]]), axis=0).tolist()
+    [[-1000.0], [0.0]]
+    """
     return apply(LOG_SOFTMAX, x, axis=axis)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tinyml.dtypes import DType, as_dtype, integer_range
 
 __all__ = ["Array", "ErrorCase", "RICH", "Sample", "Samples", "finfo", "layouts", "pairs",
-           "readonly", "reversed_steps", "scalar", "special", "spread", "transposed"]
+           "readonly", "reversed_steps", "scalar", "special", "spread", "transposed",
+           "with_cotangent"]
 
 Array = npt.NDArray[Any]
 
@@ -67,6 +68,16 @@ def spread(dtype: str, shape: tuple[int, ...], low: float, high: float, seed: st
     # 0.37 and the jitter keep the points off zero, integers and each other.
     places = (rng.permutation(count) + 0.37 + 0.1 * rng.random(count)) / max(count, 1)
     return np.asarray(low + places * (high - low)).astype(kind.numpy).reshape(shape)
+
+
+def with_cotangent(base: Samples) -> Samples:
+    """The smooth samples of an op's first operand, a cotangent of its shape in front of each."""
+
+    def samples(dtype: str) -> list[Sample]:
+        return [s._replace(args=(spread(dtype, s.args[0].shape, -2, 2, seed="g"), *s.args))
+                for s in base(dtype) if s.smooth]
+
+    return samples
 
 
 def special(dtype: str) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import tinyml.ops.samples as samples
-from tinyml.core.node import Tensor
+from tinyml.core.make import Tensor
 from tinyml.ops.elementwise import abs, cos, exp, log, maximum, minimum, sign, sin, sqrt, where
 from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.samples import Sample

@@ -13,12 +13,13 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import full
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import DType, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import as_number
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -196,7 +197,7 @@ def xlog1py(x: Operand, y: Operand, /) -> Tensor:
     return where(isnan(y), y, where(x == 0, 0.0, x * log1p(y)))
 
 
-@named
+@named_in_errors
 def logit(x: Operand, eps: float | None = None) -> Tensor:
     """Return log(x / (1 - x)), the inverse of the sigmoid, elementwise; NaN outside [0, 1].
 

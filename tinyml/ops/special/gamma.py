@@ -8,14 +8,14 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
 from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_size, element
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import (
     abs,
     astype,
@@ -244,7 +244,7 @@ def polygamma(n: int, x: Operand) -> Tensor:
 # ---- the multivariate gamma function
 
 
-@named
+@named_in_errors
 def multigammaln(a: Operand, d: int) -> Tensor:
     """Return the logarithm of the multivariate gamma function of dimension d, elementwise.
 

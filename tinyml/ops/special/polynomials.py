@@ -13,13 +13,14 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
-from tinyml.core.node import Data, Tensor
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.make import Tensor
+from tinyml.core.node import Data
 from tinyml.dtypes import FLOATS, bool_, float32
 from tinyml.errors import ArgumentError, OutOfRangeError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ops.arguments import as_number, as_size, element
-from tinyml.ops.calls import named
 from tinyml.ops.elementwise import astype, isnan, where
 from tinyml.ops.elementwise.define import Operand, operand_dtype, shape_of
 from tinyml.ops.samples import ErrorCase, Sample, error_cases
@@ -171,7 +172,7 @@ def _greatest(n: Any) -> Any:
     return known.max().item()
 
 
-@named
+@named_in_errors
 def _polynomial(family: str, parameter: float, n: Any, x: Any, most: int | None) -> Tensor:
     if not isinstance(x, Data) and isinstance(n, Data):
         x = zeros_of(n if n.spec.dtype.is_float else astype(n, float32)) + x

@@ -1,0 +1,58 @@
+"""Write what is generated anew: `python docs/tools/regenerate.py [NAME ...] [--measure]`.
+
+    errors      docs/errors.md, after a change of an error's words
+    gradients   docs/gradients.md, after a new op or rule
+    edges       docs/edges.md, after a change of conformance/edges/table.txt; with --measure, torch,
+                jax and NumPy are asked again
+    bad_input   tests/conformance/bad_input/, after a change of what wrong calls are told
+
+Without a name, all of them. Tests compare what is committed with what would be written.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import edges
+import gallery
+import gradients
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _page(module: ModuleType) -> Callable[[], None]:
+    return lambda: module.PAGE.write_text(module.page(), encoding="utf-8")
+
+
+def _bad_input() -> None:
+    from tinyml.conformance.suite.bad_input import write
+
+    write(ROOT / "tests" / "conformance" / "bad_input")
+
+
+GENERATED: dict[str, Callable[[], None]] = {
+    "errors": _page(gallery), "gradients": _page(gradients), "edges": _page(edges),
+    "bad_input": _bad_input,
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Write what is named, or all of it; 2 for a name that is none."""
+    names = [word for word in words if word != "--measure"] or list(GENERATED)
+    unknown = [name for name in names if name not in GENERATED]
+    if unknown:
+        print(f"no {', '.join(unknown)}: one of {', '.join(GENERATED)}", file=sys.stderr)
+        return 2
+    if "--measure" in words:
+        edges.measure()
+    for name in names:
+        GENERATED[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main(sys.argv[1:]))

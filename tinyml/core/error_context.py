@@ -1,0 +1,49 @@
+"""Errors name the operation that failed and the operands that it was given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from tinyml.core.node import Data
+from tinyml.errors import TinyMLError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def describe(xs: Sequence[Any]) -> str:
+    """Return operands as text for an error message."""
+    return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
+
+
+def add_context(error: TinyMLError, name: str, xs: Sequence[Any]) -> TinyMLError:
+    """Return an error that names an operation and its operands, unless it names others already.
+
+    For paths that are too hot for a context manager.
+    """
+    return error.during(name, describe(xs))
+
+
+@contextmanager
+def error_context(name: str, xs: Sequence[Any]) -> Iterator[None]:
+    """Let errors raised inside name this operation and these operands."""
+    try:
+        yield
+    except TinyMLError as error:
+        raise add_context(error, name, xs) from error.__cause__
+
+
+def named_in_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the errors of a public function name it and its operands, as those of an op do."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TinyMLError as error:
+            raise add_context(error, function.__name__, args) from error.__cause__
+
+    return call
