@@ -97,7 +97,7 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def tables() -> Generator[None, None, None]:
     """Take what a test defines out of the tables of ops, kernels and references again."""
-    import tinyml.compiler
+    import tinyml.compiler  # noqa: F401
     import tinyml.graph.control_ops  # noqa: F401
     from tinyml.conformance.reference import TABLE
     from tinyml.ir import devices

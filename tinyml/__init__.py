@@ -44,7 +44,7 @@ from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
 if _TYPE_CHECKING:
-    from tinyml._lazy import *
+    from tinyml._lazy import *  # noqa: F403
 
 # The standard that this namespace keeps.
 __array_api_version__ = "2024.12"

@@ -117,7 +117,7 @@ _SCALAR_KINDS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
 def as_dtype(dtype: Any) -> DType:
-    """The DType that a DType, a name, a NumPy dtype or a Python type stands for.
+    """Return the DType that a DType, a name, a NumPy dtype or a Python type stands for.
 
     Raises DTypeError where there is none.
 
@@ -176,7 +176,7 @@ def _apart(first: DType, second: DType) -> DTypeError:
 
 
 def promote_scalar(dtype: DType, scalar: type) -> DType:
-    """The type in which a value of `dtype` meets a Python scalar, which is weakly typed.
+    """Return the type in which a value of `dtype` meets a Python scalar, which is weakly typed.
 
     >>> promote_scalar(float64, int), promote_scalar(int8, float), promote_scalar(float64, complex)
     (tinyml.float64, tinyml.float32, tinyml.complex128)
@@ -190,7 +190,7 @@ def promote_scalar(dtype: DType, scalar: type) -> DType:
 
 
 def part(dtype: DType) -> DType:
-    """The type of the real part of a complex type; a real type is its own.
+    """Return the type of the real part of a complex type; a real type is its own.
 
     >>> part(complex128), part(float16)
     (tinyml.float64, tinyml.float16)
@@ -199,7 +199,7 @@ def part(dtype: DType) -> DType:
 
 
 def integer_range(dtype: DType) -> tuple[int, int]:
-    """The least and the greatest value of an integer type.
+    """Return the least and the greatest value of an integer type.
 
     >>> integer_range(int8)
     (-128, 127)
@@ -210,7 +210,7 @@ def integer_range(dtype: DType) -> tuple[int, int]:
 
 
 def rounded(value: Any, name: str) -> float:
-    """A Python number as the nearest one of a float type, infinite beyond its range.
+    """Return a Python number as the nearest one of a float type, infinite beyond its range.
 
     >>> rounded(1.001, "bfloat16"), rounded(1e9, "float16")
     (1.0, inf)

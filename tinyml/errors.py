@@ -14,7 +14,10 @@ _ROOMS = tuple([os.path.join(folder, "") for folder in (_HOUSE, *_BESIDE)])
 
 
 def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
-    """The innermost frame outside tinyml, seen from `start` or the caller; None without one."""
+    """Return the innermost frame outside tinyml, seen from `start` or the caller.
+
+    None without one.
+    """
     frame: types.FrameType | None = start or sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
@@ -25,7 +28,7 @@ def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
 
 
 def line_text(filename: str, number: int) -> str:
-    """A line of a file as people read it: 'file:line: source'."""
+    """Return a line of a file as people read it: 'file:line: source'."""
     source = linecache.getline(filename, number).strip()
     place = f"{os.path.basename(filename)}:{number}"
     return f"{place}: {source[:120]}" if source else place
@@ -41,7 +44,10 @@ def user_location() -> SourceLocation | None:
 
 
 def user_line() -> str | None:
-    """The innermost line outside tinyml, as 'file:line: source'; None where there is none."""
+    """Return the innermost line outside tinyml, as 'file:line: source'.
+
+    None where there is none.
+    """
     place = user_location()
     return None if place is None else line_text(*place)
 
@@ -128,7 +134,7 @@ class OutOfRangeError(TinyMLError, IndexError, remedy="an index inside of the ax
 
 
 def out_of_range(index: int, size: int, axis: int = -1) -> OutOfRangeError:
-    """The error of an index into an axis; `axis` below 0 where it has no number.
+    """Return the error of an index into an axis; `axis` below 0 where it has no number.
 
     >>> print(out_of_range(4, 3, 0).message)
     index 4 is out of range for axis 0 of size 3
@@ -232,7 +238,7 @@ def refuse(rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:
-    """The error for an optional package that is not installed."""
+    """Return the error for an optional package that is not installed."""
     return MissingExtraError(
         f"the package {package!r} is not installed", remedy=f"pip install 'tinyml[{extra}]'"
     )

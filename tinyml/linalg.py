@@ -168,7 +168,7 @@ def eigh(x: Any, /) -> Eigen:
 
     Array API standard 2024.12, linalg.eigh; with the names eigenvalues and eigenvectors. The
     Hermitian part counts, so gradients are Hermitian. A vector may be multiplied by any number of
-    size 1, and gradients are right for what does not change by that; where eigenvalues are equal, a
+    size 1, and gradients are right for what does not depend on it; where eigenvalues are equal, a
     gradient that arrives at vectors is not finite. Raises ShapeError, DTypeError.
 
     >>> import tinyml
@@ -235,7 +235,7 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
 
     Singular values of at most `rtol` times the greatest count as 0: a number, or a tensor that
     broadcasts to the batch; max(m, n) eps where it is not given. Gradients are right where the rank
-    stays. Raises ShapeError, DTypeError.
+    does not change. Raises ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.pinv(tinyml.tensor([[2.0], [0.0]])).tolist()
@@ -295,7 +295,7 @@ def slogdet(x: Any, /) -> Determinant:
     return Determinant(sign, size)
 
 
-# ---- made of others
+# ---- functions of the ones above
 
 
 @named_in_errors

@@ -110,7 +110,7 @@ class Generator:
             self.state._replace(state)
 
     def next_key(self) -> Tensor:
-        """Return a key that was not given out before, on the CPU."""
+        """Return a key that was not returned before, on the CPU."""
         with self.state.lock:
             pair = split(self.state)
             self.state._replace(pair[0])
@@ -221,11 +221,12 @@ def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
 
 
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
-    """Return integers minval <= n < maxval, int32 unless `dtype` names another; else minval.
+    """Return integers minval <= n < maxval, int32 unless `dtype` names another type.
 
-    Two words per number, reduced modulo the span, as in jax: with a span s of b-bit numbers the
-    probabilities differ by s^2 / 2^(2b) at most of their size. Raises DTypeError for a dtype that
-    is not an integer's and ArgumentError for bounds that it does not hold.
+    Where there is no such integer, minval is returned. Two words per number are reduced modulo the
+    span, as in jax: with a span s of b-bit numbers the probabilities have a relative error of at
+    most s^2 / 2^(2b). Raises DTypeError for a dtype that is not an integer's and ArgumentError for
+    bounds that it does not hold.
 
     >>> sorted(set(randint(key(0), (100,), -1, 2).tolist()))
     [-1, 0, 1]

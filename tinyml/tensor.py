@@ -39,6 +39,7 @@ from tinyml.errors import (
 from tinyml.ir.devices import HOST, Device, find_device
 from tinyml.ir.op import find
 from tinyml.ops.calls import binary
+from tinyml.ops.elementwise.conversion import COPY
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -55,7 +56,7 @@ def _operator(function: Any) -> Binary:
 
 
 def _product(x: Any, y: Any) -> Any:
-    """The method for `x @ y`: numbers are no matrices."""
+    """Return the method for `x @ y`: numbers are no matrices."""
     if isinstance(y, Data):
         return contraction.matmul(x, y)
     return (contraction.matmul(x, creation.asarray(y, device=x.device))
@@ -63,14 +64,14 @@ def _product(x: Any, y: Any) -> Any:
 
 
 def _product_reflected(x: Any, y: Any) -> Any:
-    """The method for `array @ tensor`."""
+    """Return the method for `array @ tensor`."""
     if not isinstance(y, np.ndarray):
         return NotImplemented
     return contraction.matmul(creation.asarray(y, device=x.device), x)
 
 
 def _inplace(function: Any, word: str) -> Binary:
-    """The method for `x op= y`: this object's content replaced, its shape and type kept."""
+    """Return the method for `x op= y`: this object's content replaced, its shape and type kept."""
 
     def method(x: Any, y: Any) -> Any:
         if not isinstance(y, _KNOWN):
@@ -175,7 +176,7 @@ class Tensor(Data):
         self.node.grad = value
 
     def detach(self) -> Tensor:
-        """The same values without how they were made."""
+        """Return the same values without how they were made."""
         own = entered(self)
         return make(own.buf, own.spec)
 
@@ -202,7 +203,7 @@ class Tensor(Data):
     register_hook = reverse.register_hook
 
     def _may_change(self, how: str, instead: str) -> None:
-        """GradientError where a change of this object's content would lose its gradient."""
+        """Raise GradientError where a change of this object's content would lose its gradient."""
         if isinstance(self.node, Leaf) and STATE.recording:
             raise GradientError(f"{how} on a leaf would lose its gradient",
                                 remedy=f"{instead}, or do this inside no_grad()")
@@ -219,12 +220,12 @@ class Tensor(Data):
     # ---- its values
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """Its values as a read-only NumPy array, without copying on the CPU."""
+        """Return its values as a read-only NumPy array, without copying on the CPU."""
         array: np.ndarray[Any, Any] = self._home().download(self.buf, self.spec)
         return array
 
     def _home(self) -> Device:
-        """The device that has its content; ConcretizationError for a value of a graph."""
+        """Return the device that has its content; ConcretizationError for a value of a graph."""
         if self.spec.symbolic:
             refuse_leaked(self)
             raise ConcretizationError(f"{self.spec} is a value of a graph under construction: it "
@@ -232,7 +233,10 @@ class Tensor(Data):
         return self.device
 
     def _export(self) -> Any:
-        """Its memory for other libraries; GradientError where its gradient would end there."""
+        """Return its memory for other libraries.
+
+        GradientError where its gradient would end there.
+        """
         if self.node is not None:
             raise GradientError(f"{self.spec} has a gradient, which would end in another library's "
                                 "array", remedy="x.detach(), or x.numpy() for its values")
@@ -253,7 +257,7 @@ class Tensor(Data):
 
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
-        """A DLPack capsule for another library (Array API standard 2024.12).
+        """Return a DLPack capsule for another library (Array API standard 2024.12).
 
         It is this tensor's own memory where the host can address that, which lives as long as its
         last holder: on the CPU, and on OpenCL devices that are the host's processor, mapped until
@@ -272,13 +276,13 @@ class Tensor(Data):
 
     @named_in_errors
     def item(self) -> Any:
-        """The one element as a Python number; ShapeError where there are more or none."""
+        """Return the one element as a Python number; ShapeError where there are more or none."""
         expect(self.size == 1, "one element", f"{self.size} in shape {self.shape}",
                remedy=".tolist() gives all")
         return self.numpy().item()
 
     def tolist(self) -> Any:
-        """Its values as nested lists of Python numbers."""
+        """Return its values as nested lists of Python numbers."""
         return self.numpy().tolist()
 
     def __bool__(self) -> bool:
@@ -334,24 +338,27 @@ class Tensor(Data):
         return creation.tensor(self, requires_grad=isinstance(self.node, Leaf))
 
     def copy(self) -> Tensor:
-        """The same values in new, dense memory; differentiable."""
-        return apply(find("copy"), self)
+        """Return the same values in new, dense memory; differentiable."""
+        return apply(COPY, self)
 
     @named_in_errors
     def to(self, device: Any) -> Tensor:
-        """This tensor on a device: itself where it is there; differentiable."""
+        """Return this tensor on a device: itself where it is there; differentiable."""
         target = find_device(device)
         if target is self.device:
             return self
         return apply(creation.TRANSFER, self, device=target.name)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """`to` by the Array API's name; a stream has no meaning here and is refused."""
+        """Return `to` by the Array API's name; a stream has no meaning here and is refused."""
         expect(stream is None, "no stream", stream, ArgumentError)
         return self.to(device)
 
     def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
-        """The module whose functions take this tensor; ArgumentError for a standard not kept."""
+        """Return the module whose functions take this tensor.
+
+        ArgumentError for a standard not kept.
+        """
         namespace: Any = sys.modules[__name__.partition(".")[0]]
         known = namespace.__array_api_version__
         kept = ("2021.12", "2022.12", "2023.12", known)
@@ -362,7 +369,7 @@ class Tensor(Data):
     # ---- ops by name
 
     def op(self, name: str, *others: Any, **attrs: Any) -> Tensor:
-        """An op of any name on this tensor and others.
+        """Return an op of any name on this tensor and others.
 
         >>> import tinyml
         >>> tinyml.tensor([4.0]).op("sqrt").tolist()
@@ -418,12 +425,12 @@ class Tensor(Data):
     broadcast_to = shapes.broadcast_to
 
     def reshape(self, *sizes: Any) -> Tensor:
-        """The same elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
+        """Return the same elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
         wanted = sizes[0] if len(sizes) == 1 else sizes
         return shapes.reshape(self, wanted)
 
     def permute_dims(self, *axes: Any) -> Tensor:
-        """Axes in another order: `x.permute_dims((1, 0))` or `x.permute_dims(1, 0)`."""
+        """Return axes in another order: `x.permute_dims((1, 0))` or `x.permute_dims(1, 0)`."""
         wanted = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
         return shapes.permute_dims(self, wanted)
 
@@ -443,7 +450,7 @@ class Tensor(Data):
 
 
 def _leaves(node: Node) -> list[Leaf]:
-    """Every leaf that a node depends on, found iteratively."""
+    """Return every leaf that a node depends on, found iteratively."""
     found: list[Leaf] = []
     seen = {id(node)}
     work = [node]

@@ -40,7 +40,7 @@ class Run(NamedTuple):
 
 def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None,
           sample: Within | None = None) -> list[str]:
-    """What devices do against the table for an op, one line each; empty where they obey it.
+    """Return what devices do against the table for an op, one line each; empty where they obey it.
 
     With a `sample` only its cases are filled with hard values.
     """
@@ -58,7 +58,7 @@ def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None
 
 
 def runs(entry: Entry, dtype: str) -> Iterator[Run]:
-    """The calls that an entry's rows make in a dtype.
+    """Return the calls that an entry's rows make in a dtype.
 
     >>> from tinyml.conformance.edges.table import read
     >>> [run.text for run in runs(read().entries["neg"], "uint8")][:1]
@@ -78,13 +78,16 @@ def _run(entry: Entry, row: Row, dtype: str) -> Run:
 
 
 def wanted(run: Run, number: int, like: Array) -> Array:
-    """What output `number` of a run must be, in the dtype and shape of `like`."""
+    """Return what output `number` of a run must be, in the dtype and shape of `like`."""
     (result,) = arrays([value(run.results[number], like.dtype.name)], like.dtype.name)
     return np.broadcast_to(result.astype(like.dtype), like.shape)
 
 
 def agrees(run: Run, number: int, got: Array, units: float) -> bool:
-    """Whether output `number` is what the row says: the bits; of multiples of pi, within ulps."""
+    """Return whether output `number` is what the row says: the bits.
+
+    Of multiples of pi, within ulps.
+    """
     want = wanted(run, number, got)
     if "pi" not in ast.unparse(run.results[number]):
         return bool(np.all(same(got, want)))
@@ -93,7 +96,7 @@ def agrees(run: Run, number: int, got: Array, units: float) -> bool:
 
 
 def same(got: Array, want: Array) -> Any:
-    """Where two arrays of one dtype are the same bits; any NaN is any NaN.
+    """Return where two arrays of one dtype are the same bits; any NaN is any NaN.
 
     >>> same(np.float32([0.0, np.nan]), np.float32([-0.0, np.nan])).tolist()
     [False, True]
@@ -109,7 +112,7 @@ def same(got: Array, want: Array) -> Any:
 
 
 def _wide(x: Array) -> Array:
-    """Floats of fewer bits than 32 in float32, which holds them all; others as they are."""
+    """Return floats of fewer bits than 32 in float32, which holds them all; others as they are."""
     with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
         return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
@@ -144,7 +147,7 @@ def _fill(x: Any, turn: int) -> Any:
 
 
 def _cases(op: Any, dtype: str, within: Within | None) -> Iterator[Case]:
-    """Each sample with its floats replaced; one without floats is the ops suite's."""
+    """Return each sample with its floats replaced; one without floats is the ops suite's."""
     for case in op_cases(op, (dtype,)):
         if within is not None and case.name not in within.names:
             continue
@@ -219,7 +222,7 @@ class _Given:
         return None
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
-        """The outputs given."""
+        """Return the outputs given."""
         return self.outputs
 
     def pullback(self, *_: Any) -> Any:
@@ -230,7 +233,10 @@ class _Given:
 
 
 def _unlike(op: Any, case: Case, first: Array, second: Array) -> str | None:
-    """Where two devices differ in kind: NaN, infinity, sign of zero; or by more than the bound."""
+    """Return where two devices differ in kind: NaN, infinity, sign of zero.
+
+    Or by more than the bound.
+    """
     if reference.kind(first.dtype) != "f":
         apart = first != second
     else:

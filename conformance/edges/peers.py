@@ -38,7 +38,10 @@ _SPECIAL = ("jax.scipy.special", "jax.nn", "jax.lax")
 
 
 def shown(row: Row, dtypes: tuple[str, ...]) -> str | None:
-    """The dtype of an op in which a row is shown; None where it has none that the row speaks of."""
+    """Return the dtype of an op in which a row is shown.
+
+    None where it has none that the row speaks of.
+    """
     able = [dtype for dtype in dtypes if applies(row, dtype)]
     if row.kind in KINDS and SHOWN[row.kind] in able:
         return SHOWN[row.kind]
@@ -73,7 +76,7 @@ def _function(peer: str, op: str) -> Callable[..., Any] | None:
 
 
 def _call(peer: str, op: str, run: Run) -> tuple[Array, ...]:
-    """The outputs of a peer, as arrays; any exception where it refuses."""
+    """Return the outputs of a peer, as arrays; any exception where it refuses."""
     leave: Callable[[Any], Array] = np.asarray
     enter: Callable[[Array], Any] = np.asarray
     if peer == "torch":
@@ -108,7 +111,7 @@ def _called(peer: str, op: str, run: Run, enter: Any, leave: Any) -> tuple[Array
 
 
 def _along(peer: str, op: str, function: Any, xs: list[Any], attrs: dict[str, Any]) -> Any:
-    """A call under the attributes that the framework calls so."""
+    """Return a call under the attributes that the framework calls so."""
     words: dict[str, Any] = {}
     for name, value in attrs.items():
         if name == "axis":
@@ -135,7 +138,7 @@ def _sorted(peer: str, function: Any, x: Any, words: dict[str, Any]) -> Any:
 
 
 def shows(values: tuple[Array, ...]) -> str:
-    """Outputs as the table writes them.
+    """Return outputs as the table writes them.
 
     >>> shows((np.float32([0.5, -0.0, np.nan]),))
     '[0.5, -0, nan]'
@@ -183,7 +186,7 @@ def _measure_all(peer: str, ops: dict[str, Any]) -> dict[str, str]:
 
 
 def key(entry: Entry, row: Row) -> str:
-    """The name of a row, unlike any other's."""
+    """Return the name of a row, unlike any other's."""
     given = " ".join(f"{name}={value!r}" for name, value in row.attrs.items())
     return f"{entry.op} {row.kind} {given}: {row.text}"
 

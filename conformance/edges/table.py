@@ -65,13 +65,13 @@ class Table(NamedTuple):
 
 @functools.cache
 def read() -> Table:
-    """The table; ValueError, with the line's number, where a line is not understood."""
+    """Return the table; ValueError, with the line's number, where a line is not understood."""
     text = resources.files("tinyml.conformance.edges").joinpath("table.txt").read_text("utf-8")
     return parse(text)
 
 
 def parse(text: str) -> Table:
-    """A table from its text.
+    """Return a table from its text.
 
     >>> table = parse("rule exact bits  As IEEE 754 has it.\\nadd  exact\\n  float  nan, 1 -> nan")
     >>> table.entries["add"].rows[0].text
@@ -108,7 +108,10 @@ def parse(text: str) -> Table:
 
 
 def _attrs(text: str) -> dict[str, Any] | None:
-    """Attributes written as keyword arguments of literals; none where the text is "whole"."""
+    """Return attributes written as keyword arguments of literals.
+
+    None where the text is "whole".
+    """
     if not text.strip():
         return None
     if text.strip() == "whole":
@@ -151,7 +154,7 @@ _OPERATORS: dict[type, Any] = {
 
 
 def applies(row: Row, dtype: str) -> bool:
-    """Whether a row speaks of a dtype: by its kind, or by the dtype's own name.
+    """Return whether a row speaks of a dtype: by its kind, or by the dtype's own name.
 
     >>> applies(parse("rule r bits x\\na  r\\n  int  1 -> 1").entries["a"].rows[0], "uint8")
     True
@@ -177,7 +180,7 @@ def _constants(dtype: str) -> dict[str, Any]:
 
 
 def value(expression: ast.expr, dtype: str) -> Any:
-    """What an expression of the table stands for in a dtype: a number, or a list of them.
+    """Return what an expression of the table stands for in a dtype: a number, or a list of them.
 
     >>> value(ast.parse("[max, 0 - 1]", mode="eval").body, "int8")
     [127, -1]
@@ -204,7 +207,7 @@ def value(expression: ast.expr, dtype: str) -> Any:
 
 
 def arrays(values: Sequence[Any], dtype: str) -> list[Array]:
-    """Values as arrays of a dtype; bools stay bools."""
+    """Return values as arrays of a dtype; bools stay bools."""
     kind, number = as_dtype(dtype).kind, as_dtype(dtype).numpy
     made = []
     for v in values:

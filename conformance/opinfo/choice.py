@@ -65,7 +65,7 @@ class Entry(NamedTuple):
 
 
 def rule_for(name: str, kind: str, float64: bool) -> str:
-    """The rule that leaves an entry out; empty where it is judged.
+    """Return the rule that leaves an entry out; empty where it is judged.
 
     >>> rule_for("sin", "UnaryUfuncInfo", True), rule_for("randn", "OpInfo", True)
     ('', 'random')
@@ -79,7 +79,7 @@ def rule_for(name: str, kind: str, float64: bool) -> str:
 
 
 def choose(op_db: Iterable[Any]) -> list[Entry]:
-    """The list for a table of OpInfo entries, in its order."""
+    """Return the list for a table of OpInfo entries, in its order."""
     import torch
 
     return [
@@ -104,13 +104,13 @@ def written(entries: Iterable[Entry]) -> str:
 
 
 def listed() -> list[Entry]:
-    """The committed list."""
+    """Return the committed list."""
     lines = LIST.read_text(encoding="utf-8").splitlines()
     return [Entry(*line.split("\t")) for line in lines if not line.startswith("#")]
 
 
 def judged() -> tuple[str, ...]:
-    """The names of the ops that are judged."""
+    """Return the names of the ops that are judged."""
     return tuple([entry.name for entry in listed() if not entry.rule])
 
 

@@ -26,7 +26,7 @@ class Different(AssertionError):
 
 
 def mapped(value: Any, f: Callable[[Any], Any]) -> Any:
-    """`f` at every leaf of nested tuples, lists, dicts and slices."""
+    """Return `f` at every leaf of nested tuples, lists, dicts and slices."""
     import torch
 
     if isinstance(value, torch.Size):
@@ -40,14 +40,14 @@ def mapped(value: Any, f: Callable[[Any], Any]) -> Any:
 
 
 def leaves(value: Any) -> list[Any]:
-    """The leaves of nested tuples and lists, from left to right."""
+    """Return the leaves of nested tuples and lists, from left to right."""
     if isinstance(value, (tuple, list)):
         return [leaf for part in value for leaf in leaves(part)]
     return [value]
 
 
 def as_array(x: Any) -> Array:
-    """A torch or tinyml tensor, or a number, as a NumPy array; bfloat16 as float32."""
+    """Return a torch or tinyml tensor, or a number, as a NumPy array; bfloat16 as float32."""
     import torch
 
     if isinstance(x, torch.Tensor):
@@ -59,7 +59,7 @@ def as_array(x: Any) -> Array:
 
 
 def converted(value: Any, device: str) -> Any:
-    """A leaf of torch's sample as tinyml takes it: a tensor, a dtype's name, a number."""
+    """Return a leaf of torch's sample as tinyml takes it: a tensor, a dtype's name, a number."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -72,7 +72,7 @@ def converted(value: Any, device: str) -> Any:
 
 
 def tensors_of(value: Any) -> list[torch.Tensor]:
-    """The tensors among nested arguments that ask for a gradient, each once, in order."""
+    """Return the tensors among nested arguments that ask for a gradient, each once, in order."""
     import torch
 
     found: list[torch.Tensor] = []

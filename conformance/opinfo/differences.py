@@ -22,7 +22,7 @@ class Difference(NamedTuple):
 
 
 def _stretched(sample: Any) -> bool:
-    """Whether summed axes of different sizes meet, of which one is 1."""
+    """Return whether summed axes of different sizes meet, of which one is 1."""
     dims = sample.kwargs["dims"]
     return not isinstance(dims, int) and any(
         sample.input.shape[a] != sample.args[0].shape[b] for a, b in zip(*dims))

@@ -50,7 +50,7 @@ CASTS = {
 
 
 def with_numbers(name: str) -> Callable[..., Any]:
-    """An activation whose numbers torch takes by place or by name."""
+    """Return an activation whose numbers torch takes by place or by name."""
     defaults = WITH_NUMBERS[name]
 
     def call(x: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
@@ -61,12 +61,12 @@ def with_numbers(name: str) -> Callable[..., Any]:
 
 
 def cast(dtype: str) -> Callable[..., Any]:
-    """A cast; where its elements lie in memory is no matter here."""
+    """Return a cast; where its elements lie in memory is no matter here."""
     return lambda x, memory_format=None: x.astype(dtype)
 
 
 def divided(x: Any, y: Any, rounding_mode: Any = None) -> Any:
-    """x / y, rounded toward 0, downward, or not."""
+    """Return x / y, rounded toward 0, downward, or not."""
     found = x / y
     if rounding_mode == "trunc":
         return tm.trunc(found)
@@ -74,19 +74,19 @@ def divided(x: Any, y: Any, rounding_mode: Any = None) -> Any:
 
 
 def clamp(x: Any, low: Any = None, high: Any = None) -> Any:
-    """x between limits, each of which may be missing; limits promote with x."""
+    """Return x between limits, each of which may be missing; limits promote with x."""
     return tm.clip(x, low, high)
 
 
 def prelu(x: Any, weight: Any) -> Any:
-    """Slopes below 0, one for each channel: axis 1."""
+    """Return slopes below 0, one for each channel: axis 1."""
     if weight.ndim and x.ndim != 1:
         weight = weight.reshape((weight.size, *[1] * (x.ndim - 2)) if x.ndim else ())
     return tm.leaky_relu(x, weight)
 
 
 def gelu(x: Any, *, approximate: str = "none") -> Any:
-    """x Phi(x), or its approximation by tanh."""
+    """Return x Phi(x), or its approximation by tanh."""
     if approximate == "none":
         return tm.gelu(x)
     inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)

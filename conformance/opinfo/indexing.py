@@ -14,66 +14,66 @@ REDUCTIONS = {"sum": "sum", "prod": "prod", "mean": "mean", "amax": "max", "amin
 
 
 def vector(x: Any) -> Any:
-    """A number as a vector of one."""
+    """Return a number as a vector of one."""
     return x.reshape((1,)) if x.ndim == 0 else x
 
 
 def put(x: Any, places: Any, values: Any, accumulate: bool = False) -> Any:
-    """x with values at places of its row-major elements."""
+    """Return x with values at places of its row-major elements."""
     flat = tm.scatter(tm.ravel(x), tm.ravel(places), tm.ravel(values), 0,
                       "add" if accumulate else "set")
     return flat.reshape(x.shape)
 
 
 def places_of(x: Any) -> Any:
-    """The row-major number of each element."""
+    """Return the row-major number of each element."""
     return tm.arange(x.size, device=x.device).reshape(x.shape)
 
 
 def put_into(x: Any, part: Callable[[Any], Any], values: Any) -> Any:
-    """x with values in a part of it, which a function of views names."""
+    """Return x with values in a part of it, which a function of views names."""
     return put(x, part(places_of(x)), values)
 
 
 def narrow(x: Any, dim: int, start: Any, length: int) -> Any:
-    """A part of an axis."""
+    """Return a part of an axis."""
     dim, start = dim % x.ndim, int(start)
     start = start % x.shape[dim] if start < 0 else start
     return sliced(x, dim, start, start + length)
 
 
 def sliced(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
-    """A slice of one axis."""
+    """Return a slice of one axis."""
     dim = dim % x.ndim
     return x[tuple([slice(start, end, step) if d == dim else slice(None) for d in range(x.ndim)])]
 
 
 def select(x: Any, dim: int, index: int) -> Any:
-    """One place of an axis."""
+    """Return one place of an axis."""
     dim = dim % x.ndim
     return x[tuple([index if d == dim else slice(None) for d in range(x.ndim)])]
 
 
 def getitem(x: Any, key: Any) -> Any:
-    """x[key]."""
+    """Return x[key]."""
     return x[tuple(key) if isinstance(key, list) and any(
         isinstance(k, (list, slice, tm.Tensor)) for k in key) else key]
 
 
 def index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
-    """x with values at x[indices]."""
+    """Return x with values at x[indices]."""
     there = x.at[tuple(indices)]
     return there.add(values) if accumulate else there.set(values)
 
 
 def _fitting(x: Any, dim: int, index: Any) -> Any:
-    """The part of x that an index of other axes covers."""
+    """Return the part of x that an index of other axes covers."""
     return x[tuple([slice(None) if d == dim % x.ndim else slice(0, n)
                     for d, n in enumerate(index.shape)])]
 
 
 def gather(x: Any, dim: int, index: Any, **_: Any) -> Any:
-    """One element per place along an axis; an index may cover less of the other axes."""
+    """Return one element per place along an axis; an index may cover less of the other axes."""
     if x.ndim == 0 or not index.size:
         whole = vector(x)
         if not index.size:
@@ -83,7 +83,7 @@ def gather(x: Any, dim: int, index: Any, **_: Any) -> Any:
 
 
 def scatter(x: Any, dim: int, index: Any, src: Any, *, reduce: Any = None) -> Any:
-    """x with elements of src at one index per place along an axis."""
+    """Return x with elements of src at one index per place along an axis."""
     if x.ndim == 0:
         src = vector(src) if isinstance(src, tm.Tensor) else src
         return scatter(vector(x), 0, vector(index), src, reduce=reduce).reshape(())
@@ -101,7 +101,7 @@ def scatter(x: Any, dim: int, index: Any, src: Any, *, reduce: Any = None) -> An
 
 def scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
                    include_self: bool = True) -> Any:
-    """x with src reduced into it."""
+    """Return x with src reduced into it."""
     if x.ndim == 0:
         return scatter_reduce(vector(x), 0, vector(index), vector(src), reduce,
                               include_self).reshape(())
@@ -111,7 +111,7 @@ def scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
 
 def index_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
                  include_self: bool = True) -> Any:
-    """Slices of src reduced into those of x that an index names."""
+    """Return slices of src reduced into those of x that an index names."""
     if x.ndim == 0:
         return index_reduce(vector(x), 0, vector(index), vector(src), reduce,
                             include_self).reshape(())
@@ -121,7 +121,7 @@ def index_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
 
 
 def indexed(mode: str) -> Callable[..., Any]:
-    """index_add, index_copy and index_fill: slices of x at an index."""
+    """Return index_add, index_copy and index_fill: slices of x at an index."""
 
     def call(x: Any, dim: int, index: Any, src: Any, *, alpha: Any = 1) -> Any:
         if x.ndim == 0:
@@ -138,7 +138,7 @@ def indexed(mode: str) -> Callable[..., Any]:
 
 
 def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
-    """x with the first elements of source, one after the other, where a mask holds."""
+    """Return x with the first elements of source, one after the other, where a mask holds."""
     x, mask = tm.broadcast_arrays(x, mask)
     places = tm.nonzero(tm.ravel(mask))[0]
     flat = tm.scatter(tm.ravel(x), places, tm.ravel(source)[: places.size], 0)
@@ -146,34 +146,34 @@ def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
 
 
 def masked_select(x: Any, mask: Any) -> Any:
-    """The elements where a mask holds."""
+    """Return the elements where a mask holds."""
     x, mask = tm.broadcast_arrays(x, mask)
     return tm.gather(tm.ravel(x), tm.nonzero(tm.ravel(mask))[0], 0)
 
 
 def masked_index(x: Any, mask: Any, indices: Any, fill: Any) -> Any:
-    """x[indices] where a mask holds, else a value."""
+    """Return x[indices] where a mask holds, else a value."""
     safe = tuple([i if i is None else tm.where(tm.logical_and(i >= 0, i < n), i, 0)
                   for i, n in zip(indices, x.shape)])
     return tm.where(mask, x[safe], fill)
 
 
 def masked_index_put(x: Any, mask: Any, indices: Any, values: Any) -> Any:
-    """x with values added at x[indices] where a mask holds."""
+    """Return x with values added at x[indices] where a mask holds."""
     safe = tuple([tm.where(tm.logical_and(i >= -n, i < n), i, 0)
                   for i, n in zip(indices, x.shape)])
     return x.at[safe].add(tm.where(mask, values, 0.0))
 
 
 def take_along(x: Any, index: Any, dim: Any = None) -> Any:
-    """One element per place along an axis, or of the flattened x."""
+    """Return one element per place along an axis, or of the flattened x."""
     if dim is None:
         return tm.gather(tm.ravel(x), tm.ravel(index), 0)
     return tm.take_along_axis(x, index, axis=dim)
 
 
 def nonzero(x: Any, *, as_tuple: bool = False) -> Any:
-    """Where x is not zero: rows, or a vector for each axis."""
+    """Return where x is not zero: rows, or a vector for each axis."""
     if as_tuple:
         return tm.nonzero(vector(x))
     if x.ndim == 0:
@@ -191,7 +191,7 @@ def nonzero_static(x: Any, *, size: int, fill_value: int = -1) -> Any:
 
 
 def sort(x: Any, dim: int = -1, descending: bool = False, *, stable: Any = None) -> Any:
-    """The elements in order, and where they were."""
+    """Return the elements in order, and where they were."""
     if x.ndim == 0:
         return x, tm.zeros((), "int64")
     order = tm.argsort(x, axis=dim, descending=descending)
@@ -199,7 +199,7 @@ def sort(x: Any, dim: int = -1, descending: bool = False, *, stable: Any = None)
 
 
 def topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """The k first in order."""
+    """Return the k first in order."""
     return as_vector(lambda v: tm.topk(v, k, 0 if v.ndim == 1 else dim, largest))(x)
 
 
@@ -212,14 +212,14 @@ def unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_cou
 
 def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool = False,
                        dim: Any = None) -> Any:
-    """Neighbours that are equal, once."""
+    """Return neighbours that are equal, once."""
     return tm.unique(vector(x) if dim is not None else x, dim, return_inverse=return_inverse,
                      return_counts=return_counts, consecutive=True)
 
 
 def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: bool = False,
                  side: Any = None, sorter: Any = None) -> Any:
-    """Where values would be put in; rows of a table each for themselves."""
+    """Return where values would be put in; rows of a table each for themselves."""
     side = side or ("right" if right else "left")
     number = not isinstance(values, tm.Tensor)
     values = tm.full((), float(values), table.dtype) if number else values
@@ -239,7 +239,7 @@ def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: boo
 
 
 def bucketize(x: Any, edges: Any, *, out_int32: bool = False, right: bool = False) -> Any:
-    """The number of the bucket of each element."""
+    """Return the number of the bucket of each element."""
     return searchsorted(edges, x, out_int32=out_int32, right=right)
 
 
@@ -267,7 +267,10 @@ def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
 
 def segment_reduce(data: Any, reduce: str, *, lengths: Any = None, offsets: Any = None,
                    axis: int = 0, unsafe: bool = False, initial: Any = None) -> Any:
-    """Reductions of neighbouring elements along an axis, of each length; `initial` is taken in."""
+    """Return reductions of neighbouring elements along an axis, of each length.
+
+    `initial` is taken in.
+    """
     if lengths is None:
         lengths = tm.diff(offsets, axis=axis)
     *batch, count = lengths.shape

@@ -10,7 +10,7 @@ import tinyml as tm
 
 
 def axes(x: Any, dim: Any) -> Any:
-    """torch's `dim` as an axis: none or an empty one means all, and a 0-d tensor has any."""
+    """Return torch's `dim` as an axis: none or an empty one means all, and a 0-d tensor has any."""
     return None if x.ndim == 0 or dim is None or dim == () or dim == [] else dim
 
 
@@ -28,7 +28,7 @@ def as_vector(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reduction(name: str, **fixed: Any) -> Callable[..., Any]:
-    """A reduction over torch's (dim, keepdim); a dtype is taken on before."""
+    """Return a reduction over torch's (dim, keepdim); a dtype is taken on before."""
 
     def call(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         x = x if dtype is None else x.astype(dtype)
@@ -38,7 +38,7 @@ def reduction(name: str, **fixed: Any) -> Callable[..., Any]:
 
 
 def both(name: str, place: str) -> Callable[..., Any]:
-    """An extreme with its index, of one axis; of all axes the extreme alone."""
+    """Return an extreme with its index, of one axis; of all axes the extreme alone."""
 
     def call(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
         if dim is None:
@@ -68,7 +68,7 @@ def spread(name: str) -> Callable[..., Any]:
 
 
 def with_mean(name: str) -> Callable[..., Any]:
-    """var_mean and std_mean."""
+    """Return var_mean and std_mean."""
 
     def call(x: Any, dim: Any = None, *args: Any, keepdim: bool = False, **kwargs: Any) -> Any:
         over = None if isinstance(dim, bool) else axes(x, dim)
@@ -95,7 +95,7 @@ def lower_median(name: str) -> Callable[..., Any]:
 
 @as_vector
 def mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
-    """The mode with the last index that holds it, by which torch names it."""
+    """Return the mode with the last index that holds it, by which torch names it."""
     value = tm.mode(x, dim, keepdims=True)[0]
     there = tm.astype(tm.flip(x, dim) == value, "int8")
     index = x.shape[dim] - 1 - tm.argmax(there, axis=dim, keepdims=True)
@@ -104,7 +104,7 @@ def mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
 
 
 def quantile(name: str) -> Callable[..., Any]:
-    """Quantiles of q, a number or a vector."""
+    """Return quantiles of q, a number or a vector."""
 
     def call(x: Any, q: Any, dim: Any = None, keepdim: bool = False,
              interpolation: str = "linear") -> Any:
@@ -114,23 +114,23 @@ def quantile(name: str) -> Callable[..., Any]:
 
 
 def norm(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """The vector norm; Frobenius' is that of order 2."""
+    """Return the vector norm; Frobenius' is that of order 2."""
     return tm.vector_norm(x, axis=axes(x, dim), keepdims=keepdim,
                           ord=2 if p in (None, "fro") else p)
 
 
 def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """The vector norm, by the names of torch.linalg."""
+    """Return the vector norm, by the names of torch.linalg."""
     return norm(x, ord, dim, keepdim)
 
 
 def cov(x: Any, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
-    """The covariance matrix."""
+    """Return the covariance matrix."""
     return tm.cov(x, ddof=correction, fweights=fweights, aweights=aweights)
 
 
 def scanned(name: str) -> Callable[..., Any]:
-    """A scan along an axis; of a dtype where one is given."""
+    """Return a scan along an axis; of a dtype where one is given."""
 
     def call(x: Any, dim: int, dtype: Any = None) -> Any:
         return getattr(tm, name)(x if dtype is None else x.astype(dtype), dim)
@@ -139,14 +139,14 @@ def scanned(name: str) -> Callable[..., Any]:
 
 
 def gradient(x: Any, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
-    """Slopes along axes, a sequence even for one."""
+    """Return slopes along axes, a sequence even for one."""
     more = [] if spacing is None else spacing if isinstance(spacing, (tuple, list)) else [spacing]
     found = tm.gradient(x, *more, axis=dim, edge_order=edge_order)
     return found if isinstance(found, tuple) else (found,)
 
 
 def diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """Differences of order n; more than there are elements leave none."""
+    """Return differences of order n; more than there are elements leave none."""
     longer = sum(y.shape[dim] if y.ndim else 1 for y in (prepend, append) if y is not None)
     return tm.diff(x, axis=dim, n=min(n, x.shape[dim] + longer), prepend=prepend, append=append)
 
@@ -155,12 +155,12 @@ def diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = N
 
 
 def filled(x: Any, mask: Any, value: float) -> Any:
-    """x with a value where the mask does not hold."""
+    """Return x with a value where the mask does not hold."""
     return x if mask is None else tm.where(mask, x, value)
 
 
 def masked(name: str, value: float) -> Callable[..., Any]:
-    """A reduction of what a mask leaves."""
+    """Return a reduction of what a mask leaves."""
 
     def call(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
              mask: Any = None) -> Any:
@@ -170,12 +170,12 @@ def masked(name: str, value: float) -> Callable[..., Any]:
 
 
 def masked_place(name: str, value: float) -> Callable[..., Any]:
-    """An index among what a mask leaves; torch gives it in x's type."""
+    """Return an index among what a mask leaves; torch gives it in x's type."""
     return lambda x, *args, **kwargs: masked(name, value)(x, *args, **kwargs).astype(x.dtype)
 
 
 def _count(x: Any, dim: Any, mask: Any) -> Any:
-    """How many elements a mask leaves."""
+    """Return how many elements a mask leaves."""
     ones = tm.full_like(x, 1.0)
     return tm.sum(filled(ones, mask, 0.0), axis=axes(x, dim), keepdims=True)
 
@@ -186,13 +186,13 @@ def _shaped(found: Any, x: Any, dim: Any, keepdim: bool) -> Any:
 
 def masked_mean(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
                 mask: Any = None) -> Any:
-    """The sum over the count."""
+    """Return the sum over the count."""
     total = tm.sum(filled(x, mask, 0.0), axis=axes(x, dim), keepdims=True)
     return _shaped(total / _count(x, dim, mask), x, dim, keepdim)
 
 
 def masked_spread(root: bool) -> Callable[..., Any]:
-    """The variance of what a mask leaves, or its root."""
+    """Return the variance of what a mask leaves, or its root."""
 
     def call(x: Any, dim: Any = None, unbiased: Any = None, *, correction: Any = None,
              keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
@@ -209,26 +209,26 @@ def masked_spread(root: bool) -> Callable[..., Any]:
 
 def masked_norm(x: Any, ord: Any = 2, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
                 mask: Any = None) -> Any:
-    """The norm of what a mask leaves."""
+    """Return the norm of what a mask leaves."""
     return norm(filled(x, mask, math.inf if ord < 0 else 0.0), ord, dim, keepdim)
 
 
 def masked_median(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
                   mask: Any = None) -> Any:
-    """The lower median of what a mask leaves."""
+    """Return the lower median of what a mask leaves."""
     x = filled(x, mask, math.nan)
     return tm.nanquantile(x, 0.5, axis=axes(x, dim), method="lower", keepdims=keepdim)
 
 
 def masked_scan(name: str, value: float) -> Callable[..., Any]:
-    """A scan of what a mask leaves."""
+    """Return a scan of what a mask leaves."""
     return as_vector(lambda x, dim, *, dtype=None, mask=None: getattr(tm, name)(
         filled(x, None if mask is None else tm.reshape(mask, (1,)) if mask.ndim == 0 else mask,
                value), dim))
 
 
 def softmax(name: str, sign: float = 1.0) -> Callable[..., Any]:
-    """softmax or log_softmax, of -x where `sign` is negative; of a dtype, and of what a mask
+    """Return softmax or log_softmax, of -x where `sign` is negative; of a dtype, and of what a mask
     leaves."""
 
     def call(x: Any, dim: int, *_: Any, dtype: Any = None, mask: Any = None) -> Any:
@@ -242,20 +242,20 @@ def softmax(name: str, sign: float = 1.0) -> Callable[..., Any]:
 
 
 def safe_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
-    """softmax with zeros for rows in which all is -inf."""
+    """Return softmax with zeros for rows in which all is -inf."""
     none = tm.max(x, axis=dim, keepdims=True) == -math.inf
     return tm.where(none, 0.0, tm.softmax(tm.where(none, 0.0, x), dim))
 
 
 def masked_normalize(x: Any, ord: Any, dim: int, *, eps: float = 1e-12, dtype: Any = None,
                      mask: Any = None) -> Any:
-    """x over its norm."""
+    """Return x over its norm."""
     return filled(x, mask, 0.0) / tm.maximum(masked_norm(x, ord, dim, keepdim=True, mask=mask), eps)
 
 
 def masked_logaddexp(x: Any, y: Any, *, dtype: Any = None, input_mask: Any = None,
                      other_mask: Any = None) -> Any:
-    """log(exp(x) + exp(y)) of what masks leave."""
+    """Return log(exp(x) + exp(y)) of what masks leave."""
     return tm.logaddexp(filled(x, input_mask, -math.inf), filled(y, other_mask, -math.inf))
 
 
@@ -263,12 +263,12 @@ def masked_logaddexp(x: Any, y: Any, *, dtype: Any = None, input_mask: Any = Non
 
 
 def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
-    """x over its norm, which is at least eps."""
+    """Return x over its norm, which is at least eps."""
     return x / tm.maximum(norm(x, p, dim, True), eps)
 
 
 def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """The product of two vectors over that of their norms."""
+    """Return the product of two vectors over that of their norms."""
     x, y = tm.broadcast_arrays(x, y)
     lengths = tm.maximum(norm(x, 2, dim), eps) * tm.maximum(norm(y, 2, dim), eps)
     return tm.sum(x * y, axis=axes(x, dim)) / lengths
@@ -276,18 +276,21 @@ def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 
 def pairwise_distance(x: Any, y: Any, p: float = 2.0, eps: float = 1e-6,
                       keepdim: bool = False) -> Any:
-    """The norm of x - y + eps."""
+    """Return the norm of x - y + eps."""
     return norm(x - y + eps, p, -1, keepdim)
 
 
 def pdist(x: Any, p: float = 2.0) -> Any:
-    """Distances between rows, each pair once."""
+    """Return distances between rows, each pair once."""
     rows, columns = tm.triu_indices(x.shape[0], 1)
     return tm.vector_norm(tm.gather(x, rows, 0) - tm.gather(x, columns, 0), axis=1, ord=p)
 
 
 def renorm(x: Any, p: float, dim: int, maxnorm: float) -> Any:
-    """Slices along an axis, scaled to a norm of at most `maxnorm`; torch adds 1e-7 to norms."""
+    """Return slices along an axis, scaled to a norm of at most `maxnorm`.
+
+    Torch adds 1e-7 to norms.
+    """
     others = tuple([d for d in range(x.ndim) if d != dim % x.ndim])
     length = tm.vector_norm(x, axis=others, keepdims=True, ord=p)
     return x * tm.where(length > maxnorm, maxnorm / (length + 1e-7), 1.0)

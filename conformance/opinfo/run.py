@@ -77,7 +77,7 @@ class Verdict:
         return not self.short and self.share >= TOGETHER
 
     def text(self, details: int = 1) -> str:
-        """The ops with failures, the worst first, and the totals."""
+        """Return the ops with failures, the worst first, and the totals."""
         lines = []
         for tally in sorted(self.tallies, key=lambda t: t.share):
             if tally.failed:
@@ -94,7 +94,7 @@ class Verdict:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """The tallies as plain data."""
+        """Return the tallies as plain data."""
         return {"suite": "opinfo", "torch": VERSION, "seed": self.seed, "share": self.share,
                 "ok": self.ok, "ops": [tally._asdict() for tally in self.tallies]}
 
@@ -143,7 +143,7 @@ def _samples(info: Any, seed: int, limit: int | None) -> list[tuple[int, Any]]:
 
 
 def judge_op(info: Any, name: str, device: str, seed: int, limit: int | None) -> Tally:
-    """The tally of one op."""
+    """Return the tally of one op."""
     if info is None:
         return Tally(name, 0, 1, 0, ["the installed torch has no such entry"])
     with _quiet(), np.errstate(all="ignore"):
@@ -175,7 +175,7 @@ def _judged(info: Any, name: str, device: str, seed: int, limit: int | None) -> 
 
 
 def _call(sample: Any) -> str:
-    """A sample in words: shapes in the place of tensors."""
+    """Return a sample in words: shapes in the place of tensors."""
     import torch
 
     from tinyml.conformance.opinfo.compare import mapped
@@ -188,7 +188,7 @@ def _call(sample: Any) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Return the options of the command."""
     parser.add_argument("--only", metavar="NAME", help="one op, or those whose name begins so")
     parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")
     parser.add_argument("--seed", type=int, default=0, help="of torch's samples (default: 0)")

@@ -13,19 +13,19 @@ from tinyml.ir.devices import is_device_name
 
 
 def given(sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    """Sizes given one by one or as one sequence."""
+    """Return sizes given one by one or as one sequence."""
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
 
 
 def expand(x: Any, *sizes: Any) -> Any:
-    """x broadcast; -1 keeps the size."""
+    """Return x broadcast; -1 keeps the size."""
     wanted = given(sizes)
     own = (1,) * (len(wanted) - x.ndim) + x.shape
     return tm.broadcast_to(x, tuple([n if m == -1 else m for n, m in zip(own, wanted)]))
 
 
 def sum_to_size(x: Any, *sizes: Any) -> Any:
-    """x summed over the axes along which it would broadcast to its own shape."""
+    """Return x summed over the axes along which it would broadcast to its own shape."""
     wanted = given(sizes)
     lead = x.ndim - len(wanted)
     over = [d for d in range(x.ndim) if d < lead or wanted[d - lead] != x.shape[d]]
@@ -33,13 +33,13 @@ def sum_to_size(x: Any, *sizes: Any) -> Any:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
-    """Grids of vectors; a number is a vector of one."""
+    """Return grids of vectors; a number is a vector of one."""
     parts = list(tensors[0]) if isinstance(tensors[0], (tuple, list)) else list(tensors)
     return tm.meshgrid(*[x.reshape((1,)) if x.ndim == 0 else x for x in parts], indexing=indexing)
 
 
 def split(x: Any, size: Any, dim: int = 0) -> Any:
-    """Parts of one size, the last the rest, or of the sizes given."""
+    """Return parts of one size, the last the rest, or of the sizes given."""
     if isinstance(size, int):
         return tm.split(x, list(range(size, x.shape[dim], size)), dim)
     return tm.split(x, list(itertools.accumulate(size))[:-1], dim)
@@ -51,13 +51,13 @@ def chunk(x: Any, chunks: int, dim: int = 0) -> Any:
 
 
 def tensor_split(x: Any, at: Any, dim: int = 0) -> Any:
-    """Parts, or cuts; numbers may come as tensors."""
+    """Return parts, or cuts; numbers may come as tensors."""
     at = at.tolist() if isinstance(at, tm.Tensor) else at
     return tm.array_split(x, list(at) if isinstance(at, tuple) else at, dim)
 
 
 def chunk_cat(tensors: Any, dim: int, count: int) -> Any:
-    """Each tensor in so many rows along an axis, filled up with zeros, side by side."""
+    """Return each tensor in so many rows along an axis, filled up with zeros, side by side."""
     rows = []
     for x in tensors:
         dim = dim % x.ndim
@@ -77,7 +77,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 def unflatten(x: Any, dim: int, sizes: Any) -> Any:
-    """An axis as several; one of them may be -1."""
+    """Return an axis as several; one of them may be -1."""
     dim = dim % x.ndim
     known = math.prod(n for n in sizes if n != -1)
     sizes = [x.shape[dim] // known if n == -1 else n for n in sizes]
@@ -85,35 +85,35 @@ def unflatten(x: Any, dim: int, sizes: Any) -> Any:
 
 
 def squeeze(x: Any, dim: Any = None) -> Any:
-    """x without axes of size 1, all or those among the named ones."""
+    """Return x without axes of size 1, all or those among the named ones."""
     named = range(x.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
     dims = [d % x.ndim for d in named] if x.ndim else []
     return tm.squeeze(x, tuple([d for d in dims if x.shape[d] == 1]))
 
 
 def transpose(x: Any, first: int, second: int) -> Any:
-    """Two axes exchanged; a number has none."""
+    """Return two axes exchanged; a number has none."""
     return tm.swapaxes(x, first, second) if x.ndim else x
 
 
 def matrix_transposed(x: Any) -> Any:
-    """A matrix transposed; what has fewer axes as it is."""
+    """Return a matrix transposed; what has fewer axes as it is."""
     return x.T if x.ndim == 2 else x
 
 
 def movedim(x: Any, source: Any, destination: Any) -> Any:
-    """Axes moved to other places."""
+    """Return axes moved to other places."""
     return tm.moveaxis(x, tuple(source), tuple(destination))
 
 
 def pairs(x: Any, widths: Any) -> list[tuple[int, int]]:
-    """torch's widths, from the last axis on, as pairs from the first."""
+    """Return torch's widths, from the last axis on, as pairs from the first."""
     found = [(widths[k], widths[k + 1]) for k in range(0, len(widths), 2)]
     return [(0, 0)] * (x.ndim - len(found)) + found[::-1]
 
 
 def pad(x: Any, widths: Any, mode: str = "constant", value: Any = None) -> Any:
-    """A border; a negative width cuts off. A replicated edge is that of the whole x."""
+    """Return a border; a negative width cuts off. A replicated edge is that of the whole x."""
     wanted = pairs(x, widths)
     named = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     more = {"constant_values": 0 if value is None else value} if mode == "constant" else {}
@@ -127,12 +127,12 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = None) -> Any:
 
 
 def constant_pad(x: Any, widths: Any, value: Any = 0) -> Any:
-    """A border of one value."""
+    """Return a border of one value."""
     return pad(x, widths, "constant", value)
 
 
 def unfold(x: Any, dim: int, size: int, step: int) -> Any:
-    """Windows along an axis as a new last one."""
+    """Return windows along an axis as a new last one."""
     if x.ndim == 0:
         return x.reshape((1,)) if size else x.reshape((1,))[:0]
     if size == 0:
@@ -143,13 +143,13 @@ def unfold(x: Any, dim: int, size: int, step: int) -> Any:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """One number for both, or two."""
+    """Return one number for both, or two."""
     first, second = (value, value) if isinstance(value, int) else value
     return first, second
 
 
 def image_windows(x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Any:
-    """Windows of images as columns."""
+    """Return windows of images as columns."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = map(pair, (kernel, dilation, padding, stride))
     if x.ndim == 3:
         return image_windows(x.reshape((1, *x.shape)), kernel, dilation, padding, stride)[0]
@@ -162,7 +162,7 @@ def image_windows(x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stri
 
 
 def glu(x: Any, dim: int = -1) -> Any:
-    """One half times the sigmoid of the other."""
+    """Return one half times the sigmoid of the other."""
     value, gate = tm.split(x, 2, dim)
     return value * tm.sigmoid(gate)
 
@@ -178,7 +178,7 @@ def to(x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def stored(x: Any, size: Any, stride: Any, offset: int = 0) -> Any:
-    """The places in a dense tensor that sizes and strides name."""
+    """Return the places in a dense tensor that sizes and strides name."""
     place: Any = tm.full(tuple(size), offset, "int64", x.device)
     for d, (n, step) in enumerate(zip(size, stride)):
         shape = [n if k == d else 1 for k in range(len(size))]
@@ -187,12 +187,12 @@ def stored(x: Any, size: Any, stride: Any, offset: int = 0) -> Any:
 
 
 def as_strided(x: Any, size: Any, stride: Any, storage_offset: int = 0) -> Any:
-    """The elements at strides in the dense x."""
+    """Return the elements at strides in the dense x."""
     return tm.gather(tm.ravel(x), stored(x, size, stride, storage_offset), 0)
 
 
 def rolled_to_middle(sign: int) -> Callable[..., Any]:
-    """fftshift and its inverse: half a turn along axes."""
+    """Return fftshift and its inverse: half a turn along axes."""
 
     def call(x: Any, dim: Any = None) -> Any:
         dims = range(x.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
@@ -203,7 +203,7 @@ def rolled_to_middle(sign: int) -> Callable[..., Any]:
 
 
 def pixel_shuffle(x: Any, upscale_factor: int) -> Any:
-    """Channels become r by r blocks of pixels."""
+    """Return channels become r by r blocks of pixels."""
     r, (*batch, c, h, w) = upscale_factor, x.shape
     n = len(batch)
     x = x.reshape((*batch, c // (r * r), r, r, h, w))
@@ -212,7 +212,7 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> Any:
 
 
 def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
-    """r by r blocks of pixels become channels."""
+    """Return r by r blocks of pixels become channels."""
     r, (*batch, c, h, w) = downscale_factor, x.shape
     n = len(batch)
     x = x.reshape((*batch, c, h // r, r, w // r, r))
@@ -221,14 +221,14 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
 
 
 def channel_shuffle(x: Any, groups: int) -> Any:
-    """Channels of groups, in turns."""
+    """Return channels of groups, in turns."""
     batch, c, *rest = x.shape
     x = tm.swapaxes(x.reshape((batch, groups, c // groups, *rest)), 1, 2)
     return x.reshape((batch, c, *rest))
 
 
 def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Any:
-    """Every choice of r elements, in order."""
+    """Return every choice of r elements, in order."""
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     table = list(choose(range(x.shape[0]), r))
     if not table:
@@ -237,24 +237,24 @@ def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Any:
 
 
 def cartesian_prod(*vectors: Any) -> Any:
-    """Every choice of one element of each."""
+    """Return every choice of one element of each."""
     if len(vectors) == 1:
         return vectors[0]
     return tm.stack([tm.ravel(grid) for grid in tm.meshgrid(*vectors, indexing="ij")], 1)
 
 
 def repeat(x: Any, *sizes: Any) -> Any:
-    """x so often along each axis; more axes come in front."""
+    """Return x so often along each axis; more axes come in front."""
     return tm.tile(x, given(sizes))
 
 
 def repeat_interleave(x: Any, repeats: Any, dim: Any = None, output_size: Any = None) -> Any:
-    """Each element so often."""
+    """Return each element so often."""
     return tm.repeat(x.reshape((1,)) if x.ndim == 0 else x, repeats, dim)
 
 
 def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
-    """Elements turned round along axes."""
+    """Return elements turned round along axes."""
     if not x.ndim or not x.size:
         return x
     dims = None if dims in (None, ()) else dims
@@ -262,12 +262,12 @@ def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
 
 
 def products(beta: Any, x: Any, alpha: Any, product: Any) -> Any:
-    """beta x + alpha product."""
+    """Return beta x + alpha product."""
     return x * beta + product * alpha
 
 
 def tensordot(x: Any, y: Any, dims: Any = 2) -> Any:
-    """Products summed over axes."""
+    """Return products summed over axes."""
     return tm.tensordot(x, y, axes=dims if isinstance(dims, int) else tuple(map(tuple, dims)))
 
 
@@ -280,12 +280,12 @@ def multi_dot(tensors: Any) -> Any:
 
 
 def dims(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """A diagonal by torch's names of axes."""
+    """Return a diagonal by torch's names of axes."""
     return tm.diagonal(x, offset, dim1, dim2)
 
 
 def same(x: Any, *_: Any, **__: Any) -> Any:
-    """x as it is, whatever it is asked to be in memory."""
+    """Return x as it is, whatever it is asked to be in memory."""
     return x
 
 
@@ -380,5 +380,5 @@ TABLE: dict[str, Callable[..., Any]] = {
 
 
 def _flat(xs: tuple[Any, ...]) -> list[Any]:
-    """Tensors given one by one or as one list."""
+    """Return tensors given one by one or as one list."""
     return list(xs[0]) if isinstance(xs[0], (tuple, list)) else list(xs)

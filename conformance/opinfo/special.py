@@ -9,7 +9,7 @@ import tinyml.special as special
 
 
 def _degree(name: str) -> Callable[..., Any]:
-    """torch's (x, n) as SciPy's (n, x)."""
+    """Return torch's (x, n) as SciPy's (n, x)."""
     return lambda x, n: getattr(special, name)(n, x)
 
 

@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 
 def wide(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
-    """The outputs of an op on arrays as they are, without promotion or rounding.
+    """Return the outputs of an op on arrays as they are, without promotion or rounding.
 
     Central differences are taken of this: floats given in long double stay there.
 
@@ -51,7 +51,7 @@ def wide(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
 
 
 def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
-    """The outputs of an op, exact, each with the dtype of its result.
+    """Return the outputs of an op, exact, each with the dtype of its result.
 
     Arguments are NumPy arrays and Python scalars, the latter weakly typed: they take the dtype of
     the arrays. Raises KeyError for an op the reference does not know, TypeError where dtypes have
@@ -77,7 +77,7 @@ def dtypes(name: str, *args: Any, **attrs: Any) -> tuple[np.dtype[Any], ...]:
 
 
 def native(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
-    """The outputs computed in the dtype of the arguments, as NumPy by itself would.
+    """Return the outputs computed in the dtype of the arguments, as NumPy by itself would.
 
     Narrow floats are computed in float32 and rounded once, which is what their arithmetic means.
 
@@ -102,7 +102,7 @@ def widened(name: str, *args: Any) -> tuple[npt.NDArray[Any], ...]:
 
 
 def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
-    """The arguments with data brought to their common dtype, as the op sees them."""
+    """Return the arguments with data brought to their common dtype, as the op sees them."""
     data = range(len(args)) if rule.data is None else rule.data
     if rule.result == "as is":
         return [np.asarray(arg) for arg in args]
@@ -115,7 +115,7 @@ def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
 
 
 def _widen(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Floats in long double, complex numbers of such parts, packed integers in bytes."""
+    """Return floats in long double, complex numbers of such parts, packed integers in bytes."""
     letter = kind(x.dtype)
     if letter in "fc":
         with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
@@ -124,7 +124,7 @@ def _widen(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _fit(value: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Floats stay wide; integers and bools take the dtype of the result."""
+    """Return floats stay wide; integers and bools take the dtype of the result."""
     if kind(dtype) in "fc":
         return value.astype(np.longdouble if kind(dtype) == "f" else np.clongdouble)
     return value.astype(dtype)

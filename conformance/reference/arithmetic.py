@@ -50,7 +50,7 @@ define("nextafter", result="float", wide=False)(np.nextafter)
 
 @define("expm1", result="float")
 def expm1(x: Array) -> Array:
-    """exp(x) - 1; of a complex number on the real axis, that axis's."""
+    """Return exp(x) - 1; of a complex number on the real axis, that axis's."""
     result = np.expm1(x)
     return np.where(x.imag == 0, np.expm1(x.real), result) if x.dtype.kind == "c" else result
 
@@ -62,7 +62,7 @@ define("imag", result="part")(np.imag)
 
 @define("complex", result="pair")
 def joined(x: Array, y: Array) -> Array:
-    """x + iy, without arithmetic."""
+    """Return x + iy, without arithmetic."""
     result = np.empty(np.broadcast(x, y).shape, np.result_type(x, y, np.complex64))
     result.real, result.imag = x, y
     return result
@@ -70,7 +70,7 @@ def joined(x: Array, y: Array) -> Array:
 
 @define("pow")
 def power(x: Array, y: Array) -> Array:
-    """x to the power y; integers modulo 2^64, negative powers of them cut off toward 0."""
+    """Return x to the power y; integers modulo 2^64, negative powers of them cut off toward 0."""
     if x.dtype.kind in "fc":
         return np.asarray(np.power(x, y))
 
@@ -92,39 +92,39 @@ def floor_divide(x: Array, y: Array) -> Array:
 
 @define("frac", result="float")
 def frac(x: Array) -> Array:
-    """x less its whole part."""
+    """Return x less its whole part."""
     return np.asarray(x - np.trunc(x))
 
 
 @define("rsqrt", result="float")
 def rsqrt(x: Array) -> Array:
-    """1 / sqrt(x)."""
+    """Return 1 / sqrt(x)."""
     return np.asarray(1 / np.sqrt(x))
 
 
 @define("scaled", result="float")
 def scaled(x: Array, y: Array) -> Array:
-    """x 2^y with the fraction of y cut off."""
+    """Return x 2^y with the fraction of y cut off."""
     whole = np.clip(np.where(y == y, y, 0), -20000, 20000).astype(np.int32)
     return np.where(y == y, np.ldexp(x, whole), y)
 
 
 @define("ldexp", result="float")
 def ldexp(x: Array, y: Array) -> Array:
-    """x 2^y."""
+    """Return x 2^y."""
     return np.asarray(scaled(x, y) * np.exp2(np.where(np.isinf(y), 0, y - np.trunc(y))))
 
 
 @define("logb", result="float")
 def logb(x: Array) -> Array:
-    """The exponent of x."""
+    """Return the exponent of x."""
     exponent = (np.frexp(x)[1] - 1).astype(x.dtype)
     return np.where(x == 0, -np.inf, np.where(np.isfinite(x), exponent, np.abs(x)))
 
 
 @define("sinc", result="float")
 def sinc(x: Array) -> Array:
-    """sin(pi x) / (pi x), of x less its whole part."""
+    """Return sin(pi x) / (pi x), of x less its whole part."""
     whole = np.rint(x)
     sine = np.sin(_PI * (x - whole)) * np.where(whole % 2 == 0, 1, -1)
     return np.where(x == 0, 1, sine / np.where(x == 0, 1, _PI * x))
@@ -132,19 +132,19 @@ def sinc(x: Array) -> Array:
 
 @define("xlogy", result="float")
 def xlogy(x: Array, y: Array) -> Array:
-    """x log(y), 0 where x is 0."""
+    """Return x log(y), 0 where x is 0."""
     return np.where((x == 0) & (y == y), 0, x * np.log(y))
 
 
 @define("reciprocal", result="float")
 def reciprocal(x: Array) -> Array:
-    """1 / x."""
+    """Return 1 / x."""
     return np.asarray(np.divide(x.dtype.type(1), x))
 
 
 @define("maximum")
 def maximum(x: Array, y: Array) -> Array:
-    """The greater; NaN wins; of two zeros the positive (IEEE 754-2019, maximum)."""
+    """Return the greater; NaN wins; of two zeros the positive (IEEE 754-2019, maximum)."""
     result = np.maximum(x, y)
     zeros = (x == 0) & (y == 0)
     return np.where(zeros, x + y, result) if result.dtype.kind == "f" else result
@@ -152,19 +152,22 @@ def maximum(x: Array, y: Array) -> Array:
 
 @define("minimum")
 def minimum(x: Array, y: Array) -> Array:
-    """The lesser; NaN wins; of two zeros the negative (IEEE 754-2019, minimum)."""
+    """Return the lesser; NaN wins; of two zeros the negative (IEEE 754-2019, minimum)."""
     return -maximum(-x, -y) if x.dtype.kind == "f" else np.minimum(x, y)
 
 
 @define("where", data=(1, 2))
 def where(condition: Array, x: Array, y: Array) -> Array:
-    """x where the condition holds, else y."""
+    """Return x where the condition holds, else y."""
     return np.where(condition, x, y)
 
 
 @define("cast", result="attribute", data=(0,))
 def cast(x: Array, dtype: str) -> Array:
-    """x in another dtype: floats to integers truncate and saturate, NaN gives 0; integers wrap."""
+    """Return x in another dtype: floats to integers truncate and saturate, NaN gives 0.
+
+    Integers wrap.
+    """
     to = np.dtype(dtype)
     if dtype == "float8_e4m3fn":  # it has no infinity: beyond 448, rounded, comes NaN
         x = np.where(np.abs(x) > 464, np.nan, x)
@@ -184,7 +187,7 @@ def cast(x: Array, dtype: str) -> Array:
 
 
 def _erf_series(x: Array) -> Array:
-    """erf for |x| <= 2.5: all terms have one sign (Abramowitz and Stegun 7.1.6)."""
+    """Return erf for |x| <= 2.5: all terms have one sign (Abramowitz and Stegun 7.1.6)."""
     term = x.copy()
     total = x.copy()
     for n in range(1, 80):
@@ -211,7 +214,7 @@ def _erfc(x: Array) -> Array:
 
 @define("erf", result="float")
 def erf(x: Array) -> Array:
-    """The error function: a series near zero, one minus the continued fraction beyond."""
+    """Return the error function: a series near zero, one minus the continued fraction beyond."""
     x = x.astype(np.longdouble)
     near = np.clip(x, np.longdouble(-2.5), np.longdouble(2.5))
     far = np.copysign(1 - _erfc(np.abs(x)), x)
@@ -220,19 +223,19 @@ def erf(x: Array) -> Array:
 
 @define("erfc", result="float")
 def erfc(x: Array) -> Array:
-    """One minus the error function, without cancellation."""
+    """Return one minus the error function, without cancellation."""
     return _erfc(x.astype(np.longdouble))
 
 
 @define("relu")
 def relu(x: Array) -> Array:
-    """max(x, 0); NaN stays."""
+    """Return max(x, 0); NaN stays."""
     return np.asarray(maximum(x, np.zeros_like(x)))
 
 
 @define("sigmoid", result="float")
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x))."""
+    """Return 1 / (1 + exp(-x))."""
     small = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, small, 1) / (1 + small))
 
@@ -285,7 +288,7 @@ _pieces("nan_to_num", lambda x, n, p, m: np.where(
 
 @define("sum", result="sum")
 def total(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """The sum over the axes; integers wrap around in 64 bits, bools count."""
+    """Return the sum over the axes; integers wrap around in 64 bits, bools count."""
     wide = {"b": np.int64, "i": np.int64, "u": np.uint64}
     dtype = wide.get(x.dtype.kind, x.dtype.type)
     return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=dtype))
@@ -293,7 +296,7 @@ def total(x: Array, axis: Axes, keepdims: bool = False) -> Array:
 
 @define("prod", result="sum")
 def product(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """The product over the axes; integers wrap around in 64 bits."""
+    """Return the product over the axes; integers wrap around in 64 bits."""
     wide = {"b": np.int64, "i": np.int64, "u": np.uint64}
     dtype = wide.get(x.dtype.kind, x.dtype.type)
     return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=dtype))
@@ -301,43 +304,43 @@ def product(x: Array, axis: Axes, keepdims: bool = False) -> Array:
 
 @define("all", result="bool")
 def every(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """Whether no element over the axes is 0."""
+    """Return whether no element over the axes is 0."""
     return np.asarray(np.all(x != 0, axis=axis, keepdims=keepdims))
 
 
 @define("any", result="bool")
 def some(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """Whether an element over the axes is not 0."""
+    """Return whether an element over the axes is not 0."""
     return np.asarray(np.any(x != 0, axis=axis, keepdims=keepdims))
 
 
 @define("count_nonzero", result="int64")
 def count_nonzero(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """How many elements over the axes are not 0."""
+    """Return how many elements over the axes are not 0."""
     return np.asarray(np.count_nonzero(x, axis=axis, keepdims=keepdims))
 
 
 @define("max")
 def greatest(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """The greatest over the axes; NaN wins."""
+    """Return the greatest over the axes; NaN wins."""
     return np.asarray(np.max(x, axis=axis, keepdims=keepdims))
 
 
 @define("min")
 def least(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """The least over the axes; NaN wins."""
+    """Return the least over the axes; NaN wins."""
     return np.asarray(np.min(x, axis=axis, keepdims=keepdims))
 
 
 @define("argmax", result="int64")
 def argmax(x: Array, axis: int, keepdims: bool = False) -> Array:
-    """Where the first greatest lies; the first NaN wins."""
+    """Return where the first greatest lies; the first NaN wins."""
     return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
 
 
 @define("argmin", result="int64")
 def argmin(x: Array, axis: int, keepdims: bool = False) -> Array:
-    """Where the first least lies; the first NaN wins."""
+    """Return where the first least lies; the first NaN wins."""
     return np.asarray(np.argmin(x, axis=axis, keepdims=keepdims))
 
 
@@ -347,13 +350,13 @@ def _count(x: Array, axis: Axes) -> int:
 
 @define("mean", result="float")
 def mean(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """The mean over the axes; of nothing it is NaN."""
+    """Return the mean over the axes; of nothing it is NaN."""
     return np.asarray(np.true_divide(total(x, axis, keepdims), _count(x, axis)))
 
 
 @define("var", result="float")
 def var(x: Array, axis: Axes, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """The mean squared deviation over the axes, divided by the count less `correction`."""
+    """Return the mean squared deviation over the axes, divided by the count less `correction`."""
     off = x - mean(x, axis, True)
     squares = total(off * off, axis, keepdims)
     return np.asarray(np.true_divide(squares, _count(x, axis) - correction))
@@ -361,7 +364,7 @@ def var(x: Array, axis: Axes, correction: float = 0.0, keepdims: bool = False) -
 
 @define("std", result="float")
 def deviation(x: Array, axis: Axes, correction: float, keepdims: bool = False) -> Array:
-    """The square root of the variance."""
+    """Return the square root of the variance."""
     return np.asarray(np.sqrt(var(x, axis, correction, keepdims)))
 
 
@@ -371,28 +374,28 @@ def _shifted(x: Array, axis: int) -> Array:
 
 @define("softmax", result="float")
 def softmax(x: Array, axis: int) -> Array:
-    """exp(x) over its sum along the axis."""
+    """Return exp(x) over its sum along the axis."""
     powers = np.exp(_shifted(x, axis))
     return np.asarray(powers / total(powers, (axis,), True))
 
 
 @define("log_softmax", result="float")
 def log_softmax(x: Array, axis: int) -> Array:
-    """The logarithm of softmax, without forming it."""
+    """Return the logarithm of softmax, without forming it."""
     off = _shifted(x, axis)
     return np.asarray(off - np.log(total(np.exp(off), (axis,), True)))
 
 
 @define("cross_entropy", result="float", data=(0,))
 def cross_entropy(logits: Array, labels: Array) -> Array:
-    """The mean over rows of minus the log-softmax at the row's label."""
+    """Return the mean over rows of minus the log-softmax at the row's label."""
     rows = np.arange(logits.shape[0])
     return np.asarray(-mean(log_softmax(logits, 1)[rows, labels], (0,)))
 
 
 @define("layer_norm", result="float")
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Array:
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al. 2016)."""
+    """Return (x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al. 2016)."""
     last = (x.ndim - 1,)
     off = x - mean(x, last, True)
     return np.asarray(off / np.sqrt(var(x, last, 0.0, True) + eps) * weight + bias)

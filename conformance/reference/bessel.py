@@ -31,7 +31,7 @@ def _power_series(x: Array, n: int, sign: int) -> Array:
 
 
 def _turns(x: Array, n: int) -> tuple[Array, Array]:
-    """cos and sin of x - pi/4 - n pi/2."""
+    """Return cos and sin of x - pi/4 - n pi/2."""
     c, s = np.cos(x), np.sin(x)
     half = np.sqrt(L(0.5))
     return ((c + s) * half, (s - c) * half) if n == 0 else ((s - c) * half, -(s + c) * half)
@@ -52,7 +52,7 @@ def _hankel(x: Array, n: int) -> tuple[Array, Array]:
 
 
 def _circle(x: Array, n: int, hyperbolic: bool) -> Array:
-    """The mean of cos(n t - x sin t), or of exp(x (cos t - 1)) cos(n t), over the circle."""
+    """Return the mean of cos(n t - x sin t), or of exp(x (cos t - 1)) cos(n t), over the circle."""
     t = np.arange(256) * (PI / 128)
     wide = x[..., None]
     if hyperbolic:
@@ -113,7 +113,7 @@ def _i(n: int, scaled: bool) -> Callable[[Array], Array]:
 
 
 def _k_integral(x: Array, order: Any) -> Array:
-    """exp(x) K(x): exp(-x (cosh t - 1)) cosh(order t), in 400 equal steps (DLMF 10.32.9)."""
+    """Return exp(x) K(x): exp(-x (cosh t - 1)) cosh(order t), in 400 equal steps (DLMF 10.32.9)."""
     end = 2 * np.arcsinh(np.sqrt(30 / x)) + 5 / (1 + x)
     t = end[..., None] * (np.arange(401) / L(400))
     values = np.exp(-2 * x[..., None] * np.sinh(t / 2) ** 2) * np.cosh(order * t)
@@ -146,7 +146,7 @@ for _n in (0, 1):
 @floating("spherical_j0")
 @in_long_double
 def spherical_j0(x: Array) -> Array:
-    """sin(x) / x."""
+    """Return sin(x) / x."""
     return np.where(x == 0, 1, np.where(np.isinf(x), 0, np.sin(x) / x))
 
 
@@ -199,7 +199,10 @@ _POLYNOMIAL: dict[str, Callable[..., Any]] = {
 
 
 def _of_degree(family: str, n: int, x: Array) -> Array:
-    """One polynomial at all of x, by NumPy's Clenshaw sums; V and W are sums of T (DLMF 18.7)."""
+    """Return one polynomial at all of x, by NumPy's Clenshaw sums.
+
+    V and W are sums of T (DLMF 18.7).
+    """
     if n <= 0:
         return np.full_like(x, n == 0)
     unit = np.zeros(n + 1, np.longdouble)

@@ -14,19 +14,19 @@ Array = npt.NDArray[Any]
 
 @define("cummax")
 def cummax(x: Array, axis: int) -> Array:
-    """The greatest of the elements up to each."""
+    """Return the greatest of the elements up to each."""
     return np.maximum.accumulate(x, axis)
 
 
 @define("cummin")
 def cummin(x: Array, axis: int) -> Array:
-    """The least of the elements up to each."""
+    """Return the least of the elements up to each."""
     return np.minimum.accumulate(x, axis)
 
 
 @define("logsumexp", result="float")
 def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
-    """The logarithm of the sum of exponentials."""
+    """Return the logarithm of the sum of exponentials."""
     wide = x.astype(np.promote_types(x.dtype, np.float32))
     reduce: Any = np.logaddexp.reduce  # over several axes, which its annotations do not know
     return np.asarray(reduce(wide, axis, keepdims=keepdims))
@@ -34,5 +34,5 @@ def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 @define("fft")
 def fft(x: Array, axis: int, inverse: bool) -> Array:
-    """The Fourier transform along an axis, unscaled in both directions."""
+    """Return the Fourier transform along an axis, unscaled in both directions."""
     return np.fft.ifft(x, axis=axis, norm="forward") if inverse else np.fft.fft(x, axis=axis)

@@ -20,7 +20,7 @@ SWEEPS = 30  # of rotations; each squares what is left beside the diagonal
 
 
 def _part(x: Array) -> Any:
-    """The type of x's parts."""
+    """Return the type of x's parts."""
     return x.real.dtype
 
 
@@ -29,7 +29,7 @@ def _adjoint(x: Array) -> Array:
 
 
 def each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of one matrix (and of a second one, broadcast) over batches of them."""
+    """Return a function of one matrix (and of a second one, broadcast) over batches of them."""
 
     def over(x: Array, *others: Any, **attrs: Any) -> Any:
         arrays = [np.asarray(other, x.dtype) for other in others if np.ndim(other) >= 2]
@@ -57,7 +57,10 @@ def each(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _eliminated(x: Array, b: Array) -> tuple[Array, Array, int]:
-    """x made an upper triangle by rows, those of greatest pivot first, b with it; the sign."""
+    """Return x made an upper triangle by rows, those of greatest pivot first, b with it.
+
+    The sign.
+    """
     sign = 1
     for k in range(len(x)):
         best = k + int(np.argmax(np.abs(x[k:, k])))
@@ -83,14 +86,14 @@ def solve(x: Array, b: Array) -> Array:
 
 @define("inv")
 def inv(x: Array) -> Array:
-    """The solution for the columns of the identity."""
+    """Return the solution for the columns of the identity."""
     return np.asarray(solve(x, np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)))
 
 
 @define("det")
 @each
 def det(x: Array) -> Array:
-    """The product of the pivots."""
+    """Return the product of the pivots."""
     pivots, _, sign = _eliminated(x, np.zeros((len(x), 0), x.dtype))
     return np.asarray(sign * np.prod(np.diagonal(pivots)), x.dtype)
 
@@ -98,7 +101,7 @@ def det(x: Array) -> Array:
 @define("cofactor")
 @each
 def cofactor(x: Array) -> Array:
-    """The determinants of what is left without a row and a column."""
+    """Return the determinants of what is left without a row and a column."""
     found = np.zeros_like(x)
     for i, j in np.ndindex(*x.shape):
         minor = np.delete(np.delete(x, i, 0), j, 1)
@@ -109,7 +112,7 @@ def cofactor(x: Array) -> Array:
 @define("slogdet", result="part and first")
 @each
 def slogdet(x: Array) -> tuple[Array, Array]:
-    """The sum of the logarithms of the pivots' sizes, the product of their signs."""
+    """Return the sum of the logarithms of the pivots' sizes, the product of their signs."""
     pivots, _, sign = _eliminated(x, np.zeros((len(x), 0), x.dtype))
     sizes = np.abs(np.diagonal(pivots))
     turns = np.where(sizes == 0, 0, np.diagonal(pivots) / np.where(sizes == 0, 1, sizes))
@@ -229,7 +232,7 @@ def svdvals(x: Array) -> Array:
 @define("pinv", data=(0,))
 @each
 def pinv(x: Array, rtol: Any) -> Array:
-    """The inverses of the singular values, 0 for those that count as 0."""
+    """Return the inverses of the singular values, 0 for those that count as 0."""
     s, u, vh = _decomposed(x)
     kept = s > rtol * (s[0] if len(s) else 0)
     factors = np.where(kept, 1 / np.where(kept, s, 1), 0)

@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 def _widened(x: Array) -> Array:
-    """Integers in 64 bits, in which they add up and multiply."""
+    """Return integers in 64 bits, in which they add up and multiply."""
     letter = kind(x.dtype)
     return x if letter in "fc" else x.astype(np.uint64 if letter == "u" else np.int64)
 
@@ -47,13 +47,13 @@ def cumsum(x: Array, *start: Array, axis: int, reverse: bool, exclusive: bool) -
 
 @define("cumprod", result="sum", data=(0,))
 def cumprod(x: Array, *start: Array, axis: int, reverse: bool, exclusive: bool) -> Array:
-    """Products of the elements up to each."""
+    """Return products of the elements up to each."""
     return _scanned(np.cumprod, x, _begin(x, start, axis, 1), axis, reverse, exclusive)
 
 
 @define("linear_scan")
 def linear_scan(a: Array, b: Array, *start: Array, axis: int, reverse: bool) -> Array:
-    """y_i = a_i y_(i-1) + b_i, one after the other."""
+    """Return y_i = a_i y_(i-1) + b_i, one after the other."""
     factors, terms = np.moveaxis(a, axis, 0), np.moveaxis(b, axis, 0)
     result = np.zeros(terms.shape, b.dtype)
     state = np.moveaxis(start[0], axis, 0)[0] if start else np.zeros(terms.shape[1:], b.dtype)
@@ -65,7 +65,7 @@ def linear_scan(a: Array, b: Array, *start: Array, axis: int, reverse: bool) -> 
 
 
 def _rank(x: Array) -> Array:
-    """Integers that order as the values do: NaN above all, both zeros alike."""
+    """Return integers that order as the values do: NaN above all, both zeros alike."""
     distinct, rank = np.unique(x, return_inverse=True)
     rank = rank.reshape(x.shape)
     return np.where(x != x, distinct.size, rank)
@@ -73,7 +73,7 @@ def _rank(x: Array) -> Array:
 
 @define("sort", result="first and index")
 def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
-    """The elements in order and where they were; equal ones keep theirs."""
+    """Return the elements in order and where they were; equal ones keep theirs."""
     rank = _rank(x)
     indices = np.argsort(-rank if descending else rank, axis, kind="stable")
     return np.take_along_axis(x, indices, axis), indices.astype(np.int64)
@@ -81,13 +81,13 @@ def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
 
 @define("nonzero", result="int64", data=(0,))
 def nonzero(x: Array) -> Array:
-    """The indices of the elements that are not zero, one row each, in row-major order."""
+    """Return the indices of the elements that are not zero, one row each, in row-major order."""
     return np.argwhere(x).astype(np.int64)
 
 
 @define("searchsorted", result="int64")
 def searchsorted(table: Array, values: Array, side: str) -> Array:
-    """How many of the table come before each value, or before it and its equals."""
+    """Return how many of the table come before each value, or before it and its equals."""
     x, y = table, values[..., None]
     less = (x < y) | ((y != y) & (x == x))
     equal = (x == y) | ((y != y) & (x != x))

@@ -65,7 +65,7 @@ def define(
 
 
 def common(args: Sequence[Any], floating: bool = False) -> np.dtype[Any]:
-    """The dtype in which arrays and Python scalars meet.
+    """Return the dtype in which arrays and Python scalars meet.
 
     Within a kind as the Array API has it; an integer or bool array beside a float array takes the
     float's dtype; a Python scalar changes the dtype only where its kind is above all arrays'.
@@ -94,7 +94,7 @@ def common(args: Sequence[Any], floating: bool = False) -> np.dtype[Any]:
 def result_dtypes(
     rule: Rule, args: Sequence[Any], prepared: Sequence[Any], attrs: dict[str, Any]
 ) -> tuple[np.dtype[Any], ...]:
-    """The dtype of each output."""
+    """Return the dtype of each output."""
     data = rule.data or range(len(prepared))
     first = prepared[next(iter(data))].dtype
     if rule.result in ("common", "float", "as is"):

@@ -20,20 +20,20 @@ Shape = tuple[int, ...]
 
 @define("copy", result="as is")
 def copy(x: Array) -> Array:
-    """The same elements, stored anew."""
+    """Return the same elements, stored anew."""
     result: Array = x.copy()
     return result
 
 
 @define("reshape", result="as is")
 def reshape(x: Array, shape: Shape) -> Array:
-    """The elements in order, in another shape."""
+    """Return the elements in order, in another shape."""
     return x.reshape(shape)
 
 
 @define("permute_dims", result="as is")
 def permute_dims(x: Array, axes: Shape) -> Array:
-    """The axes in another order."""
+    """Return the axes in another order."""
     result: Array = x.transpose(axes)
     return result
 
@@ -46,19 +46,19 @@ def _places(start: Shape, stop: Shape, step: Shape) -> tuple[Array, ...]:
 
 @define("slice", result="as is")
 def slice_(x: Array, start: Shape, stop: Shape, step: Shape) -> Array:
-    """The elements at range(start, stop, step) of each axis."""
+    """Return the elements at range(start, stop, step) of each axis."""
     return np.asarray(x[_places(start, stop, step)])
 
 
 @define("unslice", result="as is")
 def unslice(g: Array, shape: Shape, start: Shape, stop: Shape, step: Shape) -> Array:
-    """Zeros of a shape with g in the place of that slice."""
+    """Return zeros of a shape with g in the place of that slice."""
     return np.asarray(slice_set(np.zeros(shape, g.dtype), g, start, stop, step))
 
 
 @define("slice_set", data=(0, 1))
 def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Array:
-    """x with v in the place of that slice."""
+    """Return x with v in the place of that slice."""
     result: Array = x.copy()
     result[_places(start, stop, step)] = v
     return result
@@ -66,19 +66,19 @@ def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Arr
 
 @define("expand", result="as is")
 def expand(x: Array, shape: Shape) -> Array:
-    """x broadcast to a shape."""
+    """Return x broadcast to a shape."""
     return np.broadcast_to(x, shape)
 
 
 @define("concat")
 def concat(*xs: Array, axis: int) -> Array:
-    """The tensors one after the other along an axis."""
+    """Return the tensors one after the other along an axis."""
     return np.concatenate(xs, axis)
 
 
 @define("pad", result="as is")
 def pad(x: Array, before: Shape, after: Shape, value: Any) -> Array:
-    """x amid `value`."""
+    """Return x amid `value`."""
     # Python's False is a NumPy 0, so a bool tensor's value goes through its own type.
     shape = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
     result = np.full(shape, x.dtype.type(value), x.dtype)
@@ -91,7 +91,10 @@ def pad(x: Array, before: Shape, after: Shape, value: Any) -> Array:
 
 @define("gather", result="as is")
 def gather(x: Array, *tables: Array, axis: int) -> Array:
-    """The elements of x at the indices into one axis or several; negative ones from the end."""
+    """Return the elements of x at the indices into one axis or several.
+
+    Negative ones from the end.
+    """
     return np.asarray(x[(slice(None),) * axis + tables])
 
 
@@ -117,13 +120,16 @@ for _name, _join in _JOINS.items():
 
 @define("take_along", result="as is")
 def take_along(x: Array, indices: Array, axis: int) -> Array:
-    """One element per place of `indices`, along an axis; negative ones count from the end."""
+    """Return one element per place of `indices`, along an axis.
+
+    Negative ones count from the end.
+    """
     return np.take_along_axis(x, indices, axis)
 
 
 @define("put_along", data=(0, 2))
 def put_along(x: Array, indices: Array, updates: Array, axis: int) -> Array:
-    """x with each update added at its index along an axis."""
+    """Return x with each update added at its index along an axis."""
     result: Array = x.copy()
     for at in np.ndindex(*indices.shape):
         place = (*at[:axis], int(indices[at]), *at[axis + 1 :])
@@ -133,7 +139,7 @@ def put_along(x: Array, indices: Array, updates: Array, axis: int) -> Array:
 
 @define("iota", result="int64", data=(0,))
 def iota(x: Array, axis: int) -> Array:
-    """The index along an axis, in the shape of x."""
+    """Return the index along an axis, in the shape of x."""
     return np.asarray(np.indices(x.shape)[axis])
 
 
@@ -142,30 +148,30 @@ def iota(x: Array, axis: int) -> Array:
 
 @define("tril", result="as is")
 def tril(x: Array, k: int) -> Array:
-    """The elements on and below the k-th diagonal."""
+    """Return the elements on and below the k-th diagonal."""
     return np.tril(x, k)
 
 
 @define("triu", result="as is")
 def triu(x: Array, k: int) -> Array:
-    """The elements on and above the k-th diagonal."""
+    """Return the elements on and above the k-th diagonal."""
     return np.triu(x, k)
 
 
 @define("vecdot")
 def vecdot(x: Array, y: Array) -> Array:
-    """The sums of products along the last axis, x conjugated."""
+    """Return the sums of products along the last axis, x conjugated."""
     return np.asarray(np.sum(np.conj(x) * y, -1, dtype=x.dtype))
 
 
 @define("matmul")
 def matmul(x: Array, y: Array) -> Array:
-    """The product of matrices, batches broadcast."""
+    """Return the product of matrices, batches broadcast."""
     return np.asarray(np.matmul(x, y))
 
 
 def _window(stride: Pair, dilation: Pair, size: Shape, i: int, j: int) -> tuple[slice, slice]:
-    """Where tap (i, j) of a kernel reads for every output position of a plane of `size`."""
+    """Return where tap (i, j) of a kernel reads for every output position of a plane of `size`."""
     top, left = i * dilation[0], j * dilation[1]
     return (
         slice(top, top + (size[0] - 1) * stride[0] + 1, stride[0]),
@@ -187,7 +193,7 @@ def _size(x: Shape, kernel: Shape, stride: Pair, padding: Pair, dilation: Pair) 
 
 @define("conv2d")
 def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """Cross-correlation of x (N, C, H, W) with w (O, C, h, w), tap by tap."""
+    """Return cross-correlation of x (N, C, H, W) with w (O, C, h, w), tap by tap."""
     size = _size(x.shape[2:], w.shape[2:], stride, padding, dilation)
     source = _padded(x, padding)
     result = np.zeros((x.shape[0], w.shape[0], *size), x.dtype)
@@ -230,7 +236,10 @@ def conv2d_dw(
 
 @define("max_pool2d", result="first and index")
 def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
-    """The greatest of each window and where it lies in its plane; the first, and NaN, wins."""
+    """Return the greatest of each window and where it lies in its plane.
+
+    The first, and NaN, wins.
+    """
     height, width = x.shape[2:]
     size = _size((height, width), kernel, stride, padding, (1, 1))
     values = np.zeros((*x.shape[:2], *size), x.dtype)
@@ -249,7 +258,7 @@ def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Arr
 
 @define("max_pool2d_dx", result="as is")
 def max_pool2d_dx(g: Array, indices: Array, shape: Shape) -> Array:
-    """Zeros of `shape` with each element of g added at its index of the plane."""
+    """Return zeros of `shape` with each element of g added at its index of the plane."""
     result = np.zeros((shape[0], shape[1], shape[2] * shape[3]), g.dtype)
     for at in np.ndindex(*g.shape):
         result[at[0], at[1], indices[at]] += g[at]
@@ -258,7 +267,7 @@ def max_pool2d_dx(g: Array, indices: Array, shape: Shape) -> Array:
 
 @define("max_pool2d_take", result="as is")
 def max_pool2d_take(x: Array, indices: Array) -> Array:
-    """The elements of each plane at the indices."""
+    """Return the elements of each plane at the indices."""
     planes = x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
     flat = indices.reshape(*indices.shape[:2], indices.shape[2] * indices.shape[3])
     return np.take_along_axis(planes, flat, -1).reshape(indices.shape)
@@ -298,6 +307,6 @@ def random_bits(key: Array, shape: Shape) -> Array:
 
 @define("threefry2x32", result="two of the first")
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """Both words of Threefry-2x32 under a key, for counters of two words."""
+    """Return both words of Threefry-2x32 under a key, for counters of two words."""
     words = _threefry((int(key[0]), int(key[1])), high.astype(np.uint64), low.astype(np.uint64))
     return words[0].astype(np.uint32), words[1].astype(np.uint32)

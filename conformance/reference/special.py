@@ -27,7 +27,10 @@ _SINH = PI / 2 * np.sinh(_TAU)
 
 
 def integral(f: Callable[[Array], Array], end: Array) -> Array:
-    """The integral of f from 0 to `end`, of end's shape; f takes an array with one more axis."""
+    """Return the integral of f from 0 to `end`, of end's shape.
+
+    F takes an array with one more axis.
+    """
     # The share of [0, end] from its nearer end, so that no digits are lost at either.
     share = 1 / (1 + np.exp(2 * _SINH))
     weight = np.cosh(_TAU) * share * (1 - share) * PI / 64
@@ -35,7 +38,7 @@ def integral(f: Callable[[Array], Array], end: Array) -> Array:
 
 
 def _to_infinity(f: Callable[[Array], Array]) -> Array:
-    """The integral of f from 0 on; f decays like exp(-s)."""
+    """Return the integral of f from 0 on; f decays like exp(-s)."""
     s = np.exp(_SINH)
     weight = np.cosh(_TAU) * s * (PI / 2) / 64
     inside = (s > 1e-4000) & (s < 1e4)
@@ -47,7 +50,7 @@ def floating(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def in_long_double(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Arrays of long double, broadcast, in whatever type they come."""
+    """Return arrays of long double, broadcast, in whatever type they come."""
 
     def call(*xs: Array, **attrs: Any) -> Array:
         shaped = np.broadcast_arrays(*[np.asarray(x).astype(np.longdouble) for x in xs])
@@ -80,14 +83,14 @@ def _exp_square(x: Array, sign: int) -> Array:
 @floating("erfcx")
 @in_long_double
 def erfcx(x: Array) -> Array:
-    """exp(x^2) erfc(x)."""
+    """Return exp(x^2) erfc(x)."""
     right = _erfcx_right(np.abs(x))
     return np.where(x < 0, 2 * _exp_square(x, 1) - right, np.where(x != x, x, right))
 
 
 @in_long_double
 def _upper(x: Array) -> Array:
-    """erfc(x), also where it is small."""
+    """Return erfc(x), also where it is small."""
     tail = _erfcx_right(np.abs(x)) * _exp_square(x, -1)
     return np.where(x < 0, 2 - tail, np.where(x == np.inf, 0, tail))
 
@@ -110,7 +113,7 @@ def _quantile(x: Array, rest: Array) -> Array:
 @floating("erfinv")
 @in_long_double
 def erfinv(x: Array) -> Array:
-    """The inverse of erf."""
+    """Return the inverse of erf."""
     y = np.copysign(_quantile(np.abs(x), 1 - np.abs(x)), x)
     y = np.where(np.abs(x) == 1, np.copysign(np.inf, x), y)
     return np.where(np.abs(x) <= 1, y, np.nan)
@@ -119,7 +122,7 @@ def erfinv(x: Array) -> Array:
 @floating("ndtri")
 @in_long_double
 def ndtri(p: Array) -> Array:
-    """The inverse of the normal distribution function."""
+    """Return the inverse of the normal distribution function."""
     rest = np.minimum(p, 1 - p)
     y = np.sqrt(L(2)) * np.copysign(_quantile(np.abs(2 * p - 1), 2 * rest), p - 0.5)
     y = np.where((p == 0) | (p == 1), np.copysign(np.inf, p - 0.5), y)
@@ -129,14 +132,14 @@ def ndtri(p: Array) -> Array:
 @floating("ndtr")
 @in_long_double
 def ndtr(x: Array) -> Array:
-    """The normal distribution function."""
+    """Return the normal distribution function."""
     return np.asarray(_upper(-x / np.sqrt(L(2))) / 2)
 
 
 @floating("log_ndtr")
 @in_long_double
 def log_ndtr(x: Array) -> Array:
-    """Its logarithm."""
+    """Return its logarithm."""
     low = np.log(_erfcx_right(np.abs(x) / np.sqrt(L(2))) / 2) - x * x / 2
     low = np.where(np.isinf(x * x), -np.inf, low)
     return np.where(x < 0, low, np.log1p(-_upper(x / np.sqrt(L(2))) / 2))
@@ -155,7 +158,7 @@ def entr(x: Array) -> Array:
 @floating("xlog1py")
 @in_long_double
 def xlog1py(x: Array, y: Array) -> Array:
-    """x log(1 + y), 0 where x is 0."""
+    """Return x log(1 + y), 0 where x is 0."""
     return np.where((x == 0) & (y == y), 0, x * np.log1p(y))
 
 
@@ -205,7 +208,7 @@ def _right_gammaln(x: Array) -> Array:
 
 
 def _sine(x: Array) -> Array:
-    """sin(pi x) of the distance to the nearest integer."""
+    """Return sin(pi x) of the distance to the nearest integer."""
     return np.asarray(np.sin(PI * (x - np.round(x))))
 
 
@@ -229,7 +232,7 @@ def gamma(x: Array) -> Array:
 
 
 def _steps_up(x: Array) -> int:
-    """How many steps take every number of x that is no pole above 25."""
+    """Return how many steps take every number of x that is no pole above 25."""
     inside = x[(x > -300) & (x < 25)]
     return int(25 - np.floor(np.min(inside))) if inside.size else 0
 
@@ -250,7 +253,7 @@ def psi(x: Array) -> Array:
 
 @in_long_double
 def _hurwitz(s: Array, q: Array) -> Array:
-    """zeta(s, q) for q no pole: a long sum and Euler and Maclaurin's rest (DLMF 2.10.1)."""
+    """Return zeta(s, q) for q no pole: a long sum and Euler and Maclaurin's rest (DLMF 2.10.1)."""
     steps = _steps_up(q)
     low = np.where(q > -300, q, np.nan)
     total = sum(((low + k) ** -s for k in range(steps)), np.zeros_like(q))
@@ -266,7 +269,7 @@ def _hurwitz(s: Array, q: Array) -> Array:
 @floating("polygamma")
 @in_long_double
 def polygamma(x: Array, n: int) -> Array:
-    """The n-th derivative of psi, by Hurwitz's zeta (DLMF 25.11.12)."""
+    """Return the n-th derivative of psi, by Hurwitz's zeta (DLMF 25.11.12)."""
     if n == 0:
         return np.asarray(psi(x))
     sign = (-1) ** (n + 1)
@@ -294,7 +297,7 @@ def _lower_integral(a: Array, x: Array) -> Array:
 
 
 def _upper_integral(a: Array, x: Array) -> Array:
-    """x exp(x) x^-a times the upper one: (1 + s / x)^(a-1) exp(-s) over s from 0 on."""
+    """Return x exp(x) x^-a times the upper one: (1 + s / x)^(a-1) exp(-s) over s from 0 on."""
     return _to_infinity(lambda s: np.exp((a[..., None] - 1) * np.log1p(s / x[..., None]) - s))
 
 
@@ -321,7 +324,7 @@ def gammaincc(a: Array, x: Array) -> Array:
 @floating("gamma_sum")
 @in_long_double
 def gamma_sum(a: Array, x: Array, form: str) -> Array:
-    """The three sums by the integrals that they stand for (DLMF 8.7.1, 8.7.3, 8.9.2)."""
+    """Return the three sums by the integrals that they stand for (DLMF 8.7.1, 8.7.3, 8.9.2)."""
     if form == "rising":
         return np.exp(x) * _lower_integral(a, x) - 1
     if form == "fraction":

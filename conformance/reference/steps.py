@@ -17,26 +17,26 @@ _PI = np.longdouble("3.141592653589793238462643383279502884197")
 
 @define("gelu_dx", result="float")
 def gelu_dx(g: Array, x: Array) -> Array:
-    """g times the derivative of x Phi(x): Phi(x) + x phi(x)."""
+    """Return g times the derivative of x Phi(x): Phi(x) + x phi(x)."""
     density = np.exp(-x * x / 2) / np.sqrt(2 * _PI)
     return np.asarray(g * (erfc(-x / np.sqrt(np.longdouble(2))) / 2 + x * density))
 
 
 @define("softmax_dx", result="float")
 def softmax_dx(g: Array, y: Array, axis: int) -> Array:
-    """softmax's Jacobian, diag(y) - y y^T, times g."""
+    """Return softmax's Jacobian, diag(y) - y y^T, times g."""
     return np.asarray(y * (g - np.sum(g * y, axis, keepdims=True)))
 
 
 @define("log_softmax_dx", result="float")
 def log_softmax_dx(g: Array, y: Array, axis: int) -> Array:
-    """log_softmax's transposed Jacobian, 1 - exp(y) summed over, times g."""
+    """Return log_softmax's transposed Jacobian, 1 - exp(y) summed over, times g."""
     return np.asarray(g - np.exp(y) * np.sum(g, axis, keepdims=True))
 
 
 @define("cross_entropy_dx", result="float", data=(0, 1))
 def cross_entropy_dx(g: Array, logits: Array, labels: Array) -> Array:
-    """g / N times (the probabilities less one at the label)."""
+    """Return g / N times (the probabilities less one at the label)."""
     result = softmax(logits, 1)
     result[np.arange(len(labels)), labels] -= 1
     return np.asarray(result * (g / len(labels)))

@@ -22,7 +22,7 @@ Pullback = Callable[[Array], tuple[Array, ...]]
 
 
 def elsewhere(op: str, backend: str) -> bool:
-    """Whether an op has kernels alone, and none on this device of tinyml's.
+    """Return whether an op has kernels alone, and none on this device of tinyml's.
 
     >>> elsewhere("svd", "tinyml:opencl"), elsewhere("svd", "tinyml:cpu"), elsewhere("svd", "numpy")
     (True, False, False)
@@ -44,7 +44,7 @@ class Backend(Protocol):
         ...
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
-        """The outputs of the op; NotImplementedError where the backend lacks it."""
+        """Return the outputs of the op; NotImplementedError where the backend lacks it."""
         ...
 
     def pullback(
@@ -79,7 +79,7 @@ class NumPy:
         return None
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
-        """The outputs, each in the dtype it must have."""
+        """Return the outputs, each in the dtype it must have."""
         if op not in reference.TABLE:
             raise NotImplementedError(f"numpy has no {op}")
         return reference.native(op, *arrays, **attrs)
@@ -122,14 +122,14 @@ class TinyML:
         return None if has else f"{self.name} has no {dtype} on this machine"
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
-        """The outputs of `tinyml.core.apply` on this device."""
+        """Return the outputs of `tinyml.core.apply` on this device."""
         outputs = self._apply(op, [self._enter(x) for x in arrays], attrs)
         return tuple(np.asarray(y.numpy()) for y in outputs)
 
     def pullback(
         self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
     ) -> Pullback:
-        """The vector-Jacobian product that tinyml records for this op."""
+        """Return the vector-Jacobian product that tinyml records for this op."""
         from tinyml.autodiff.grad import vjp
 
         only_these, entered = self._only(op, args, attrs, wrt)
@@ -145,7 +145,7 @@ class TinyML:
 
     def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                 tangents: Sequence[Array]) -> Array:
-        """The Jacobian-vector product that tinyml makes of this op's rules."""
+        """Return the Jacobian-vector product that tinyml makes of this op's rules."""
         from tinyml.autodiff.jvp import jvp
 
         only_these, entered = self._only(op, args, attrs, wrt)
@@ -154,7 +154,7 @@ class TinyML:
 
     def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
-        """The vector-Jacobian product of the one that tinyml records for this op."""
+        """Return the vector-Jacobian product of the one that tinyml records for this op."""
         from tinyml.autodiff.grad import vjp
 
         only_these, entered = self._only(op, args, attrs, wrt)
@@ -171,7 +171,7 @@ class TinyML:
 
     def _only(self, op: str, args: Sequence[Any], attrs: dict[str, Any],
               wrt: Sequence[int]) -> tuple[Callable[..., Any], list[Any]]:
-        """The op's first output as a function of the arguments number `wrt`, and these."""
+        """Return the op's first output as a function of the arguments number `wrt`, and these."""
         entered = [self._enter(x) for x in args]
 
         def only_these(*variables: Any) -> Any:
@@ -189,7 +189,7 @@ class TinyML:
         return apply_many(find(op), *args, **attrs)
 
     def _enter(self, x: Any) -> Any:
-        """A tensor with the values and the layout of an array; anything else as it is."""
+        """Return a tensor with the values and the layout of an array; anything else as it is."""
         if not isinstance(x, np.ndarray):
             return x
         if x.flags.c_contiguous or x.size == 0:
@@ -225,7 +225,7 @@ class TinyML:
 
 
 def open_backend(name: str) -> Backend:
-    """The backend of a name: 'numpy', 'tinyml:cpu', 'tinyml:opencl', or 'module:object'.
+    """Return the backend of a name: 'numpy', 'tinyml:cpu', 'tinyml:opencl', or 'module:object'.
 
     >>> open_backend("numpy").name
     'numpy'

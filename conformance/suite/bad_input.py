@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 
 
 def calls(op: Any) -> Iterator[Call]:
-    """The wrong calls of a record, in a fixed order.
+    """Return the wrong calls of a record, in a fixed order.
 
     >>> from tinyml.conformance.suite.run import all_ops
     >>> [call.wrong for call in calls(all_ops()["neg"])][:3]
@@ -90,7 +90,7 @@ def calls(op: Any) -> Iterator[Call]:
 
 
 def base(op: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The call that the wrong ones are made of: a right one with several elements."""
+    """Return the call that the wrong ones are made of: a right one with several elements."""
     dtypes = sorted(op.dtypes, key=lambda dtype: dtype != "float32")
     samples: list[Sample] = [s for dtype in dtypes[:4] for s in op.samples(dtype)]
     whole = [s for s in samples if all(getattr(x, "ndim", 1) and np.size(x) for x in s.args)]
@@ -144,7 +144,10 @@ def _attributes(v: Any) -> Iterator[tuple[str, Any]]:
 
 
 def planned(op: Any, call: Call, device: str) -> Answer | None:
-    """What the op's own rules say, without running it; None where operands are no tensors."""
+    """Return what the op's own rules say, without running it.
+
+    None where operands are no tensors.
+    """
     target = find_device(device)
     specs: list[Any] = []
     for x in call.args:
@@ -199,7 +202,7 @@ def _plain(text: str) -> str:
 
 
 def complaint(op: Any, call: Call, told: Answer) -> str | None:
-    """What is wrong with an answer: no TinyMLError, or one that does not say enough."""
+    """Return what is wrong with an answer: no TinyMLError, or one that does not say enough."""
     if told.error is None:
         return None
     if not issubclass(told.error, TinyMLError):
@@ -217,12 +220,12 @@ def complaint(op: Any, call: Call, told: Answer) -> str | None:
 
 
 def family(op: Any) -> str:
-    """The room that an op is defined in: its snapshots are one file."""
+    """Return the room that an op is defined in: its snapshots are one file."""
     return str(op.infer.__module__).rpartition(".")[2]
 
 
 def families() -> dict[str, list[str]]:
-    """The ops of every family, by name."""
+    """Return the ops of every family, by name."""
     from tinyml.conformance.suite.run import all_ops
 
     found: dict[str, list[str]] = {}
@@ -232,7 +235,7 @@ def families() -> dict[str, list[str]]:
 
 
 def written(names: list[str]) -> str:
-    """The text of a family's file: each message once, with ops and calls that it answers."""
+    """Return the text of a family's file: each message once, with ops and calls that it answers."""
     said: dict[str, tuple[list[str], list[str]]] = {}
     for name in names:
         op = find(name)

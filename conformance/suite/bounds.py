@@ -40,7 +40,7 @@ ADDS_IN_PLACE = frozenset("scatter_add scatter_mul put_along unslice max_pool2d_
 
 
 def epsilon(name: str, dtype: str) -> float:
-    """The unit of an op's absolute bound: epsilon of the type in which it adds up.
+    """Return the unit of an op's absolute bound: epsilon of the type in which it adds up.
 
     >>> epsilon("sum", "bfloat16"), epsilon("scatter_add", "bfloat16")
     (1.1920928955078125e-07, 0.0078125)
@@ -65,7 +65,7 @@ def units(op: Any, dtype: str) -> float:
 
 
 def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
-    """The absolute part of an op's bound in epsilons, of the shape of its results.
+    """Return the absolute part of an op's bound in epsilons, of the shape of its results.
 
     `args` are wide: floats in long double. Zero for ops that do not add up. Where an op has
     several float results, they are of one shape and share the bound.
@@ -82,7 +82,7 @@ def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
 
 
 def _of_magnitudes(name: str, terms: Callable[..., int]) -> Callable[..., Any]:
-    """n / 2 times the op itself on magnitudes, for ops linear in each argument."""
+    """Return n / 2 times the op itself on magnitudes, for ops linear in each argument."""
 
     def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         sizes = [np.abs(x) if np.asarray(x).dtype.kind in "fc" else x for x in args]

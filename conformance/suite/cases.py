@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 
 def op_cases(op: Any, dtypes: Iterable[str] | None = None) -> Iterator[Case]:
-    """The cases of one record, dtype by dtype."""
+    """Return the cases of one record, dtype by dtype."""
     for dtype in op.dtypes if dtypes is None else dtypes:
         for sample in op.samples(dtype):
             yield Case(op, op.name, dtype, sample)
@@ -100,7 +100,7 @@ def within(ops: Mapping[str, Any], budget: int) -> Within:
 
 
 def asked(ops: Mapping[str, Any]) -> Within | None:
-    """The sample that the environment asks for, by default CI's; None for all cases.
+    """Return the sample that the environment asks for, by default CI's; None for all cases.
 
     No op is left out of it, however few kernels are asked for.
     """
@@ -109,7 +109,7 @@ def asked(ops: Mapping[str, Any]) -> Within | None:
 
 
 def chosen(name: str, only: str | None) -> bool:
-    """Whether a case of this name is meant by a pattern: its beginning, or a shell pattern.
+    """Return whether a case of this name is meant by a pattern: its beginning, or a shell pattern.
 
     A pattern 'op/sample' leaves out the dtype.
 
@@ -123,13 +123,13 @@ def chosen(name: str, only: str | None) -> bool:
 
 
 def cotangent(name: str, shape: tuple[int, ...], number: int = 0) -> Any:
-    """A seeded cotangent of the shape, in float64, between -1 and 1."""
+    """Return a seeded cotangent of the shape, in float64, between -1 and 1."""
     rng = np.random.default_rng(zlib.crc32(f"{name} {number}".encode()))
     return np.asarray(rng.uniform(-1.0, 1.0, shape))
 
 
 def describe(sample: Sample) -> str:
-    """The arguments and attributes of a sample in one line, without values.
+    """Return the arguments and attributes of a sample in one line, without values.
 
     >>> describe(Sample((np.ones((2, 3), "int8"), 2.5), {"axis": 0}, "x"))
     'int8[2, 3], 2.5, axis=0'

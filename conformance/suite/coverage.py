@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 def row(op: Any) -> Row:
-    """The matrix's row of a record.
+    """Return the matrix's row of a record.
 
     >>> from tinyml.conformance.suite.run import all_ops
     >>> row(all_ops()["where"]).inputs

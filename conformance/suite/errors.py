@@ -16,14 +16,17 @@ from tinyml.ops.samples.values import ErrorCase, Sample
 
 
 def error_cases(op: Any) -> Iterator[tuple[Case, ErrorCase]]:
-    """The error cases of a record, named 'op/error/number Class'."""
+    """Return the error cases of a record, named 'op/error/number Class'."""
     for number, wrong in enumerate(op.errors() if op.errors else ()):
         sample = Sample(wrong.args, wrong.attrs, f"{number} {wrong.error.__name__}")
         yield Case(op, op.name, "error", sample), wrong
 
 
 def judge(backend: Backend, case: Case, wrong: ErrorCase) -> Judgement:
-    """The call raises the declared class; its message names op, shapes, and what the case asks."""
+    """Return the call raises the declared class.
+
+    Its message names op, shapes, and what the case asks.
+    """
     try:
         backend.run(case.of, *wrong.args, **wrong.attrs)
     except TinyMLError as error:

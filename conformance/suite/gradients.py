@@ -30,7 +30,7 @@ ROUNDINGS = 256
 
 
 def differentiable(op: Any) -> bool:
-    """Whether a record has a rule for some input, or a body to differentiate."""
+    """Return whether a record has a rule for some input, or a body to differentiate."""
     if isinstance(op.grad, tuple):
         return op.differentiable and any(rule is not None for rule in op.grad)
     return op.differentiable and (op.grad is not None or op.body is not None)
@@ -86,7 +86,7 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
-    """The cotangent of argument `k` for `g` by central differences of the reference.
+    """Return the cotangent of argument `k` for `g` by central differences of the reference.
 
     wide: the arguments with floats in long double; the result has the shape of argument k.
     """

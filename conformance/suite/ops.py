@@ -57,7 +57,7 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def _form(outputs: Sequence[Array], expected: Sequence[reference.Result]) -> str | None:
-    """A complaint where outputs have not the dtypes and shapes that they must have."""
+    """Return a complaint where outputs have not the dtypes and shapes that they must have."""
     got = [(y.dtype.name, y.shape) for y in outputs]
     want = [(y.dtype.name, y.value.shape) for y in expected]
     return None if got == want else f"outputs {got} instead of {want}"
@@ -65,7 +65,7 @@ def _form(outputs: Sequence[Array], expected: Sequence[reference.Result]) -> str
 
 def _unique(name: str, outputs: Sequence[Array], expected: Sequence[reference.Result],
             ) -> tuple[tuple[Array, ...], tuple[reference.Result, ...]]:
-    """What the op determines of its outputs, where that is less than they are."""
+    """Return what the op determines of its outputs, where that is less than they are."""
     of = reference.UNIQUE[name]
     with np.errstate(all="ignore"):
         found = of(*[y.astype(want.value.dtype) for y, want in zip(outputs, expected)])
@@ -104,7 +104,10 @@ def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) ->
 
 
 def _allowed(case: Case, want: reference.Result, absolute: Array) -> Array:
-    """The bound for each element in ULPs; infinite where the terms of a sum exceed the range."""
+    """Return the bound for each element in ULPs.
+
+    Infinite where the terms of a sum exceed the range.
+    """
     if reference.kind(want.dtype) not in "fc":
         return np.zeros(want.value.shape, np.longdouble)
     info = np.finfo(as_dtype(want.dtype).compute)

@@ -71,12 +71,12 @@ class Report:
         return totals["passed"] > 0 and totals["failed"] == totals["unsupported"] == 0
 
     def select(self, status: str) -> list[Verdict]:
-        """The verdicts of one status, worst first."""
+        """Return the verdicts of one status, worst first."""
         found = [verdict for verdict in self.verdicts if verdict.status == status]
         return sorted(found, key=lambda verdict: -verdict.share)
 
     def text(self, failures: int = 20) -> str:
-        """The totals, the worst case of each failing op, and the command that repeats it."""
+        """Return the totals, the worst case of each failing op, and the command that repeats it."""
         lines = []
         shown: set[str] = set()
         for verdict in [*self.select("failed"), *self.select("unsupported")]:
@@ -98,7 +98,7 @@ class Report:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """Totals, cases and versions as plain data."""
+        """Return totals, cases and versions as plain data."""
         cases = [verdict._asdict() for verdict in self.verdicts]
         for case in cases:
             # JSON has no infinity.
@@ -161,7 +161,7 @@ def all_ops() -> dict[str, Any]:
 
 def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
            sample: Within | None = None) -> list[Verdict]:
-    """The verdicts of one op; in a sample, of the cases in it and of few gradients.
+    """Return the verdicts of one op; in a sample, of the cases in it and of few gradients.
 
     Without samples or reference an op fails; so does a rule without any smooth sample.
     """
@@ -264,7 +264,7 @@ def _command(suite: str, backend: str, name: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `tinyml conformance`."""
+    """Return the options of `tinyml conformance`."""
     parser.add_argument("--suite", choices=(*SUITES, "opinfo"), default="ops",
                         help="what to check; opinfo: PyTorch's own samples, which needs torch")
     parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")

@@ -60,6 +60,6 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def products(xs: Sequence[Array], ys: Sequence[Array]) -> Array:
-    """The elementwise products of two lists of arrays in one vector, as in the plane."""
+    """Return the elementwise products of two lists of arrays in one vector, as in the plane."""
     parts = [(np.conj(widest(x)) * y).real.reshape(-1) for x, y in zip(xs, ys, strict=True)]
     return np.concatenate([*parts, np.zeros(1, np.longdouble)])

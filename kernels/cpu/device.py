@@ -176,7 +176,7 @@ def _compiled(source: str) -> Any:
 
 
 def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
-    """One run-time record per range; the cuts depend on the shape only."""
+    """Return one run-time record per range; the cuts depend on the shape only."""
     parts = max(1, min(kernel.extent, work // GRAIN, MOST_RANGES))
     cuts = [kernel.extent * k // parts for k in range(parts + 1)]
     return [np.array([lo, hi, *kernel.meta], np.int64) for lo, hi in zip(cuts, cuts[1:])]
@@ -184,7 +184,7 @@ def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
 
 def _binding(kernel: Kernel, ins: Sequence[Any], count: int, packed: Sequence[int], many: bool,
              scalars: Sequence[DType], into: bool) -> str:
-    """The source of a function that calls the kernel.
+    """Return the source of a function that calls the kernel.
 
     It makes the `count` outputs, or is given them (`into`). `packed` operands are packed first;
     with `many` ranges, threads share them.

@@ -32,7 +32,7 @@ _lock = threading.Lock()
 
 
 def _new_lock() -> None:
-    """A child process does not have the thread that may have held the lock."""
+    """Return a child process does not have the thread that may have held the lock."""
     global _lock
     _lock = threading.Lock()
 

@@ -35,7 +35,7 @@ def _keys(x: Array) -> Array:
 
 
 def _order(x: Array, descending: bool) -> Array:
-    """The indices that sort the last axis."""
+    """Return the indices that sort the last axis."""
     size = x.shape[-1]
     if x.itemsize * 8 <= HALF and size <= 1 << HALF:
         keys = _keys(x)

@@ -220,7 +220,7 @@ class OpenCL(NestDevice):
 
 
 def _after_packing(packs: Sequence[tuple[int, Run]], run: Run) -> Run:
-    """What packs operands, each by its function, and then runs."""
+    """Return what packs operands, each by its function, and then runs."""
 
     def packed(*values: Any) -> Any:
         buffers = list(values)
@@ -232,7 +232,7 @@ def _after_packing(packs: Sequence[tuple[int, Run]], run: Run) -> Run:
 
 
 def _converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
-    """How a Python number becomes a kernel argument of the type it meets."""
+    """Return how a Python number becomes a kernel argument of the type it meets."""
     if dtype.kind == "bool":
         return lambda value: np.int64(bool(value))
     make = _float_of(dtype) if dtype.is_float else _to_integer

@@ -68,7 +68,6 @@ def test_whatever_is_given_is_answered(data: st.DataObject) -> None:
     assert bad_input.complaint(op, call, told) is None, (op, call, told)
 
 
-
 @pytest.mark.parametrize("said", [RuntimeError("it fell over"), tinyml.TinyMLError("no remedy")])
 def test_an_op_that_answers_badly_is_found(said: Exception) -> None:
     def infer(x: Any, *, axis: int) -> Any:

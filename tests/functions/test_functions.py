@@ -152,6 +152,13 @@ def test_pad(mode: str, widths: Any, device: str) -> None:
     check(device, lambda x: tinyml.pad(x, widths, mode), lambda x: np.pad(x, widths, mode), M)
 
 
+@pytest.mark.parametrize("mode", ["edge", "reflect", "symmetric", "wrap"])
+@pytest.mark.parametrize(("size", "widths"), [(1, (2, 3)), (2, (5, 4)), (3, (7, 8))])
+def test_pad_wider_than_the_axis(size: int, widths: Any, mode: Any, device: str) -> None:
+    check(device, lambda x: tinyml.pad(x, widths, mode), lambda x: np.pad(x, widths, mode),
+          np.arange(size))
+
+
 def test_pad_with_values_for_each_side(device: str) -> None:
     values = ((1.0, 2.0), (3.0, 4.0))
     check(device, lambda x: tinyml.pad(x, 1, constant_values=values),

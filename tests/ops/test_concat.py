@@ -7,7 +7,7 @@ import pytest
 
 import tinyml
 from tinyml.ir.op import find
-from tinyml.ops.concat import MANY
+from tinyml.ops.concat import MANY, SMALL, concat_rows
 
 TYPES = ("float32", "float64", "int32", "bool", "float16", "int8")
 
@@ -28,6 +28,21 @@ def test_many_are_joined_as_numpy_does(axis: int, mixed: bool, device: str) -> N
     joined = tinyml.concat(tensors, axis=axis)
     wanted = np.concatenate([a.astype(joined.dtype.numpy) for a in arrays], axis=axis)
     assert np.array_equal(joined.numpy(), wanted)
+
+
+@pytest.mark.parametrize("count", [MANY + 1, 2 * MANY, 5 * MANY + 3])
+@pytest.mark.parametrize("size", [3, SMALL + 1])
+def test_equal_operands_are_joined_in_groups(size: int, count: int, device: str) -> None:
+    """Whole groups of small ones are a launch each; large ones and the rest are one by one."""
+    rows = np.random.default_rng(count).normal(size=(count, 2, size)).astype("float32")
+    parts = [tinyml.asarray(row, device=device) for row in rows]
+    for axis in (0, 1):
+        assert np.array_equal(tinyml.concat(parts, axis=axis).numpy(), np.concatenate(rows, axis))
+    where = parts[0].dtype, parts[0].device
+    stacked = concat_rows(parts, (count, size, 2), *where)
+    assert np.array_equal(stacked.numpy(), rows.reshape(count, size, 2))
+    numbers = concat_rows([part[0, 0] for part in parts], (count,), *where)
+    assert numbers.tolist() == rows[:, 0, 0].tolist()
 
 
 def test_bytes_that_operands_share_are_right(device: str) -> None:

@@ -257,8 +257,8 @@ def test_rooms_and_floors_keep_their_budget() -> None:
 
 
 def test_the_core_keeps_its_budget() -> None:
-    found = {part: sum(lines(path) for name, path in FILES.items() if room(name) == f"tinyml.{part}")
-             for part in CORE}
+    found = {part: sum(lines(path) for name, path in FILES.items()
+                       if room(name) == f"tinyml.{part}") for part in CORE}
     assert all(found.values())
     assert sum(found.values()) <= BUDGET, f"{sum(found.values())} lines: {found}"
 

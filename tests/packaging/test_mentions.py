@@ -83,7 +83,7 @@ def prose() -> list[Line]:
 
 @cache
 def known() -> frozenset[str]:
-    """Every name of the code, and every word of its short strings."""
+    """Every name of the code, every word of its short strings, and the variables that CI reads."""
     names = set(dir(builtins))
     for tree in trees().values():
         prose_of = set(map(id, docstrings(tree)))
@@ -93,6 +93,9 @@ def known() -> frozenset[str]:
             if isinstance(node, ast.Constant) and id(node) not in prose_of:
                 text = node.value if isinstance(node.value, str) else ""
                 names.update(re.findall(r"\w+", text) if len(text) < SHORT else ())
+    for path in files():
+        if path.parent.name in (".ci", "workflows"):
+            names.update(VARIABLE.findall(path.read_text(encoding="utf-8")))
     return frozenset(names)
 
 

@@ -36,6 +36,14 @@ def test_what_pyright_reads_runs() -> None:
     runpy.run_path(str(Path(__file__).with_name("public_interface.py")))
 
 
+def test_every_folder_has_a_place_in_the_table() -> None:
+    folders = {f"tinyml/{path.name}/" for path in (ROOT / "tinyml").iterdir()
+               if path.is_dir() and path.name != "__pycache__"}
+    folders |= {"kernels/", "conformance/", "docs/", "tests/"}
+    rows = re.findall(r"^\| (`[^|]*/`) \|", _section("Where things are"), flags=re.M)
+    assert {name.strip("`") for row in rows for name in row.split(", ")} == folders
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8")):

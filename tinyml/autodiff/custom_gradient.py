@@ -15,7 +15,7 @@ import tinyml.tree as tree
 from tinyml.autodiff.grad import check_conforms, is_float
 from tinyml.core.apply import as_tuple
 from tinyml.core.builder import entered
-from tinyml.core.error_context import describe
+from tinyml.core.error_context import error_context
 from tinyml.core.make import make
 from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
@@ -119,10 +119,8 @@ def custom_gradient(f: Callable[..., Any] | None = None, *, linear: bool = False
 
     @functools.wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with error_context(own.name, args):
             return own.call(args, kwargs)
-        except TinyMLError as error:
-            raise error.during(own.name, describe(args)) from error.__cause__
 
     return call
 

@@ -21,9 +21,9 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     """Return f's value at `primals`, and its change in the direction `tangents`: (value, tangent).
 
     `primals` are f's arguments, as a tuple or a list; they and the value may be pytrees. Tangents
-    have the shapes and dtypes of the primals, and None in the place of a leaf that is no float
-    tensor; the value's tangent likewise. Raises ShapeError, DTypeError or ArgumentTypeError where a
-    tangent does not conform. Takes about three runs of f.
+    have the shapes and dtypes of the primals, with None for a leaf that is no float tensor; the
+    value's tangent likewise. Raises ShapeError, DTypeError or ArgumentTypeError where a tangent
+    does not conform. Takes about three runs of f.
 
     >>> import tinyml
     >>> x, v = tinyml.tensor([3.0]), tinyml.tensor([10.0])

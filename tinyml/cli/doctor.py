@@ -54,7 +54,7 @@ class Report:
         return HOST in self.working
 
     def add(self, label: str, text: str) -> None:
-        """One line: a label and what belongs to it."""
+        """Add a line: a label and what belongs to it."""
         self.lines.append(f"{label:<12} {text}")
 
     def trouble(self, what: str, remedy: str) -> None:
@@ -62,7 +62,7 @@ class Report:
         self.problems.append(Problem(what, remedy))
 
     def text(self) -> str:
-        """The whole report."""
+        """Return the whole report."""
         lines = [*self.lines, ""]
         if not self.problems:
             return "\n".join([*lines, "No problems."])
@@ -72,7 +72,7 @@ class Report:
 
 
 def examine() -> Report:
-    """Look at everything; never raises for what it finds."""
+    """Examine everything; what is wrong goes into the report and is never raised."""
     report = Report()
     _settings(report)
     _machine(report)
@@ -83,7 +83,7 @@ def examine() -> Report:
 
 
 def main() -> int:
-    """Print the report; 0 where the CPU works."""
+    """Print the report; return 0 where the CPU works."""
     report = examine()
     print(report.text())
     return 0 if report.cpu_works else 1
@@ -128,7 +128,7 @@ def _memory() -> str:
 
 
 def size_text(nbytes: float) -> str:
-    """Bytes as people read them.
+    """Return bytes as people read them.
 
     >>> size_text(512), size_text(3 << 29)
     ('512 B', '1.5 GiB')
@@ -164,7 +164,7 @@ def _packages(report: Report) -> None:
 
 
 def _trial(name: str) -> TinyMLError | Exception | None:
-    """Compute something on a device; what went wrong, or None."""
+    """Compute something on a device; return what went wrong, or None."""
     try:
         result = (arange(4, device=name) + 1).tolist()
     except Exception as error:  # whatever it is, the report is about it

@@ -47,7 +47,7 @@ def every_op() -> dict[str, Op]:
 
 
 def op_named(name: str) -> Op:
-    """The op of this name, or of a public function of this name; KernelNotFound names near ones."""
+    """Return the op, or a public function's op, of a name; KernelNotFound names near ones."""
     ops = every_op()
     public = getattr(getattr(tinyml, name, None), "op", None)
     found = ops.get(name, public)
@@ -61,7 +61,7 @@ def op_named(name: str) -> Op:
 
 
 def _specs(sample: Sample, device: Any) -> tuple[Any, ...]:
-    """What the planner is given for a sample: specs with its layouts, and kinds of numbers."""
+    """Return the planner's input for a sample: specs with its layouts, and types of numbers."""
     return tuple([
         make_spec(x.shape, as_dtype(x.dtype), device,
                   tuple([step // x.itemsize for step in x.strides]))
@@ -87,7 +87,7 @@ class Unbuilt:
         self.device = device
 
     def prepare(self, *_: Any) -> Callable[..., Any]:
-        """What stands for the kernel."""
+        """Return what stands for the kernel."""
         return lambda *values: None
 
     def __getattr__(self, name: str) -> Any:
@@ -149,15 +149,15 @@ class Kernels(NamedTuple):
         return "\n".join(lines)
 
     def json(self) -> str:
-        """The same as text of JSON."""
+        """Return the same as JSON."""
         return json.dumps({"devices": self.devices, "ops": self.ops}, indent=1)
 
 
 def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernels:
-    """How the ops of these names (default: all) run on each device.
+    """Return how the ops of these names (default: all) run on each device.
 
-    A device that is not there is said to be missing, unless it is the only one asked for: then
-    that is a DeviceError. KernelNotFound where a name is none.
+    A missing device is reported, unless it is the only one asked for, which raises DeviceError.
+    Raises KernelNotFound for an unknown name.
     """
     ops = [op_named(name) for name in names] or list(every_op().values())
     found: dict[str, dict[str, list[str]]] = {op.name: {} for op in ops}
@@ -188,7 +188,7 @@ class Subject(NamedTuple):
 
 def subject(name: str, shapes: Sequence[tuple[int, ...]] | None = None, dtype: str | None = None,
             attrs: dict[str, Any] | None = None) -> Subject:
-    """An op with the operands to explain it on: its first sample, or dense ones of these shapes.
+    """Return an op with operands to explain it on: its first sample, or dense ones of these shapes.
 
     Attributes are the sample's unless given. Raises KernelNotFound for an unknown name, DTypeError
     for an unknown type, ArgumentError for shapes of an op without samples, and ShapeError where no
@@ -225,13 +225,13 @@ def _ranks(sample: Sample) -> tuple[int, ...]:
 
 
 def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
-    """An op in sections: what it is, its rules with their source, its nest, its kernels' source.
+    """Return an op in sections: what it is, its rules and kernels with their source, its nest.
 
     Raises what the op's shape rule raises for these operands, and DeviceError where the only
     device asked for is not there.
 
     >>> print(explain(subject("tanh", [(2, 3)]), ["cpu"]).split("shape rule")[0].rstrip())
-    tanh: The hyperbolic tangent.
+    tanh: Return the hyperbolic tangent.
       error bound 5 ULP; samples of float16, bfloat16, float32, float64, complex64, complex128
     <BLANKLINE>
     operands (as asked)
@@ -240,9 +240,9 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     op, sample = chosen
     if len(devices) == 1:
         find_device(devices[0])
-    said = f"error bound {_bound(op.ulp)}; " if op.dtypes else ""
+    bound = f"error bound {_bound(op.ulp)}; " if op.dtypes else ""
     sections = [(f"{op.name}: {op.doc}" if op.doc else op.name,
-                 f"{said}samples of {', '.join(op.dtypes) or 'no type'}")]
+                 f"{bound}samples of {', '.join(op.dtypes) or 'no type'}")]
     if sample is not None:
         host = Unbuilt(find_device(HOST))
         attrs, outs = checked(op, _specs(sample, host), sample.attrs)
@@ -261,7 +261,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
 
 
 def _form(spec: Any) -> str:
-    """A spec without its device; strides where they are not dense; the kind of a number."""
+    """Return a spec without its device, strides where they are not dense; the type of a number."""
     if not isinstance(spec, Spec):
         return str(spec.__name__)
     text = f"{spec.dtype.name}{list(spec.shape)}"
@@ -288,7 +288,7 @@ def _gradient(op: Op) -> str:
 
 
 def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str]:
-    """How it runs on one device, with the source that is compiled there."""
+    """Return how it runs on one device, with the source that is compiled there."""
     try:
         device: Any = find_device(name)
         plan = make_plan(op, _specs(sample, device), sample.attrs)
@@ -331,7 +331,7 @@ def _lines(op: Op, sample: Sample, plan: CompiledOp) -> str:
 
 
 def source(function: Any) -> str:
-    """The text of a function or lambda as it is written, with the plain values that it closes over.
+    """Return the text of a function as it is written, with the plain values that it closes over.
 
     >>> twice = lambda x: 2 * x
     >>> source(len)
@@ -353,7 +353,7 @@ def source(function: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value in a few words: functions, ops and monoids by name."""
+    """Return a value in a few words: functions, ops and monoids by name."""
     if isinstance(value, (DType, Monoid, Op)):
         return value.name
     if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
@@ -371,7 +371,7 @@ def _lambdas(filename: str) -> list[tuple[int, str, ast.Lambda]]:
 
 
 def _lambda(function: types.FunctionType) -> str:
-    """The text of a lambda: the one in its line with its parameters, and its code where several."""
+    """Return the text of a lambda: the one in its line with its parameters and constants."""
     code = function.__code__
     near = [(text, node) for line, text, node in _lambdas(code.co_filename)
             if line == code.co_firstlineno]
@@ -395,7 +395,7 @@ def _constants(node: ast.Lambda) -> Any:
 
 
 def _home(function: Any) -> str:
-    """The file of a function, from the top of the package."""
+    """Return the file of a function, from the top of the package."""
     while isinstance(function, functools.partial):
         function = function.func
     module = getattr(inspect.unwrap(function), "__module__", None)
@@ -406,7 +406,7 @@ def _home(function: Any) -> str:
 
 
 def nest_text(nest: Nest) -> str:
-    """A nest as lines: its axes and arguments, then one statement a line.
+    """Return a nest as lines: its axes and arguments, then one statement a line.
 
     >>> from tinyml.dtypes import float32
     >>> n = Nest()
@@ -428,16 +428,16 @@ def nest_text(nest: Nest) -> str:
         lines.append(f"  a{k}: {arg.dtype.name}, {arg.rank} {'axis' if arg.rank == 1 else 'axes'}, "
                      f"{arg.role}")
     names = [_name(nest, k, instr) for k, instr in enumerate(nest.code)]
-    said = [text for k, instr in enumerate(nest.code)
-            if (text := _statement(names, k, instr)) is not None]
-    lines += [f"  {text}" for text in said[:MOST_INSTRUCTIONS]]
-    if len(said) > MOST_INSTRUCTIONS:
-        lines.append(f"  and {len(said) - MOST_INSTRUCTIONS} more")
+    texts = [text for k, instr in enumerate(nest.code)
+             if (text := _statement(names, k, instr)) is not None]
+    lines += [f"  {text}" for text in texts[:MOST_INSTRUCTIONS]]
+    if len(texts) > MOST_INSTRUCTIONS:
+        lines.append(f"  and {len(texts) - MOST_INSTRUCTIONS} more")
     return "\n".join(lines)
 
 
 def _name(nest: Nest, k: int, instr: Instr) -> str:
-    """How other statements call a value: constants and indices by themselves."""
+    """Return the name of a value in other statements; of a constant or an index, itself."""
     match instr.payload:
         case ir.Axis(name):
             return name
@@ -451,7 +451,7 @@ def _name(nest: Nest, k: int, instr: Instr) -> str:
 
 
 def _statement(names: list[str], k: int, instr: Instr) -> str | None:
-    """One statement; None for what has no line of its own."""
+    """Return one statement; None for what has no line of its own."""
     args = [names[i] for i in instr.args]
     head = f"{names[k]}: {instr.dtype.name} = "
     match instr.payload:
@@ -479,7 +479,7 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
 
 
 def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
-    """A loop: its monoid, its axes, what it takes, and where it begins."""
+    """Return a loop as text: its monoid, its axes, its items, and its first state."""
     start = ", ".join(names[i] for i in loop.init)
     return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
             f"of {', '.join(items)} from {start}")

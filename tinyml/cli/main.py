@@ -63,11 +63,11 @@ Print an operation's record: formula, shape rule, gradients, loop nest, the sour
 for each device, and the verdict of the conformance suites on it, run now. Without --shape it is
 explained on its first sample. The exit status is 1 where a case fails.
 """
-_BENCH = "Measure tinyml beside its peers in one run, interleaved; medians, as ratios."
+_BENCH = "Measure tinyml beside torch and jax in one run, interleaved; medians, as ratios."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status.
+    """Run one command; return the exit status.
 
     Errors that tinyml or the system raises are printed without a traceback unless `--traceback`
     asks for it. Wrong options end in SystemExit with status 2, as argparse does it.
@@ -96,14 +96,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plain(error: Exception) -> str:
-    """What a person at a shell needs: no line of Python is theirs."""
+    """Return an error as a person at a shell needs it: no line of Python is theirs."""
     if isinstance(error, TinyMLError):
         error.line = None
     return str(error)
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser of a command: the options of the others, and their rooms, are not needed."""
+    """Return the parser of a command, without the options of the others and their imports."""
     parser = argparse.ArgumentParser(
         prog="tinyml", description=_DESCRIPTION, epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -140,9 +140,9 @@ def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name
     return parser
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], asked: bool) -> None:
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], chosen: bool) -> None:
     train = _command(commands, "train", "train a network", "Train a network.")
-    if not asked:
+    if not chosen:
         return
     from tinyml.data.digits import HoldOut
     from tinyml.train import digits
@@ -163,9 +163,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], as
     parser.set_defaults(run=_train)
 
 
-def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser], asked: bool) -> None:
+def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser], chosen: bool) -> None:
     test = _command(commands, "test", "test a trained network", "Test a trained network.")
-    if not asked:
+    if not chosen:
         return
     networks = test.add_subparsers(title="networks", metavar="NETWORK", required=True)
     parser = _command(networks, "digits", "read the digits held out", _TEST)
@@ -197,7 +197,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """The sizes in '2,3'.
+    """Return the sizes in '2,3'.
 
     >>> _shape("2,3"), _shape("")
     ((2, 3), ())
@@ -209,7 +209,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """A name and a value from 'axis=(0,)'; what is no Python literal is a string."""
+    """Return a name and a value from 'axis=(0,)'; what is no Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not like axis=0")
@@ -263,11 +263,11 @@ def _explain(args: argparse.Namespace) -> int:
     if args.no_conformance or chosen.sample is None:
         return 0
     print("\nconformance")
-    return max([_judge(chosen.op, device) for device in devices])
+    return max(_judge(chosen.op, device) for device in devices)
 
 
 def _judge(op: Any, device: str) -> int:
-    """Run the suites on one op, and print what came out; 1 where something failed."""
+    """Run the suites on one op and print the reports; return 1 where something failed."""
     from tinyml.conformance.suite.backends import open_backend
     from tinyml.conformance.suite.run import SUITES, Report, run_op
 

@@ -13,9 +13,10 @@ import numpy as np
 
 import tinyml.compiler  # noqa: F401  # registers the kernel by which graphs run compiled
 import tinyml.tree as tree
+from tinyml.core.error_context import error_context
 from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor
-from tinyml.errors import ArgumentTypeError, ReadOnlyError, TinyMLError
+from tinyml.errors import ArgumentTypeError, ReadOnlyError
 from tinyml.graph.graph import build
 from tinyml.graph.trace import Traced
 from tinyml.ir.op import attribute_key
@@ -104,10 +105,8 @@ class Jitted:
 
     def _trace(self, arguments: _Arguments) -> Trace:
         self._warn(arguments)
-        try:
+        with error_context(f"jit({self._name()})", ()):
             trace = _trace(self._f, arguments)
-        except TinyMLError as error:
-            raise error.during(f"jit({self._name()})", "") from error.__cause__
         if len(self._traces) >= MOST_TRACES:
             del self._traces[next(iter(self._traces))]
             self._plain.clear()
@@ -183,8 +182,7 @@ class _Arguments:
             raise ArgumentTypeError(
                 f"{'static ' if leaf is not value else ''}{self.name_leaf(k)} is a "
                 f"{type(value).__name__}, neither a tensor nor hashable",
-                remedy="a tensor, a tuple in the place of a list, or a class with __hash__ and "
-                       "__eq__",
+                remedy="a tensor, a tuple instead of a list, or a class with __hash__ and __eq__",
             ) from None
 
     def name_leaf(self, leaf: int) -> str:

@@ -13,7 +13,7 @@ from tinyml.core.make import Class, Tensor
 from tinyml.core.node import Data, Item, Node
 from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
 from tinyml.core.state import STATE
-from tinyml.core.upload import SCALARS, as_operands, upload
+from tinyml.core.upload import as_operands, upload
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op, attribute_key
 from tinyml.ir.spec import Spec
@@ -90,7 +90,7 @@ def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
 def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """Run a call for which there is no plan yet: convert, check, plan."""
     try:
-        xs = _operands(xs)
+        xs = as_operands(xs)
         for x in xs:
             if isinstance(x, Data) and x.spec.symbolic:
                 refuse_leaked(x)
@@ -116,7 +116,7 @@ def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """Make a call an equation of the graph under construction, recorded as any other call is."""
     builder = STATE.building
     try:
-        xs = [builder.enter(x) if isinstance(x, Data) else x for x in _operands(xs)]
+        xs = [builder.enter(x) if isinstance(x, Data) else x for x in as_operands(xs)]
         specs = tuple([x.spec if isinstance(x, Data) else type(x) for x in xs])
         plan = equation_plan(op, specs, attrs)
         if builder.inlines(op, plan.ins, plan.out.device):
@@ -154,13 +154,6 @@ def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
     if expand is None:
         return node
     return Node(Implicit.expand, expand, (None,), (node,), None, node.min_level)
-
-
-def _operands(xs: Sequence[Any]) -> Sequence[Any]:
-    """Return operands with arrays and lists among them as tensors."""
-    known = [isinstance(x, Data) for x in xs]
-    fit = any(known) and all(k or type(x) in SCALARS for k, x in zip(known, xs))
-    return xs if fit else as_operands(xs)
 
 
 # ---- recording

@@ -32,7 +32,7 @@ def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],
 
     None stands where nothing arrives, and where no node is wanted. Walks iteratively, visits only
     nodes on a path to a wanted one, and asks only for the cotangents that lead there. `record` says
-    whether the rules' own operations are recorded, `hooks` whether hooks are asked, `through`
+    whether the rules' own operations are recorded, `hooks` whether hooks are called, `through`
     whether a wanted node hands its cotangent on to those before it.
     """
     ends = {id(node) for node in wanted if node is not None}
@@ -80,7 +80,7 @@ def _add(pending: dict[Any, Any], key: Any, g: Any) -> None:
 
 def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
              through: bool) -> tuple[list[Node], dict[int, bool]]:
-    """Nodes on a path to an end, inputs before results; and which nodes lead there.
+    """Return nodes on a path to an end, inputs before results; and which nodes lead there.
 
     What is older than every end cannot depend on one, so the walk does not look behind it.
     """
@@ -105,7 +105,7 @@ def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
 
 
 def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
-    """What the rules of a node give for its inputs."""
+    """Return what the rules of a node give for its inputs."""
     op, plan = node.op, node.plan
     assert op is not None
     xs = [make(buf, spec, parent) if isinstance(spec, Spec) else buf
@@ -146,7 +146,7 @@ def _zeros(spec: Spec) -> Any:
 
 
 def _hooked(function: Hook, g: Any) -> Any:
-    """The cotangent that goes on after one hook."""
+    """Return the cotangent that goes on after one hook."""
     new = function(g)
     if new is None:
         return g
@@ -178,9 +178,9 @@ class Handle:
 def register_hook(tensor: Any, function: Hook) -> Handle:
     """Have `function(g)` called with the whole gradient of a tensor in each later backward pass.
 
-    What it returns, of g's shape and dtype, goes on in the place of g; None leaves g as it is. A
-    tensor may have many hooks, called in order. They see gradients only: `jvp` passes them by.
-    Raises GradientError where nothing is recorded for the tensor.
+    What it returns, of g's shape and dtype, replaces g; None leaves g as it is. A tensor may have
+    many hooks, called in order. They see gradients only: `jvp` passes them by. Raises
+    GradientError where nothing is recorded for the tensor.
 
     >>> import tinyml
     >>> x = tinyml.tensor([3.0], requires_grad=True)

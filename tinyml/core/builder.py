@@ -58,7 +58,7 @@ class Builder:
     # ---- what comes in
 
     def input(self, spec: Spec, fixed: bool = True) -> Any:
-        """A tensor that stands for an argument; one that is not `fixed` may be replaced."""
+        """Return a tensor that stands for an argument; one that is not `fixed` may be replaced."""
         var = Var(symbolic(spec), self.scope)
         self.inputs.append(var)
         if fixed:
@@ -66,7 +66,7 @@ class Builder:
         return make(var, var.spec)
 
     def enter(self, x: Data) -> Data:
-        """A tensor as this graph sees it: its own, or a capture.
+        """Return a tensor as this graph sees it: its own, or a capture.
 
         Raises LeakedTracerError where it is a value of a graph that is finished.
         """
@@ -83,7 +83,7 @@ class Builder:
         return make(known.result, known.result.spec, x.node)
 
     def captured(self) -> list[Capture]:
-        """All that came in from outside, state last."""
+        """Return all that came in from outside, state last."""
         return sorted(self.captures.values(), key=lambda capture: capture.is_state)
 
     def replace(self, x: Data, value: Data) -> Data:
@@ -136,12 +136,12 @@ class Builder:
 
 
 def symbolic(spec: Spec) -> Spec:
-    """The spec of a graph's variable of this shape, dtype and device."""
+    """Return the spec of a graph's variable of this shape, dtype and device."""
     return make_spec(spec.shape, spec.dtype, spec.device, None, True)
 
 
 def refuse_leaked(x: Data) -> None:
-    """LeakedTracerError where a value belongs to a graph that is finished."""
+    """Raise LeakedTracerError where a value belongs to a graph that is finished."""
     var = x.buf
     if isinstance(var, Var) and (var.scope is None or not var.scope.open):
         made = f", made at {line_text(*var.location)}," if var.location else ", an argument,"
@@ -150,7 +150,7 @@ def refuse_leaked(x: Data) -> None:
 
 @contextmanager
 def building(builder: Builder) -> Iterator[Builder]:
-    """Every op of this thread inside becomes a line of the builder's graph."""
+    """Return every op of this thread inside becomes a line of the builder's graph."""
     before = STATE.building
     STATE.building = builder
     try:
@@ -161,7 +161,7 @@ def building(builder: Builder) -> Iterator[Builder]:
 
 
 def entered(x: Any) -> Any:
-    """A tensor as the graph under construction sees it; itself where there is none.
+    """Return a tensor as the graph under construction sees it; itself where there is none.
 
     To be asked before another tensor is made of its parts: so a capture is known by the object
     that the user holds.

@@ -105,7 +105,10 @@ def _plan(call: Call) -> Plan:
 
 def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
             ) -> tuple[dict[str, Any], tuple[Spec, ...]]:
-    """The attributes in their one form, and the specs of the results; raises the user's errors."""
+    """Return the attributes in their one form, and the specs of the results.
+
+    Raises the user's errors.
+    """
     device: Any = None
     for spec in specs:
         if isinstance(spec, Spec) and not op.cross_device:
@@ -133,7 +136,7 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
 
 
 def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
-    """DTypeError for a complex or only stored type that the record has no samples for."""
+    """Raise DTypeError for a complex or only stored type that the record has no samples for."""
     for spec in specs:
         if (isinstance(spec, Spec) and spec.dtype.name in _DECLARED and op.samples is not None
                 and spec.dtype.name not in op.dtypes):
@@ -186,7 +189,7 @@ def equation_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Compil
 
 
 def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
-    """What runs an op by other ops, or as it stands: from buffers to tensors."""
+    """Return what runs an op by other ops, or as it stands: from buffers to tensors."""
 
     def run(*values: Any) -> Any:
         xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, specs)]
@@ -211,7 +214,7 @@ def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Plan:
 
 
 def nest_of(call: Call) -> tuple[Nest, list[Any]]:
-    """The nest of an op on layouts, and its inputs: specs and run-time numbers.
+    """Return the nest of an op on layouts, and its inputs: specs and run-time numbers.
 
     Raises NotOneNest where it is not one nest.
     """

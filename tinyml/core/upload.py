@@ -20,10 +20,12 @@ SCALARS = (bool, int, float, complex)
 
 
 def as_operands(xs: Sequence[Any]) -> list[Any]:
-    """Return tensors and numbers as they are; arrays and lists as tensors on the others' device."""
+    """Return tensors as they are, arrays and lists as tensors on their device.
+
+    Numbers stay numbers beside a tensor, and become tensors where there is none.
+    """
     device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
-    keeps_numbers = any(isinstance(x, Data) for x in xs)
-    return [x if keeps_numbers and type(x) in SCALARS else as_tensor(x, device) for x in xs]
+    return [x if device is not None and type(x) in SCALARS else as_tensor(x, device) for x in xs]
 
 
 def upload_all(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:

@@ -49,7 +49,7 @@ def distort(
     index = corner[:, :1] * row + corner[:, 1:]
 
     def pixel(step: int) -> npt.NDArray[np.float32]:
-        """The pixels so many places after each source's upper left one: (N, C, H * W)."""
+        """Return the pixels so many places after each source's upper left one: (N, C, H * W)."""
         return np.take_along_axis(padded, index + step, axis=2)
 
     above = (1 - x) * pixel(0) + x * pixel(1)

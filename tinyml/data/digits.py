@@ -49,7 +49,7 @@ def load() -> tuple[Images, Labels]:
 
 
 def split(hold_out: HoldOut = "fifth") -> tuple[Images, Labels, Images, Labels]:
-    """The set in two parts: training images and labels, then held-out images and labels.
+    """Return the set in two parts: training images and labels, then held-out images and labels.
 
     "fifth" holds out the 360 rows whose index is a multiple of 5. "last" holds out the last 359
     rows, and is the harder question: neighbouring rows resemble each other.
@@ -66,7 +66,7 @@ def split(hold_out: HoldOut = "fifth") -> tuple[Images, Labels, Images, Labels]:
 
 
 def held_out(hold_out: HoldOut = "fifth") -> npt.NDArray[np.bool_]:
-    """Which of the 1,797 rows `split` holds out: bool (1797,).
+    """Return which of the 1,797 rows `split` holds out: bool (1797,).
 
     Raises ArgumentError for a word other than "fifth" and "last".
 
@@ -81,7 +81,7 @@ def held_out(hold_out: HoldOut = "fifth") -> npt.NDArray[np.bool_]:
 
 
 def _content(path: Path) -> bytes:
-    """The rows of the file as bytes, verified."""
+    """Return the rows of the file as bytes, verified."""
     try:
         packed = path.read_bytes()
     except FileNotFoundError:

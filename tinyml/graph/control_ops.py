@@ -200,7 +200,7 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
 
 
 def _give_carries(body: Graph, carry: int) -> Graph:
-    """Return the body that gives, in the place of its rows, the carry before each step."""
+    """Return the body that gives the carry before each step instead of its rows."""
     return Graph(body.inputs, body.equations, [*body.outputs[:carry], *body.inputs[:carry]])
 
 

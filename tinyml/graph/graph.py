@@ -23,7 +23,7 @@ from tinyml.core.plan import CompiledOp, make_plan
 from tinyml.core.state import STATE
 from tinyml.core.upload import upload_all
 from tinyml.errors import TinyMLError, line_text, user_frame
-from tinyml.extend import Op, Spec, apply_many, define, expect
+from tinyml.extend import Op, Spec, apply, apply_many, define, expect
 from tinyml.ir.dims import Dim
 from tinyml.ir.op import Equation, Var
 
@@ -253,10 +253,9 @@ def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
             elif outer is not None:
                 STATE.equation = equation if equation.location is not None else outer[0]
             attrs = resolve_sizes(equation.attrs, sizes) if sizes else equation.attrs
-            results = apply_many(
-                equation.op, *[env[v] if isinstance(v, Var) else v for v in equation.inputs],
-                **attrs)
-            for var, value in zip(equation.outs, results):
+            result = apply(equation.op, *[env[v] if isinstance(v, Var) else v
+                                          for v in equation.inputs], **attrs)
+            for var, value in zip(equation.outs, as_tuple(result)):
                 env[var] = value
                 if var.spec.unknown:
                     sizes.update(zip(var.spec.shape, value.spec.shape))

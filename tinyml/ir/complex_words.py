@@ -79,7 +79,7 @@ def _equal(n: Writer, x: Pair, y: Pair) -> int:
 
 
 def _either(test: str) -> Callable[[Writer, Pair], int]:
-    """Whether one part passes a test."""
+    """Return whether one part passes a test."""
 
     def of(n: Writer, x: Pair) -> int:
         return n.prim("logical_or", *[n.prim(test, v, dtype=bool_) for v in x], dtype=bool_)

@@ -147,7 +147,7 @@ def find_device(name: str | Device | None = None) -> Device:
 
 @functools.cache
 def _room(name: str) -> Any:
-    """The module of a room, whose kernels are then registered."""
+    """Return the module of a room, whose kernels are then registered."""
     return importlib.import_module(f"tinyml.kernels.{name}")
 
 

@@ -31,7 +31,7 @@ class Dim:
 
     @classmethod
     def fresh(cls, limit: int) -> Dim:
-        """A size that no other is known to be equal to."""
+        """Return a size that no other is known to be equal to."""
         return cls(limit, next(_numbers))
 
     def __repr__(self) -> str:

@@ -102,13 +102,13 @@ class Op:
         return self.complex_body is None or not _any_complex(specs)
 
     def rule(self, k: int) -> Rule | None:
-        """The rule for input `k`, the joint one where there is one."""
+        """Return the rule for input `k`, the joint one where there is one."""
         if isinstance(self.grad, tuple):
             return self.grad[k] if k < len(self.grad) else None
         return self.grad
 
     def keeps_input(self, k: int) -> bool:
-        """Whether some rule reads the values of input `k`."""
+        """Return whether some rule reads the values of input `k`."""
         return self.keeps[k] if k < len(self.keeps) else self.keeps_rest
 
 

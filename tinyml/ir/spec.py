@@ -52,7 +52,7 @@ _lock = threading.Lock()
 
 
 def element_count(shape: Sequence[int], itemsize: int) -> int:
-    """The product of the sizes; AllocationError where the bytes would overflow 63 bits."""
+    """Return the product of the sizes; AllocationError where the bytes would overflow 63 bits."""
     count = 1
     for size in shape:
         count *= size
@@ -65,7 +65,7 @@ def element_count(shape: Sequence[int], itemsize: int) -> int:
 
 
 def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a dense row-major tensor, in elements.
+    """Return strides of a dense row-major tensor, in elements.
 
     >>> dense_strides((2, 3, 4))
     (12, 4, 1)
@@ -80,7 +80,7 @@ def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
               strides: tuple[int, ...] | None = None, symbolic: bool = False) -> Spec:
-    """The one Spec with these fields; `strides` None means dense.
+    """Return the one Spec with these fields; `strides` None means dense.
 
     >>> from tinyml.dtypes import float32
     >>> make_spec((2, 1), float32, None) is make_spec((2, 1), float32, None, (1, 77))
@@ -117,7 +117,7 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
 
 
 def stored(spec: Spec) -> Spec:
-    """How a kernel writes a tensor: as it is, or the bytes of a packed one.
+    """Return how a kernel writes a tensor: as it is, or the bytes of a packed one.
 
     >>> from tinyml.dtypes import float32, uint4
     >>> [stored(make_spec((3, 3), dtype, None)).shape for dtype in (float32, uint4)]
@@ -127,5 +127,5 @@ def stored(spec: Spec) -> Spec:
 
 
 def flat(spec: Spec) -> Spec:
-    """The dense spec with one axis of as many elements."""
+    """Return the dense spec with one axis of as many elements."""
     return make_spec((spec.size,), spec.dtype, spec.device)

@@ -91,7 +91,7 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Return the mean of (x - y)^2, its sum, or with "none" each. Raises ArgumentError.
+    """Return the mean of (x - y)^2, their "sum", or each with "none". Raises ArgumentError.
 
     >>> import tinyml
     >>> mse_loss(tinyml.tensor([1.0, 2.0]), tinyml.tensor([3.0, 2.0])).item()

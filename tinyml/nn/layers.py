@@ -1,7 +1,7 @@
 """Layers in PyTorch's names, with PyTorch's distributions of initial values.
 
 A layer with parameters takes a `key` from which they are drawn; without one it takes the next key
-of the global generator. `dtype` and `device` say what the parameters are and where.
+of the global generator. `dtype` and `device` are those of the parameters.
 """
 
 from __future__ import annotations

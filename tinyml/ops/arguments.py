@@ -35,7 +35,7 @@ def float_spec(spec: Spec) -> Spec:
 
 
 def same_float(first: Spec, second: Spec) -> Spec:
-    """Return a dense spec like both; raises where they differ in shape, or have no float type."""
+    """Return a dense spec like both; raises where their shapes or float types differ."""
     expect(first.dtype.is_float, "a float type", first.dtype.name, DTypeError)
     expect(second.dtype is first.dtype, f"operand 1 of {first.dtype.name}", second.dtype.name,
            DTypeError)

@@ -36,8 +36,8 @@ from tinyml.ops.views import broadcast_to, reshape, slice_axis
 
 __all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "linear_scan"]
 
-LONG_AXIS = 4096  # an axis shorter than this is no work to be shared
-MANY_ROWS = 64  # so many rows are work enough for all
+LONG_AXIS = 4096  # a shorter axis is not cut into blocks
+MANY_ROWS = 64  # nor one with so many axes beside it: they run in parallel
 BLOCK = 1024  # elements of a block, about
 
 
@@ -425,7 +425,7 @@ def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
     """Return products of the elements up to each along `axis`; None flattens x first.
 
     Integers multiply in 64 bits. `exclusive` leaves each element itself out, `reverse` multiplies
-    from the end. Raises AxisError. The gradient divides by nothing, so it is right beside zeros.
+    from the end. Raises AxisError. The gradient divides by nothing, so zeros do no harm.
 
     >>> import tinyml
     >>> tinyml.cumprod(tinyml.tensor([2.0, 0.0, 3.0])).tolist()

@@ -245,7 +245,7 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
 )
 
 
-# ---- one index per row
+# ---- one index per place
 
 
 def _take_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
@@ -362,10 +362,10 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
 def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
     """Return elements of x at `indices` along `axis` (Array API standard 2024.12, take).
 
-    The shape is x's with that of `indices` in the place of the axis; without an axis, x counts as
-    one row. Negative indices count from the end. For others out of range `mode` says what is done:
-    'raise' OutOfRangeError (on OpenCL when the result is read), 'clip' to the nearest end, where
-    negative ones become 0, or 'wrap' around. Raises DTypeError for indices that are no integers.
+    The shape is x's with that of `indices` instead of the axis; without an axis, x is flattened.
+    Negative indices count from the end. `mode` says what happens to those out of range: 'raise'
+    OutOfRangeError (on OpenCL when the result is read), 'clip' to the nearest end, where negative
+    ones become 0, or 'wrap' around. Raises DTypeError for indices that are no integers.
 
     >>> import tinyml
     >>> tinyml.take(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([4, -1]), mode="clip").tolist()
@@ -395,7 +395,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
     """Return one element of x per place of `indices`, along `axis` (Array API standard 2024.12).
 
     `indices` has as many axes as x; on all but `axis` the sizes broadcast, and the shape is that
-    of the indices so broadcast. With axis None, x counts as one row. `mode` as in take. Raises
+    of the indices so broadcast. With axis None, x is flattened. `mode` is as in `take`. Raises
     ShapeError, AxisError, DTypeError, OutOfRangeError.
 
     >>> import tinyml
@@ -418,8 +418,9 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
     """Return x with `values` at one index per place along `axis`: take_along_axis reversed.
 
     `indices` broadcast as in take_along_axis but not wider than x; `values` broadcast to them.
-    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Indices that repeat are served in row-major
-    order: of 'set' the last one stays. A new tensor; x stays as it is. Raises as take_along_axis.
+    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, values are taken in
+    row-major order: of 'set' the last one stays. x itself does not change. Raises as
+    take_along_axis.
 
     >>> import tinyml
     >>> x = tinyml.zeros((2, 2))
@@ -461,8 +462,9 @@ def like(value: Any, x: Any) -> Any:
 def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
     """Return x with the elements at `indices` along `axis` replaced; the last update wins.
 
-    With `mode` 'add', 'mul', 'min' or 'max' the updates are taken in one after the other, in
-    row-major order of the indices. Their shape is that of gather(x, indices, axis).
+    With `mode` 'add', 'mul', 'min' or 'max' the updates are combined with them, in row-major order
+    of the indices. Their shape is that of gather(x, indices, axis). Raises OutOfRangeError (on
+    OpenCL when the result is read), ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.scatter(tinyml.zeros(3), tinyml.tensor([2]), tinyml.tensor([5.0])).tolist()
@@ -472,5 +474,5 @@ def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set"
 
 
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0) -> Tensor:
-    """Return x with `updates` added at `indices` along `axis`, in the order of the indices."""
+    """Return x with `updates` added at `indices` along `axis`; see `scatter`."""
     return scatter(x, indices, updates, axis, "add")

@@ -29,7 +29,7 @@ from tinyml.ir.devices import find_kernels
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import broadcast_shapes, with_shape
-from tinyml.ops.creation import eye
+from tinyml.ops.creation import IOTA, eye
 from tinyml.ops.diagonal import diag_embed, tril, triu
 from tinyml.ops.elementwise import conj, negative
 from tinyml.ops.elementwise.conversion import complex, imag, where
@@ -93,8 +93,7 @@ def _over(x: Any, r: Any) -> Any:
 
 def _gaps(sums: Any, differences: Any) -> Any:
     """Return 1 / (sums differences) beside the diagonal, 0 on it."""
-    n = differences.shape[-1]
-    own = eye(n, dtype="bool", device=differences.device)
+    own = apply(IOTA, differences, axis=-1) == apply(IOTA, differences, axis=-2)
     gaps = where(own, 1.0, differences if sums is None else differences * sums)
     return where(own, 0.0, 1.0 / gaps)
 

@@ -274,9 +274,9 @@ SEARCH: Op = define(
 def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Tensor:
     """Return the int64 places where x2 goes into the sorted vector x1 (standard 2024.12).
 
-    x1 stays in order when x2's elements stand before those at these places. `side` says on which
-    side of equal ones; `sorter` is what puts x1 in order, where it is not. NaN is greatest. A
-    binary search for each. Raises ShapeError, ArgumentError.
+    x1 stays in order when x2's elements are inserted before those places, on the `side` of equal
+    ones. `sorter` are the indices that put x1 in order, where it is not. NaN is greatest. Each
+    element is a binary search. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.searchsorted(tinyml.tensor([1, 3, 5]), tinyml.tensor([0, 3, 6])).tolist()

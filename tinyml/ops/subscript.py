@@ -93,7 +93,7 @@ def _items(key: Any, x: Any) -> tuple[list[Any], int]:
     parts = [_part(part, x) for part in (key if isinstance(key, tuple) else (key,))]
     dots = [k for k, part in enumerate(parts) if part is Ellipsis]
     expect(len(dots) <= 1, "at most one ...", len(dots), AxisError)
-    count = sum([_axes(part) for part in parts])
+    count = sum(map(_axes, parts))
     expect(count <= x.ndim, f"indices for at most {x.ndim} axes", count, AxisError,
            remedy="None makes a new axis")
     at = dots[0] if dots else len(parts)
@@ -167,7 +167,7 @@ def select(x: Any, key: Any) -> Selection:
                 n in (size, 0) for n, size in zip(part.shape, sizes))
             expect(fits, f"a mask of shape {sizes} for axes from {len(cuts)} on",
                    part.shape, OutOfRangeError, remedy="a mask has the sizes of what it indexes")
-            if part.shape != sizes:  # the standard lets an empty mask choose nothing of any size
+            if part.shape != sizes:  # the standard lets an empty mask choose nothing from any size
                 part = full(sizes, False, bool_, x.device)
         picks.append(part)
         cuts += [(0, size, 1) for size in sizes]
@@ -219,7 +219,7 @@ def _tables(picks: tuple[Any, ...]) -> list[Any]:
 def _one_mask(chosen: Selection, shape: Ints, value: Ints) -> tuple[Any, Ints] | None:
     """Return a lone mask, and the shape of a value, as both broadcast to the part that they change.
 
-    None where it takes the places where the mask holds to tell which value belongs where.
+    None where the values belong to places that the mask alone tells.
     """
     if len(chosen.picks) != 1 or chosen.picks[0].dtype is not bool_:
         return None
@@ -301,7 +301,7 @@ def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
 
 
 class At:
-    """The door to functional updates, `x.at[key].set(v)`: a new tensor, x stays as it is.
+    """Functional updates: `x.at[key].set(v)` returns a new tensor, and x does not change.
 
     Where indices repeat, updates are taken one after the other in row-major order of the broadcast
     indices, so results are the same on every run: of `set` the last one stays.

@@ -337,10 +337,11 @@ def permute_dims(x: Any, axes: Any) -> Tensor:
 
 
 def slice_axis(x: Any, axis: int, start: int, stop: int) -> Tensor:
-    """Return x[start:stop] along an axis."""
-    at = tuple([slice(start, stop) if d == axis else slice(None) for d in range(x.ndim)])
-    part: Tensor = x[at]
-    return part
+    """Return x[start:stop] along an axis counted from the front, without copying."""
+    start, stop, _ = slice(start, stop).indices(x.shape[axis])
+    return apply(SLICE, x, start=tuple([start if d == axis else 0 for d in range(x.ndim)]),
+                 stop=tuple([max(start, stop) if d == axis else n for d, n in enumerate(x.shape)]),
+                 step=(1,) * x.ndim)
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:

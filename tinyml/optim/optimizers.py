@@ -1,4 +1,4 @@
-"""Optimizer, SGD and AdamW: a parameter's content is replaced in place, one kernel each."""
+"""Optimizer, SGD and AdamW: each step replaces a parameter's content, by one kernel."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tinyml.tensor import Tensor
 
 
 class Optimizer:
-    """Steps parameters by their gradients; SGD and AdamW say how.
+    """What steps parameters by their gradients; SGD and AdamW define how.
 
     `lr` may be set between steps. `names` are the settings and `slots` the tensors per parameter
-    that `state_dict` holds. A parameter whose gradient is None is left alone, its count of steps
-    too.
+    that `state_dict` holds. A parameter whose gradient is None does not change, nor does its count
+    of steps.
     """
 
     names: tuple[str, ...] = ("lr",)
@@ -91,7 +91,7 @@ class Optimizer:
         return result
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state of `state_dict`, as it is or out of a file.
+        """Replace settings, counts and tensors by a state of `state_dict`, as it is or from a file.
 
         Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
         kinds; then nothing was changed.

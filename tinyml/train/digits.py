@@ -78,7 +78,7 @@ class Net(nn.Module):
         self.output = nn.Linear(32 * (SIDE // 2) ** 2, CLASSES, key=keys[2], device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 1, 8, 8) -> (N, 10)."""
+        """Return (N, 1, 8, 8) -> (N, 10)."""
         # Pooling first changes nothing but the time: relu does not decrease.
         x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
         x = functional.relu(self.conv2(x))
@@ -109,7 +109,7 @@ class Result(NamedTuple):
 
 
 def network(seed: int, device: Any = None) -> Net:
-    """The network with the initial weights of a seed, on a device.
+    """Return the network with the initial weights of a seed, on a device.
 
     Raises ArgumentError unless 0 <= seed < 2^63.
     """
@@ -156,17 +156,17 @@ def train(device: Any = None, epochs: int = EPOCHS, seed: int = 0, out: PathLike
 
 
 def test(weights: PathLike, device: Any = None) -> Result:
-    """What the network of a weights file makes of the digits that its training held out.
+    """Return what the network of a weights file makes of the digits that its training held out.
 
     A file that does not say what was held out is asked about every fifth row. Raises
     FileMissingError and FileFormatError for the file, ArgumentError where it holds another
     network's weights, and DeviceError where there is no such device.
     """
     place = find_device(device)
-    said = _said(weights)
+    recorded = _recorded(weights)
     net = network(0, place)
     net.load_state_dict(load(weights, place))
-    parts = digits.split("last" if said.get("hold_out") == "last" else "fifth")
+    parts = digits.split("last" if recorded.get("hold_out") == "last" else "fifth")
     reading = read(net, _normalised(parts[2], place), parts[3])
     return Result(reading.accuracy, reading.correct, len(parts[3]), Path(weights))
 
@@ -181,7 +181,7 @@ def read(net: Net, images: Tensor, labels: Array) -> Reading:
 
 
 def _loss(net: Net, x: Tensor, targets: Tensor) -> Tensor:
-    """The weights of the classes, summed with their log-probabilities."""
+    """Return the weights of the classes, summed with their log-probabilities."""
     return (log_softmax(net(x), axis=1) * targets).sum()
 
 
@@ -192,13 +192,16 @@ def _normalised(images: Array, device: Any) -> Tensor:
     return tensor((images - np.float32(MEAN)) / np.float32(DEVIATION), device=device)
 
 
-def _said(weights: PathLike) -> dict[str, Any]:
-    """What the training wrote beside the weights; nothing where another program wrote them."""
+def _recorded(weights: PathLike) -> dict[str, Any]:
+    """Return what the training wrote beside the weights.
+
+    Nothing where another program wrote them.
+    """
     try:
-        said = json.loads(read_metadata(weights).get(_METADATA, "{}"))
+        recorded = json.loads(read_metadata(weights).get(_METADATA, "{}"))
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 class _Training:
@@ -221,7 +224,10 @@ class _Training:
         self.optimizer = optim.AdamW(net.parameters(), lr=RATE, betas=BETAS, weight_decay=DECAY)
 
     def epoch(self, stepped: Callable[[], None]) -> list[float]:
-        """One pass over the training images, shuffled and distorted; the loss of each step."""
+        """Return one pass over the training images, shuffled and distorted.
+
+        The loss of each step.
+        """
         images = distort(self.images, self.generator)
         order = self.generator.permutation(len(images))[: self.steps * BATCH]
         x = _normalised(images[order], self.device)
@@ -234,7 +240,7 @@ class _Training:
         return [loss.item() for loss in losses]
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
-        """One step of the optimizer; the loss before it."""
+        """Return one step of the optimizer; the loss before it."""
         loss: Tensor
         with no_grad():  # nobody differentiates the gradient
             loss, gradient = _loss_and_gradient(self.net, x, targets)
@@ -246,7 +252,7 @@ class _Training:
         return loss
 
     def held_out(self) -> Reading:
-        """What the network makes of the images that it does not learn from."""
+        """Return what the network makes of the images that it does not learn from."""
         return read(self.net, self.test_images, self.test_labels)
 
 
@@ -284,7 +290,7 @@ class _Record:
         return f"{self.folder / WEIGHTS} holds epoch {len(self.loss)}; " if self.loss else ""
 
     def result(self) -> Result:
-        """The last epoch's."""
+        """Return the last epoch's."""
         assert self.last is not None
         return Result(self.last.accuracy, self.last.correct, len(self.labels),
                       self.folder / WEIGHTS)
@@ -317,7 +323,7 @@ class _Record:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the results depend on, as text."""
+    """Return versions of what the results depend on, as text."""
     found = {"tinyml": __version__, "python": platform.python_version()}
     for package in ("numpy", "numba", "llvmlite", "pyopencl"):
         try:

@@ -138,7 +138,7 @@ def _render(
     title: str,
     subtitle: str,
 ) -> bytes:
-    """The picture as the bytes of a PNG."""
+    """Return the picture as the bytes of a PNG."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -182,7 +182,7 @@ def _heading(figure: Figure, confusion: Array, title: str, subtitle: str) -> Non
 def _curves(
     axes: Axes, title: str, form: str, training: Sequence[float], held_out: Sequence[float]
 ) -> None:
-    """Lines over epochs, the last value of each in the key."""
+    """Return lines over epochs, the last value of each in the key."""
     _bare(axes, title)
     longest = max(len(training), len(held_out))
     if longest == 0:
@@ -222,7 +222,7 @@ def _keep_the_end_in_sight(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _squares(axes: Axes, confusion: Array) -> None:
-    """The confusion matrix: blue where right, orange where wrong, counts in the squares."""
+    """Return the confusion matrix: blue where right, orange where wrong, counts in the squares."""
     from matplotlib.colors import to_rgb
 
     _bare(axes, "What was read as what")
@@ -288,7 +288,7 @@ def _bare(axes: Axes, title: str) -> None:
 
 
 def _note(axes: Axes, words: str) -> None:
-    """Words in place of a curve."""
+    """Return words in place of a curve."""
     axes.set_xticks(())
     axes.set_yticks(())
     axes.text(0.5, 0.5, words, color=FAINT, fontsize=10, ha="center", va="center",

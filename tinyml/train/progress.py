@@ -52,7 +52,7 @@ class Reporter(ABC):
 
     @abstractmethod
     def step(self) -> None:
-        """One step of the current epoch is done."""
+        """Return one step of the current epoch is done."""
 
     @abstractmethod
     def show(self, place: str, figures: str) -> None:
@@ -107,7 +107,7 @@ class Bar(Reporter):
 
 
 def progress(epochs: int, steps: int, *, stream: TextIO | None = None) -> Reporter:
-    """The reporter that suits the stream (standard error unless given).
+    """Return the reporter that suits the stream (standard error unless given).
 
     A `Bar` where the stream is a terminal that can move its cursor and rich is installed, `Lines`
     everywhere else. Raises nothing of its own.
@@ -125,7 +125,7 @@ def progress(epochs: int, steps: int, *, stream: TextIO | None = None) -> Report
 
 
 def _live(stream: TextIO) -> Progress | None:
-    """rich's display on a stream; None where rich is not installed."""
+    """Return rich's display on a stream; None where rich is not installed."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -39,7 +39,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def show(rows: list[Row]) -> None:
-    """Print a table: by rich where it is installed, else plain."""
+    """Print a table, by rich where it is installed."""
     header = ["what", "median", "judged", "target", ""]
     lines = [_cells(row) for row in rows]
     if importlib.util.find_spec("rich") is not None and sys.stdout.isatty():
@@ -58,7 +58,7 @@ def show(rows: list[Row]) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    """Where this was measured."""
+    """Return where this was measured."""
     names = ("numpy", *PEERS)
     modules = {name: sys.modules[name] for name in names if name in sys.modules}
     return {
@@ -71,7 +71,7 @@ def _machine() -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `tinyml bench`."""
+    """Add the options of `tinyml bench`."""
     parser.add_argument("suite", choices=["core", "jit"],
                         help="what is measured: the core (operations, import, first result), or "
                              "compiled functions")
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """`tinyml bench SUITE`: print the figures beside their targets; 2 where a device is missing."""
+    """Print the figures beside their targets; return 2 where a device is missing."""
     try:
         find_device(args.device)
         rows = _rows(args.suite, args.device, max(1, args.rounds))

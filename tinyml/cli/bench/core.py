@@ -36,7 +36,7 @@ TRAIN_SECONDS = 10.0
 
 
 def eager_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
-    """The operations that are timed, as tinyml and the given peers write them."""
+    """Return the operations that are timed, as tinyml and the given peers write them."""
     arrays = [np.full(shape, 1.5, np.float32) for shape in ((4,), (4,), (64, 10), (10,))]
     x, y, matrix, bias = [tinyml.tensor(array, device=device) for array in arrays]
     leaf, bias_leaf = [tinyml.tensor(arrays[k], device=device, requires_grad=True) for k in (0, 3)]
@@ -85,7 +85,7 @@ def _torch_calls(torch: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
 
 
 def _jax_calls(jax: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
-    """jax records nothing while it runs, so it has no rows of that kind."""
+    """Return jax's calls; it records nothing while it runs, so it has no rows of that kind."""
     x, y, matrix, bias = [jax.numpy.asarray(array) for array in arrays]
     gradient = jax.grad(lambda leaf: (leaf * y).sum())
     return {
@@ -98,7 +98,7 @@ def _jax_calls(jax: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
 
 
 def eager_rows(device: str, rounds: int) -> list[Row]:
-    """What each operation costs, in microseconds, and tinyml's ratio to torch."""
+    """Return what each operation costs, in microseconds, and tinyml's ratio to torch."""
     return timed(eager_cases(device, single_thread()), device, rounds)
 
 
@@ -106,7 +106,7 @@ def eager_rows(device: str, rounds: int) -> list[Row]:
 
 
 def _children_seconds() -> float:
-    """CPU seconds of the child processes that have ended."""
+    """Return the CPU seconds of the child processes that have ended."""
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -114,7 +114,7 @@ def _children_seconds() -> float:
 
 
 def _child_cpu(command: list[str], environment: Mapping[str, str]) -> float:
-    """CPU seconds of one child process; DeviceError where it fails."""
+    """Return the CPU seconds of one child process; DeviceError where it fails."""
     before = _children_seconds()
     done = subprocess.run(command, env=environment, cwd=Path(tinyml.__file__).parents[1],
                           capture_output=True, text=True, check=False)
@@ -125,7 +125,7 @@ def _child_cpu(command: list[str], environment: Mapping[str, str]) -> float:
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    """That of this process, on one thread, with compiled Python modules kept between children."""
+    """Return this environment, for one thread; compiled modules are kept between children."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "TINYML_NUM_THREADS": "1"}
     if environment.pop("PYTHONDONTWRITEBYTECODE", None):
         environment["PYTHONPYCACHEPREFIX"] = os.path.join(scratch, "bytecode")
@@ -133,7 +133,7 @@ def _environment(scratch: str) -> dict[str, str]:
 
 
 def starting_rows(device: str, starts: int) -> list[Row]:
-    """CPU milliseconds over `import numpy`: of `import tinyml`, and of an op's first result."""
+    """Return CPU milliseconds over `import numpy`: of `import tinyml`, and of a first result."""
     first = f"import tinyml; tinyml.tanh(tinyml.ones(4, device={device!r})).numpy()"
     programs = {"numpy": "import numpy", "import": "import numpy, tinyml", "first": first}
     samples: dict[str, list[float]] = {name: [] for name in programs}
@@ -158,7 +158,7 @@ def starting_rows(device: str, starts: int) -> list[Row]:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; where the system does not tell, the most there ever were."""
+    """Return this process's bytes in memory; the most ever, where the system says no more."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -170,7 +170,7 @@ def resident() -> int:
 
 
 def _growth(device: str, work: Callable[[int], Any], first: int, last: int) -> dict[str, float]:
-    """How many bytes `work(k)` adds between two counts: resident, and held by tensors."""
+    """Return how many bytes `work(k)` adds between two counts: resident, and held by tensors."""
     place = find_device(device)
     marks = []
     gc.collect()
@@ -189,7 +189,7 @@ def _growth(device: str, work: Callable[[int], Any], first: int, last: int) -> d
 
 
 def training_growth(device: str, first: int = STEPS[0], last: int = STEPS[1]) -> dict[str, float]:
-    """Bytes that a small network's training adds between two of its steps, collector off."""
+    """Return the bytes that training adds between two steps, with the collector off."""
     generator = np.random.default_rng(0)
     images = tinyml.tensor(generator.normal(size=(16, 8)).astype(np.float32), device=device)
     labels = tinyml.tensor(generator.integers(0, 4, 16), device=device)
@@ -208,7 +208,7 @@ def training_growth(device: str, first: int = STEPS[0], last: int = STEPS[1]) ->
 
 
 def numbered_shape(number: int) -> tuple[int, ...]:
-    """A shape of five axes of 1 to 10, the largest first: a different one for each number.
+    """Return a shape of five axes of 1 to 10, the largest first, another for each number.
 
     >>> numbered_shape(0), numbered_shape(10), numbered_shape(99_999)
     ((10, 10, 10, 10, 10), (10, 9, 10, 10, 10), (1, 1, 1, 1, 1))
@@ -217,7 +217,7 @@ def numbered_shape(number: int) -> tuple[int, ...]:
 
 
 def shapes_growth(device: str, first: int = SHAPES[0], last: int = SHAPES[1]) -> dict[str, float]:
-    """Bytes that an op on ever new shapes adds, collector off."""
+    """Return the bytes that an op on ever new shapes adds, with the collector off."""
 
     def work(number: int) -> None:
         x: Tensor = tinyml.zeros(numbered_shape(number), device=device)
@@ -227,7 +227,7 @@ def shapes_growth(device: str, first: int = SHAPES[0], last: int = SHAPES[1]) ->
 
 
 def memory_rows(device: str) -> list[Row]:
-    """Growth in megabytes, each measured in a process of its own."""
+    """Return growth in megabytes, each measured in a process of its own."""
     rows = []
     kinds = [("training_growth", "training steps", STEPS),
              ("shapes_growth", "distinct shapes", SHAPES)]
@@ -248,7 +248,7 @@ def memory_rows(device: str) -> list[Row]:
 
 
 def training_rows(devices: Iterable[str]) -> list[Row]:
-    """CPU seconds of `tinyml train digits`, with empty caches and with full ones."""
+    """Return the CPU seconds of `tinyml train digits`, with empty caches and with full ones."""
     program = "import sys; from tinyml.cli.main import main; sys.exit(main(sys.argv[1:]))"
     rows = []
     for device in devices:

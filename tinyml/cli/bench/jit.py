@@ -33,7 +33,7 @@ Unary = Callable[[Any], Any]
 
 
 def jit_rows(device: str, rounds: int) -> list[Row]:
-    """All rows of the set, on a device."""
+    """Return all rows of the suite, on a device."""
     peers = single_thread()
     return [
         kernel_row(device, rounds),
@@ -48,7 +48,7 @@ def jit_rows(device: str, rounds: int) -> list[Row]:
 
 
 def products(count: int) -> Any:
-    """A jitted function of `count` kernels, from (2, 2) and (2, 2) to (2, 2)."""
+    """Return a jitted function of `count` kernels, from (2, 2) and (2, 2) to (2, 2)."""
 
     def f(x: Tensor, w: Tensor) -> Tensor:
         for _ in range(count):
@@ -59,12 +59,12 @@ def products(count: int) -> Any:
 
 
 def program_of(f: Any, *xs: Tensor) -> Executable:
-    """What a jitted function without captures runs for these tensors."""
+    """Return what a jitted function without captures runs for these tensors."""
     return compile_graph(f.graph(*xs), [x.spec for x in xs])
 
 
 def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:
-    """The C function of a jitted function's first kernel, on addresses; on the CPU only."""
+    """Return the C function of a jitted function's first kernel, on addresses; CPU only."""
     step = program_of(f, *xs).launches[0]
     binding = step.run.__globals__  # what the generated function refers to
     out = xs[0].copy()
@@ -75,7 +75,7 @@ def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:
 
 
 def kernel_row(device: str, rounds: int) -> Row:
-    """Microseconds that one more kernel adds to a call; on the CPU less the bare call."""
+    """Return the microseconds that one more kernel adds; on the CPU less the bare call."""
     x = tinyml.tensor([[1.0, 0.0], [0.0, 1.0]], device=device)
     turn = tinyml.tensor([[0.6, 0.8], [-0.8, 0.6]], device=device)  # no value leaves [-1, 1]
     few, many = products(FEW), products(MANY)
@@ -98,24 +98,24 @@ def kernel_row(device: str, rounds: int) -> Row:
 
 
 def chain(x: Any, tanh: Unary = tinyml.tanh) -> Any:
-    """Twelve elementwise ops, as any of the contenders writes them."""
+    """Apply twelve elementwise ops, written as for any of the contenders."""
     for _ in range(4):
         x = tanh(x * 0.5 + 1.0)
     return x
 
 
 def softmax(x: Tensor) -> Tensor:
-    """Softmax of each row."""
+    """Return the softmax of each row."""
     return tinyml.softmax(x, axis=1)
 
 
 def functions() -> dict[str, tuple[Unary, tuple[int, ...]]]:
-    """What is timed at full size and counted in kernels, and the shape of its argument."""
+    """Return what is timed at full size and counted in kernels, with its argument's shape."""
     return {CHAIN: (chain, (LONG,)), SOFTMAX: (softmax, SQUARE)}
 
 
 def jit_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
-    """The jitted functions that are timed: torch runs eagerly, jax jitted."""
+    """Return the jitted functions that are timed; torch runs eagerly, jax jitted."""
     generator = np.random.default_rng(0)
     place = find_device(device)
     double, few = "x + x, jitted, 4 floats", np.full(4, 1.5, np.float32)
@@ -139,7 +139,7 @@ def jit_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
 
 
 def _waited(call: Callable[[], Any], place: Any) -> Callable[[], Any]:
-    """A call and its end: else its work would be counted for whoever comes next."""
+    """Return a call that waits for its end, or its work would be counted for the next one."""
     if not place.asynchronous:
         return call
 
@@ -169,7 +169,7 @@ def _jax_function(jax: Any, title: str) -> Unary:
 
 
 def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
-    """How many kernels a jitted function is, on each device that is here."""
+    """Return how many kernels a jitted function is, on each device that is here."""
     counts: dict[str, float] = {}
     judged = "kernel at most"
     for name in dict.fromkeys((*ROOMS, device)):
@@ -186,7 +186,7 @@ def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
 
 
 def training_step(device: str, compile_it: bool) -> Callable[[], Any]:
-    """A step of `tinyml train digits` on one batch; its rate is 0, so that each does the same."""
+    """Return a training step of the digits job; its rate is 0, so that each does the same."""
     pictures, labels = images_of_digits.split("fifth")[:2]
     x = tinyml.tensor(pictures[: digits.BATCH], device=device)
     hot = np.eye(images_of_digits.CLASSES, dtype=np.float32)[labels[: digits.BATCH]]
@@ -212,7 +212,7 @@ def training_step(device: str, compile_it: bool) -> Callable[[], Any]:
 
 
 def step_row(device: str, rounds: int) -> Row:
-    """Milliseconds of a training step: eager, and with loss and gradient jitted."""
+    """Return the milliseconds of a training step: eager, and with loss and gradient jitted."""
     contenders = {"eager": training_step(device, False), "jitted": training_step(device, True)}
     medians = race(contenders, rounds)
     figures = {name: 1e3 * value for name, value in medians.items()}
@@ -221,7 +221,7 @@ def step_row(device: str, rounds: int) -> Row:
 
 
 def observed_row(device: str, rounds: int) -> Row:
-    """What an op costs while somebody looks, for information; while nobody does, nothing."""
+    """Return what an op costs while it is observed, for information."""
     x = tinyml.tensor([1.0, 2.0, 3.0, 4.0], device=device)
     with observe(lambda event: None):
         medians = race({"observed": lambda: x + x}, rounds)

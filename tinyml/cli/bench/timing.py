@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS,
          seconds: float = SAMPLE_SECONDS) -> dict[str, float]:
-    """The median CPU seconds of one call of each contender, over interleaved rounds.
+    """Return the median CPU seconds of one call of each contender, over interleaved rounds.
 
     The collector is off meanwhile, and the order changes from round to round.
 
@@ -90,7 +90,7 @@ def _time(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _repeats(call: Callable[[], Any], seconds: float) -> int:
-    """How many calls take about `seconds`, found after the first ones, which are slow."""
+    """Return how many calls take about `seconds`, after the first ones, which are slow."""
     count = 1
     call()
     while True:
@@ -104,7 +104,7 @@ def _repeats(call: Callable[[], Any], seconds: float) -> int:
 
 
 def single_thread() -> dict[str, Any]:
-    """The peers that are installed, on one thread each."""
+    """Return the peers that are installed, on one thread each."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     tinyml.set_num_threads(1)
@@ -125,7 +125,7 @@ def single_thread() -> dict[str, Any]:
 
 
 def timed(cases: Iterable[Case], device: str, rounds: int) -> list[Row]:
-    """What each case costs, in microseconds, and tinyml's ratio to torch."""
+    """Return what each case costs, in microseconds, and tinyml's ratio to torch."""
     rows = []
     for case in cases:
         medians = race(case.contenders, rounds)

@@ -12,6 +12,8 @@ from typing import Any
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.make import Tensor
+from tinyml.ir.op import Op, define
+from tinyml.ops.arguments import same_float
 from tinyml.ops.elementwise.arithmetic import abs, clip, maximum, minimum
 from tinyml.ops.elementwise.conversion import COPY, where
 from tinyml.ops.elementwise.define import Operand, elementwise
@@ -101,14 +103,19 @@ def tanhshrink(x: Operand, /) -> Tensor:
 # ---- with the normal distribution
 
 
-@elementwise("float", op="gelu_dx", ulp=80, samples=samples.with_cotangent(samples.unary()))
-def _gelu_dx(g: Operand, x: Operand, /) -> Tensor:
-    """Return gelu's gradient: g (Phi(x) + x phi(x))."""
+def _gelu_dx(g: Any, x: Any) -> Any:
     density = exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
     return g * (erfc(x * -_ROOT_HALF) * 0.5 + x * density)
 
 
-@elementwise("float", ulp=80, grad=lambda g, _y, x: _gelu_dx(g, x))
+GELU_DX: Op = define(
+    "gelu_dx", lambda g, x: same_float(g, x), body=_gelu_dx, ulp=80,
+    samples=samples.with_cotangent(samples.unary()),
+    doc="Return gelu's gradient: g (Phi(x) + x phi(x)).",
+)
+
+
+@elementwise("float", ulp=80, grad=lambda g, _y, x: apply(GELU_DX, g, x))
 def gelu(x: Operand) -> Tensor:
     """Return x Phi(x) with the normal distribution's Phi, the exact form (Hendrycks, Gimpel 2016).
 

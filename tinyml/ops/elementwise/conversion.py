@@ -19,16 +19,13 @@ from tinyml.ops.samples import ErrorCase
 __all__ = ["complex", "conj", "imag", "real", "where"]
 
 
-def _where_first(g: Any, _y: Any, c: Any, _a: Any, _b: Any) -> Tensor:
-    return where(c, g, 0.0)
-
-
-def _where_second(g: Any, _y: Any, c: Any, _a: Any, _b: Any) -> Tensor:
-    return where(c, 0.0, g)
+def _choose(condition: Any, x1: Any, x2: Any) -> Tensor:
+    return where(condition, x1, x2)  # whose type is not known yet in its own decorator
 
 
 @elementwise("any", conditions=1, samples=samples.ternary(), dtypes=EVERY,
-             grad=(None, _where_first, _where_second))
+             grad=(None, lambda g, _y, c, _a, _b: _choose(c, g, 0.0),
+                   lambda g, _y, c, _a, _b: _choose(c, 0.0, g)))
 def where(condition: Operand, x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 where the condition holds, else x2; all three broadcast.
 
@@ -52,7 +49,7 @@ CAST: Op = define(
     grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
     samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
-    doc="Return x in another type: floats to integers truncate and saturate, NaN becomes 0; "
+    doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; "
         "integers wrap around; to bool is x != 0.",
 )
 

@@ -183,7 +183,7 @@ def elementwise(kind: str, *, op: str | None = None, word: str | None = None, co
         known["samples"] = samples.with_numbers(base, defaults) if defaults else base
         known.setdefault("errors", _errors(kind, arity))
         known.setdefault("dtypes", _sampled(kind))
-        known["doc"] = " ".join(text.partition("\n\n")[0].split())
+        known["doc"] = _as_noun(" ".join(text.partition("\n\n")[0].split()))
         known.update(_ways(kind, word or name, conditions, body, complex_body))
         record = define(name, _infer(kind, arity, conditions), **known)
         call = functools.update_wrapper(_call(record, function, arity, defaults), function)
@@ -195,7 +195,7 @@ def elementwise(kind: str, *, op: str | None = None, word: str | None = None, co
 
 
 def _nothing() -> None:
-    """The body of a primitive, whose bytecode all primitives have."""
+    """Return the body of a primitive, whose bytecode all primitives have."""
     ...
 
 
@@ -255,6 +255,17 @@ def _ways(kind: str, word: str, conditions: int, body: Rule | None,
             "nest": nest if body is None else None,
             "body": None if body is None else composed(body),
             "complex_body": None if complex_body is None else composed(complex_body)}
+
+
+def _as_noun(text: str) -> str:
+    """Return the first sentence of a docstring as a record's line: what it returns, by itself.
+
+    >>> _as_noun("Return the sine."), _as_noun("Return x1 + x2.")
+    ('The sine.', 'x1 + x2.')
+    """
+    text = text.removeprefix("Return ")
+    word = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if word in ("the", "a", "an", "whether") else text
 
 
 def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:

@@ -22,14 +22,14 @@ LONG = 4099  # beyond the length from which few rows are cut into blocks, and no
 
 
 def _widened(dtype: str) -> str:
-    """The type in which a running sum or product of a dtype begins."""
+    """Return the type in which a running sum or product of a dtype begins."""
     if dtype in (*FLOATS, *COMPLEX):
         return dtype
     return "uint64" if dtype.startswith("u") else "int64"
 
 
 def _along(dtype: str, low: float, high: float, long: tuple[float, float]) -> list[Sample]:
-    """One tensor, an axis, and both ways."""
+    """Return one tensor, an axis, and both ways."""
 
     def x(*shape: int) -> Array:
         return spread(dtype, shape, low, high)
@@ -73,7 +73,7 @@ def _along(dtype: str, low: float, high: float, long: tuple[float, float]) -> li
 
 
 def running_sum() -> Samples:
-    """cumsum(x[, start], axis, reverse, exclusive): both ways, blocks, hard values."""
+    """Return cumsum(x[, start], axis, reverse, exclusive): both ways, blocks, hard values."""
 
     def samples(dtype: str) -> list[Sample]:
         hard = {"axis": 0, "reverse": False, "exclusive": False}
@@ -110,7 +110,7 @@ def running_product() -> Samples:
 
 
 def recurrence() -> Samples:
-    """linear_scan(a, b[, start], axis, reverse): decays, growth, zeros, blocks."""
+    """Return linear_scan(a, b[, start], axis, reverse): decays, growth, zeros, blocks."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(a: Array, axis: int, name: str, smooth: bool = False, reverse: bool = False,
@@ -154,7 +154,7 @@ def recurrence() -> Samples:
 
 
 def sort() -> Samples:
-    """sort(x, axis, descending): ties, NaN, both zeros, every size around powers of two."""
+    """Return sort(x, axis, descending): ties, NaN, both zeros, every size around powers of two."""
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -194,7 +194,7 @@ def sort() -> Samples:
 
 
 def nonzero() -> Samples:
-    """nonzero(x): none, some, all; NaN counts, -0.0 does not; layouts; more than a block."""
+    """Return nonzero(x): none, some, all; NaN counts, -0.0 does not; layouts; more than a block."""
 
     def samples(dtype: str) -> list[Sample]:
         some = spread(dtype, (3, 4), -3.0, 3.0)
@@ -219,7 +219,7 @@ def nonzero() -> Samples:
 
 
 def running_extreme() -> Samples:
-    """cummax(x, axis): rows, columns, blocks, hard values, NaN among numbers."""
+    """Return cummax(x, axis): rows, columns, blocks, hard values, NaN among numbers."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(shape: tuple[int, ...], axis: int, name: str, smooth: bool = False) -> Sample:

@@ -89,7 +89,7 @@ def binary(
     hard: bool = True,
     rich: tuple[str, ...] = RICH,
 ) -> Samples:
-    """Two tensors, elementwise: broadcast pairs, layouts, Python scalars, every hard pair.
+    """Return two tensors, elementwise: broadcast pairs, layouts, Python scalars, every hard pair.
 
     `second` is the range of the second operand, `mixed` adds operands of two dtypes, `hard` the
     pairs of special values; dtypes in `rich` see every layout.
@@ -133,7 +133,7 @@ def binary(
 
 
 def comparison() -> Samples:
-    """Two tensors compared: as `binary`, with equal values among them; nothing is smooth."""
+    """Return two tensors compared: as `binary`, with equal values among them; nothing is smooth."""
     base = binary(rich=("float32", "bool"))
 
     def samples(dtype: str) -> list[Sample]:
@@ -147,25 +147,25 @@ def comparison() -> Samples:
 
 
 def predicate() -> Samples:
-    """One tensor to bool (isnan, logical_not): as `unary`; nothing is smooth."""
+    """Return one tensor to bool (isnan, logical_not): as `unary`; nothing is smooth."""
     base = unary(rich=("float32",))
     return lambda dtype: [sample._replace(smooth=False) for sample in base(dtype)]
 
 
 def logical() -> Samples:
-    """Two tensors as truth values."""
+    """Return two tensors as truth values."""
     base = binary(mixed=False, rich=("bool",))
     return lambda dtype: [sample._replace(smooth=False) for sample in base(dtype)]
 
 
 def bits() -> Samples:
-    """Two integer or bool tensors, bit by bit, over the whole range of the dtype."""
+    """Return two integer or bool tensors, bit by bit, over the whole range of the dtype."""
     base = binary(mixed=False, rich=("int32",))
     return lambda dtype: [sample._replace(smooth=False) for sample in base(dtype)]
 
 
 def shifts() -> Samples:
-    """An integer shifted by an integer: by 0 to bits - 1, then by bits and more."""
+    """Return an integer shifted by an integer: by 0 to bits - 1, then by bits and more."""
 
     def samples(dtype: str) -> list[Sample]:
         size = np.iinfo(dtype).bits
@@ -186,7 +186,7 @@ def shifts() -> Samples:
 
 
 def division() -> Samples:
-    """x1 over x2: the divisor of either sign and away from 0; every hard pair."""
+    """Return x1 over x2: the divisor of either sign and away from 0; every hard pair."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = binary(-9.0, 9.0, second=(0.6, 2.9))(dtype)
@@ -199,7 +199,7 @@ def division() -> Samples:
 
 
 def finite(base: Samples) -> Samples:
-    """The cases of a generator, complex ones without infinities and NaN."""
+    """Return the cases of a generator, complex ones without infinities and NaN."""
 
     def tame(x: Any) -> Any:
         return np.where(np.isfinite(x), x, 0) if isinstance(x, np.ndarray) else x
@@ -215,7 +215,7 @@ def finite(base: Samples) -> Samples:
 
 
 def scaling() -> Samples:
-    """x1 beside whole numbers x2."""
+    """Return x1 beside whole numbers x2."""
     base = binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False)
 
     def whole(x: Any) -> Any:
@@ -226,7 +226,7 @@ def scaling() -> Samples:
 
 
 def operands(arity: int) -> Samples:
-    """`unary`, `binary`, or three and more tensors that broadcast."""
+    """Return `unary`, `binary`, or three and more tensors that broadcast."""
     if arity < 3:
         return unary() if arity == 1 else binary()
 
@@ -248,7 +248,7 @@ def operands(arity: int) -> Samples:
 
 
 def with_numbers(base: Samples, numbers: tuple[Any, ...]) -> Samples:
-    """The cases of a generator with Python numbers as further operands."""
+    """Return the cases of a generator with Python numbers as further operands."""
     return lambda dtype: [case._replace(args=(*case.args, *numbers)) for case in base(dtype)]
 
 
@@ -260,7 +260,7 @@ def with_cotangent(base: Samples) -> Samples:
 
 
 def power() -> Samples:
-    """x ** y: positive bases are smooth; integers take exponents 0 to 5 and wrap around."""
+    """Return x ** y: positive bases are smooth; integers take exponents 0 to 5 and wrap around."""
 
     def samples(dtype: str) -> list[Sample]:
         if dtype in FLOATS:
@@ -276,7 +276,7 @@ def power() -> Samples:
 
 
 def ternary() -> Samples:
-    """where(condition, x, y): broadcast in all three, a Python scalar for either branch."""
+    """Return where(condition, x, y): broadcast in all three, a Python scalar for either branch."""
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -307,7 +307,7 @@ def ternary() -> Samples:
 
 
 def cast() -> Samples:
-    """cast(x, dtype): to a float, to integers narrow and wide, to bool; hard values last.
+    """Return cast(x, dtype): to a float, to integers narrow and wide, to bool; hard values last.
 
     Out-of-range floats saturate, NaN becomes 0; integers wrap around.
     """
@@ -337,7 +337,7 @@ def cast() -> Samples:
 
 
 def error_cases(*cases: ErrorCase) -> Callable[[], list[ErrorCase]]:
-    """A record's `errors` field from its cases.
+    """Return a record's `errors` field from its cases.
 
     >>> error_cases(ErrorCase((1,), {}, ValueError, "one"))()[0].match
     'one'

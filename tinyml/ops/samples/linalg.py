@@ -23,7 +23,10 @@ def _matrix(dtype: str, shape: tuple[int, ...], kind: str) -> Array:
 
 
 def matrices(kind: str, others: tuple[Any, ...], attrs: dict[str, Any]) -> Samples:
-    """`kind` is square, positive, hermitian, solve, tall or any; `others` follow each matrix."""
+    """Return `kind` is square, positive, hermitian, solve, tall or any.
+
+    `others` follow each matrix.
+    """
     square = kind not in ("tall", "any")
 
     def samples(dtype: str) -> list[Sample]:

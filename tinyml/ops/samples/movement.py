@@ -22,7 +22,7 @@ from tinyml.ops.samples.values import (
 
 
 def _three(dtype: str, shape: tuple[int, ...]) -> list[tuple[Array, str]]:
-    """The same values in three layouts, named; dense alone for a dtype that is not rich."""
+    """Return the same values in three layouts, named; dense alone for a dtype that is not rich."""
     x = spread(dtype, shape, -3.0, 3.0)
     if dtype not in RICH:
         return [(x, "dense")]
@@ -48,7 +48,10 @@ def _each(
 
 
 def reshape() -> Samples:
-    """reshape(x, shape): merged, split, to and from size 1; a copy where strides demand it."""
+    """Return reshape(x, shape): merged, split, to and from size 1.
+
+    A copy where strides demand it.
+    """
     shapes = ((12,), (2, 6), (3, 1, 4))
     base = _each((3, 4), *({"shape": shape} for shape in shapes), empty={"shape": (3, 0)})
 
@@ -61,13 +64,13 @@ def reshape() -> Samples:
 
 
 def permute_dims() -> Samples:
-    """permute_dims(x, axes): all orders that differ in kind."""
+    """Return permute_dims(x, axes): all orders that differ in kind."""
     orders = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
     return _each((2, 3, 4), *({"axes": axes} for axes in orders), empty=None)
 
 
 def slices() -> Samples:
-    """slice(x, start, stop, step) as `slice.indices` gives them: gaps, backward, empty."""
+    """Return slice(x, start, stop, step) as `slice.indices` gives them: gaps, backward, empty."""
 
     def attrs(*parts: tuple[int, int, int]) -> dict[str, Any]:
         return dict(zip(("start", "stop", "step"), zip(*parts, strict=True), strict=True))
@@ -94,7 +97,7 @@ def _slice_shape(attrs: dict[str, Any]) -> tuple[int, ...]:
 
 
 def unslice() -> Samples:
-    """unslice(g, shape, start, stop, step): g at a slice of zeros of a shape."""
+    """Return unslice(g, shape, start, stop, step): g at a slice of zeros of a shape."""
 
     def samples(dtype: str) -> list[Sample]:
         return [
@@ -111,7 +114,7 @@ def unslice() -> Samples:
 
 
 def expand() -> Samples:
-    """expand(x, shape): new axes, stretched axes, both; from 0-d and to empty."""
+    """Return expand(x, shape): new axes, stretched axes, both; from 0-d and to empty."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(shape: tuple[int, ...], to: tuple[int, ...], name: str) -> Sample:
@@ -130,7 +133,10 @@ def expand() -> Samples:
 
 
 def concat() -> Samples:
-    """concat(*xs, axis): two, three, one tensor; sizes differ, one is empty, layouts differ."""
+    """Return concat(*xs, axis): two, three, one tensor.
+
+    Sizes differ, one is empty, layouts differ.
+    """
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -153,7 +159,7 @@ def concat() -> Samples:
 
 
 def pad() -> Samples:
-    """pad(x, before, after, value): uneven widths, zero widths, hard fill values."""
+    """Return pad(x, before, after, value): uneven widths, zero widths, hard fill values."""
 
     def samples(dtype: str) -> list[Sample]:
         fill: Any = {"bool": True}.get(dtype, -1.5 if dtype in FLOATS else 7)
@@ -182,7 +188,7 @@ def _rows(*index: int, dtype: str = "int64") -> Array:
 
 
 def gather() -> Samples:
-    """gather(x, indices, axis) as numpy.take: repeats, negative, 0-d, empty, 2-d indices."""
+    """Return gather(x, indices, axis) as numpy.take: repeats, negative, 0-d, empty, 2-d indices."""
 
     def samples(dtype: str) -> list[Sample]:
         table = _rows(0, 3, 3, 1)
@@ -235,7 +241,7 @@ def scatter(word: str) -> Samples:
 
 
 def slice_set() -> Samples:
-    """slice_set(x, v, start, stop, step): the slice of x replaced by v of its shape."""
+    """Return slice_set(x, v, start, stop, step): the slice of x replaced by v of its shape."""
 
     def samples(dtype: str) -> list[Sample]:
         wanted = [s for s in slices()(dtype) if not s.name.startswith("empty")]
@@ -285,7 +291,7 @@ def matmul() -> Samples:
 
 
 def vecdot() -> Samples:
-    """vecdot(x, y) along the last axis: vectors, batches that broadcast, no terms."""
+    """Return vecdot(x, y) along the last axis: vectors, batches that broadcast, no terms."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(x: tuple[int, ...], y: tuple[int, ...], name: str) -> Sample:
@@ -348,7 +354,10 @@ def layer_norm() -> Samples:
 
 
 def random_bits() -> Samples:
-    """random_bits(key, shape): keys 0, 7 and one with a high word; odd counts, 0-d, empty."""
+    """Return random_bits(key, shape): keys 0, 7 and one with a high word.
+
+    Odd counts, 0-d, empty.
+    """
 
     def samples(dtype: str) -> list[Sample]:
         zero, seven, high = ((0, 0), (0, 7), (0xDEADBEEF, 0xFFFFFFFF))
@@ -490,7 +499,7 @@ def max_pool2d_dx() -> Samples:
 
 
 def max_pool2d_take() -> Samples:
-    """max_pool2d_take(x, indices): the values of each plane at the indices."""
+    """Return max_pool2d_take(x, indices): the values of each plane at the indices."""
 
     def samples(dtype: str) -> list[Sample]:
         return [Sample((x, where), {}, name, True) for name, x, _, where in _pooled(dtype)]

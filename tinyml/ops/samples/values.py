@@ -111,7 +111,7 @@ def finfo(dtype: DType) -> Any:
 
 
 def pairs(x: Array, y: Array) -> tuple[Array, Array]:
-    """Every element of x beside every element of y, as two vectors.
+    """Return every element of x beside every element of y, as two vectors.
 
     >>> pairs(np.array([1, 2]), np.array([3, 4]))
     (array([1, 1, 2, 2]), array([3, 4, 3, 4]))
@@ -120,26 +120,26 @@ def pairs(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def readonly(x: Array) -> Array:
-    """A read-only copy of x with x's strides."""
+    """Return a read-only copy of x with x's strides."""
     copy: Array = x.copy(order="K")
     copy.flags.writeable = False
     return copy
 
 
 def reversed_steps(x: Array) -> Array:
-    """The values of x with the layout of `[..., ::-2]`: a negative stride, and gaps."""
+    """Return the values of x with the layout of `[..., ::-2]`: a negative stride, and gaps."""
     wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
     wide[..., ::-2] = x
     return wide[..., ::-2]
 
 
 def transposed(x: Array) -> Array:
-    """The values of x in Fortran order: the first axis has the least stride."""
+    """Return the values of x in Fortran order: the first axis has the least stride."""
     return np.asfortranarray(x)
 
 
 def scalar(dtype: str) -> Any:
-    """A Python scalar that a tensor of dtype meets without changing dtype."""
+    """Return a Python scalar that a tensor of dtype meets without changing dtype."""
     if dtype == "bool":
         return True
     return 2.5 if as_dtype(dtype).is_inexact else 3
