@@ -1,4 +1,4 @@
-"""The names that kernel sources use, as Numba knows them; imported only to compile a kernel."""
+"""The names that kernel sources use, for Numba; imported only to compile a kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def numba_type(text: str) -> Any:
-    """'*float32' is a typed pointer, 'float64' a number."""
+    """Return the Numba type: '*float32' is a typed pointer, 'float64' a number."""
     from numba import types
 
     pointer: Any = types.CPointer
@@ -21,7 +21,7 @@ def numba_type(text: str) -> Any:
 
 
 def _fma() -> Any:
-    """Return one rounding for x*y + z where the processor has the instruction."""
+    """Return fma(x, y, z): x*y + z, rounded once if the processor has the instruction."""
     import llvmlite.binding as llvm
     from numba.extending import intrinsic
 
@@ -41,7 +41,7 @@ def _fma() -> Any:
 
 
 def _bits() -> Any:
-    """Return the bits of a float as an integer of its width, or of an integer as a float."""
+    """Return bits(x): a float's bits as an integer of its width, or an integer's as a float."""
     from numba import types
     from numba.extending import intrinsic
 
@@ -61,7 +61,7 @@ def _bits() -> Any:
 
 
 def _half() -> Any:
-    """float32 to the bits of the nearest float16, where the processor has the instruction."""
+    """Return half(x): float32 to float16 bits, if the processor has the instruction."""
     import llvmlite.binding as llvm
     from llvmlite import ir
     from numba import types
@@ -82,7 +82,7 @@ def _half() -> Any:
 
 
 def _select() -> Any:
-    """x where the condition holds, else y, both computed: a conditional expression may branch."""
+    """Return select(condition, x, y), which computes both and never branches."""
     from numba.extending import intrinsic
 
     @intrinsic
@@ -96,7 +96,7 @@ def _select() -> Any:
 
 
 def _sqrt() -> Any:
-    """The correctly rounded square root, one instruction: NaN below 0, without a look at errno."""
+    """Return sqrt(x), one correctly rounded instruction: NaN below 0, without setting errno."""
     from numba.extending import intrinsic
 
     @intrinsic
@@ -111,7 +111,7 @@ def _sqrt() -> Any:
 
 
 def _array() -> Any:
-    """Return a few numbers of one type on the stack: array(f32(0), 64) has room for 64 float32."""
+    """Return array(like, count), an array on the stack: array(f32(0), 64) holds 64 float32."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -137,7 +137,7 @@ def _array() -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that kernels may call, made part of their loops."""
+    """Return a function that kernels may call, inlined into their loops."""
     from numba import njit
 
     made: Callable[..., Any] = njit(error_model="numpy", forceinline=True)(function)
@@ -148,9 +148,9 @@ ARGUMENTS = {"f32": "float32", "f64": "float64", "u8": "uint8", "u16": "uint16",
 
 
 def compile_called(source: str, functions: dict[str, Any]) -> None:
-    """Compile the inlined functions that a source calls; without superword_vectorisation.
+    """Compile the inlined functions that a source calls, without superword_vectorisation.
 
-    Vectors of two that LLVM finds inside one call would keep the loop around it from being one.
+    If LLVM formed vectors of two inside one call, it could not vectorise the loop around it.
     """
     for name in set(re.findall(r"\b\w+(?=\()", source)) & functions.keys():
         function = functions[name]
@@ -159,7 +159,7 @@ def compile_called(source: str, functions: dict[str, Any]) -> None:
 
 
 def libm(name: str, arity: int = 1) -> Callable[..., Any]:
-    """Return a function of the C library, one element at a time; `name` with an f for float32."""
+    """Return a function of the C library, for scalars; float32 uses the name with an f."""
     from llvmlite import ir
     from numba.core import cgutils
     from numba.extending import intrinsic
@@ -192,7 +192,7 @@ half: Any = _half()
 
 @contextlib.contextmanager
 def superword_vectorisation() -> Iterator[None]:
-    """LLVM's SLP pass on for one compilation: it turns unrolled lanes into vectors."""
+    """Enable LLVM's SLP pass for one compilation: it turns unrolled lanes into vectors."""
     import numba
 
     config: Any = numba.config

@@ -1,4 +1,4 @@
-"""Division with rest, powers and divisors: whole-number arithmetic that needs more than a word."""
+"""Division with remainder, powers and divisors: integer arithmetic beyond the plain words."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _fmod = libm("fmod", 2)
 def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, Any]:
     """Return remainder, floor_divide and ldexp of a float type.
 
-    The rest of a division is exact (fmod).
+    The remainder of a division is exact (fmod).
     """
     places = whole_type(mantissa)
 
     @inlined
     def remainder(x: Any, y: Any) -> Any:
-        """Return x less y times the whole number that floor_divide gives: its sign is that of y."""
+        """Return x - y floor(x / y), which has the sign of y."""
         rest = _fmod(x, y)
         moved = select((rest < t(0)) != (y < t(0)), rest + y, rest)
         return select(rest == t(0), select(y < t(0), t(-0.0), t(0)), moved)
 
     @inlined
     def floor_divide(x: Any, y: Any) -> Any:
-        """Return the greatest whole number not above x / y.
+        """Return the largest integer not above x / y.
 
-        X / y where one is infinite or y is 0.
+        If either is infinite or y is 0, returns x / y.
         """
         rest = _fmod(x, y)
         down = select((rest != t(0)) & ((rest < t(0)) != (y < t(0))), t(1), t(0))
-        # x - rest is a multiple of y but for its rounding, which np.rint takes off again.
+        # x - rest is a multiple of y up to rounding, which np.rint removes.
         whole = np.rint((x - rest) / y - down)
         quotient = x / y
         whole = select(whole == t(0), quotient * t(0), whole)
@@ -44,9 +44,9 @@ def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, A
 
     @inlined
     def ldexp(x: Any, n: Any) -> Any:
-        """Return x 2^n for a whole n, in four steps, each of them a number.
+        """Return x 2^n for an integer n, in four steps, none of which overflows by itself.
 
-        Far beyond, 0 or inf.
+        Far out of range it is 0 or inf.
         """
         most = t(3.5 * bias)
         k = whole_type(select(n > most, most, select(n < -most, -most, n)))
@@ -75,7 +75,7 @@ def power_u64(x: Any, n: Any) -> Any:
 
 @inlined
 def gcd_u64(x: Any, y: Any) -> Any:
-    """Return the greatest common divisor by Euclid's algorithm; gcd(0, 0) is 0."""
+    """Return the greatest common divisor, by Euclid's algorithm; gcd(0, 0) is 0."""
     while y != u64(0):
         x, y = y, x % y
     return x

@@ -1,9 +1,9 @@
-"""Narrow floats as bits: to float32 and back, rounded to nearest even, in integer arithmetic.
+"""Narrow floats as bits: conversion to float32 and back, rounded to nearest even, with integers.
 
-A format is a sign, an exponent field and a mantissa field, read off its row in `tinyml.dtypes`. No
-branch and no call, so LLVM makes vectors of them; the OpenCL emitter has the same steps in C. Where
-the processor rounds to float16 itself, it does: the bits are the same. The way back stays in
-integers, for LLVM 22 on halves loses the sign of a zero (seen in elu, where x > 0 chooses 0 or x).
+A format is a sign, an exponent field and a mantissa field, given by its row in `tinyml.dtypes`.
+There are no branches or calls, so LLVM vectorises the code; the OpenCL emitter has the same steps
+in C. If the processor can round to float16, it does: the bits are the same. Widening stays in
+integers, since LLVM 22 loses the sign of zero on halves (seen in elu, where x > 0 chooses 0 or x).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def narrowing(dtype: DType) -> Callable[..., Any]:
         odd = i32(i32(code >> i32(drop)) & i32(1))
         near = i32(i32(i32(code + i32((1 << (drop - 1)) - 1)) + odd) >> i32(drop))
         near = i32(near - i32((127 - bias) << (23 - drop)))
-        if subnormal:  # adding a number with the wanted unit in the last place rounds to it
+        if subnormal:  # adding a number with the wanted ulp rounds to it
             tiny = i32(bits(f32(bits(code) + bits(i32(magic)))) - i32(magic))
             near = select(code < i32(least), tiny, near)
         near = select((near > i32(top)) | (code >= i32(INFINITY)), i32(top), near)
@@ -69,10 +69,10 @@ def narrowing(dtype: DType) -> Callable[..., Any]:
 
 @inlined
 def odd_f64(x: Any) -> Any:
-    """Return a float64 as a float32 from which one more rounding gives the nearest narrow float.
+    """Return a float64 as a float32 that rounds to the narrow float nearest to the float64.
 
-    Where it is not exact, it is the neighbour with an odd mantissa (Boldo and Melquiond, IEEE
-    Transactions on Computers 57, 2008).
+    If inexact, it is the neighbour with an odd mantissa (Boldo and Melquiond, IEEE Transactions on
+    Computers 57, 2008).
     """
     near = f32(x)
     code = bits(near)

@@ -1,4 +1,4 @@
-"""From a scheduled nest to the source of an OpenCL C kernel: one text a word.
+"""Turns a scheduled nest into the source of an OpenCL C kernel: one template per word.
 
 A kernel is `k(meta, [status,] buffer and offset..., numbers...)`; one work-item computes one point
 of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
@@ -19,7 +19,7 @@ TYPES = {
     "bool": "bool", "int8": "char", "int16": "short", "int32": "int", "int64": "long",
     "uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong",
     "float32": "float", "float64": "double", "int4": "char", "uint4": "uchar",
-    # Narrow floats are their bits until a cast makes numbers of them.
+    # Narrow floats are stored as bits until a cast turns them into numbers.
     "float16": "ushort", "bfloat16": "ushort", "float8_e4m3fn": "uchar", "float8_e5m2": "uchar",
 }
 OPENCL_C = Language(
@@ -66,8 +66,7 @@ ODD = """float odd_double(double x) {
 }
 """
 
-# The checked index before it was wrapped, the size and the axis, as longs behind the tag; the first
-# to come is kept.
+# The original index, the size and the axis, as longs after the tag; the first report is kept.
 REPORT = (
     "if (atomic_cmpxchg(status, 0, tag) == 0) {{ volatile __global long *report = "
     "(volatile __global long *)status; report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
@@ -75,7 +74,7 @@ REPORT = (
 
 
 class OpenCLEmitter(Emitter):
-    """OpenCL C source."""
+    """Writes OpenCL C source."""
 
     language = OPENCL_C
 
@@ -138,7 +137,7 @@ class OpenCLEmitter(Emitter):
         ]
 
     def emit(self) -> Kernel:
-        """Return the kernel; a work-item beyond the last point does nothing."""
+        """Return the kernel; work-items beyond the last point do nothing."""
         scheduled = self.scheduled
         outer = [a for a in scheduled.parallel if a != scheduled.lane_axis]
         self.write("long point = get_global_id(0);")
@@ -180,7 +179,7 @@ class OpenCLEmitter(Emitter):
 
 
 def _helper(text: str, dtype: DType) -> str:
-    """Return a conversion of one format."""
+    """Return a conversion function for one format."""
     shape = layout(dtype)
     return text.format(
         name=dtype.name, store=TYPES[dtype.name], exponent=dtype.exponent, infinity=INFINITY,
