@@ -97,7 +97,7 @@ class Builder:
             return x
         if not isinstance(var, Var):
             raise ReadOnlyError(
-                f"{x.spec} of the outside would be changed while a graph is built, once and not at "
+                f"{x.spec} from outside would be changed while a graph is built, once and not at "
                 "each run",
                 remedy="pass the object that holds it as an argument, and replace it there",
             )
