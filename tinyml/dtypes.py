@@ -19,7 +19,7 @@ class DType:
     `kind` is 'bool', 'int', 'uint', 'float' or 'complex'; `storage` names the type of an element in
     memory and `compute` the type of arithmetic on it (both are the type itself unless a row says
     so). Types of less than 8 bits are packed: element 0 lies in the low bits of byte 0.
-    `exponent` and `mantissa` are the bits of a narrow float's two fields.
+    `exponent` and `mantissa` are the bits of a small float's two fields.
 
     >>> import tinyml
     >>> tinyml.float32, tinyml.float32.itemsize, tinyml.bfloat16.compute
