@@ -25,6 +25,8 @@ from tinyml.ir.spec import dense_strides, make_spec
 from tinyml.kernels import common
 from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest, schedule
 
+pytestmark = pytest.mark.kernels(1)
+
 Tensor = Any
 Body = Callable[..., Any]
 IR = Path(tinyml.__file__).parent / "ir"

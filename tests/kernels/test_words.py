@@ -25,6 +25,8 @@ from tinyml.kernels.common.cache import key
 from tinyml.kernels.cpu import objectcode
 from tinyml.ops.arguments import with_shape
 
+pytestmark = pytest.mark.kernels(1)
+
 Array = npt.NDArray[Any]
 
 WORDS = ("exp", "log", "tanh", "sin", "cos", "erf", "erfc", "sqrt")
