@@ -22,7 +22,7 @@ from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
 Hook = Callable[[Any], Any]
-_hooks_exist = False  # checking each node is slower than the walk: not before one exists
+_hooks_exist = False  # to check every node costs more than the walk: only if hooks exist
 
 
 def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],

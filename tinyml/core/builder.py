@@ -23,7 +23,7 @@ from tinyml.ir.spec import Spec, make_spec
 class Capture(NamedTuple):
     """A tensor from outside, the input that stands for it, and its new value.
 
-    The new value is the input itself, unless it is state (see Data) and the graph replaces it.
+    The new value is the input itself, except for state (see Data) that the graph replaces.
     """
 
     var: Var
@@ -97,7 +97,7 @@ class Builder:
             return x
         if not isinstance(var, Var):
             raise ReadOnlyError(
-                f"{x.spec} from outside would be changed while a graph is built, once and not at "
+                f"{x.spec} of the outside would be changed while a graph is built, once and not at "
                 "each run",
                 remedy="pass the object that holds it as an argument, and replace it there",
             )
