@@ -231,7 +231,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     device asked for is not there.
 
     >>> print(explain(subject("tanh", [(2, 3)]), ["cpu"]).split("shape rule")[0].rstrip())
-    tanh: Return the hyperbolic tangent.
+    tanh: The hyperbolic tangent.
       error bound 5 ULP; samples of float16, bfloat16, float32, float64, complex64, complex128
     <BLANKLINE>
     operands (as asked)
@@ -240,9 +240,9 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     op, sample = chosen
     if len(devices) == 1:
         find_device(devices[0])
-    said = f"error bound {_bound(op.ulp)}; " if op.dtypes else ""
+    bound = f"error bound {_bound(op.ulp)}; " if op.dtypes else ""
     sections = [(f"{op.name}: {op.doc}" if op.doc else op.name,
-                 f"{said}samples of {', '.join(op.dtypes) or 'no type'}")]
+                 f"{bound}samples of {', '.join(op.dtypes) or 'no type'}")]
     if sample is not None:
         host = Unbuilt(find_device(HOST))
         attrs, outs = checked(op, _specs(sample, host), sample.attrs)
@@ -428,11 +428,11 @@ def nest_text(nest: Nest) -> str:
         lines.append(f"  a{k}: {arg.dtype.name}, {arg.rank} {'axis' if arg.rank == 1 else 'axes'}, "
                      f"{arg.role}")
     names = [_name(nest, k, instr) for k, instr in enumerate(nest.code)]
-    said = [text for k, instr in enumerate(nest.code)
-            if (text := _statement(names, k, instr)) is not None]
-    lines += [f"  {text}" for text in said[:MOST_INSTRUCTIONS]]
-    if len(said) > MOST_INSTRUCTIONS:
-        lines.append(f"  and {len(said) - MOST_INSTRUCTIONS} more")
+    texts = [text for k, instr in enumerate(nest.code)
+             if (text := _statement(names, k, instr)) is not None]
+    lines += [f"  {text}" for text in texts[:MOST_INSTRUCTIONS]]
+    if len(texts) > MOST_INSTRUCTIONS:
+        lines.append(f"  and {len(texts) - MOST_INSTRUCTIONS} more")
     return "\n".join(lines)
 
 

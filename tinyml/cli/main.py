@@ -140,9 +140,9 @@ def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name
     return parser
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], asked: bool) -> None:
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], chosen: bool) -> None:
     train = _command(commands, "train", "train a network", "Train a network.")
-    if not asked:
+    if not chosen:
         return
     from tinyml.data.digits import HoldOut
     from tinyml.train import digits
@@ -163,9 +163,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], as
     parser.set_defaults(run=_train)
 
 
-def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser], asked: bool) -> None:
+def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser], chosen: bool) -> None:
     test = _command(commands, "test", "test a trained network", "Test a trained network.")
-    if not asked:
+    if not chosen:
         return
     networks = test.add_subparsers(title="networks", metavar="NETWORK", required=True)
     parser = _command(networks, "digits", "read the digits held out", _TEST)

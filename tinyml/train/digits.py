@@ -163,10 +163,10 @@ def test(weights: PathLike, device: Any = None) -> Result:
     network's weights, and DeviceError where there is no such device.
     """
     place = find_device(device)
-    said = _said(weights)
+    recorded = _recorded(weights)
     net = network(0, place)
     net.load_state_dict(load(weights, place))
-    parts = digits.split("last" if said.get("hold_out") == "last" else "fifth")
+    parts = digits.split("last" if recorded.get("hold_out") == "last" else "fifth")
     reading = read(net, _normalised(parts[2], place), parts[3])
     return Result(reading.accuracy, reading.correct, len(parts[3]), Path(weights))
 
@@ -192,16 +192,16 @@ def _normalised(images: Array, device: Any) -> Tensor:
     return tensor((images - np.float32(MEAN)) / np.float32(DEVIATION), device=device)
 
 
-def _said(weights: PathLike) -> dict[str, Any]:
+def _recorded(weights: PathLike) -> dict[str, Any]:
     """Return what the training wrote beside the weights.
 
     Nothing where another program wrote them.
     """
     try:
-        said = json.loads(read_metadata(weights).get(_METADATA, "{}"))
+        recorded = json.loads(read_metadata(weights).get(_METADATA, "{}"))
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 class _Training:
