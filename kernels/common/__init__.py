@@ -1,1 +1,1 @@
-"""What every device's kernels share: scheduling, the walk of an emitter, the cache on disk."""
+"""What every device's kernels share: scheduling, emitting source, memory, the disk cache."""

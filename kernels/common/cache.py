@@ -1,7 +1,7 @@
-"""The disk cache of compiled kernels: a private folder, checked entries, never a failed run.
+"""The disk cache of compiled kernels: a private folder whose problems never fail a run.
 
-An entry is a payload after its SHA-256; nothing in it is a pickle. Whatever goes wrong (a folder
-that cannot be written, a damaged file, a full disk) costs one warning and a compilation.
+An entry is a SHA-256 digest followed by its payload; nothing in it is a pickle. Whatever goes
+wrong (an unwritable folder, a damaged file, a full disk) costs one warning and a compilation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _warned = False
 
 
 def folder() -> str:
-    """Return where kernels are kept: TINYML_CACHE_DIR, or tinyml in the user's cache folder."""
+    """Return the cache folder: TINYML_CACHE_DIR, or tinyml in the user's cache folder."""
     chosen = os.environ.get("TINYML_CACHE_DIR")
     if chosen:
         return chosen
@@ -33,7 +33,7 @@ def folder() -> str:
 
 
 def key(*parts: str) -> str:
-    """Return a file name for everything that an entry depends on."""
+    """Return a file name derived from everything that an entry depends on."""
     digest = sha256()
     for part in parts:
         text = part.encode()
@@ -56,7 +56,7 @@ def _warn(problem: str) -> None:
 
 
 def problem() -> str | None:
-    """Return why the cache cannot be used, or None; makes the folder where it is missing."""
+    """Return why the cache cannot be used, or None; create the folder if it is missing."""
     place = folder()
     try:
         os.makedirs(place, mode=0o700, exist_ok=True)
@@ -72,7 +72,7 @@ def problem() -> str | None:
 
 
 def get(name: str) -> bytes | None:
-    """Return the payload kept under a name; None where there is none or it is damaged."""
+    """Return the payload stored under a name; None if it is missing or damaged."""
     path = os.path.join(folder(), name)
     try:
         with open(path, "rb") as file:
@@ -101,7 +101,7 @@ def _trusted() -> bool:
 
 
 def put(name: str, payload: bytes) -> None:
-    """Keep a payload; its file gets its name when it is whole, so no reader sees half of it."""
+    """Store a payload; the file is renamed into place when complete, so no reader sees half."""
     if not _trusted():
         return
     path = os.path.join(folder(), name)
@@ -120,7 +120,7 @@ def put(name: str, payload: bytes) -> None:
 
 
 def entries() -> tuple[int, int]:
-    """Return how many entries the cache holds, and their bytes."""
+    """Return the number of entries in the cache, and their total bytes."""
     count = size = 0
     try:
         with os.scandir(folder()) as found:

@@ -1,4 +1,4 @@
-"""What all devices do alike: memory out of a pool, values for the host, nests made ready to run."""
+"""What all devices share: pooled memory, transfers to and from the host, preparing nests."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LIMIT = 1 << 1000  # integers from here on are beyond every float
 
 
 class Candidate(NamedTuple):
-    """A device as its room found it, for people.
+    """A device that was found, described for people.
 
-    name     by which it opens; None where it is not usable
+    name     the name that opens it; None if it is not usable
     about    what it is and can do
     driver   what runs it, or ''
-    remedy   what to do where it does not work
+    remedy   what to do if it does not work
     problem  why it is not usable, or ''
     """
 
@@ -43,9 +43,9 @@ class Candidate(NamedTuple):
 class NestDevice(ABC):
     """A device that runs nests. Devices compare by their names.
 
-    asynchronous  whether work may still be under way when a call returns
-    runs_lanes    whether points of a nest run together in one work-item, as vectors of a CPU need
-    emit          from a scheduled nest to a kernel of the device's language
+    asynchronous  whether work may still be running when a call returns
+    runs_lanes    whether several points of a nest run in one work-item, as CPU vectors need
+    emit          turns a scheduled nest into a kernel in the device's language
     """
 
     name: str
@@ -66,18 +66,18 @@ class NestDevice(ABC):
     # ---- memory
 
     def empty(self, nbytes: int) -> Buffer:
-        """Return new memory, its content undefined."""
+        """Return new, uninitialised memory."""
         return self.pool.empty(nbytes)
 
     def upload(self, array: Array, dtype: DType | None = None) -> Buffer:
-        """Return new memory with the content of a dense array, packed where `dtype` is."""
+        """Return new memory that holds a dense array, packed if `dtype` is a packed type."""
         array = pack(array, dtype)
         buffer = self.empty(array.nbytes)
         self._write(buffer, array)
         return buffer
 
     def download(self, buffer: Any, spec: Spec) -> Array:
-        """Return a tensor's content as a read-only array; raise what went wrong before."""
+        """Return a tensor's content as a read-only array; raise pending errors of the device."""
         if spec.dtype.is_subbyte:
             return unpack(self._read(buffer, byte_spec(spec)), spec)
         return self._read(buffer, spec)
@@ -88,36 +88,36 @@ class NestDevice(ABC):
 
     @abstractmethod
     def _read(self, buffer: Any, spec: Spec) -> Array:
-        """Return the content of a tensor whose elements are whole bytes, read-only."""
+        """Return the content, read-only, of a tensor whose elements are whole bytes."""
 
     @abstractmethod
     def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
-        """Return the same memory, `offset` elements further on."""
+        """Return a view of the memory that starts `offset` elements later."""
 
     def afford(self, nbytes: int) -> None:
-        """Raise AllocationError where this much could never be allocated."""
+        """Raise AllocationError if this much could never be allocated."""
         self.pool.afford(nbytes)
 
     def in_use(self) -> int:
-        """Return how many bytes tensors hold."""
+        """Return the number of bytes in use by tensors."""
         return self.pool.in_use()
 
     def block_size(self, nbytes: int) -> int:
-        """Return the bytes of the block that serves a request; equal ones may share a block."""
+        """Return the size of the block that serves a request; equal sizes may share a block."""
         return size_class(nbytes)
 
     # ---- other libraries' memory
 
     def lend(self, buffer: Any, spec: Spec) -> Array | None:
-        """Return a tensor's own memory, read-only; None where the host cannot address it."""
+        """Return a tensor's own memory, read-only; None if the host cannot address it."""
         return None
 
     def borrow(self, array: Array) -> tuple[Any, Spec] | None:
-        """Return an array's own memory as a tensor's, with its layout; None where it cannot be."""
+        """Return an array's own memory as a tensor's, and its layout; None if impossible."""
         return None
 
     def export(self, buffer: Any, spec: Spec) -> Export:
-        """Return a tensor's memory for other libraries."""
+        """Return a tensor's memory in a form that other libraries can import."""
         return Export(self, buffer, spec)
 
     as_array = staticmethod(as_array)
@@ -126,15 +126,15 @@ class NestDevice(ABC):
 
     @abstractmethod
     def supports(self, dtype: DType) -> bool:
-        """Return whether tensors of this type may live here."""
+        """Return whether this device can hold tensors of this type."""
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until all work is done; raise what went wrong meanwhile."""
+        """Wait until all work is done; raise any error that occurred meanwhile."""
 
     def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
                 into: bool = False) -> Run:
-        """Return a function from input buffers and numbers to output buffers that runs the nest.
+        """Return a function that runs the nest, from input buffers and numbers to output buffers.
 
         With `into`, it takes the output buffers after the inputs and returns None.
         """
@@ -154,13 +154,13 @@ class NestDevice(ABC):
         return self._bind(scheduled, ins, outs, op, packs, into)
 
     def sources(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec]) -> list[str]:
-        """Return what `prepare` compiles: the sources that pack operands, then the nest's own."""
+        """Return the sources that `prepare` compiles: those that pack operands, then the nest's."""
         scheduled, copies = self._schedule(nest, ins, outs)
         return [self.emit(each).source for each in [*[c.scheduled for c in copies], scheduled]]
 
     def _schedule(self, nest: Nest, ins: Sequence[Any],
                   outs: Sequence[Spec]) -> tuple[ScheduledNest, list[Packing]]:
-        """Return the scheduled nest, and the copies that pack operands for it."""
+        """Return the scheduled nest and the copies that pack its operands."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
         scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
         copies = run_in_lanes(scheduled, tensors) if self.runs_lanes else []
@@ -169,13 +169,13 @@ class NestDevice(ABC):
     @abstractmethod
     def _bind(self, scheduled: ScheduledNest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
               packs: Sequence[tuple[int, Run]] = (), into: bool = False) -> Run:
-        """Return what `prepare` does, for a scheduled nest.
+        """Return what `prepare` returns, for a scheduled nest.
 
-        `packs` are (operand, function) pairs: the kernel reads what the function makes of it.
+        `packs` are (operand, function) pairs: the kernel reads the function's result instead.
         """
 
     def _run_nothing(self, outs: Sequence[Spec], into: bool) -> Run:
-        """Return what runs where an output is empty: nothing is computed."""
+        """Return the function to run when an output is empty: nothing is computed."""
 
         def run(*_: Any) -> Any:
             if into:
@@ -186,13 +186,13 @@ class NestDevice(ABC):
         return run
 
 
-# ---- Python numbers that a kernel takes at run time
+# ---- Python numbers passed to a kernel at run time
 
 
 def number_range(kind: type, dtype: DType) -> tuple[int, int] | None:
-    """Return the least and greatest number of a kind that may meet a type; None where all may.
+    """Return the least and greatest number of a kind allowed with a type; None if all are.
 
-    Integers that would wrap, or are beyond every float, are refused; floats become infinite.
+    Integers that would wrap or exceed every float are refused; floats become infinite.
 
     >>> from tinyml.dtypes import float32, int8
     >>> number_range(int, int8), number_range(float, float32)
@@ -204,7 +204,7 @@ def number_range(kind: type, dtype: DType) -> tuple[int, int] | None:
 
 
 def refuse_number(value: int, dtype: str) -> NoReturn:
-    """Raise ArgumentError for a number out of the range of the type that it meets."""
+    """Raise ArgumentError for a number outside the range of the type that it is combined with."""
     raise ArgumentError(
         f"the number {value} does not fit {dtype}" if abs(value) < LIMIT
         else "a number beyond every data type",

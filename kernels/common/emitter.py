@@ -1,7 +1,7 @@
-"""What all emitters share: the walk over a scheduled nest; a language is a record of texts.
+"""The base of all emitters: it walks a scheduled nest; a language is a record of templates.
 
-Every device names two things alike: run-time integers (extents, strides, parameters: `m0`, `m1`,
-...) and values (`v7`, or `v7_3` in lane 3 of an unrolled axis).
+Two kinds of names are the same on every device: run-time integers (extents, strides, parameters:
+`m0`, `m1`, ...) and values (`v7`, or `v7_3` in lane 3 of an unrolled axis).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from tinyml.ir.nest import (
 from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest
 from tinyml.kernels.common.words import Words
 
-UNNAMED = frozenset((Const, Axis, State, Item))  # written as what they are where they are used
+UNNAMED = frozenset((Const, Axis, State, Item))  # written inline at each use
 
 
 class Kernel(NamedTuple):
-    """The source of a kernel, and what it is called with.
+    """The source of a kernel and the arguments of a call.
 
-    `meta` are its run-time integers after those that every kernel of its device has; `extent` is
-    the number of points of its range; `checks` says whether it reports indices out of range;
-    `types` are those of its parameters where the device asks, '*' marking pointers.
+    `meta` holds its run-time integers, after those common to every kernel of the device; `extent`
+    is the number of points in its range; `checks` says whether it reports out-of-range indices;
+    `types` are its parameter types if the device needs them, with '*' marking pointers.
     """
 
     source: str
@@ -51,17 +51,17 @@ class Kernel(NamedTuple):
 
 
 class Language(NamedTuple):
-    """How a language writes what kernels are made of.
+    """How a language writes the parts of a kernel.
 
-    types     of values, by the names of dtypes
-    words     of the vocabulary
-    choose    a conditional expression, of a condition and two sides, that evaluates one of them
-    convert   an arithmetic expression brought to a type
+    types     value types, by dtype name
+    words     the words of the vocabulary
+    choose    a conditional expression, of a condition and two sides, that evaluates only one side
+    convert   the conversion of an arithmetic expression to a type
     declare   the first assignment to a name, with its type
     assign    a later assignment
-    loop      the head of a loop over a variable, of start, stop and step
-    end       what ends a loop, if anything does
-    quotient  the operator that divides integers that are not negative
+    loop      the head of a loop: variable, start, stop and step
+    end       the text that closes a loop, if any
+    quotient  the division operator for non-negative integers
     """
 
     name: str
@@ -77,7 +77,7 @@ class Language(NamedTuple):
 
 
 class Emitter(ABC):
-    """Writes the source of one scheduled nest in one language."""
+    """Write the source of one scheduled nest in one language."""
 
     language: ClassVar[Language]
 
@@ -93,7 +93,7 @@ class Emitter(ABC):
         self._axes: dict[str, str] = {}
         self._numbers: dict[int, int] = {}
 
-    # ---- what a language does in its own way
+    # ---- what each language does differently
 
     @abstractmethod
     def literal(self, value: float, dtype: DType) -> str:
@@ -105,20 +105,16 @@ class Emitter(ABC):
 
     @abstractmethod
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
-        """Return statements that leave `index` in `name`, or report it and leave 0."""
+        """Return statements that set `name` to `index`, or report it and set `name` to 0."""
 
-    # ---- texts of the language
-
-    def choose(self, condition: str, yes: str, no: str) -> str:
-        """Return a conditional expression."""
-        return self.language.choose(condition, yes, no)
+    # ---- the language's templates
 
     def convert(self, text: str, dtype: DType) -> str:
-        """Return an arithmetic expression brought to its type."""
+        """Return an arithmetic expression converted to its type."""
         return self.language.convert(self.types[dtype.name], text)
 
     def write(self, line: str) -> None:
-        """Write one line at the present depth."""
+        """Write one line at the current indentation."""
         self.lines.append("    " * self.depth + line)
 
     def declare(self, name: str, text: str, dtype: DType) -> None:
@@ -135,7 +131,7 @@ class Emitter(ABC):
         self.depth += 1
 
     def close_loop(self) -> None:
-        """End the loop that was opened last."""
+        """Close the innermost open loop."""
         self.depth -= 1
         if self.language.end:
             self.write(self.language.end)
@@ -143,7 +139,7 @@ class Emitter(ABC):
     # ---- names
 
     def runtime_integer(self, key: tuple[str | int, str | int], value: int) -> str:
-        """Return the name of an integer handed over at run time."""
+        """Return the name of an integer passed at run time."""
         name = self._integers.get(key)
         if name is None:
             name = f"m{len(self.meta)}"
@@ -152,15 +148,15 @@ class Emitter(ABC):
         return name
 
     def variable(self, axis: str) -> str:
-        """Return the variable of an axis, numbered as they appear: sizes are no structure."""
+        """Return the variable of an axis; axes are numbered in order of appearance, not by size."""
         return self._axes.setdefault(axis, f"i{len(self._axes)}")
 
     def number(self, value: int) -> int:
-        """Return a value's number, given as they appear, so that equal kernels are equal texts."""
+        """Return a value's number, in order of appearance: equal kernels have equal text."""
         return self._numbers.setdefault(value, len(self._numbers))
 
     def extent(self, axis: str) -> str:
-        """Return the name of an axis's extent."""
+        """Return the name of the extent of an axis."""
         return self.runtime_integer(("size", axis), self.scheduled.extents[axis])
 
     def state(self, loop: int, component: int, lane: int) -> str:
@@ -168,11 +164,11 @@ class Emitter(ABC):
         return f"s{self.number(loop)}_{component}_{lane}"
 
     def lanes_of(self, value: int) -> int:
-        """Return how many lanes a value has at the present place."""
+        """Return how many lanes a value has at this point."""
         return self.lane_count if self.lane_axis in self.scheduled.free[value] else 1
 
     def name(self, value: int, lane: int) -> str:
-        """Return how a value is written where it is used."""
+        """Return the text of a value at a use."""
         instr = self.scheduled.code[value]
         in_lanes = self.lane_axis in self.scheduled.free[value]
         several = in_lanes and self.lane_count > 1
@@ -193,7 +189,7 @@ class Emitter(ABC):
     # ---- expressions
 
     def address(self, arg: int, index: Ids, lane: int) -> str:
-        """Return where an element is: stride 1 is structure, others are run-time integers."""
+        """Return an element's address; stride 1 is structural, others are run-time integers."""
         terms = []
         for d, value in enumerate(index):
             stride = self.scheduled.strides[arg][d]
@@ -209,19 +205,19 @@ class Emitter(ABC):
         return f"p{arg}[{self.address(arg, index, lane)}]"
 
     def packed_element(self, arg: int, address: str, dtype: DType) -> str:
-        """Return an element of less than a byte: its bits, the sign carried into the rest."""
+        """Return an element smaller than a byte: its bits, sign-extended."""
         shift = (8 // dtype.bits).bit_length() - 1
         part = f"(({address}) & {8 // dtype.bits - 1}) * {dtype.bits}"
         text = f"((p{arg}[({address}) >> {shift}] >> ({part})) & {(1 << dtype.bits) - 1})"
         return self.convert(self.extend_sign(text, dtype), dtype)
 
     def extend_sign(self, text: str, dtype: DType) -> str:
-        """Return the low bits of an integer read as a number of a packed type."""
+        """Return the low bits of an integer, interpreted as a number of a packed type."""
         half = 1 << (dtype.bits - 1)
         return f"(({text} ^ {half}) - {half})" if dtype.kind == "int" else text
 
     def expression(self, value: int, lane: int) -> str:
-        """Return what a value is computed by."""
+        """Return the expression that computes a value."""
         instr = self.scheduled.code[value]
         match instr.payload:
             case Prim(word):
@@ -240,7 +236,7 @@ class Emitter(ABC):
         return f"{name} != 0" if dtype.kind == "bool" else self.convert(name, dtype)
 
     def _apply(self, word: str, instr: Instr, names: list[str]) -> str:
-        """Return a word applied to named operands."""
+        """Return a word applied to operands given by name."""
         operand = self.scheduled.code[instr.args[-1]].dtype
         if word == "cast":
             return self.cast(names[0], operand, instr.dtype)
@@ -250,7 +246,7 @@ class Emitter(ABC):
         return text if instr.dtype.kind == "bool" else self.convert(text, instr.dtype)
 
     def _word(self, name: str, dtype: DType) -> str:
-        """Return the text of a word for operands of a type; KernelNotFound where it has none."""
+        """Return a word's template for operands of a type; raise KernelNotFound if it has none."""
         text = self.language.words.get(name)
         if isinstance(text, dict):
             text = text.get(dtype.kind) or text.get("int")
@@ -270,7 +266,7 @@ class Emitter(ABC):
         if load.rank == len(instr.args):
             return text
         guard, other = (self.name(a, lane) for a in instr.args[load.rank:])
-        return self.choose(guard, text, other)
+        return self.language.choose(guard, text, other)
 
     # ---- statements
 
@@ -304,7 +300,7 @@ class Emitter(ABC):
                 self.declare(name, self.expression(value, lane), instr.dtype)
 
     def write_init(self, loop: int, lanes: int) -> None:
-        """Write where the state of a loop begins."""
+        """Write the initial state of a loop."""
         for lane in range(max(lanes, self.lanes_of(loop))):
             for j, start in enumerate(self.scheduled.loops[loop].init):
                 dtype = self.scheduled.code[start].dtype
@@ -333,7 +329,7 @@ class Emitter(ABC):
             self.assign(self.state(loop, j, into), result)
 
     def _merged(self, value: int, loop: int, lanes: tuple[int, int], names: dict[int, str]) -> str:
-        """Return how a value of a merge is written, and write its operands before."""
+        """Return the text of a value of a merge, after writing its operands."""
         state = self.scheduled.states.get(value)
         if state is not None and state.loop == loop:
             return self.state(loop, state.component, lanes[state.role is Role.OTHER])
@@ -353,19 +349,19 @@ class Emitter(ABC):
         for lane in range(self.lanes_of(store)):
             value = self.name(instr.args[0], lane)
             if instr.dtype.kind == "bool":
-                value = self.choose(value, "1", "0")
+                value = self.language.choose(value, "1", "0")
             self.assign(self.element(arg, instr.args[1:], lane), value)
 
     # ---- loops
 
     def loop_over(self, axis: str, start: str, stop: str, step: int, block: Block) -> None:
-        """Write a sequential loop around statements."""
+        """Write a sequential loop with these statements as its body."""
         self.open_loop(self.variable(axis), start, stop, step)
         self.write_block(block)
         self.close_loop()
 
     def loop_in_lanes(self, axis: str, lanes: int, block: Block) -> None:
-        """Write a loop in steps of `lanes`, and one over the points that are left."""
+        """Write a loop in steps of `lanes`, and one over the remaining points."""
         extent = self.extent(axis)
         whole = f"{extent} - {extent} % {lanes}"
         outer = self.lane_axis, self.lane_count
@@ -386,11 +382,11 @@ class Emitter(ABC):
     # ---- the range of a kernel
 
     def points(self, axes: Sequence[str]) -> int:
-        """Return the number of points of some axes."""
+        """Return the number of points along some axes."""
         return prod([self.scheduled.extents[axis] for axis in axes])
 
     def split_point(self, axes: Sequence[str]) -> None:
-        """Write the indices along `axes` of the point whose number is `point`."""
+        """Write the indices along `axes` of the point numbered `point`."""
         rest = "point"
         for axis in reversed(axes[1:]):
             extent, variable = self.extent(axis), self.variable(axis)

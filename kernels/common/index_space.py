@@ -1,4 +1,4 @@
-"""The index space of a nest under given strides: which axes are one, and which run in parallel."""
+"""The index space of a nest for given strides: which axes merge, and which run in parallel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tinyml.ir.nest import ZERO, Axis, Ids, Load, Nest, Prim, Reduce, Role, Scan
 
 
 class Access(NamedTuple):
-    """A load or store: its id, the argument, its indices, and where these begin in its args."""
+    """A load or store: its id, argument and indices, and where these begin in its args."""
 
     id: int
     arg: int
@@ -18,15 +18,15 @@ class Access(NamedTuple):
 
 
 class IndexSpace:
-    """A nest whose neighbouring axes are joined where every access walks them as one.
+    """A nest whose neighbouring axes are merged wherever every access walks them as one.
 
-    code, free, extents   the nest after axes were joined
-    strides               per argument, per dimension, in elements; 0 means the index is not used
-    axis_names, axis_ids  from the id of an index to the name of its axis, and back
-    loads, stores, loops, states  the payloads of these kinds by their ids
-    steps, loop_of        from a loop to the step that ends its body, and back
-    merges                from a loop to the values that join two partial states
-    parallel              axes that run in parallel, the innermost last
+    code, free, extents   the nest after merging axes
+    strides               per argument, per dimension, in elements; 0 means the index is unused
+    axis_names, axis_ids  map the id of an index to the name of its axis, and back
+    loads, stores, loops, states  the payloads of these kinds, by id
+    steps, loop_of        map a loop to the step that ends its body, and back
+    merges                maps a loop to the values that merge two partial states
+    parallel              axes that run in parallel, innermost last
     """
 
     def __init__(self, nest: Nest, strides: Sequence[Sequence[int]]) -> None:
@@ -72,7 +72,7 @@ class IndexSpace:
         ]
 
     def _join_axes(self) -> None:
-        """Join neighbouring axes that every access walks as one."""
+        """Merge neighbouring axes that every access walks as one."""
         indices = {a.id: range(a.first, a.first + len(a.indices)) for a in self._accesses()}
         computed = {value for k, instr in enumerate(self.code)
                     for position, value in enumerate(instr.args)
@@ -86,7 +86,7 @@ class IndexSpace:
             )
 
     def _join(self, outer: str, inner: str) -> bool:
-        """Make one axis, `inner`, of two where they allow it; return whether they do."""
+        """Merge two axes into `inner` if every access allows it; return whether it did."""
         outer_id, inner_id, extent = self.axis_ids[outer], self.axis_ids[inner], self.extents[inner]
         touched = []
         for access in self._accesses():
@@ -141,7 +141,7 @@ class IndexSpace:
         return free
 
     def _is_constant(self, load: int, position: int, axes: frozenset[str]) -> bool:
-        """Return whether a load's index is an axis of stride 0, and there are elements."""
+        """Return whether a load's index is an axis of stride 0, and the axis is not empty."""
         arg, rank = self.loads[load]
         if position >= rank or self.code[load].args[position] not in self.axis_names:
             return False
@@ -150,8 +150,8 @@ class IndexSpace:
     def _parallel_axes(self) -> list[str]:
         """Return axes that all stores walk plainly, all reductions depend on, and no scan walks.
 
-        A scan may be computed again at each point of an axis that it is independent of: that is one
-        step per element of the result. Unless its steps hold a reduction, which is more.
+        A scan may be recomputed at each point of an axis that it does not depend on: that costs one
+        step per element of the result, unless its steps hold a reduction, which costs more.
         """
         names = list(self.extents)
         plain = [self.plain_axes(self.code[k].args[1:]) for k in self.stores]
@@ -170,5 +170,5 @@ class IndexSpace:
         return sorted(names, key=lambda a: order.get(a, -1))
 
     def plain_axes(self, index: Ids) -> list[str]:
-        """Return the names of those indices that are an axis and nothing more."""
+        """Return the axis names of those indices that are just an axis."""
         return [self.axis_names[i] for i in index if i in self.axis_names]

@@ -1,9 +1,9 @@
-"""Interchange of memory with other libraries: DLPack, NumPy's protocols, buffers, nested lists.
+"""Memory interchange with other libraries: DLPack, NumPy's protocols, buffers, nested lists.
 
-What the host can address is lent as it is, by a NumPy array over it that keeps it alive. NumPy
-writes the DLPack capsules; only the type's code is corrected in them where NumPy does not know the
-type (bfloat16, float8). A tensor's values do not change, so every protocol that can mark memory
-read-only does; see `Export.dlpack` for those that cannot.
+Memory that the host can address is shared without a copy, through a NumPy array that keeps it
+alive. NumPy writes the DLPack capsules; we only correct the type code in them for types that NumPy
+does not know (bfloat16, float8). A tensor's values do not change, so every protocol that can mark
+memory read-only does; see `Export.dlpack` for those that cannot.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from tinyml.errors import ArgumentError, ArgumentTypeError, ExportError, expect
 from tinyml.ir.spec import Spec, make_spec
 
 Array = np.ndarray[Any, Any]
-CPU = (1, 0)  # kDLCPU, and the number of the one there is
-VERSION = (1, 0)  # of DLPack's structures, the first that can say "read-only"
-# DLDataTypeCode of dlpack.h 1.1 for the types that NumPy does not have.
+CPU = (1, 0)  # kDLCPU, device number 0
+VERSION = (1, 0)  # of DLPack's structures, the first with a read-only flag
+# DLDataTypeCode of dlpack.h 1.1 for the types that NumPy lacks.
 _CODES = {"bfloat16": 4, "float8_e4m3fn": 10, "float8_e5m2": 12}
 _NUMBERS = {bool, int, float, complex}
 _DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}
-_UNSIGNED = 1  # kDLUInt, under which their bits pass through NumPy
+_UNSIGNED = 1  # kDLUInt, the code under which their bits pass through NumPy
 
 
 # ---- addresses and layouts as arrays
 
 
 def reach(spec: Spec) -> tuple[int, int]:
-    """Return where a tensor's memory begins, in bytes from its first element, and its length.
+    """Return where a tensor's memory begins, in bytes from its first element, and its byte length.
 
     >>> from tinyml.dtypes import float32
     >>> reach(make_spec((2, 3), float32, None, (-3, 1)))
@@ -46,9 +46,9 @@ def reach(spec: Spec) -> tuple[int, int]:
 
 
 class _Bytes:
-    """Memory as NumPy's array interface describes it, and its owner.
+    """Memory described by NumPy's array interface, and its owner.
 
-    An array of ctypes makes a class for each size, and each class is a reference cycle.
+    A ctypes array would not do: it makes a class for each size, and each is a reference cycle.
     """
 
     __slots__ = ("__array_interface__", "keep")
@@ -71,9 +71,9 @@ def array_at(address: int, keep: Any, spec: Spec, writeable: bool = False) -> Ar
 
 
 def spec_of(array: Array, device: Any) -> Spec | None:
-    """Return the spec of a tensor in an array's memory; None where no tensor can lie there.
+    """Return the spec of a tensor in an array's memory; None if no tensor can use that memory.
 
-    Elements must be aligned, in native byte order, and whole elements apart.
+    Elements must be aligned, in native byte order, with strides of whole elements.
     """
     dtype = as_dtype(array.dtype)
     if dtype.is_subbyte or not (array.dtype.isnative and array.flags.aligned):
@@ -84,20 +84,20 @@ def spec_of(array: Array, device: Any) -> Spec | None:
     return make_spec(array.shape, dtype, device, strides)
 
 
-# ---- out
+# ---- export
 
 
 class Export:
-    """A tensor's memory for other libraries, by each protocol that they speak."""
+    """A tensor's memory for other libraries, in each protocol that they support."""
 
     def __init__(self, device: Any, buffer: Any, spec: Spec) -> None:
         lent = device.lend(buffer, spec)
         self.spec = spec
-        self.shared = lent is not None  # else the values are a copy, already made
+        self.shared = lent is not None  # otherwise the values are already a copy
         self.values: Array = device.download(buffer, spec) if lent is None else lent
 
     def array(self, dtype: Any, copy: bool | None) -> Array:
-        """Return what `__array__` does: the tensor's own memory, read-only, or else a copy."""
+        """Implement `__array__`: return the tensor's own memory, read-only, or else a copy."""
         other = dtype is not None and np.dtype(dtype) != self.values.dtype
         expect(copy is not False or (self.shared and not other), "values that need no copy",
                f"{self.spec} as {np.dtype(dtype) if other else self.values.dtype}", ArgumentError,
@@ -107,11 +107,11 @@ class Export:
         return self.values.copy() if copy else self.values
 
     def interface(self) -> dict[str, Any]:
-        """Return what `__array_interface__` does (version 3).
+        """Implement `__array_interface__` (version 3).
 
-        The data is an object that keeps the memory alive: an address alone could outlive it, once
-        `x[i] = v` has given x other memory. Raises AttributeError for types that NumPy has no code
-        for, so that NumPy calls `__array__` instead.
+        The data is an object that keeps the memory alive; a bare address could outlive it once
+        `x[i] = v` has given x new memory. Raises AttributeError for types without a NumPy code, so
+        that NumPy calls `__array__` instead.
         """
         dtype, values = self.spec.dtype, self.values
         if dtype.is_small_float and dtype.name != "float16" or dtype.is_subbyte:
@@ -123,7 +123,7 @@ class Export:
                 "offset": values.ctypes.data - low}
 
     def buffer(self) -> memoryview:
-        """Return what `__buffer__` does: a read-only view (PEP 688, from Python 3.12 on)."""
+        """Implement `__buffer__`: return a read-only view (PEP 688, Python 3.12 and later)."""
         try:
             values: Any = self.values
             return memoryview(values)
@@ -133,7 +133,7 @@ class Export:
 
     def dlpack(self, stream: Any, max_version: tuple[int, int] | None,
                dl_device: tuple[int, int] | None, copy: bool | None) -> Any:
-        """Return the capsule that `__dlpack__` does; see Tensor.__dlpack__."""
+        """Implement `__dlpack__`: return a capsule; see Tensor.__dlpack__."""
         expect(stream is None, "no stream, since CPU memory has none", stream, ExportError)
         expect(dl_device is None or tuple(dl_device) == CPU, f"device {CPU}, the CPU", dl_device,
                ExportError, remedy="DLPack takes tensors out by way of the CPU")
@@ -154,14 +154,14 @@ class Export:
         if versioned and np.lib.NumpyVersion(np.__version__) >= "2.1.0":
             capsule = values.__dlpack__(max_version=VERSION)
         else:
-            values.flags.writeable = True  # the old form cannot mark memory read-only
+            values.flags.writeable = True  # the unversioned form cannot mark memory read-only
             capsule = values.__dlpack__()
         if dtype.name in _CODES:
             _header(capsule).code = _CODES[dtype.name]
         return capsule
 
 
-# ---- DLPack's structures (dlpack.h 1.0), as far as they are read or corrected here
+# ---- DLPack's structures (dlpack.h 1.0): the parts that are read or corrected here
 
 
 class _Header(ctypes.Structure):
@@ -190,7 +190,7 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 
 
 def _header(capsule: Any) -> Any:
-    """The DLTensor of a capsule of either form. Raises ArgumentTypeError for another object."""
+    """Return the DLTensor of a capsule of either form; raise ArgumentTypeError for others."""
     if _valid(capsule, b"dltensor_versioned"):
         return _Versioned.from_address(_pointer(capsule, b"dltensor_versioned")).tensor
     if _valid(capsule, b"dltensor"):
@@ -200,7 +200,7 @@ def _header(capsule: Any) -> Any:
 
 
 class _Exporter:
-    """A capsule as an object that NumPy can import from."""
+    """An object around a capsule that NumPy can import from."""
 
     def __init__(self, capsule: Any) -> None:
         self.capsule = capsule
@@ -212,14 +212,14 @@ class _Exporter:
         return CPU
 
 
-# ---- in
+# ---- import
 
 
 def _from_dlpack(data: Any, copy: bool | None) -> Array:
-    """Return the memory of an object with `__dlpack__` as an array, which keeps it alive.
+    """Return the memory of an object with `__dlpack__` as an array that keeps it alive.
 
-    Memory of another device is copied to the CPU, unless `copy` is False. Raises ArgumentTypeError
-    where the object refuses, or NumPy does not accept its capsule.
+    Memory on another device is copied to the CPU, unless `copy` is False. Raises ArgumentTypeError
+    if the object refuses, or if NumPy does not accept its capsule.
     """
     try:
         home = tuple(data.__dlpack_device__())
@@ -238,7 +238,7 @@ def _from_dlpack(data: Any, copy: bool | None) -> Array:
 
 
 def _request_capsule(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any:
-    """Return the capsule of an exporter; an old one takes fewer arguments."""
+    """Return the capsule of an exporter; older exporters take fewer arguments."""
     wishes: dict[str, Any] = {} if copy is None else {"copy": copy}
     if int(home[0]) != CPU[0]:
         wishes["dl_device"] = CPU
@@ -251,12 +251,12 @@ def _request_capsule(data: Any, home: tuple[Any, ...], copy: bool | None) -> Any
 
 
 def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
-    """Return an array of anything that holds numbers: an array, a buffer, nested lists.
+    """Return an array made from anything that holds numbers: an array, a buffer, nested lists.
 
-    `dtype` is the type that the tensor will have. Where it is None, Python's floats become float32
-    and complex numbers complex64, tinyml's defaults. `copy` is passed to DLPack objects. Raises
-    ArgumentTypeError for data without numbers, and for masked arrays, whose masks would be lost;
-    ArgumentError where Python's integers do not fit `dtype`.
+    `dtype` is the type that the tensor will have. If it is None, Python floats become float32 and
+    complex numbers complex64, tinyml's defaults. `copy` is passed to DLPack objects. Raises
+    ArgumentTypeError for data without numbers and for masked arrays, whose masks would be lost, and
+    ArgumentError for Python integers that do not fit `dtype`.
 
     >>> [as_array([0.5], dtype).dtype.name for dtype in (None, "float64", "int8")]
     ['float32', 'float64', 'float64']
@@ -275,7 +275,7 @@ def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
 
 
 def _is_weak(data: Any) -> bool:
-    """Whether data holds Python's own numbers alone, whose floats have no width of their own.
+    """Return whether data holds only Python numbers, whose floats have no width of their own.
 
     >>> _is_weak([1.0, [2, True]]), _is_weak([np.float64(1.0)])
     (True, False)
@@ -286,11 +286,11 @@ def _is_weak(data: Any) -> bool:
 
 
 def _to_array(data: Any, copy: bool | None) -> Array:
-    """Return an array of data; Python's floats become float64."""
+    """Return data as an array; Python floats become float64."""
     if isinstance(data, np.ma.MaskedArray):
         raise ArgumentTypeError("a masked array: its mask would be lost",
                                 remedy="x.filled(value) puts a value where the mask is")
-    if isinstance(data, (np.ndarray, np.generic)):  # also of types that NumPy does not export
+    if isinstance(data, (np.ndarray, np.generic)):  # also types that NumPy does not export
         return np.asarray(data)
     if hasattr(data, "__dlpack__") and hasattr(data, "__dlpack_device__"):
         return _from_dlpack(data, copy)

@@ -1,4 +1,4 @@
-"""Device memory: blocks of a few sizes that return to a free list, under a budget."""
+"""Device memory: blocks of a few sizes, recycled through free lists, under a budget."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, Protocol
 
 from tinyml.errors import AllocationError, ArgumentError
 
-KNOWN_LIMIT = 1024  # sizes of requests whose free list is found at once
+KNOWN_LIMIT = 1024  # request sizes whose free list is looked up directly
 Block = tuple[Any, Any]  # (address or handle, what keeps the memory alive)
 
 
 class Buffer:
-    """Memory of a pool, which goes back to its free list when nobody holds the buffer."""
+    """Pool memory that returns to its free list when the buffer is no longer referenced."""
 
     __slots__ = ("ptr", "block", "free")
     offset = 0
@@ -30,7 +30,7 @@ class Buffer:
 
 
 class FreeList(Protocol):
-    """Blocks of one size that nobody holds; a kernel's binding takes its outputs from there."""
+    """Unused blocks of one size; a kernel's binding takes its outputs from them."""
 
     def pop(self) -> Block:
         """Return a block; raise IndexError where there is none."""
@@ -40,16 +40,16 @@ class FreeList(Protocol):
 
 
 class Watcher(Protocol):
-    """What is told of each allocation; see `Pool.watch`."""
+    """An object that is notified of each allocation; see `Pool.watch`."""
 
     def grew(self, pool: Pool, in_use: int) -> None:
-        """Return a block was handed out; now this much is in use."""
+        """Handle the handing out of a block, after which `in_use` bytes are in use."""
 
     def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
-        """Return a buffer, of a block of `size` bytes, was made, and not by a kernel's binding."""
+        """Handle a new buffer, of a block of `size` bytes, not made by a kernel's binding."""
 
     def gone(self, block: Block) -> None:
-        """Nobody holds this block any more; called from finalizers, so it must not wait."""
+        """Handle the release of a block; called from finalizers, so it must not block."""
 
 
 _watchers: tuple[Watcher, ...] = ()
@@ -57,7 +57,7 @@ _watchers_lock = threading.Lock()
 
 
 class Counted:
-    """A free list that tells its watchers when blocks leave it and come back."""
+    """A free list that notifies its watchers when blocks leave and return."""
 
     __slots__ = ("pool", "size", "free", "watchers")
 
@@ -69,7 +69,7 @@ class Counted:
         self.watchers = watchers
 
     def pop(self) -> Block:
-        """Return a block; raise IndexError where there is none, as a list does."""
+        """Return a block; raise IndexError if there is none, as a list does."""
         block = self.free.pop()
         self.pool.tell()
         return block
@@ -82,9 +82,9 @@ class Counted:
 
 
 class Usage(NamedTuple):
-    """Bytes that a pool holds and has held; `allocations` counts blocks taken from the device.
+    """Bytes that a pool holds or has held; `allocations` counts blocks taken from the device.
 
-    `peak` is the most that was reserved at once; it is exact and costs nothing.
+    `peak` is the most that was reserved at one time; it is exact and costs nothing.
     """
 
     in_use: int
@@ -95,7 +95,7 @@ class Usage(NamedTuple):
 
 
 def size_class(nbytes: int) -> int:
-    """Return the block size that serves a request: four to a power of two, at least 64 bytes.
+    """Return the block size for a request: four sizes per power of two, at least 64 bytes.
 
     >>> [size_class(n) for n in (1, 65, 100, 1000)]
     [64, 80, 112, 1024]
@@ -107,7 +107,7 @@ def size_class(nbytes: int) -> int:
 
 
 def memory_budget(default: int) -> int:
-    """Return how many bytes a device may hold: TINYML_MEMORY_LIMIT, or four fifths of all."""
+    """Return how many bytes a device may hold: TINYML_MEMORY_LIMIT, or 4/5 of `default`."""
     chosen = os.environ.get("TINYML_MEMORY_LIMIT")
     if not chosen:
         return default * 4 // 5
@@ -117,7 +117,7 @@ def memory_budget(default: int) -> int:
 
 
 class Pool:
-    """Free lists by block size. `raw(nbytes)` takes memory from the device."""
+    """Free lists by block size. `raw(nbytes)` allocates memory on the device."""
 
     def __init__(self, name: str, raw: Callable[[int], Block], budget: int) -> None:
         self.name = name
@@ -127,7 +127,7 @@ class Pool:
         self.peak = 0
         self.allocations = 0
         self._free: dict[int, list[Block]] = {}
-        self._known: dict[int, list[Block]] = {}  # the same lists, by the sizes of requests
+        self._known: dict[int, list[Block]] = {}  # the same lists, by request size
         self._lock = threading.RLock()
 
     def free_list(self, nbytes: int) -> FreeList:
@@ -147,7 +147,7 @@ class Pool:
         return found
 
     def empty(self, nbytes: int) -> Buffer:
-        """Return a buffer of at least `nbytes` bytes, its content undefined."""
+        """Return an uninitialised buffer of at least `nbytes` bytes."""
         if _watchers:
             return self._watched_empty(nbytes)
         free = self._known.get(nbytes) or self._list(nbytes)
@@ -158,7 +158,7 @@ class Pool:
         return Buffer(block, free)
 
     def _watched_empty(self, nbytes: int) -> Buffer:
-        """Return a buffer, and the watchers are told of it."""
+        """Return a buffer, and notify the watchers."""
         free = self.free_list(nbytes)
         try:
             block = free.pop()
@@ -171,10 +171,10 @@ class Pool:
 
     @staticmethod
     def watch(watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` what plans made from now on allocate, in the pools of all devices.
+        """Notify `watcher` of what plans made from now on allocate, in the pools of all devices.
 
-        Returns the function that ends it. A plan holds its free lists, so plans made before tell
-        nothing; that way nobody pays while nobody watches.
+        Returns a function that stops it. A plan holds its free lists, so earlier plans report
+        nothing; unwatched pools pay nothing.
         """
         global _watchers
         with _watchers_lock:
@@ -188,12 +188,12 @@ class Pool:
         return end
 
     def tell(self) -> None:
-        """Tell the watchers how much is in use."""
+        """Tell the watchers how many bytes are in use."""
         for watcher in _watchers:
             watcher.grew(self, self.in_use())
 
     def afford(self, nbytes: int) -> None:
-        """Raise AllocationError where a request is beyond the whole budget."""
+        """Raise AllocationError if a request exceeds the whole budget."""
         if nbytes > self.budget:
             raise AllocationError(
                 f"{nbytes} bytes on {self.name}, which may hold {self.budget}",
@@ -201,7 +201,7 @@ class Pool:
             )
 
     def take(self, nbytes: int) -> Block:
-        """Return a new block; raise AllocationError instead of allocating beyond the budget."""
+        """Return a new block; raise AllocationError rather than exceed the budget."""
         size = size_class(nbytes)
         with self._lock:
             if self.reserved + size > self.budget:
@@ -230,23 +230,23 @@ class Pool:
         return block
 
     def in_use(self) -> int:
-        """Return the bytes of the blocks that somebody holds."""
+        """Return the total bytes of the blocks in use."""
         with self._lock:
             return self.reserved - sum(size * len(free) for size, free in self._free.items())
 
     def usage(self) -> Usage:
-        """Return what is held now, and the most that was held since `reset_peak`."""
+        """Return current usage, and the peak since `reset_peak`."""
         with self._lock:
             return Usage(self.in_use(), self.peak, self.reserved, self.budget, self.allocations)
 
     def reset_peak(self) -> None:
-        """Release what is free, so that the peak is that of use from now on."""
+        """Release free blocks, and restart the peak from current usage."""
         self.release()
         with self._lock:
             self.peak = self.reserved
 
     def release(self) -> None:
-        """Give every free block back to the device."""
+        """Return every free block to the device."""
         with self._lock:
             for size, free in self._free.items():
                 while free:

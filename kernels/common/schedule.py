@@ -1,7 +1,7 @@
-"""The schedule: a nest and its layouts become a tree of loops, the same for every device.
+"""The schedule: turns a nest and its layouts into a tree of loops, the same for every device.
 
-What is decided here depends on shapes and strides only, never on threads: which axes are one axis,
-which run in parallel, which pass a value belongs to, where partial states are kept apart.
+Decisions here depend on shapes and strides only, never on threads: which axes merge, which run in
+parallel, which pass a value belongs to, where reductions keep separate partial states.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tinyml.ir.spec import Spec, dense_strides
 from tinyml.kernels.common.index_space import IndexSpace
 
 LANE_COUNTS = (32, 16, 8)  # tried over a parallel axis: vectors of 8 or 16 floats
-MAX_WORDS = 24  # of a nest in such lanes: a text of thousands of lines is compiled for minutes
-MIN_REUSE = 8  # points of the nest per element of an argument from which on packing it pays
+MAX_WORDS = 24  # of a nest run in lanes: thousands of lines of source take minutes to compile
+MIN_REUSE = 8  # points of the nest per element of an argument that make packing worthwhile
 MIN_PARTIALS_EXTENT = 32  # a shorter reduction keeps one partial state
-NO_STATEMENT = frozenset((Reduce, Scan, Item, Const, Axis))  # no statement computes them
+NO_STATEMENT = frozenset((Reduce, Scan, Item, Const, Axis))  # not computed by a statement
 
 
 class Loop(NamedTuple):
-    """A sequential loop over one axis; `lanes` partial states are kept apart inside."""
+    """A sequential loop over one axis, with `lanes` separate partial states."""
 
     axis: str
     body: Block
@@ -32,7 +32,7 @@ class Loop(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What is done with one id: an instruction's, or a loop's where its state begins or ends."""
+    """An action on one id: an instruction's, or a loop's where its state begins or ends."""
 
     kind: Literal["value", "init", "finish", "combine", "store"]
     id: int
@@ -43,10 +43,10 @@ Block = list[Loop | Statement]
 
 
 class ScheduledNest(IndexSpace):
-    """A scheduled nest: an index space, and what is done at each of its points.
+    """A scheduled nest: an index space, and the statements at each of its points.
 
     lane_axis   the innermost parallel axis, if `lanes` > 1 of its points run together
-    partials    the number of partial states, of reductions that keep several
+    partials    the number of partial states, for reductions that keep several
     body        the statements at one parallel point
     """
 
@@ -66,11 +66,11 @@ class ScheduledNest(IndexSpace):
         self.body = self._block(frozenset(self.parallel), frozenset(), list(self.stores))
         begun = _begun(self.body)
         if len(begun) != len(set(begun)):
-            raise NotOneNest  # a reduction inside another's loop would run again in each pass
+            raise NotOneNest  # a reduction inside another's loop would rerun on each pass
         return self
 
     def _block(self, around: frozenset[str], known: frozenset[int], effects: list[int]) -> Block:
-        """Return the statements at one point of the axes `around` that have these effects."""
+        """Return the statements with these effects at one point of the axes `around`."""
         here: set[int] = set()
         needs: dict[int, set[int]] = {}
         scans: dict[int, set[int]] = {}
@@ -120,13 +120,13 @@ class ScheduledNest(IndexSpace):
                 continue
             if self.free[k] <= around:
                 if scan.axis in around:
-                    raise NotOneNest  # its axis is walked already, around an axis of its state
+                    raise NotOneNest  # its axis is already walked, outside an axis of its state
                 found.add(k)
             work.extend(self.code[self.steps[k]].args)
         return found - {self.loop_of.get(effect)}
 
     def _needs(self, effect: int, around: frozenset[str], known: frozenset[int]) -> set[int]:
-        """Return values that `effect` uses, directly or in its loops, computable at `around`."""
+        """Return the values computable at `around` that `effect` uses, directly or in its loops."""
         found: set[int] = set()
         seen: set[int] = set()
         work = list(self.code[effect].args)
@@ -148,7 +148,7 @@ class ScheduledNest(IndexSpace):
 
     def _passes(self, here: set[int], effects: list[int], needs: dict[int, set[int]],
                 scans: dict[int, set[int]]) -> dict[int, int]:
-        """Return the pass of each value and effect: a scan and all that reads it share one."""
+        """Return the pass of each value and effect; a scan shares one with all that reads it."""
         pairs = [(e, self.steps[scan]) for e in effects for scan in scans[e]]
         least: dict[int, int] = {}
         for _ in range(len(here) + len(effects) + 1):
@@ -158,11 +158,11 @@ class ScheduledNest(IndexSpace):
                 return passes
             for pair in apart:
                 least.update(dict.fromkeys(pair, max(passes[e] for e in pair)))
-        raise NotOneNest  # a scan's loop needs what comes out at the end of that loop
+        raise NotOneNest  # a scan's loop needs a value that is ready only after that loop
 
     def _earliest_passes(self, here: set[int], effects: list[int], needs: dict[int, set[int]],
                          least: dict[int, int]) -> dict[int, int]:
-        """Return the pass of each value and effect: one after the last reduction it needs."""
+        """Return the pass of each value and effect: the one after the last reduction it needs."""
         passes: dict[int, int] = {}
         written: dict[int, int] = {}  # the pass after the last store to an argument
         for k in sorted(here | set(effects)):
@@ -178,13 +178,13 @@ class ScheduledNest(IndexSpace):
                 passes[k] = passes.get(self.steps[instr.args[0]], 0) + 1
             else:
                 passes[k] = max([passes.get(v, 0) for v in instr.args], default=0)
-                if k in self.loads:  # of an output: what was stored there before
+                if k in self.loads:  # from an output: what was stored there before
                     passes[k] = max(passes[k], written.get(self.loads[k].arg, 0))
         return passes
 
     def _effects(self, effects: list[int], around: frozenset[str], known: frozenset[int],
                  scans: dict[int, set[int]]) -> Block:
-        """Return loops and statements for effects of one pass; equal first axes share a loop."""
+        """Return one pass's loops and statements; effects with the same first axis share a loop."""
         groups: dict[str, list[int]] = {}
         direct: list[int] = []
         for effect in effects:
@@ -211,7 +211,7 @@ class ScheduledNest(IndexSpace):
         return block
 
     def _is_reversed(self, group: list[int], axis: str) -> bool:
-        """Return whether a loop runs backwards, as the scans in it say, which must agree."""
+        """Return whether a loop runs backwards; the scans in it decide, and must agree."""
         loops = [self.loops[self.loop_of[e]] for e in group if e in self.loop_of]
         ways = {loop.reverse for loop in loops if isinstance(loop, Scan) and loop.axis == axis}
         if len(ways) > 1:
@@ -225,7 +225,7 @@ class ScheduledNest(IndexSpace):
 
     def _remaining(self, effect: int, around: frozenset[str],
                    scans: frozenset[int] | set[int] = frozenset()) -> list[str]:
-        """Return the axes still to walk around an effect, that of the scans it reads first."""
+        """Return the axes still to walk around an effect, those of the scans it reads first."""
         first = {a for scan in scans for a in self.loops[scan].axes}
         if len(first) > 1:
             raise NotOneNest
@@ -241,9 +241,9 @@ class ScheduledNest(IndexSpace):
         return sorted(rest, key=lambda a: a not in first)
 
     def _choose_partials(self, group: list[int], around: frozenset[str]) -> None:
-        """Choose how many partial states reductions keep: a matter of monoids and extents.
+        """Choose how many partial states reductions keep, from their monoids and extents.
 
-        Only where one innermost loop holds exactly these reductions, so that all have its lanes.
+        Only if one innermost loop holds exactly these reductions, so that all have its lanes.
         """
         loops = [self.loop_of[e] for e in group if e in self.loop_of]
         if self.lanes > 1 or not loops or len(loops) != len(group):
@@ -276,7 +276,7 @@ class ScheduledNest(IndexSpace):
 
 
 def _begun(block: Block) -> list[int]:
-    """Return the loops of a tree, each as often as its state begins."""
+    """Return the loops of a tree, one entry for each time a loop's state begins."""
     found: list[int] = []
     for statement in block:
         if isinstance(statement, Loop):
@@ -287,12 +287,12 @@ def _begun(block: Block) -> list[int]:
 
 
 def schedule(nest: Nest, strides: Sequence[Sequence[int]]) -> ScheduledNest:
-    """Return the loop tree of a nest whose arguments have these strides (in elements)."""
+    """Return the schedule of a nest whose arguments have these strides (in elements)."""
     return ScheduledNest(nest, strides).build()
 
 
 def points(scheduled: ScheduledNest) -> int:
-    """Return how many points the nest visits, an estimate of its work."""
+    """Return the number of points that the nest visits, an estimate of its work."""
     return max([1, *[prod([scheduled.extents[axis] for axis in scheduled.free[k]])
                      for k in (*scheduled.loop_of, *scheduled.stores)]])
 
@@ -301,17 +301,17 @@ def points(scheduled: ScheduledNest) -> int:
 
 
 class Packing(NamedTuple):
-    """A copy of an argument with another dimension innermost, and the nest that makes it."""
+    """A copy of an argument with a different innermost dimension, and the nest that makes it."""
 
     arg: int
     scheduled: ScheduledNest
 
 
 def run_in_lanes(scheduled: ScheduledNest, specs: Sequence[Spec]) -> list[Packing]:
-    """Let points along a parallel axis run together, where a reduction gains by it.
+    """Run points along a parallel axis together if a reduction gains by it.
 
-    Sets the `lane_axis` and `lanes` of the scheduled nest, and the strides of arguments that are
-    packed for it; returns the copies to be made before. `specs` are those of the arguments.
+    Sets `lane_axis` and `lanes` of the scheduled nest and the strides of the arguments packed for
+    it. Returns the copies to make first. `specs` describe the arguments.
     """
     chosen = _choose_lane_axis(scheduled, specs)
     if chosen is None:
@@ -330,10 +330,10 @@ def run_in_lanes(scheduled: ScheduledNest, specs: Sequence[Spec]) -> list[Packin
 
 def _choose_lane_axis(scheduled: ScheduledNest,
                       specs: Sequence[Spec]) -> tuple[str, list[tuple[int, int]]] | None:
-    """Choose a parallel axis along which a reduction may run in lanes, and what to pack for it.
+    """Choose a parallel axis along which a reduction can run in lanes, and what to pack for it.
 
-    Along it every read inside the reduction is either the same for all lanes, or at a plain index,
-    whose dimension then must have stride 1: (argument, dimension) pairs that do not are listed.
+    Every read inside the reduction must be either the same for all lanes or at a plain index whose
+    dimension has stride 1. The (argument, dimension) pairs without stride 1 are the ones to pack.
     """
     if not scheduled.loops:
         return None
@@ -364,7 +364,7 @@ def _dimensions_to_pack(scheduled: ScheduledNest, specs: Sequence[Spec], axis: s
         if axis not in scheduled.free[k]:
             continue
         if isinstance(load, Check) or isinstance(load, Load) and load.rank < len(instr.args):
-            return None  # a branch per lane keeps them from being one vector
+            return None  # a branch per lane prevents vectorisation
         if not isinstance(load, Load):
             continue
         dims = [d for d, i in enumerate(instr.args) if axis in scheduled.free[i]]
@@ -376,7 +376,7 @@ def _dimensions_to_pack(scheduled: ScheduledNest, specs: Sequence[Spec], axis: s
             if work < MIN_REUSE * elements:
                 return None
             if scheduled.extents[axis] > specs[load.arg].shape[dims[0]]:
-                return None  # several dimensions as one: another order would take them apart
+                return None  # several dimensions merged: another order would split them
             if (load.arg, dims[0]) not in pack:
                 pack.append((load.arg, dims[0]))
         is_vector = is_vector or stride != 0
@@ -386,7 +386,7 @@ def _dimensions_to_pack(scheduled: ScheduledNest, specs: Sequence[Spec], axis: s
 
 
 def packed_strides(shape: Sequence[int], dim: int) -> list[int]:
-    """Return dense strides with `dim` innermost and the other dimensions in order.
+    """Return dense strides with `dim` innermost and the other dimensions in their order.
 
     >>> packed_strides((2, 3, 4), 0)
     [1, 8, 2]
@@ -399,7 +399,7 @@ def packed_strides(shape: Sequence[int], dim: int) -> list[int]:
 
 
 def _copy_nest(spec: Spec, strides: list[int]) -> ScheduledNest:
-    """Return the nest that writes a tensor densely under other strides, innermost by them."""
+    """Return the nest that copies a tensor densely into the order that `strides` give."""
     nest = Nest()
     source = nest.arg(spec.dtype, spec.ndim, "in")
     target = nest.arg(spec.dtype, spec.ndim, "out")

@@ -1,4 +1,4 @@
-"""Types of less than a byte on the host: several elements to a byte, and one to a byte."""
+"""Types smaller than a byte, on the host: packing several elements into a byte, and unpacking."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = np.ndarray[Any, Any]
 
 
 def pack(array: Array, dtype: DType | None) -> Array:
-    """Return elements packed in row-major order, the first of each byte in its low bits.
+    """Return elements packed in row-major order, the first one in the low bits of each byte.
 
-    Where `dtype` is None or takes whole bytes, the array is returned as it is.
+    If `dtype` is None or takes whole bytes, the array is returned unchanged.
 
     >>> from tinyml.dtypes import uint4
     >>> pack(np.array([1, 2, 3]), uint4).tolist()
@@ -33,7 +33,7 @@ def pack(array: Array, dtype: DType | None) -> Array:
 
 
 def byte_spec(spec: Spec) -> Spec:
-    """Return the spec of the bytes that a packed tensor reads, be it a view or not."""
+    """Return the spec of the bytes that a packed tensor reads, whether or not it is a view."""
     last = sum((n - 1) * s for n, s in zip(spec.shape, spec.strides)) if spec.size else -1
     return make_spec((-(-(last + 1) * spec.dtype.bits // 8),), uint8, spec.device)
 

@@ -1,7 +1,7 @@
-"""What a device's words are, and those whose text is the same in Python and in C.
+"""How devices write the vocabulary's words, and the words written alike in Python and C.
 
-A word has one text, or one for each kind of operand that needs its own, "int" standing for the
-kinds that are not named. In a text, {0}, {1} and {2} are the operands, {t} is the result's type and
+A word has one template, or one for each kind of operand that needs its own; "int" covers the kinds
+that are not named. In a template, {0}, {1} and {2} are the operands, {t} is the result's type and
 {n} its number of bits.
 """
 

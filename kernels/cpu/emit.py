@@ -18,7 +18,7 @@ TYPES = {
     "bool": "b1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
     "uint16": "u16", "uint32": "u32", "uint64": "u64", "float32": "f32", "float64": "f64",
     "complex64": "c64", "complex128": "c128", "int4": "i8", "uint4": "u8",
-    # Narrow floats are their bits until a cast makes numbers of them.
+    # Small floats are their bits until a cast makes numbers of them.
     "float16": "u16", "bfloat16": "u16", "float8_e4m3fn": "u8", "float8_e5m2": "u8",
 }
 NUMBA = Language(

@@ -48,10 +48,10 @@ def rest_f32(x: Any, z: Any) -> Any:
 
 @inlined
 def scaled_f32(y: Any, z: Any) -> Any:
-    """Return y 2^n with the n that z holds, in two steps, since 2^n alone may not be a number.
+    """Return y 2^n with the n that z holds, in two steps, since 2^n alone may overflow.
 
-    254 is twice the bias of an exponent: each half of n + 254 is one as it stands, and a shift into
-    place drops the bits above.
+    254 is twice the bias of an exponent: each half of n + 254 is an exponent as it stands, and the
+    shift into its place drops the bits above.
     """
     both = bits(z)
     half = i32(both >> i32(1))
@@ -84,7 +84,7 @@ def exp_rest_f32(r: Any) -> Any:
 
 @inlined
 def exp_f32(x: Any) -> Any:
-    """Return 2^n exp(r), clamped where it is inf or 0 anyway."""
+    """Return exp(x) as 2^n exp(r); x is clamped where that is inf or 0 anyway."""
     x = select(x > f32(89), f32(89), x)
     x = select(x < f32(-104), f32(-104), x)
     z = nearest_f32(x)
@@ -101,14 +101,14 @@ def expm1_f32(x: Any) -> Any:
 
 @inlined
 def signed_f32(y: Any, x: Any) -> Any:
-    """|y| with the sign of x."""
+    """Return |y| with the sign of x."""
     size = i32(bits(y) & i32(0x7FFFFFFF))
     return bits(i32(size | i32(bits(x) & i32(-0x80000000))))
 
 
 @inlined
 def tanh_f32(x: Any) -> Any:
-    """Return t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x; beyond 10 it is 1."""
+    """Return tanh(x) as t / (t + 2), t = exp(2 |x|) - 1, with the sign of x; beyond 10 it is 1."""
     a = abs(x)
     a = select(a > f32(10), f32(10), a)
     t = expm1_f32(a + a)
@@ -120,9 +120,9 @@ def tanh_f32(x: Any) -> Any:
 
 @inlined
 def erf_f32(x: Any) -> Any:
-    """1 - exp(-|x| p(|x|)) with the sign of x; p = -log(erfc(x)) / x, of erf an error of 2^-24.2.
+    """Return erf(x) as 1 - exp(-|x| p(|x|)) with the sign of x, where p(x) = -log(erfc(x)) / x.
 
-    Beyond 4 it is 1.
+    Beyond 4 it is 1. The error, relative to erf, is 2^-24.2.
     """
     a = abs(x)
     a = select(a > f32(4), f32(4), a)
@@ -139,7 +139,7 @@ def erf_f32(x: Any) -> Any:
 
 @inlined
 def erfc_f32(x: Any) -> Any:
-    """Return exp(-a^2) h(q) / (a + 2), a = |x| and q = (a - 2) / (a + 2); 2 minus that below 0.
+    """Return erfc(x) as exp(-a^2) h(q) / (a + 2), a = |x|, q = (a - 2) / (a + 2); 2 - that below 0.
 
     h = exp(a^2) erfc(a) (a + 2) is smooth where q runs over [-1, 0.68]: error 2^-25.2. The square
     is taken in two parts, of which the first is exact: a rounded one would cost 100 units.
@@ -170,9 +170,9 @@ def erfc_f32(x: Any) -> Any:
 
 @inlined
 def log_f32(x: Any) -> Any:
-    """Return n ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2/2 + f^3 p(f).
+    """Return log(x) as n ln 2 + log(1 + f), where sqrt(1/2) <= 1 + f < sqrt(2).
 
-    Error 2^-27.3; subnormal numbers are scaled by 2^23 first.
+    log(1 + f) = f - f^2/2 + f^3 p(f), error 2^-27.3; subnormal numbers are scaled by 2^23 first.
     """
     tiny = x < f32(1.17549435e-38)
     whole = bits(select(tiny, x * f32(8388608), x))
@@ -198,8 +198,8 @@ def log_f32(x: Any) -> Any:
 
 # ---- float32: the circle
 
-# 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits: what of it times a number
-# of 24 bits is a multiple of 4 does not count (Payne and Hanek 1983), and two products are exact.
+# 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits. Multiples of 4 in their
+# products with a number of 24 bits do not count (Payne and Hanek 1983), and two of them are exact.
 TURNS = tuple(
     tuple(f64(float.fromhex(part)) for part in window)
     for window in (
@@ -259,14 +259,14 @@ def turn(x: Any, quarters: Any) -> Any:
 
 @inlined
 def sin_f32(x: Any) -> Any:
-    """Return the sine; 0 keeps its sign."""
+    """Return sin(x); 0 keeps its sign."""
     y = f32(turn(f64(x), i64(0)))
     return select(x == f32(0), x, y)
 
 
 @inlined
 def cos_f32(x: Any) -> Any:
-    """Return the sine a quarter turn on."""
+    """Return cos(x), the sine a quarter turn on."""
     return f32(turn(f64(x), i64(1)))
 
 
@@ -275,7 +275,7 @@ def cos_f32(x: Any) -> Any:
 
 @inlined
 def log2_of_f32(x: Any) -> Any:
-    """Return the base-2 logarithm in float64 of a positive float32, 0 and infinity too.
+    """Return the base-2 logarithm, in float64, of a float32 that is not negative.
 
     By s = (m - 1) / (m + 1): s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
     """
@@ -296,7 +296,7 @@ def log2_of_f32(x: Any) -> Any:
 
 @inlined
 def exp2_to_f32(t: Any) -> Any:
-    """Return 2 to the power t in float64, good to float32's accuracy and range: error 2^-34.3."""
+    """Return 2^t in float64, for the accuracy and range of float32: error 2^-34.3."""
     t = select(t > f64(160), f64(160), t)
     t = select(t < f64(-160), f64(-160), t)
     z = t + f64(6755399441055744)
@@ -313,7 +313,7 @@ def exp2_to_f32(t: Any) -> Any:
 
 @inlined
 def pow_f32(x: Any, y: Any) -> Any:
-    """Return 2^(y log2 |x|) with the signs and exceptions of IEEE 754's pow."""
+    """Return x^y as 2^(y log2 |x|), with the signs and exceptions of IEEE 754's pow."""
     base, power = f64(x), f64(y)
     a, size = abs(base), abs(power)
     t = select(a == f64(1), f64(0), power * log2_of_f32(a))
@@ -329,7 +329,7 @@ def pow_f32(x: Any, y: Any) -> Any:
     return select((y == f32(0)) | (x == f32(1)), f32(1), f32(result))
 
 
-# What is left to the C library: one number at a time, right to an ulp or two.
+# Left to the C library: one number at a time, right to an ULP or two.
 LIBM = ("acos asin atan sinh cosh tan acosh asinh atanh log1p expm1 log2 log10 exp2 logb").split()
 LIBM2 = ("atan2", "hypot", "nextafter", "fmod")
 

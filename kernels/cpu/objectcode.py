@@ -65,7 +65,7 @@ def _texts() -> str:
 
 
 def _salt() -> str:
-    """What object code depends on besides its source: modules, versions and the processor."""
+    """Return what else object code depends on: modules, versions and the processor."""
     global _salt_text
     if not _salt_text:
         llvm = _llvm()

@@ -37,6 +37,8 @@ from tinyml.graph.graph import Graph
 from tinyml.ir.devices import find_device
 from tinyml.ir.op import OPS
 
+pytestmark = pytest.mark.kernels(2)
+
 
 def program(f: Jitted, *args: Any) -> Executable:
     """What a jitted function runs for arguments that are tensors."""

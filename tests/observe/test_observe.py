@@ -26,6 +26,8 @@ from tinyml.observe.memory import memory_stats, reset_peak, track_memory
 from tinyml.observe.nans import debug
 from tinyml.observe.profile import profile
 
+pytestmark = pytest.mark.kernels(1)
+
 HERE = "test_observe.py"
 
 
@@ -360,7 +362,7 @@ def test_infinities_when_asked_for(device: str) -> None:
         tinyml.where(x > 0.5, x, float("-inf"))
 
 
-def test_a_nan_of_the_way_back_names_the_op_whose_gradient_it_is(device: str) -> None:
+def test_a_nan_of_a_backward_pass_names_the_op_whose_gradient_it_is(device: str) -> None:
     x = tinyml.tensor([4.0, 0.0], device=device, requires_grad=True)
     with debug():
         y = (tinyml.sqrt(x) * 0.0).sum()
@@ -434,6 +436,21 @@ def test_of_a_jitted_function_the_ops_inside_are_seen(device: str) -> None:
     assert "y = tinyml.exp(x)" in found[0][2] and "return y * 2.0 + 1.0" in found[1][2]
     before = len(found)
     assert f(x).tolist() == plain and len(found) == before
+
+
+def test_code_of_the_users_own_in_a_replay_is_told_by_its_own_line() -> None:
+    def body(x: Any) -> Any:
+        return tinyml.softmax(tinyml.softmax(x, axis=0), axis=1)  # in the body
+
+    op = Op("twice_softmax", lambda x: x, body=body)
+    inner = jit(lambda x: tinyml.exp(x))  # in the inner graph
+    f = jit(lambda x: inner(core.apply(op, x)) + 1.0)  # in the outer graph
+    found: list[tuple[str, str]] = []
+    with observe(lambda e: found.append((e.op, str(e.line)))):
+        f(tinyml.ones((2, 2)))
+    ours = {"softmax": "in the body", "exp": "in the inner graph", "add": "in the outer graph",
+            "twice_softmax": "in the outer graph"}
+    assert ours.items() <= {op: line.partition("# ")[2] for op, line in found}.items()
 
 
 def test_a_nan_inside_of_a_jitted_function_is_named_with_its_line(device: str) -> None:

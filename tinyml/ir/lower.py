@@ -1,9 +1,9 @@
 """Lowering: a graph of ops becomes one loop nest, by asking each value for one element.
 
 A value is a function of an index. An elementwise op asks its operands at the same index, a view at
-another one, a reduction over fresh axes. Which ops may share a nest is one rule without names:
-every op says itself as statements of a nest, and no reduction is asked for at two different indices
-(it would be computed again in each loop; then the ops run one by one).
+another one, a reduction over new axes. One rule, which names no op, decides which ops share a nest:
+each of them can be written as instructions of a nest, and no reduction is asked for at two indices,
+since it would be computed in each loop anew. Where the rule does not hold, the ops run one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tinyml.ir.spec import stored
 
 
 class NotOneNest(Exception):
-    """This graph is not one nest; its ops run one by one. Never reaches a user."""
+    """This graph is not one nest, so its ops run one by one; users never see this."""
 
 
 class Source:
@@ -34,12 +34,12 @@ class Source:
         self.ndim = var.spec.ndim
 
     def __call__(self, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """Return the element at an index of this value's rank; where `guard` is false, `other`."""
+        """Return the element at an index; where `guard` is false, `other`."""
         return self._lowering.at(self._var, index, guard, other)
 
 
 class Scalar:
-    """A Python number of an op's call: its kind, and where it stands among the kernel's scalars.
+    """A Python number of an op's call: its kind, and its place among the scalars of the kernel.
 
     `var` stands for it in a body, as a tensor without axes.
     """
@@ -57,7 +57,7 @@ class Scalar:
 
 
 class Numbers:
-    """The Python numbers of a graph that become a kernel's scalars: its code does not hold them."""
+    """The Python numbers of a graph, which are no part of a kernel's code but handed over to it."""
 
     def __init__(self) -> None:
         self.places: dict[Any, int] = {}
@@ -91,7 +91,7 @@ class _Number(Scalar):
 
 
 class Lowering:
-    """The values of one graph on their way into one nest."""
+    """The state of one lowering: a graph whose values become instructions of a nest."""
 
     def __init__(self, equations: Sequence[Equation], inputs: Sequence[Any],
                  numbers: Numbers | None = None) -> None:
@@ -123,7 +123,7 @@ class Lowering:
         outer = n.guard
         inner = n.both(outer, guard)
         if inner is not None and n.free[inner].isdisjoint(n.join(index)):
-            inner = None  # this element is the same, and there, whatever the guard says
+            inner = None  # this element exists, and is the same, whether the guard holds or not
         if var in self._scalars:
             return n.scalar(self._scalars[var], var.spec.dtype)
         if var in self._args:
@@ -157,7 +157,7 @@ class Lowering:
         return value
 
     def scatter_of(self, outputs: Sequence[Var]) -> Equation | None:
-        """Return the one equation that gives all these by storing them itself, if it does."""
+        """Return the one equation that stores all these outputs by itself, if there is one."""
         found = {self._made_by.get(var, (None, 0))[0] for var in outputs}
         equation = found.pop()
         if found or equation is None or equation.op.scatter_nest is None:
@@ -165,6 +165,7 @@ class Lowering:
         return equation
 
     def _refuse_again(self, equation: Equation, index: Ids, before: int) -> None:
+        """Raise NotOneNest where the loops of an equation are asked for at a second index."""
         new = list(self.nest.loops.values())[before:]
         along = {loop.axis for loop in new if isinstance(loop, Scan)}
         if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:

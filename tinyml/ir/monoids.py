@@ -24,6 +24,8 @@ def _range(dtype: DType) -> tuple[int, int]:
 
 
 def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: int) -> Monoid:
+    """Return the monoid of an associative word, which begins with a constant."""
+
     def join(n: Nest, state: Ids, items: Ids) -> Ids:
         return (n.prim(word, state[0], items[0]),)
 
@@ -50,7 +52,7 @@ def _affine_step(n: Nest, state: Ids, items: Ids) -> Ids:
     return n.prim("mul", factor, state[0]), n.prim("add", n.prim("mul", factor, state[1]), term)
 
 
-# Maps y -> a y + b, one after the other: the state is (a, b) of all so far, so b is y from 0.
+# Maps y -> a y + b, one after the other: the state is (a, b) of all so far; b is what 0 becomes.
 # Their order matters, so there is one lane.
 AFFINE = Monoid(
     "affine",
@@ -62,10 +64,10 @@ AFFINE = Monoid(
 
 def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
                    absent: bool = False) -> Monoid:
-    """Return (value, index): the first best value; NaN beats all.
+    """Return the monoid of (value, index) that keeps the first best value; NaN beats all.
 
-    `other` says when a value is no better than the best; with `absent`, an index below 0 marks
-    what is no candidate.
+    The word `other` tells that a value is no better than the best. With `absent`, an index below 0
+    marks a value that does not count.
     """
 
     def combine(n: Nest, state: Ids, items: Ids) -> Ids:

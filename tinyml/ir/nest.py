@@ -339,7 +339,7 @@ class Nest:
     def prim(self, word: str, *values: int, dtype: DType | None = None) -> int:
         """Apply a word of the vocabulary to values of one type.
 
-        On a complex type it becomes several words on the parts. Narrow floats are widen, and the
+        On a complex type it becomes several words on the parts. Small floats are widened, and the
         result is rounded at once, unless an operand is wide already (the state of a reduction).
         """
         own = self.code[values[-1]].dtype
@@ -370,12 +370,12 @@ class Nest:
         return self.put(Prim("complex"), (real, imag), dtype)
 
     def widen(self, value: int) -> int:
-        """Return a narrow float in the type of its arithmetic, and any other value as it is."""
+        """Return a small float in the type of its arithmetic, and any other value as it is."""
         dtype = self.code[value].dtype
         return self.cast(value, DTYPES[dtype.compute]) if dtype.is_small_float else value
 
     def cast(self, value: int, dtype: DType) -> int:
-        """Return the value in another type; narrow floats are converted through float32."""
+        """Return the value in another type; small floats are converted through float32."""
         own = self.code[value].dtype
         if own is dtype:
             return value
@@ -402,7 +402,7 @@ class Nest:
     def reduce(self, monoid: Monoid, over: Ids, *items: int) -> Ids:
         """Reduce items over all points of the axes `over`; return one id per state component.
 
-        The state of narrow floats is kept, and returned, in the type of their arithmetic.
+        The state of small floats is kept, and returned, in the type of their arithmetic.
         """
         if any(self.code[i].dtype.is_small_float for i in items):
             return self.reduce(monoid, over, *map(self.widen, items))
