@@ -198,7 +198,7 @@ def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
 
     Array API standard 2024.12, linalg.svd, of (..., m, n), with k = min(m, n): U is (..., m, m) and
     Vh (..., n, n), or, without `full_matrices`, (..., m, k) and (..., k, n). What `eigh` says about
-    vectors holds here; gradients raise GradientError where there are more than k vectors. Raises
+    vectors holds here; gradients through more than k vectors raise GradientError. Raises
     ShapeError, DTypeError.
 
     >>> import tinyml
@@ -270,8 +270,8 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
 def det(x: Any, /) -> Tensor:
     """Return the determinant of square matrices (Array API standard 2024.12, linalg.det).
 
-    Singular matrices have a first derivative, too, but no second one. Raises ShapeError,
-    DTypeError.
+    The gradient also works for singular matrices, the second derivative only for others. Raises
+    ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.det(tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])).item()

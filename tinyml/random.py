@@ -266,7 +266,7 @@ def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
 
 
 def _order(key: Tensor, count: int) -> Tensor:
-    """Return a shuffle made by sorting on random words, repeated so that ties do not matter."""
+    """Shuffle by sorting on random words, often enough that ties do not matter, as in jax."""
     order = index_along((count,), 0, key.device)
     for _ in range(math.ceil(3 * math.log(max(1, count)) / math.log(_WORD - 1))):
         pair = split(key)
