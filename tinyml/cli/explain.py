@@ -231,7 +231,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
     device asked for is not there.
 
     >>> print(explain(subject("tanh", [(2, 3)]), ["cpu"]).split("shape rule")[0].rstrip())
-    tanh: Return the hyperbolic tangent.
+    tanh: The hyperbolic tangent.
       error bound 5 ULP; samples of float16, bfloat16, float32, float64, complex64, complex128
     <BLANKLINE>
     operands (as asked)
