@@ -22,7 +22,7 @@ from zlib import crc32
 
 import pytest
 
-KERNELS = 600  # the budget of the sample: some 0.2 s of one core each, from cold
+KERNELS = 800  # the budget of the sample: some 0.2 s of one core each, from cold
 CASES = ("TINYML_CONFORMANCE", "0")  # of the suite over all ops: as few as there can be of each
 LEFT_OUT = ("slow", "peers", "data")  # whole kinds of tests that no sample has
 HOUSE = ("tinyml", "kernels", "conformance", "tests", "docs", "setup.cfg")

@@ -17,6 +17,8 @@ import tinyml
 from tinyml.dtypes import COMPLEX, DTYPES, EVERY, FLOATS, REAL, STORED, as_dtype, promote
 from tinyml.errors import DTypeError
 
+pytestmark = pytest.mark.kernels(1)
+
 Array = np.ndarray[Any, Any]
 NARROW = [name for name in EVERY if DTYPES[name].is_small_float]
 PACKED = [name for name in EVERY if DTYPES[name].is_subbyte]

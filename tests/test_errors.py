@@ -17,6 +17,8 @@ from tinyml.core.apply import MEMO_LIMIT, apply
 from tinyml.ir.op import OPS, Op, attribute_key, define, find
 from tinyml.ir.spec import make_spec
 
+pytestmark = pytest.mark.kernels(1)
+
 HERE = "test_errors.py"
 
 

@@ -15,6 +15,8 @@ import tinyml.fft as fft
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError
 from tinyml.ops.fft import radices, roots
 
+pytestmark = pytest.mark.kernels(1)
+
 LENGTHS = (*range(1, 71), 97, 128, 1000, 1009, 4096)
 TO_COMPLEX = ("fft", "ifft", "rfft", "ihfft")
 TO_REAL = ("irfft", "hfft")

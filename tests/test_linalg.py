@@ -30,6 +30,8 @@ from tinyml.errors import (
 from tinyml.ir.op import find
 from tinyml.ops.linalg import BY_LAPACK, WIDE
 
+pytestmark = pytest.mark.kernels(1)
+
 SIZES = st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(0, 6))
 
 

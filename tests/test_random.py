@@ -13,6 +13,8 @@ import tinyml
 from tinyml import random
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 
+pytestmark = pytest.mark.kernels(2)
+
 KEYS = [0, 7, 123456, 2**32 - 1]
 SHAPES: list[tuple[int, ...]] = [(), (1,), (7,), (3, 5), (0, 2), (2, 3, 4)]
 LARGE = 100_000

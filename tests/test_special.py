@@ -12,6 +12,8 @@ import tinyml
 import tinyml.special as special
 from tinyml.errors import ArgumentError, ConcretizationError, OutOfRangeError, ShapeError
 
+pytestmark = pytest.mark.kernels(5)
+
 # By name here: in SciPy, where to look, how many epsilons of the value (or of 1) may be between.
 RIGHT, AROUND, UNIT = (0.01, 60.0), (-20.0, 20.0), (0.001, 0.999)
 ONE: dict[str, tuple[str, tuple[float, float], float]] = {

@@ -18,6 +18,8 @@ import tinyml
 from tinyml.dtypes import COMPLEX, COMPUTABLE, DTYPES, FLOATS, INTEGERS, SIGNED, STORED
 from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, GradientError
 
+pytestmark = pytest.mark.kernels(1)
+
 Array = Any
 
 

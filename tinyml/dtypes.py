@@ -1,4 +1,4 @@
-"""Data types as records, and the rules by which they promote."""
+"""Data types as records, and their promotion rules."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["DType", "bfloat16", "complex128", "complex64", "float16", "float32",
 
 
 class DType:
-    """One data type: its name, kind and bits, how it is stored and in what it is computed.
+    """A data type: its name, kind and bits, and the types in which it is stored and computed.
 
-    `kind` is 'bool', 'int', 'uint', 'float' or 'complex'; `storage` names the type of an element in
-    memory and `compute` the type of arithmetic on it (both are the type itself unless a row says
-    so). Types of less than 8 bits are packed: element 0 lies in the low bits of byte 0.
-    `exponent` and `mantissa` are the bits of a narrow float's two fields.
+    `kind` is 'bool', 'int', 'uint', 'float' or 'complex'. `storage` names the type of an element in
+    memory and `compute` the type of arithmetic on it (both are the type itself unless the table
+    says otherwise). Types smaller than 8 bits are packed: element 0 is in the low bits of byte 0.
+    `exponent` and `mantissa` are the widths in bits of a narrow float's two fields.
 
     >>> import tinyml
     >>> tinyml.float32, tinyml.float32.itemsize, tinyml.bfloat16.compute
@@ -41,7 +41,7 @@ class DType:
         self.itemsize = max(bits, 8) // 8
         self.is_float = kind == "float"
         self.is_integer = kind in ("int", "uint")
-        self.is_inexact = kind in ("float", "complex")  # gradients flow through such values
+        self.is_inexact = kind in ("float", "complex")  # such values have gradients
         self.is_small_float = exponent > 0
         self.is_subbyte = kind != "bool" and bits < 8
         self._numpy: np.dtype[Any] | None = None
@@ -54,7 +54,7 @@ class DType:
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """NumPy's type of the same values, from ml_dtypes where NumPy has none."""
+        """The NumPy type with the same values, from ml_dtypes if NumPy has none."""
         if self._numpy is None:
             if self.name in _FOREIGN:
                 import ml_dtypes
@@ -98,7 +98,7 @@ complex64, complex128 = DTYPES["complex64"], DTYPES["complex128"]
 int4, uint4 = DTYPES["int4"], DTYPES["uint4"]
 float8_e4m3fn, float8_e5m2 = DTYPES["float8_e4m3fn"], DTYPES["float8_e5m2"]
 
-# Names by family, as records list the types that they accept.
+# Names by family, used where records list the types that they accept.
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTEGERS = (*SIGNED, *UNSIGNED)
@@ -106,7 +106,7 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 COMPLEX = ("complex64", "complex128")
 REAL = ("bool", *INTEGERS, *FLOATS)
 COMPUTABLE = (*REAL, *COMPLEX)
-STORED = ("int4", "uint4", "float8_e4m3fn", "float8_e5m2")  # moved and cast, nothing else
+STORED = ("int4", "uint4", "float8_e4m3fn", "float8_e5m2")  # can be moved and cast, nothing else
 EVERY = (*COMPUTABLE, *STORED)
 
 _FOREIGN = ("bfloat16", *STORED)
@@ -119,7 +119,7 @@ _SCALAR_KINDS = {bool: 0, int: 1, float: 2, complex: 3}
 def as_dtype(dtype: Any) -> DType:
     """Return the DType that a DType, a name, a NumPy dtype or a Python type stands for.
 
-    Raises DTypeError where there is none.
+    Raises DTypeError if there is none.
 
     >>> as_dtype("int8"), as_dtype(float)
     (tinyml.int8, tinyml.float32)
@@ -132,7 +132,7 @@ def as_dtype(dtype: Any) -> DType:
         pass
     try:
         known = np.dtype(dtype)
-        found = _ALIASES[known] = _ALIASES[known.name]  # its name takes NumPy a microsecond
+        found = _ALIASES[known] = _ALIASES[known.name]  # NumPy takes a microsecond to make a name
         return found
     except (KeyError, TypeError):
         raise DTypeError(
@@ -141,11 +141,11 @@ def as_dtype(dtype: Any) -> DType:
 
 
 def promote(first: DType, second: DType) -> DType:
-    """The type in which values of two types meet (Array API standard 2024.12, type promotion).
+    """Return the promoted type of two types (Array API standard 2024.12, type promotion).
 
-    Beyond the standard: a value that meets one of a higher kind takes that type (an int64 and a
-    float16 meet in float16), a bool takes the other's, and float16 and bfloat16 meet in float32.
-    DTypeError for a uint64 and a signed integer, and for types that are only stored (int4, float8).
+    Beyond the standard: a type promotes to one of a higher kind (int64 and float16 give float16),
+    a bool promotes to the other type, and float16 and bfloat16 give float32. Raises DTypeError for
+    uint64 with a signed integer, and for types that are only stored (int4, float8).
 
     >>> promote(int8, uint8), promote(int64, float32), promote(complex64, float64)
     (tinyml.int16, tinyml.float32, tinyml.complex128)
@@ -176,7 +176,7 @@ def _apart(first: DType, second: DType) -> DTypeError:
 
 
 def promote_scalar(dtype: DType, scalar: type) -> DType:
-    """Return the type in which a value of `dtype` meets a Python scalar, which is weakly typed.
+    """Return the promoted type of `dtype` and a Python scalar, which is weakly typed.
 
     >>> promote_scalar(float64, int), promote_scalar(int8, float), promote_scalar(float64, complex)
     (tinyml.float64, tinyml.float32, tinyml.complex128)
@@ -190,7 +190,7 @@ def promote_scalar(dtype: DType, scalar: type) -> DType:
 
 
 def part(dtype: DType) -> DType:
-    """Return the type of the real part of a complex type; a real type is its own.
+    """Return the type of a complex type's parts; a real type is returned unchanged.
 
     >>> part(complex128), part(float16)
     (tinyml.float64, tinyml.float16)
@@ -210,7 +210,7 @@ def integer_range(dtype: DType) -> tuple[int, int]:
 
 
 def rounded(value: Any, name: str) -> float:
-    """Return a Python number as the nearest one of a float type, infinite beyond its range.
+    """Return the value of a float type nearest to a Python number, infinite beyond its range.
 
     >>> rounded(1.001, "bfloat16"), rounded(1e9, "float16")
     (1.0, inf)

@@ -1,4 +1,4 @@
-"""The error tree: every failure is a TinyMLError that is also the standard Python class."""
+"""The error classes: each is a TinyMLError and also the matching standard Python error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROOMS = tuple([os.path.join(folder, "") for folder in (_HOUSE, *_BESIDE)])
 def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
     """Return the innermost frame outside tinyml, seen from `start` or the caller.
 
-    None without one.
+    Returns None if there is none.
     """
     frame: types.FrameType | None = start or sys._getframe(1)
     while frame is not None:
@@ -28,7 +28,7 @@ def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
 
 
 def line_text(filename: str, number: int) -> str:
-    """Return a line of a file as people read it: 'file:line: source'."""
+    """Return a line of a file for people to read: 'file:line: source'."""
     source = linecache.getline(filename, number).strip()
     place = f"{os.path.basename(filename)}:{number}"
     return f"{place}: {source[:120]}" if source else place
@@ -38,7 +38,7 @@ SourceLocation = tuple[str, int]
 
 
 def user_location() -> SourceLocation | None:
-    """File and number of the innermost line outside tinyml; None where there is none."""
+    """Return file and number of the innermost line outside tinyml; None if there is none."""
     frame = user_frame()
     return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
@@ -46,7 +46,7 @@ def user_location() -> SourceLocation | None:
 def user_line() -> str | None:
     """Return the innermost line outside tinyml, as 'file:line: source'.
 
-    None where there is none.
+    Returns None if there is none.
     """
     place = user_location()
     return None if place is None else line_text(*place)
@@ -55,9 +55,9 @@ def user_line() -> str | None:
 class TinyMLError(Exception):
     """The root of all errors that tinyml raises.
 
-    Attributes: `message`, `remedy` (the nearest way out), `op` (the operation's name),
-    `inputs` (dtypes, shapes and devices as text), `line` (the user's line). Each class has a usual
-    remedy for where no nearer one is given.
+    Attributes: `message`, `remedy` (what to do about it), `op` (the operation's name), `inputs`
+    (dtypes, shapes and devices as text), `line` (the user's line). Each class has a default
+    remedy, used if no more specific one is given.
 
     >>> from tinyml.errors import ShapeError
     >>> error = ShapeError("sizes differ", remedy="reshape one of them")
@@ -80,7 +80,7 @@ class TinyMLError(Exception):
         self.line = user_line()
 
     def during(self, op: str, inputs: str) -> TinyMLError:
-        """Say which operation failed on which inputs; the innermost op keeps its place."""
+        """Record which operation failed on which inputs, unless an inner op is recorded already."""
         if self.op is None:
             self.op, self.inputs = op, inputs
         return self
@@ -97,7 +97,7 @@ class ShapeError(
     TinyMLError, ValueError,
     remedy="compare .shape of the operands; reshape, permute_dims or broadcast_to change it",
 ):
-    """Shapes do not fit."""
+    """Shapes do not match."""
 
 
 class DTypeError(TinyMLError, TypeError, remedy="cast with .astype(...)"):
@@ -109,7 +109,7 @@ class DeviceError(TinyMLError, RuntimeError, remedy="tinyml doctor shows the dev
 
 
 class MixedDeviceError(DeviceError, ValueError):
-    """Tensors of two devices met in one operation."""
+    """One operation was given tensors on two devices."""
 
 
 class ForkedDeviceError(DeviceError):
@@ -134,7 +134,7 @@ class OutOfRangeError(TinyMLError, IndexError, remedy="an index inside of the ax
 
 
 def out_of_range(index: int, size: int, axis: int = -1) -> OutOfRangeError:
-    """Return the error of an index into an axis; `axis` below 0 where it has no number.
+    """Return the error for an out-of-range index; a negative `axis` means that it has no number.
 
     >>> print(out_of_range(4, 3, 0).message)
     index 4 is out of range for axis 0 of size 3
@@ -158,16 +158,16 @@ class KernelNotFound(TinyMLError, NotImplementedError, remedy="`tinyml kernels` 
 
 class GradientError(TinyMLError, RuntimeError,
                     remedy="make inputs with requires_grad=True, of a float type"):
-    """A gradient was asked for where there is none."""
+    """A gradient was requested where there is none."""
 
 
 class NaNError(TinyMLError, FloatingPointError,
                remedy="keep the operands in the range that the op is defined on"):
-    """A NaN or an infinity appeared that no input held, and `tinyml.debug` was asked to say so."""
+    """A NaN or an infinity appeared that no input held; raised under `tinyml.debug`."""
 
 
 class GraphError(TinyMLError, ValueError, remedy="trace the function again for these arguments"):
-    """A graph and what it is given do not fit."""
+    """A graph and its arguments do not match."""
 
 
 class DynamicShapeError(TinyMLError, TypeError,
@@ -179,14 +179,14 @@ class ConcretizationError(
     TinyMLError, TypeError,
     remedy="tinyml.where or tinyml.cond chooses by value; or do this outside of jit",
 ):
-    """A graph under construction was asked for a number that only its runs will have."""
+    """A graph under construction was asked for a value that exists only when it runs."""
 
 
 class LeakedTracerError(
     TinyMLError, RuntimeError,
     remedy="return it from the function, or pass the object that holds it as an argument",
 ):
-    """A value of a graph was used after that graph was finished."""
+    """A value of a graph was used after the graph was finished."""
 
 
 class MissingExtraError(TinyMLError, ImportError):
@@ -202,7 +202,7 @@ class FileMissingError(TinyMLError, FileNotFoundError, remedy="check the path"):
 
 
 class SerializationError(TinyMLError, TypeError, remedy="tinyml.save"):
-    """An object refuses to be serialised in this way."""
+    """An object cannot be serialised in this way."""
 
 
 class ExportError(TinyMLError, BufferError, remedy="x.copy() first, or x.to('cpu')"):
@@ -210,15 +210,15 @@ class ExportError(TinyMLError, BufferError, remedy="x.copy() first, or x.to('cpu
 
 
 class ReadOnlyError(TinyMLError, TypeError, remedy=".copy() first"):
-    """Something that does not change was asked to."""
+    """A change was made to something that cannot be changed."""
 
 
 class CacheWarning(UserWarning):
-    """The kernel cache cannot be used; results are right, only slower to start."""
+    """The kernel cache cannot be used; results are correct, but starting is slower."""
 
 
 class NaNWarning(UserWarning):
-    """A NaN or an infinity appeared that no input held: `tinyml.debug(nans="warn")`."""
+    """A NaN or an infinity appeared that no input held; from `tinyml.debug(nans="warn")`."""
 
 
 def expect(holds: bool, rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,
@@ -233,7 +233,7 @@ def expect(holds: bool, rule: str, actual: Any, error: type[TinyMLError] = Shape
 
 def refuse(rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,
            remedy: str | None = None) -> NoReturn:
-    """Raise `error`, saying what was expected and what was found."""
+    """Raise `error`, stating what was expected and what was found."""
     raise error(f"Expect: {rule}. Actual: {actual}", remedy=remedy)
 
 

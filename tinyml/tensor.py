@@ -1,4 +1,4 @@
-"""Tensor's methods and operators: every one a name for an op."""
+"""The Tensor class: its methods and operators, each a name for an op."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
 
 
 def _operator(function: Any) -> Binary:
-    """A binary method: straight to the plan, and what it does not know to the other operand."""
+    """Return a binary method; an operand that it does not know gets its turn (NotImplemented)."""
     op = function.op
 
     def miss(x: Any, y: Any) -> Any:
@@ -56,7 +56,7 @@ def _operator(function: Any) -> Binary:
 
 
 def _product(x: Any, y: Any) -> Any:
-    """Return the method for `x @ y`: numbers are no matrices."""
+    """Return `x @ y`; numbers are not matrices."""
     if isinstance(y, Data):
         return contraction.matmul(x, y)
     return (contraction.matmul(x, creation.asarray(y, device=x.device))
@@ -64,14 +64,14 @@ def _product(x: Any, y: Any) -> Any:
 
 
 def _product_reflected(x: Any, y: Any) -> Any:
-    """Return the method for `array @ tensor`."""
+    """Return `array @ tensor`."""
     if not isinstance(y, np.ndarray):
         return NotImplemented
     return contraction.matmul(creation.asarray(y, device=x.device), x)
 
 
 def _inplace(function: Any, word: str) -> Binary:
-    """Return the method for `x op= y`: this object's content replaced, its shape and type kept."""
+    """Return the method for `x op= y`, which replaces x's content but not its shape or dtype."""
 
     def method(x: Any, y: Any) -> Any:
         if not isinstance(y, _KNOWN):
@@ -87,7 +87,7 @@ def _inplace(function: Any, word: str) -> Binary:
 
 
 def _three(function: Any, word: str) -> tuple[Binary, Binary, Binary]:
-    """The methods for `x op y`, for `number op x`, the operands exchanged, and for `x op= y`."""
+    """Return the methods for `x op y`, for the reflected `number op x`, and for `x op= y`."""
 
     def reflected(x: Any, y: Any) -> Any:
         return function(y, x) if isinstance(y, _KNOWN) else NotImplemented
@@ -96,10 +96,10 @@ def _three(function: Any, word: str) -> tuple[Binary, Binary, Binary]:
 
 
 class Tensor(Data):
-    """An array of numbers on a device, with how it was made.
+    """An array of numbers on a device, with a record of how it was made.
 
-    Made by `tinyml.tensor` and its like, not by this class. Its values never change behind its
-    back: `x[i] = v` gives this object a new content, views and recorded values keep the old.
+    Create one with `tinyml.tensor` and similar functions, not with this class. Memory is never
+    overwritten: `x[i] = v` gives this object new content; views and recorded values keep the old.
 
     >>> import tinyml
     >>> x = tinyml.tensor([3.0], requires_grad=True)
@@ -120,12 +120,12 @@ class Tensor(Data):
 
     @property
     def dtype(self) -> DType:
-        """The type of its elements."""
+        """The data type of its elements."""
         return self.spec.dtype
 
     @property
     def device(self) -> Device:
-        """Where it lives."""
+        """The device that holds it."""
         device: Device = self.spec.device
         return device
 
@@ -146,13 +146,13 @@ class Tensor(Data):
 
     @property
     def T(self) -> Tensor:
-        """The transpose of a matrix; ShapeError for other numbers of axes."""
+        """The transpose of a matrix; raises ShapeError unless there are two axes."""
         expect(self.ndim == 2, "2 axes", self.ndim, remedy="permute_dims")
         return shapes.permute_dims(self, (1, 0))
 
     @property
     def mT(self) -> Tensor:
-        """The last two axes exchanged."""
+        """The tensor with its last two axes swapped."""
         expect(self.ndim >= 2, "at least 2 axes", self.ndim)
         return shapes.permute_dims(self, (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
 
@@ -160,12 +160,12 @@ class Tensor(Data):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on it are recorded."""
+        """Whether operations on this tensor are recorded."""
         return self.node is not None
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that `backward` left here; None before, and where none is asked for."""
+        """The gradient accumulated by `backward`; None if there is none."""
         return self.node.grad if isinstance(self.node, Leaf) else None
 
     @grad.setter
@@ -176,7 +176,7 @@ class Tensor(Data):
         self.node.grad = value
 
     def detach(self) -> Tensor:
-        """Return the same values without how they were made."""
+        """Return a tensor with the same values but no record of how they were made."""
         own = entered(self)
         return make(own.buf, own.spec)
 
@@ -184,7 +184,7 @@ class Tensor(Data):
     def backward(self, gradient: Tensor | None = None) -> None:
         """Add the gradient of this scalar to `.grad` of every leaf that it depends on.
 
-        `gradient` is the cotangent, needed where this is no scalar. Raises GradientError where
+        `gradient` is the cotangent, required unless this is a scalar. Raises GradientError if
         nothing was recorded.
         """
         if self.node is None:
@@ -203,13 +203,13 @@ class Tensor(Data):
     register_hook = reverse.register_hook
 
     def _may_change(self, how: str, instead: str) -> None:
-        """Raise GradientError where a change of this object's content would lose its gradient."""
+        """Raise GradientError if changing this object's content would lose its gradient."""
         if isinstance(self.node, Leaf) and STATE.recording:
             raise GradientError(f"{how} on a leaf would lose its gradient",
                                 remedy=f"{instead}, or do this inside no_grad()")
 
     def _replace(self, value: Tensor) -> None:
-        """Give this object another content, of the same shape and type; a leaf stays a leaf."""
+        """Give this object new content of the same shape and dtype; a leaf stays a leaf."""
         expect(value.shape == self.shape and value.dtype is self.dtype, f"{self.spec}", value.spec)
         if STATE.building is not None:
             value = STATE.building.replace(self, value)
@@ -220,12 +220,12 @@ class Tensor(Data):
     # ---- its values
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """Return its values as a read-only NumPy array, without copying on the CPU."""
+        """Return the values as a read-only NumPy array, without a copy on the CPU."""
         array: np.ndarray[Any, Any] = self._home().download(self.buf, self.spec)
         return array
 
     def _home(self) -> Device:
-        """Return the device that has its content; ConcretizationError for a value of a graph."""
+        """Return the device that holds the content; raise ConcretizationError in a graph."""
         if self.spec.symbolic:
             refuse_leaked(self)
             raise ConcretizationError(f"{self.spec} is a value of a graph under construction: it "
@@ -233,9 +233,9 @@ class Tensor(Data):
         return self.device
 
     def _export(self) -> Any:
-        """Return its memory for other libraries.
+        """Return the memory in a form that other libraries can import.
 
-        GradientError where its gradient would end there.
+        Raises GradientError if the gradient would be lost there.
         """
         if self.node is not None:
             raise GradientError(f"{self.spec} has a gradient, which would end in another library's "
@@ -259,30 +259,30 @@ class Tensor(Data):
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """Return a DLPack capsule for another library (Array API standard 2024.12).
 
-        It is this tensor's own memory where the host can address that, which lives as long as its
-        last holder: on the CPU, and on OpenCL devices that are the host's processor, mapped until
-        then; from a device with memory of its own it is a copy on the CPU. A capsule of OpenCL's
-        own kind is not given: NumPy and jax refuse it, torch gives it back twice. The versioned
-        form is marked read-only, which NumPy keeps to. torch does not look, and the old form, which
-        jax asks for, cannot say it: those share the memory too, as with jax's own arrays, and must
-        not write to it; `copy=True` gives them memory of their own. Raises ExportError (a
-        BufferError) for negative strides, packed types, another device than the CPU, and where
-        `copy` is False but a copy is needed; GradientError where a gradient flows through it.
+        The capsule shares this tensor's memory if the host can address it, and keeps it alive: on
+        the CPU, and on OpenCL devices that are the host's processor, where it stays mapped. From a
+        device with its own memory it is a copy on the CPU. OpenCL capsules are not offered: NumPy
+        and jax refuse them, and torch frees them twice. The versioned form is marked read-only,
+        which NumPy respects. torch ignores the mark, and the unversioned form, which jax requests,
+        has none: these libraries share the memory too, as they do with jax's own arrays, and must
+        not write to it; `copy=True` gives them their own memory. Raises ExportError (a
+        BufferError) for negative strides, packed types, a device other than the CPU, and if `copy`
+        is False but a copy is needed; GradientError if a gradient flows through the tensor.
         """
         return self._export().dlpack(stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)  # kDLCPU: by way of it, whatever the device
+        return (1, 0)  # kDLCPU: tensors of every device are exported through it
 
     @named_in_errors
     def item(self) -> Any:
-        """Return the one element as a Python number; ShapeError where there are more or none."""
+        """Return the only element as a Python number; raise ShapeError unless there is just one."""
         expect(self.size == 1, "one element", f"{self.size} in shape {self.shape}",
                remedy=".tolist() gives all")
         return self.numpy().item()
 
     def tolist(self) -> Any:
-        """Return its values as nested lists of Python numbers."""
+        """Return the values as nested lists of Python numbers."""
         return self.numpy().tolist()
 
     def __bool__(self) -> bool:
@@ -338,26 +338,26 @@ class Tensor(Data):
         return creation.tensor(self, requires_grad=isinstance(self.node, Leaf))
 
     def copy(self) -> Tensor:
-        """Return the same values in new, dense memory; differentiable."""
+        """Return a copy in new, dense memory; differentiable."""
         return apply(COPY, self)
 
     @named_in_errors
     def to(self, device: Any) -> Tensor:
-        """Return this tensor on a device: itself where it is there; differentiable."""
+        """Return this tensor on a device, itself if it is there already; differentiable."""
         target = find_device(device)
         if target is self.device:
             return self
         return apply(creation.TRANSFER, self, device=target.name)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """Return `to` by the Array API's name; a stream has no meaning here and is refused."""
+        """Return `to(device)`, under its Array API name; a stream is refused."""
         expect(stream is None, "no stream", stream, ArgumentError)
         return self.to(device)
 
     def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
         """Return the module whose functions take this tensor.
 
-        ArgumentError for a standard not kept.
+        Raises ArgumentError for an unsupported version of the standard.
         """
         namespace: Any = sys.modules[__name__.partition(".")[0]]
         known = namespace.__array_api_version__
@@ -369,7 +369,7 @@ class Tensor(Data):
     # ---- ops by name
 
     def op(self, name: str, *others: Any, **attrs: Any) -> Tensor:
-        """Return an op of any name on this tensor and others.
+        """Return the result of the op called `name` on this tensor and others.
 
         >>> import tinyml
         >>> tinyml.tensor([4.0]).op("sqrt").tolist()
@@ -379,7 +379,7 @@ class Tensor(Data):
 
     # ---- operators
 
-    # Declared, since a checker meets operators in rules before it knows what `_three` returns.
+    # Declared, since a type checker meets operators in rules before it knows what `_three` returns.
     __add__: ClassVar[Binary]
     __radd__: ClassVar[Binary]
     __sub__: ClassVar[Binary]
@@ -411,7 +411,7 @@ class Tensor(Data):
     __abs__ = words.abs
     __invert__ = words.bitwise_invert
 
-    # ---- methods that are functions of the same name
+    # ---- methods that are the functions of the same name
 
     astype = words.astype
     exp, log, sqrt = words.exp, words.log, words.sqrt
@@ -425,12 +425,12 @@ class Tensor(Data):
     broadcast_to = shapes.broadcast_to
 
     def reshape(self, *sizes: Any) -> Tensor:
-        """Return the same elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
+        """Return the elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
         wanted = sizes[0] if len(sizes) == 1 else sizes
         return shapes.reshape(self, wanted)
 
     def permute_dims(self, *axes: Any) -> Tensor:
-        """Return axes in another order: `x.permute_dims((1, 0))` or `x.permute_dims(1, 0)`."""
+        """Return x with its axes reordered: `x.permute_dims((1, 0))` or `x.permute_dims(1, 0)`."""
         wanted = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
         return shapes.permute_dims(self, wanted)
 
@@ -445,12 +445,12 @@ class Tensor(Data):
 
     @property
     def at(self) -> selection.At:
-        """`x.at[i].set(v)`, `add`, `mul`, `min`, `max`, ...: a new tensor with a part changed."""
+        """`x.at[i].set(v)`, `add`, `mul`, `min`, `max`, ...: a copy with one part changed."""
         return selection.At(self)
 
 
 def _leaves(node: Node) -> list[Leaf]:
-    """Return every leaf that a node depends on, found iteratively."""
+    """Return every leaf that a node depends on, without recursion."""
     found: list[Leaf] = []
     seen = {id(node)}
     work = [node]
@@ -466,7 +466,7 @@ def _leaves(node: Node) -> list[Leaf]:
 
 
 class StateTensor(Tensor):
-    """Hidden state, as a generator's: a graph may read and replace it, and holds its lock."""
+    """Hidden state, such as a generator's: a graph may read and replace it, holding its lock."""
 
     __slots__ = ("lock",)
     is_state = True

@@ -1,11 +1,12 @@
-"""Pytrees: nested containers as a flat list of leaves and a description of the nesting.
+"""Pytrees: nested containers as a flat list of leaves and a structure.
 
-A list, tuple, named tuple, dict, dataclass or registered type is a node; None is a node without
-children; everything else is a leaf. A subclass of list, tuple or dict is a leaf unless it is a
-named tuple or registered. The children of a dict stand in the order of its sorted keys.
-A dataclass field with metadata {"static": True} is part of the structure, not a child.
+A list, tuple, named tuple, dict, dataclass or instance of a registered type is a node; None is a
+node without children; everything else is a leaf. An instance of a subclass of list, tuple or dict
+is a leaf unless it is a named tuple or its class is registered. A dict's children are in the order
+of its sorted keys. A dataclass field with metadata {"static": True} is part of the structure, not a
+child.
 
-Nothing here recurses, so a tree may be as deep as memory allows.
+Nothing here is recursive, so a tree may be as deep as memory allows.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Any, NamedTuple
 from tinyml.errors import ArgumentError, ArgumentTypeError
 from tinyml.ir.op import attribute_key
 
-SHOWN_NODES = 200  # a larger TreeDef prints as its size
+SHOWN_NODES = 200  # a larger TreeDef prints only its size
 SHOWN_STEPS = 16  # a longer path prints without its middle
 
 
 class Kind(NamedTuple):
-    """How one type of node is split, joined and named in a path."""
+    """How one type of node is split, rejoined, and named in a path."""
 
     split: Callable[[Any], tuple[Sequence[Any], Any]]
     join: Callable[[Any, list[Any]], Any]
@@ -31,7 +32,7 @@ class Kind(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One node of a structure: its type, what is fixed about it, how many children it has."""
+    """One node of a structure: its type, its fixed data, its number of children."""
 
     kind: Any
     fixed: Any
@@ -39,14 +40,14 @@ class Entry(NamedTuple):
 
 
 class _Leaf:
-    """The kind of a leaf."""
+    """The type that marks a leaf."""
 
 
 LEAF = Entry(_Leaf, None, 0)
 
 
 class TreeDef:
-    """The structure of a tree: its nodes in postorder. Equal structures compare and hash equal.
+    """The structure of a tree: its nodes in postorder. Equal structures are equal and hash alike.
 
     >>> a, b = flatten({"w": 1, "b": (2, 3)})[1], flatten({"b": (0, 0), "w": 0})[1]
     >>> a == b, a.leaf_count, a
@@ -59,9 +60,9 @@ class TreeDef:
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
-        """What structures are compared by; fixed values count with their type and bits.
+        """The key by which structures compare; fixed values count with their type and bits.
 
-        Raises ArgumentTypeError where a fixed value cannot be hashed.
+        Raises ArgumentTypeError if a fixed value cannot be hashed.
         """
         try:
             return tuple([entry if entry is LEAF else (entry[0], attribute_key(entry[1]), entry[2])
@@ -91,10 +92,10 @@ class TreeDef:
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
-    """Return the leaves of a tree, from left to right, and its structure.
+    """Return the leaves of a tree, left to right, and its structure.
 
-    Raises ArgumentTypeError where the keys of a dict have no order, ArgumentError where a
-    container holds itself.
+    Raises ArgumentTypeError if the keys of a dict cannot be sorted, ArgumentError if a container
+    contains itself.
 
     >>> flatten({"b": [1, None], "a": (2,)})
     ([2, 1], TreeDef({'a': (*,), 'b': [*, None]}))
@@ -105,7 +106,7 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
     nodes: list[Entry] = []
     open_ids: set[int] = set()
     stack: list[Any] = [tree]
-    # Popping the last child first writes the nodes in reversed postorder.
+    # Popping the last child first visits the nodes in reversed postorder.
     while stack:
         value = stack.pop()
         if type(value) is _Close:
@@ -135,9 +136,9 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
-    """Return the tree of this structure with these leaves, which may be of any type.
+    """Return the tree with this structure and these leaves, which may be of any type.
 
-    Raises ArgumentError where their number is not the structure's.
+    Raises ArgumentError if the number of leaves does not match the structure.
 
     >>> unflatten(flatten((1, [2, 3]))[1], "abc")
     ('a', ['b', 'c'])
@@ -159,9 +160,9 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Return a tree like `tree` of f(leaf, and the leaves at the same place in `rest`).
+    """Return a tree of f(leaf, *others): leaves of `tree` and those at the same place in `rest`.
 
-    Raises ArgumentError where a structure differs, naming the path of the first difference.
+    Raises ArgumentError if the structures differ, naming the path of the first difference.
 
     >>> map(lambda a, b: a + b, {"x": 1, "y": (2,)}, {"x": 10, "y": (20,)})
     {'x': 11, 'y': (22,)}
@@ -187,7 +188,7 @@ def paths(treedef: TreeDef) -> list[str]:
 
 
 def difference(first: TreeDef, second: TreeDef) -> str | None:
-    """Return where and how two structures first differ, as text; None where they are equal.
+    """Return where and how two structures first differ, as text; None if they are equal.
 
     >>> difference(flatten({"a": [1, 2]})[1], flatten({"a": [1]})[1])
     "at ['a']: list of 2 against list of 1"
@@ -204,13 +205,13 @@ def register(
     unflatten: Callable[[Any, list[Any]], Any],
     names: Callable[[Any], Iterable[str]] | None = None,
 ) -> None:
-    """Make instances of `cls` nodes; a subclass needs a registration of its own.
+    """Make instances of `cls` nodes; each subclass must be registered separately.
 
-    `flatten(x)` returns the children and what is fixed (plain data that can be hashed).
-    `unflatten(fixed, children)` puts them together again; the children may be anything, so it
-    should not check them. `names(fixed)` names the children as attributes in paths.
+    `flatten(x)` returns the children and the fixed part (plain, hashable data).
+    `unflatten(fixed, children)` rebuilds the object; the children may be anything, so it should
+    not check them. `names(fixed)` returns the attribute names of the children, for paths.
 
-    Raises ArgumentError where the type is a node already.
+    Raises ArgumentError if the type is already a node.
 
     >>> class Pair:
     ...     def __init__(self, x, y):
@@ -235,11 +236,11 @@ def register(
     _LEAF_TYPES.discard(cls)
 
 
-# ---- the types that are nodes from the start
+# ---- built-in node types
 
 
 class _Close(NamedTuple):
-    """On the stack of `flatten`: all children of a node are done."""
+    """A marker on the stack of `flatten`: all children of a node are done."""
 
     id: int
 
@@ -274,7 +275,7 @@ _LEAF_TYPES: set[type] = set()
 
 
 def _find_kind(value: Any) -> Kind | None:
-    """Return the kind of a value whose type is met for the first time; None for a leaf."""
+    """Return the kind of a value of a type not seen before; None for a leaf."""
     cls = type(value)
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
         names = [f".{name}" for name in cls._fields]
@@ -288,7 +289,7 @@ def _find_kind(value: Any) -> Kind | None:
 
 
 def _make_dataclass_kind(cls: Any) -> Kind:
-    fields = sys.modules["dataclasses"].fields(cls)  # whoever made a dataclass has loaded it
+    fields = sys.modules["dataclasses"].fields(cls)  # loaded by whoever made the dataclass
     static = [field.name for field in fields if field.metadata.get("static")]
     names = [field.name for field in fields if not field.metadata.get("static")]
 
@@ -307,7 +308,7 @@ def _make_dataclass_kind(cls: Any) -> Kind:
 
 # ---- paths and text
 
-# A trail is how a node is reached: the trail of its parent and one step more.
+# A trail is the way to a node: its parent's trail and one more step.
 Trail = tuple[Any, str] | None
 
 
@@ -359,7 +360,7 @@ def _describe(entry: Entry) -> str:
 
 
 class _Shown(str):
-    """The text of a subtree, whose repr is itself."""
+    """The text of a subtree; its repr is the text."""
 
     __repr__ = str.__str__
 

@@ -109,10 +109,6 @@ class Emitter(ABC):
 
     # ---- the language's templates
 
-    def choose(self, condition: str, yes: str, no: str) -> str:
-        """Return a conditional expression."""
-        return self.language.choose(condition, yes, no)
-
     def convert(self, text: str, dtype: DType) -> str:
         """Return an arithmetic expression converted to its type."""
         return self.language.convert(self.types[dtype.name], text)
@@ -270,7 +266,7 @@ class Emitter(ABC):
         if load.rank == len(instr.args):
             return text
         guard, other = (self.name(a, lane) for a in instr.args[load.rank:])
-        return self.choose(guard, text, other)
+        return self.language.choose(guard, text, other)
 
     # ---- statements
 
@@ -353,7 +349,7 @@ class Emitter(ABC):
         for lane in range(self.lanes_of(store)):
             value = self.name(instr.args[0], lane)
             if instr.dtype.kind == "bool":
-                value = self.choose(value, "1", "0")
+                value = self.language.choose(value, "1", "0")
             self.assign(self.element(arg, instr.args[1:], lane), value)
 
     # ---- loops

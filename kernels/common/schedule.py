@@ -184,7 +184,7 @@ class ScheduledNest(IndexSpace):
 
     def _effects(self, effects: list[int], around: frozenset[str], known: frozenset[int],
                  scans: dict[int, set[int]]) -> Block:
-        """Return the loops and statements of one pass; effects with equal first axes share a loop."""
+        """Return one pass's loops and statements; effects with the same first axis share a loop."""
         groups: dict[str, list[int]] = {}
         direct: list[int] = []
         for effect in effects:

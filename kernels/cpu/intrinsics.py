@@ -1,4 +1,4 @@
-"""The names that kernel sources use, as Numba knows them; imported only to compile a kernel."""
+"""The names that kernel sources use, for Numba; imported only to compile a kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def numba_type(text: str) -> Any:
-    """'*float32' is a typed pointer, 'float64' a number."""
+    """Return a type of Numba: '*float32' is a typed pointer, 'float64' a number."""
     from numba import types
 
     pointer: Any = types.CPointer
@@ -21,7 +21,7 @@ def numba_type(text: str) -> Any:
 
 
 def _fma() -> Any:
-    """Return one rounding for x*y + z where the processor has the instruction."""
+    """Return fma: x*y + z with one rounding, where the processor has the instruction."""
     import llvmlite.binding as llvm
     from numba.extending import intrinsic
 
@@ -41,7 +41,7 @@ def _fma() -> Any:
 
 
 def _bits() -> Any:
-    """Return the bits of a float as an integer of its width, or of an integer as a float."""
+    """Return bits: those of a float as an integer of its width, or of an integer as a float."""
     from numba import types
     from numba.extending import intrinsic
 
@@ -61,7 +61,7 @@ def _bits() -> Any:
 
 
 def _half() -> Any:
-    """float32 to the bits of the nearest float16, where the processor has the instruction."""
+    """Return half: a float32 as the bits of the nearest float16; None without an instruction."""
     import llvmlite.binding as llvm
     from llvmlite import ir
     from numba import types
@@ -82,7 +82,7 @@ def _half() -> Any:
 
 
 def _select() -> Any:
-    """x where the condition holds, else y, both computed: a conditional expression may branch."""
+    """Return select: x where a condition holds, else y, without a branch."""
     from numba.extending import intrinsic
 
     @intrinsic
@@ -96,7 +96,7 @@ def _select() -> Any:
 
 
 def _sqrt() -> Any:
-    """The correctly rounded square root, one instruction: NaN below 0, without a look at errno."""
+    """Return sqrt: one instruction, correctly rounded, NaN below 0; errno is not set."""
     from numba.extending import intrinsic
 
     @intrinsic
@@ -111,7 +111,7 @@ def _sqrt() -> Any:
 
 
 def _array() -> Any:
-    """Return a few numbers of one type on the stack: array(f32(0), 64) has room for 64 float32."""
+    """Return array: array(f32(0), 64) is room for 64 float32 on the stack."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
@@ -137,7 +137,7 @@ def _array() -> Any:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that kernels may call, made part of their loops."""
+    """Make a function that is inlined into the loops of kernels."""
     from numba import njit
 
     made: Callable[..., Any] = njit(error_model="numpy", forceinline=True)(function)
@@ -148,9 +148,9 @@ ARGUMENTS = {"f32": "float32", "f64": "float64", "u8": "uint8", "u16": "uint16",
 
 
 def compile_called(source: str, functions: dict[str, Any]) -> None:
-    """Compile the inlined functions that a source calls; without superword_vectorisation.
+    """Compile the inlined functions that a source calls, without `superword_vectorisation`.
 
-    Vectors of two that LLVM finds inside one call would keep the loop around it from being one.
+    Vectors of two that LLVM finds within a call would keep it from vectorising the loop around.
     """
     for name in set(re.findall(r"\b\w+(?=\()", source)) & functions.keys():
         function = functions[name]
@@ -159,7 +159,7 @@ def compile_called(source: str, functions: dict[str, Any]) -> None:
 
 
 def libm(name: str, arity: int = 1) -> Callable[..., Any]:
-    """Return a function of the C library, one element at a time; `name` with an f for float32."""
+    """Return a function of the C library, on one element; for float32, `name` gets an f."""
     from llvmlite import ir
     from numba.core import cgutils
     from numba.extending import intrinsic
@@ -192,7 +192,7 @@ half: Any = _half()
 
 @contextlib.contextmanager
 def superword_vectorisation() -> Iterator[None]:
-    """LLVM's SLP pass on for one compilation: it turns unrolled lanes into vectors."""
+    """Turn on LLVM's SLP pass for one compilation: it makes vectors of unrolled lanes."""
     import numba
 
     config: Any = numba.config

@@ -1,17 +1,17 @@
-"""Transcendental functions as straight lines of arithmetic, which LLVM turns into vectors.
+"""Transcendental functions as straight-line arithmetic, which LLVM vectorises.
 
-A call of the C library keeps a loop from being vectorised. Here nothing branches and nothing is
-called: a choice is a select, `fma` is one instruction where the processor has it, and no sum is
-reordered, so an element has the same bits in a vector's body and in a loop's remainder.
+A call to the C library prevents vectorisation of a loop. Here nothing branches and nothing is
+called: a choice is a select, `fma` is one instruction if the processor has it, and no sum is
+reordered, so an element has the same bits in the vector body and in the loop's remainder.
 
 The polynomials are weighted minimax fits, made for this file: Lawson's reweighted least squares on
-Chebyshev nodes in 60 digits, the coefficients rounded to the type one after another from the
-lowest power on, those left fitted anew each time (all at once where there are 25 of them). The
-error stated beside each is that of the polynomial, relative to the function. float32 sin, cos and
-pow are computed in float64; float64's own functions are in math_f64.py.
+Chebyshev nodes in 60 digits. The coefficients were rounded to the type one at a time, from the
+lowest power up, refitting the rest each time (all at once if there are 25 of them). The error
+stated with each is that of the polynomial, relative to the function. float32 sin, cos and pow are
+computed in float64; the functions of float64 are in math_f64.py.
 
-Reduction: exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and r = x - n ln 2, ln 2 in
-two parts of which the first times n is exact (Cody and Waite, Software Manual for the Elementary
+Reduction: exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and r = x - n ln 2; ln 2 is in
+two parts, and the first times n is exact (Cody and Waite, Software Manual for the Elementary
 Functions, 1980). Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits.
 """
 
@@ -30,7 +30,7 @@ from tinyml.kernels.cpu.intrinsics import bits, fma, inlined, libm, select
 from tinyml.kernels.cpu.math_f64 import erf_f64, erfc_f64, exp_f64, log_f64, signed_f64, tanh_f64
 from tinyml.kernels.cpu.math_integer import DIVISION
 
-# ---- float32: exp and what is made of it
+# ---- float32: exp and functions based on it
 
 
 @inlined
@@ -41,17 +41,17 @@ def nearest_f32(x: Any) -> Any:
 
 @inlined
 def rest_f32(x: Any, z: Any) -> Any:
-    """Return x less n ln 2, with the n that z holds."""
+    """Return x - n ln 2, with the n that z holds."""
     n = z - f32(12583166)
     return fma(n, f32(-1.42860677e-06), fma(n, f32(-0.693145752), x))
 
 
 @inlined
 def scaled_f32(y: Any, z: Any) -> Any:
-    """Return y 2^n with the n that z holds, in two steps, since 2^n alone may not be a number.
+    """Return y 2^n with the n that z holds, in two steps, since 2^n alone may overflow.
 
-    254 is twice the bias of an exponent: each half of n + 254 is one as it stands, and a shift into
-    place drops the bits above.
+    254 is twice the bias of an exponent: each half of n + 254 is an exponent as it stands, and the
+    shift into its place drops the bits above.
     """
     both = bits(z)
     half = i32(both >> i32(1))
@@ -84,7 +84,7 @@ def exp_rest_f32(r: Any) -> Any:
 
 @inlined
 def exp_f32(x: Any) -> Any:
-    """Return 2^n exp(r), clamped where it is inf or 0 anyway."""
+    """Return exp(x) as 2^n exp(r); x is clamped where that is inf or 0 anyway."""
     x = select(x > f32(89), f32(89), x)
     x = select(x < f32(-104), f32(-104), x)
     z = nearest_f32(x)
@@ -101,14 +101,14 @@ def expm1_f32(x: Any) -> Any:
 
 @inlined
 def signed_f32(y: Any, x: Any) -> Any:
-    """|y| with the sign of x."""
+    """Return |y| with the sign of x."""
     size = i32(bits(y) & i32(0x7FFFFFFF))
     return bits(i32(size | i32(bits(x) & i32(-0x80000000))))
 
 
 @inlined
 def tanh_f32(x: Any) -> Any:
-    """Return t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x; beyond 10 it is 1."""
+    """Return tanh(x) as t / (t + 2), t = exp(2 |x|) - 1, with the sign of x; beyond 10 it is 1."""
     a = abs(x)
     a = select(a > f32(10), f32(10), a)
     t = expm1_f32(a + a)
@@ -120,9 +120,9 @@ def tanh_f32(x: Any) -> Any:
 
 @inlined
 def erf_f32(x: Any) -> Any:
-    """1 - exp(-|x| p(|x|)) with the sign of x; p = -log(erfc(x)) / x, of erf an error of 2^-24.2.
+    """Return erf(x) as 1 - exp(-|x| p(|x|)) with the sign of x, where p(x) = -log(erfc(x)) / x.
 
-    Beyond 4 it is 1.
+    Beyond 4 it is 1. The error, relative to erf, is 2^-24.2.
     """
     a = abs(x)
     a = select(a > f32(4), f32(4), a)
@@ -139,10 +139,10 @@ def erf_f32(x: Any) -> Any:
 
 @inlined
 def erfc_f32(x: Any) -> Any:
-    """Return exp(-a^2) h(q) / (a + 2), a = |x| and q = (a - 2) / (a + 2); 2 minus that below 0.
+    """Return erfc(x) as exp(-a^2) h(q) / (a + 2), a = |x|, q = (a - 2) / (a + 2); 2 - that below 0.
 
-    h = exp(a^2) erfc(a) (a + 2) is smooth where q runs over [-1, 0.68]: error 2^-25.2. The square
-    is taken in two parts, of which the first is exact: a rounded one would cost 100 units.
+    h = exp(a^2) erfc(a) (a + 2) is smooth for q in [-1, 0.68]: error 2^-25.2. The square is in two
+    parts, the first exact: a rounded square would cost 100 ulp.
     """
     a = abs(x)
     a = select(a > f32(10.5), f32(10.5), a)
@@ -170,9 +170,9 @@ def erfc_f32(x: Any) -> Any:
 
 @inlined
 def log_f32(x: Any) -> Any:
-    """Return n ln 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f - f^2/2 + f^3 p(f).
+    """Return log(x) as n ln 2 + log(1 + f), where sqrt(1/2) <= 1 + f < sqrt(2).
 
-    Error 2^-27.3; subnormal numbers are scaled by 2^23 first.
+    log(1 + f) = f - f^2/2 + f^3 p(f), error 2^-27.3; subnormal numbers are scaled by 2^23 first.
     """
     tiny = x < f32(1.17549435e-38)
     whole = bits(select(tiny, x * f32(8388608), x))
@@ -196,10 +196,10 @@ def log_f32(x: Any) -> Any:
     return select(x > f32(0), y, below)
 
 
-# ---- float32: the circle
+# ---- float32: trigonometric functions
 
-# 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits: what of it times a number
-# of 24 bits is a multiple of 4 does not count (Payne and Hanek 1983), and two products are exact.
+# 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits. Multiples of 4 in their
+# products with a number of 24 bits do not count (Payne and Hanek 1983), and two of them are exact.
 TURNS = tuple(
     tuple(f64(float.fromhex(part)) for part in window)
     for window in (
@@ -215,13 +215,13 @@ TURNS = tuple(
 
 @inlined
 def integer_f64(x: Any) -> Any:
-    """Return the nearest integer to |x| < 2^51."""
+    """Return the integer nearest to x, for |x| < 2^51."""
     return (x + f64(6755399441055744)) - f64(6755399441055744)
 
 
 @inlined
 def modulo4(x: Any) -> Any:
-    """Return x less a multiple of 4, exactly, in [-2, 2]."""
+    """Return x minus a multiple of 4, exactly, in [-2, 2]."""
     return x - f64(4) * integer_f64(x * f64(0.25))
 
 
@@ -242,7 +242,7 @@ def turn(x: Any, quarters: Any) -> Any:
     f = fma(x, low, f)
     n = i64(bits(z) + quarters)
     s = f * f
-    # sin(pi/2 f) / f and cos(pi/2 f) by powers of f^2: errors 2^-37.6 and 2^-34.1
+    # sin(pi/2 f) / f and cos(pi/2 f) in powers of f^2: errors 2^-37.6 and 2^-34.1
     sine = f64(0.00015826034008804994)
     sine = fma(sine, s, f64(-0.004681296496429257))
     sine = fma(sine, s, f64(0.07969258833877124))
@@ -259,14 +259,14 @@ def turn(x: Any, quarters: Any) -> Any:
 
 @inlined
 def sin_f32(x: Any) -> Any:
-    """Return the sine; 0 keeps its sign."""
+    """Return sin(x); 0 keeps its sign."""
     y = f32(turn(f64(x), i64(0)))
     return select(x == f32(0), x, y)
 
 
 @inlined
 def cos_f32(x: Any) -> Any:
-    """Return the sine a quarter turn on."""
+    """Return cos(x), the sine a quarter turn on."""
     return f32(turn(f64(x), i64(1)))
 
 
@@ -275,9 +275,9 @@ def cos_f32(x: Any) -> Any:
 
 @inlined
 def log2_of_f32(x: Any) -> Any:
-    """Return the base-2 logarithm in float64 of a positive float32, 0 and infinity too.
+    """Return the base-2 logarithm, in float64, of a float32 that is not negative.
 
-    By s = (m - 1) / (m + 1): s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
+    With s = (m - 1) / (m + 1), it is s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
     """
     shifted = i64(bits(x) - i64(0x3FE6A09E667F3BCD))
     n = f64(i64(shifted >> i64(52)))
@@ -296,7 +296,7 @@ def log2_of_f32(x: Any) -> Any:
 
 @inlined
 def exp2_to_f32(t: Any) -> Any:
-    """Return 2 to the power t in float64, good to float32's accuracy and range: error 2^-34.3."""
+    """Return 2^t in float64, for the accuracy and range of float32: error 2^-34.3."""
     t = select(t > f64(160), f64(160), t)
     t = select(t < f64(-160), f64(-160), t)
     z = t + f64(6755399441055744)
@@ -313,12 +313,12 @@ def exp2_to_f32(t: Any) -> Any:
 
 @inlined
 def pow_f32(x: Any, y: Any) -> Any:
-    """Return 2^(y log2 |x|) with the signs and exceptions of IEEE 754's pow."""
+    """Return x^y as 2^(y log2 |x|), with the signs and exceptions of IEEE 754's pow."""
     base, power = f64(x), f64(y)
     a, size = abs(base), abs(power)
     t = select(a == f64(1), f64(0), power * log2_of_f32(a))
     result = exp2_to_f32(t)
-    # From 2^25 on a float32 is an even integer; so is infinity.
+    # A float32 of 2^25 or more is an even integer; so is infinity.
     small = select(size < f64(33554432), size, f64(0))
     odd = integer_f64(small * f64(0.5)) * f64(2) != small
     whole = integer_f64(small) == small
@@ -329,7 +329,7 @@ def pow_f32(x: Any, y: Any) -> Any:
     return select((y == f32(0)) | (x == f32(1)), f32(1), f32(result))
 
 
-# What is left to the C library: one number at a time, right to an ulp or two.
+# Left to the C library: one number at a time, right to an ULP or two.
 LIBM = ("acos asin atan sinh cosh tan acosh asinh atanh log1p expm1 log2 log10 exp2 logb").split()
 LIBM2 = ("atan2", "hypot", "nextafter", "fmod")
 

@@ -1,6 +1,6 @@
-"""Transcendental functions of float64 by straight-line arithmetic; math_f32.py says how.
+"""Transcendental functions of float64 by straight-line arithmetic, in the ways of math_f32.py.
 
-sin, cos and pow are the C library's: the reduction of any float64 by pi/2 is too long a line.
+sin, cos and pow are those of the C library: to reduce any float64 by pi/2 takes too many steps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def nearest_f64(x: Any) -> Any:
 
 @inlined
 def rest_f64(x: Any, z: Any) -> Any:
-    """Return x less n ln 2, with the n that z holds."""
+    """Return x - n ln 2, with the n that z holds."""
     n = z - f64(6755399441057790)
     return fma(n, f64(-5.497923018708371e-14), fma(n, f64(-0.6931471805598903), x))
 
@@ -54,7 +54,7 @@ def scaled_f64(y: Any, z: Any) -> Any:
 
 @inlined
 def exp_f64(x: Any) -> Any:
-    """As for float32."""
+    """Return exp(x), as for float32."""
     x = select(x > f64(710), f64(710), x)
     x = select(x < f64(-746), f64(-746), x)
     z = nearest_f64(x)
@@ -71,14 +71,14 @@ def expm1_f64(x: Any) -> Any:
 
 @inlined
 def signed_f64(y: Any, x: Any) -> Any:
-    """|y| with the sign of x."""
+    """Return |y| with the sign of x."""
     size = i64(bits(y) & i64(0x7FFFFFFFFFFFFFFF))
     return bits(i64(size | i64(bits(x) & i64(-0x8000000000000000))))
 
 
 @inlined
 def tanh_f64(x: Any) -> Any:
-    """As for float32; beyond 20 it is 1."""
+    """Return tanh(x), as for float32; beyond 20 it is 1."""
     a = abs(x)
     a = select(a > f64(20), f64(20), a)
     t = expm1_f64(a + a)
@@ -87,7 +87,7 @@ def tanh_f64(x: Any) -> Any:
 
 @inlined
 def erf_f64(x: Any) -> Any:
-    """As for float32, p by powers of |x| - 3, error 2^-57.5; beyond 6 it is 1."""
+    """Return erf(x), as for float32, p by powers of |x| - 3, error 2^-57.5; beyond 6 it is 1."""
     a = abs(x)
     a = select(a > f64(6), f64(6), a)
     u = a - f64(3)
@@ -121,7 +121,7 @@ def erf_f64(x: Any) -> Any:
 
 @inlined
 def erfc_f64(x: Any) -> Any:
-    """As for float32, q up to 0.87, error 2^-55.9."""
+    """Return erfc(x), as for float32, q up to 0.87, error 2^-55.9."""
     a = abs(x)
     a = select(a > f64(27.5), f64(27.5), a)
     t = f64(1) / (a + f64(2))
@@ -160,8 +160,9 @@ def erfc_f64(x: Any) -> Any:
 
 @inlined
 def log_f64(x: Any) -> Any:
-    """n ln 2 + log(1 + f) with log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 q(s^2)), s = f / (2 + f).
+    """Return log(x) as n ln 2 + log(1 + f).
 
+    log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 q(s^2)) with s = f / (2 + f), since log(1 + f) =
     2 atanh(s) = 2 s + s^3 q(s^2), and 2 s = f - s f: error 2^-59.5.
     """
     tiny = x < f64(2.2250738585072014e-308)

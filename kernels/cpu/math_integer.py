@@ -1,4 +1,4 @@
-"""Division with rest, powers and divisors: whole-number arithmetic that needs more than a word."""
+"""Division with remainder, powers and divisors: integer arithmetic of more than one operation."""
 
 from __future__ import annotations
 
@@ -13,29 +13,23 @@ u64 = np.uint64
 _fmod = libm("fmod", 2)
 
 
-def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, Any]:
-    """Return remainder, floor_divide and ldexp of a float type.
-
-    The rest of a division is exact (fmod).
-    """
+def _divisions(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, Any]:
+    """Return remainder, floor_divide and ldexp of a float type; fmod, which they use, is exact."""
     places = whole_type(mantissa)
 
     @inlined
     def remainder(x: Any, y: Any) -> Any:
-        """Return x less y times the whole number that floor_divide gives: its sign is that of y."""
+        """Return x less y times what floor_divide gives: its sign is that of y."""
         rest = _fmod(x, y)
         moved = select((rest < t(0)) != (y < t(0)), rest + y, rest)
         return select(rest == t(0), select(y < t(0), t(-0.0), t(0)), moved)
 
     @inlined
     def floor_divide(x: Any, y: Any) -> Any:
-        """Return the greatest whole number not above x / y.
-
-        X / y where one is infinite or y is 0.
-        """
+        """Return the floor of x / y; x / y itself where one is infinite or y is 0."""
         rest = _fmod(x, y)
         down = select((rest != t(0)) & ((rest < t(0)) != (y < t(0))), t(1), t(0))
-        # x - rest is a multiple of y but for its rounding, which np.rint takes off again.
+        # x - rest is a multiple of y but for its rounding, which np.rint removes.
         whole = np.rint((x - rest) / y - down)
         quotient = x / y
         whole = select(whole == t(0), quotient * t(0), whole)
@@ -44,10 +38,7 @@ def _with_rest(t: Any, whole_type: Any, mantissa: int, bias: int) -> dict[str, A
 
     @inlined
     def ldexp(x: Any, n: Any) -> Any:
-        """Return x 2^n for a whole n, in four steps, each of them a number.
-
-        Far beyond, 0 or inf.
-        """
+        """Return x 2^n for an integer n, in four steps, so that no factor overflows."""
         most = t(3.5 * bias)
         k = whole_type(select(n > most, most, select(n < -most, -most, n)))
         part = whole_type(k >> whole_type(2))
@@ -75,13 +66,13 @@ def power_u64(x: Any, n: Any) -> Any:
 
 @inlined
 def gcd_u64(x: Any, y: Any) -> Any:
-    """Return the greatest common divisor by Euclid's algorithm; gcd(0, 0) is 0."""
+    """Return the greatest common divisor, by Euclid's algorithm; gcd(0, 0) is 0."""
     while y != u64(0):
         x, y = y, x % y
     return x
 
 
 DIVISION: dict[str, Callable[..., Any]] = {
-    **_with_rest(np.float32, np.int32, 23, 127), **_with_rest(np.float64, np.int64, 52, 1023),
+    **_divisions(np.float32, np.int32, 23, 127), **_divisions(np.float64, np.int64, 52, 1023),
     "power_u64": power_u64, "gcd_u64": gcd_u64,
 }

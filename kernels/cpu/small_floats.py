@@ -1,9 +1,9 @@
-"""Narrow floats as bits: to float32 and back, rounded to nearest even, in integer arithmetic.
+"""Small floats as bits: to float32 and back, rounded to nearest even, in integer arithmetic.
 
-A format is a sign, an exponent field and a mantissa field, read off its row in `tinyml.dtypes`. No
-branch and no call, so LLVM makes vectors of them; the OpenCL emitter has the same steps in C. Where
-the processor rounds to float16 itself, it does: the bits are the same. The way back stays in
-integers, for LLVM 22 on halves loses the sign of a zero (seen in elu, where x > 0 chooses 0 or x).
+A format is a sign, an exponent and a mantissa, whose widths `tinyml.dtypes` states. There is no
+branch and no call, so LLVM makes vectors of them; the OpenCL emitter has the same steps in C. A
+processor that rounds to float16 itself does so: the bits are the same. Widening stays in integers,
+since LLVM 22 loses the sign of a zero in halves (seen in elu, where x > 0 chooses 0 or x).
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from numpy import uint8 as u8
 from numpy import uint16 as u16
 
 from tinyml.dtypes import DTYPES, DType
-from tinyml.kernels.common.small_floats import INFINITY, layout
+from tinyml.kernels.common.small_floats import INFINITY, float_format
 from tinyml.kernels.cpu.intrinsics import bits, half, inlined, select
 
 
 def widening(dtype: DType) -> Callable[..., Any]:
-    """Return the function from the bits of a narrow float to a float32."""
-    shape = layout(dtype)
-    bias, drop, every, top = shape["bias"], shape["drop"], shape["every"], shape["top"]
-    sign, mantissa = shape["sign"], dtype.mantissa
+    """Return the function from the bits of a small float to a float32."""
+    bias, drop, sign, magnitude, overflow, *_ = float_format(dtype)
+    mantissa = dtype.mantissa
     unit = 2.0 ** (1 - bias - mantissa)
 
     def widen(x: Any) -> Any:
-        code = i32(x) & i32(every)
+        code = i32(x) & i32(magnitude)
         normal = i32(i32(code << i32(drop)) + i32((127 - bias) << 23))
         tiny = bits(f32(f32(code) * f32(unit)))
         whole = select(code < i32(1 << mantissa), tiny, normal)
         beyond = i32(i32(INFINITY) | i32(i32(code & i32((1 << mantissa) - 1)) << i32(drop)))
-        whole = select(code >= i32(top), beyond, whole)
+        whole = select(code >= i32(overflow), beyond, whole)
         return bits(i32(whole | select(i32(x) & i32(sign) != i32(0), i32(-(1 << 31)), i32(0))))
 
     def same_range(x: Any) -> Any:
@@ -45,10 +44,8 @@ def widening(dtype: DType) -> Callable[..., Any]:
 
 
 def narrowing(dtype: DType) -> Callable[..., Any]:
-    """Return the function from a float32 to the bits of the nearest narrow float."""
-    shape = layout(dtype)
-    bias, drop, sign, top = shape["bias"], shape["drop"], shape["sign"], shape["top"]
-    nan, least, magic = shape["nan"], shape["least"], shape["magic"]
+    """Return the function from a float32 to the bits of the nearest small float."""
+    bias, drop, sign, _, overflow, nan, min_normal, rounder = float_format(dtype)
     store = u16 if dtype.bits == 16 else u8
     subnormal = dtype.exponent < 8
 
@@ -58,9 +55,9 @@ def narrowing(dtype: DType) -> Callable[..., Any]:
         near = i32(i32(i32(code + i32((1 << (drop - 1)) - 1)) + odd) >> i32(drop))
         near = i32(near - i32((127 - bias) << (23 - drop)))
         if subnormal:  # adding a number with the wanted unit in the last place rounds to it
-            tiny = i32(bits(f32(bits(code) + bits(i32(magic)))) - i32(magic))
-            near = select(code < i32(least), tiny, near)
-        near = select((near > i32(top)) | (code >= i32(INFINITY)), i32(top), near)
+            tiny = i32(bits(f32(bits(code) + bits(i32(rounder)))) - i32(rounder))
+            near = select(code < i32(min_normal), tiny, near)
+        near = select((near > i32(overflow)) | (code >= i32(INFINITY)), i32(overflow), near)
         near = select(code > i32(INFINITY), i32(nan), near)
         return store(near | select(bits(x) < i32(0), i32(sign), i32(0)))
 
@@ -69,9 +66,9 @@ def narrowing(dtype: DType) -> Callable[..., Any]:
 
 @inlined
 def odd_f64(x: Any) -> Any:
-    """Return a float64 as a float32 from which one more rounding gives the nearest narrow float.
+    """Round a float64 to a float32 from which one more rounding gives the nearest small float.
 
-    Where it is not exact, it is the neighbour with an odd mantissa (Boldo and Melquiond, IEEE
+    A result that is not exact is the neighbour with an odd mantissa (Boldo and Melquiond, IEEE
     Transactions on Computers 57, 2008).
     """
     near = f32(x)

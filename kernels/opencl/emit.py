@@ -1,4 +1,4 @@
-"""From a scheduled nest to the source of an OpenCL C kernel: one text a word.
+"""Turns a scheduled nest into the source of an OpenCL C kernel: one template per word.
 
 A kernel is `k(meta, [status,] buffer and offset..., numbers...)`; one work-item computes one point
 of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
@@ -12,14 +12,14 @@ import struct
 from tinyml.dtypes import DType, integer_range
 from tinyml.kernels.common.emitter import Emitter, Kernel, Language
 from tinyml.kernels.common.schedule import ScheduledNest
-from tinyml.kernels.common.small_floats import INFINITY, layout
+from tinyml.kernels.common.small_floats import INFINITY, float_format
 from tinyml.kernels.opencl.words import HELPERS, WORDS
 
 TYPES = {
     "bool": "bool", "int8": "char", "int16": "short", "int32": "int", "int64": "long",
     "uint8": "uchar", "uint16": "ushort", "uint32": "uint", "uint64": "ulong",
     "float32": "float", "float64": "double", "int4": "char", "uint4": "uchar",
-    # Narrow floats are their bits until a cast makes numbers of them.
+    # Small floats are their bits until a cast makes numbers of them.
     "float16": "ushort", "bfloat16": "ushort", "float8_e4m3fn": "uchar", "float8_e5m2": "uchar",
 }
 OPENCL_C = Language(
@@ -39,10 +39,10 @@ OPENCL_C = Language(
 
 # The same steps as in kernels/cpu/small_floats.py.
 WIDEN = """float from_{name}({store} x) {{
-    int code = x & {every};
+    int code = x & {magnitude};
     int normal = (code << {drop}) + ({rebias} << 23);
     int whole = code < {units} ? as_int((float)code * {unit}f) : normal;
-    whole = code >= {top} ? ({infinity} | (code & {units} - 1) << {drop}) : whole;
+    whole = code >= {overflow} ? ({infinity} | (code & {units} - 1) << {drop}) : whole;
     return as_float(whole | ((x & {sign}) != 0 ? INT_MIN : 0));
 }}
 """
@@ -50,9 +50,9 @@ NARROW = """{store} to_{name}(float x) {{
     int code = as_int(x) & 0x7FFFFFFF;
     int near = (code + {half} + (code >> {drop} & 1)) >> {drop};
     near -= {rebias} << {mantissa};
-    if ({exponent} < 8 && code < {least})
-        near = as_int(as_float(code) + as_float({magic})) - {magic};
-    near = near > {top} || code >= {infinity} ? {top} : near;
+    if ({exponent} < 8 && code < {min_normal})
+        near = as_int(as_float(code) + as_float({rounder})) - {rounder};
+    near = near > {overflow} || code >= {infinity} ? {overflow} : near;
     near = code > {infinity} ? {nan} : near;
     return ({store})(near | (as_int(x) < 0 ? {sign} : 0));
 }}
@@ -66,8 +66,7 @@ ODD = """float odd_double(double x) {
 }
 """
 
-# The checked index before it was wrapped, the size and the axis, as longs behind the tag; the first
-# to come is kept.
+# The first report is kept: behind the tag, as longs, the index before it was wrapped, extent, axis.
 REPORT = (
     "if (atomic_cmpxchg(status, 0, tag) == 0) {{ volatile __global long *report = "
     "(volatile __global long *)status; report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
@@ -75,7 +74,7 @@ REPORT = (
 
 
 class OpenCLEmitter(Emitter):
-    """OpenCL C source."""
+    """Writes OpenCL C source."""
 
     language = OPENCL_C
 
@@ -105,10 +104,10 @@ class OpenCLEmitter(Emitter):
         """Return a conversion; convert_sat is not used, since drivers differ on NaN."""
         kind = TYPES[want.name]
         if have.is_small_float:
-            self._conversions.add(_helper(WIDEN, have))
+            self._conversions.add(_conversion(WIDEN, have))
             return f"from_{have.name}({name})"
         if want.is_small_float:
-            self._conversions.add(_helper(NARROW, want))
+            self._conversions.add(_conversion(NARROW, want))
             if have.name == "float64":
                 self._conversions.add(ODD)
                 name = f"odd_double({name})"
@@ -138,7 +137,7 @@ class OpenCLEmitter(Emitter):
         ]
 
     def emit(self) -> Kernel:
-        """Return the kernel; a work-item beyond the last point does nothing."""
+        """Return the kernel; work-items beyond the last point do nothing."""
         scheduled = self.scheduled
         outer = [a for a in scheduled.parallel if a != scheduled.lane_axis]
         self.write("long point = get_global_id(0);")
@@ -179,14 +178,14 @@ class OpenCLEmitter(Emitter):
         return "\n".join([top, *functions, kernel])
 
 
-def _helper(text: str, dtype: DType) -> str:
-    """Return a conversion of one format."""
-    shape = layout(dtype)
+def _conversion(text: str, dtype: DType) -> str:
+    """Return the function that converts one format."""
+    form = float_format(dtype)
     return text.format(
         name=dtype.name, store=TYPES[dtype.name], exponent=dtype.exponent, infinity=INFINITY,
-        mantissa=dtype.mantissa, units=1 << dtype.mantissa, rebias=127 - shape["bias"],
-        half=(1 << (shape["drop"] - 1)) - 1,
-        unit=(2.0 ** (1 - shape["bias"] - dtype.mantissa)).hex(), **shape)
+        mantissa=dtype.mantissa, units=1 << dtype.mantissa, rebias=127 - form.bias,
+        half=(1 << (form.drop - 1)) - 1,
+        unit=(2.0 ** (1 - form.bias - dtype.mantissa)).hex(), **form._asdict())
 
 
 def emit(scheduled: ScheduledNest) -> Kernel:

@@ -16,6 +16,8 @@ from hypothesis.extra import numpy as hnp
 import tinyml
 from tinyml.errors import ArgumentError, AxisError, ShapeError
 
+pytestmark = pytest.mark.kernels(2)
+
 Array = Any
 DTYPES = ("bool", "int8", "int32", "int64", "uint8", "uint64", "float32")
 NUMBERS = DTYPES[1:]

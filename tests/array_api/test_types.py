@@ -12,6 +12,8 @@ import pytest
 import tinyml
 from tinyml.errors import ArgumentError, DTypeError
 
+pytestmark = pytest.mark.kernels(1)
+
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 FLOATS = ("float32", "float64")

@@ -19,6 +19,8 @@ from tinyml.autodiff.tape import GradientTape
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeError
 from tinyml.graph.trace import trace
 
+pytestmark = pytest.mark.kernels(4)
+
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
 

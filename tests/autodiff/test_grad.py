@@ -20,6 +20,8 @@ from tinyml.core.node import Node
 from tinyml.errors import ArgumentTypeError, GradientError, ShapeError
 from tinyml.ir.op import OPS, Op, define
 
+pytestmark = pytest.mark.kernels(3)
+
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
 DEEP = 100_000

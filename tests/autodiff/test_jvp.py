@@ -21,6 +21,8 @@ from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, ShapeErr
 from tinyml.graph.graph import prune
 from tinyml.graph.trace import trace
 
+pytestmark = pytest.mark.kernels(2)
+
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
 

@@ -148,6 +148,7 @@ def test_a_missing_device_ends_in_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "abacus" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_growth_is_measured_in_processes_of_their_own(device: str,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "STEPS", (1, 2))

@@ -24,6 +24,8 @@ from tinyml.ir.nest import Nest, Store
 from tinyml.ir.op import OPS, Op
 from tinyml.ops.linalg import BY_LAPACK
 
+pytestmark = pytest.mark.kernels(2)
+
 ROOT = Path(__file__).parents[2]
 
 # An op of each kind: a word, a reduction, a product, a view, a scatter, a composite, random.

@@ -16,6 +16,8 @@ from tinyml.ir.op import Op
 from tinyml.ops.samples import error_cases
 from tinyml.ops.samples.values import ErrorCase, Sample
 
+pytestmark = pytest.mark.kernels(2)
+
 OPS = all_ops()
 
 

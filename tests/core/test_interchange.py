@@ -16,6 +16,8 @@ import tinyml
 from tinyml import errors
 from tinyml.ir.devices import find_device
 
+pytestmark = pytest.mark.kernels(1)
+
 Array = Any
 TYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
          "float16", "float32", "float64", "complex64", "complex128"]

@@ -14,6 +14,8 @@ from tinyml.ir.devices import Call
 from tinyml.ir.lower import NotOneNest
 from tinyml.ir.spec import make_spec
 
+pytestmark = pytest.mark.kernels(1)
+
 # Without kernels written by hand, and without fft, whose body uploads a table.
 OPS = {name: op for name, op in all_ops().items() if name != "fft" and (
     op.nest or op.scatter_nest or op.body or op.fallback)}

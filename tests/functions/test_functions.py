@@ -15,6 +15,8 @@ from hypothesis.extra import numpy as arrays
 import tinyml
 from tinyml.errors import ArgumentError, ShapeError, TinyMLError
 
+pytestmark = pytest.mark.kernels(1)
+
 Array = Any
 RNG = np.random.default_rng(4)
 V = RNG.permutation(np.linspace(-3.1, 3.3, 7))

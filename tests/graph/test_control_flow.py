@@ -25,6 +25,8 @@ from tinyml.graph.control_flow import cond, scan, while_loop
 from tinyml.graph.graph import Graph
 from tinyml.graph.trace import trace
 
+pytestmark = pytest.mark.kernels(4)
+
 Tensor = Any
 grad, vjp = tinyml.grad, tinyml.vjp
 

@@ -39,6 +39,8 @@ from tinyml.ir.op import OPS, Op, attribute_key
 from tinyml.nn import Linear
 from tinyml.ops.samples.values import Sample
 
+pytestmark = pytest.mark.kernels(1)
+
 ROOT = Path(__file__).parents[2]
 W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
 ROWS = tinyml.tensor(np.array([0, 1, -1]))

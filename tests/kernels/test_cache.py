@@ -19,6 +19,8 @@ import tinyml
 from tinyml.errors import BuildError, CacheWarning
 from tinyml.kernels.common import cache
 
+pytestmark = pytest.mark.kernels(7)
+
 ROOT = Path(__file__).parents[2]
 HEAD = len(b"tinyml-1") + 32  # of an entry: the format's name and the payload's SHA-256
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX's owners and modes")

@@ -11,6 +11,8 @@ import pytest
 
 import tinyml
 
+pytestmark = pytest.mark.kernels(2)
+
 Tensor = Any
 
 

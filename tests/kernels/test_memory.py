@@ -27,6 +27,8 @@ from tinyml.ir.devices import find_device
 from tinyml.ir.op import LIVING
 from tinyml.kernels.common.pool import Pool, size_class
 
+pytestmark = pytest.mark.kernels(2)
+
 ROOT = Path(__file__).parents[2]
 GROWTH = 1_000_000  # bytes that may be added, as in the figures to reach
 SMALL = 10_000  # bytes of run-time integers that plans keep on a device; memos are bounded

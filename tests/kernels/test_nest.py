@@ -25,9 +25,11 @@ from tinyml.ir.spec import dense_strides, make_spec
 from tinyml.kernels import common
 from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest, schedule
 
+pytestmark = pytest.mark.kernels(1)
+
 Tensor = Any
 Body = Callable[..., Any]
-HOUSE = Path(tinyml.__file__).parent
+IR = Path(tinyml.__file__).parent / "ir"
 COMMON = Path(common.__file__).parent
 
 
@@ -492,7 +494,7 @@ def _words_given(path: Path) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("path", [HOUSE / "lower.py", COMMON / "schedule.py"])
+@pytest.mark.parametrize("path", [IR / "lower.py", COMMON / "schedule.py"])
 def test_no_name_of_an_op_stands_in_the_grouping_code(path: Path) -> None:
     given = _words_given(path)
     assert [s.value for s in _strings(path)
@@ -500,8 +502,8 @@ def test_no_name_of_an_op_stands_in_the_grouping_code(path: Path) -> None:
 
 
 def test_the_nest_names_words_only_in_its_arithmetic() -> None:
-    given = _words_given(HOUSE / "nest.py")
-    loose = {s.value for s in _strings(HOUSE / "nest.py")
+    given = _words_given(IR / "nest.py")
+    loose = {s.value for s in _strings(IR / "nest.py")
              if s.value in OPS and s.lineno * 1000 + s.col_offset not in given}
     # A choice moves bits as they are; parts of complex numbers are what its words are made of.
     assert loose == {"where", "complex", "real", "imag"}
@@ -512,7 +514,7 @@ def test_the_emitter_knows_the_cast_only() -> None:
     assert {s.value for s in _strings(COMMON / "emitter.py") if s.value in OPS} == {"cast"}
 
 
-@pytest.mark.parametrize("path", [HOUSE / "lower.py", HOUSE / "nest.py", COMMON / "schedule.py",
+@pytest.mark.parametrize("path", [IR / "lower.py", IR / "nest.py", COMMON / "schedule.py",
                                   COMMON / "emitter.py"])
 def test_the_grouping_code_asks_no_op_for_its_name(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))

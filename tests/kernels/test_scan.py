@@ -23,6 +23,8 @@ from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest, schedule
 from tinyml.ops.cumulative import cumprod, cumsum, linear_scan
 from tinyml.ops.sorting import nonzero, sort
 
+pytestmark = pytest.mark.kernels(1)
+
 Tensor = Any
 Body = Callable[..., Any]
 

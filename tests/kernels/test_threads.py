@@ -15,6 +15,8 @@ import pytest
 import tinyml
 from tinyml.errors import ArgumentError
 
+pytestmark = pytest.mark.kernels(1)
+
 ROOT = Path(__file__).parents[2]
 COUNTS = (1, 2, 4)
 BIG = (384, 601)  # above the number of points from which a kernel is split

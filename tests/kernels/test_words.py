@@ -25,6 +25,8 @@ from tinyml.kernels.common.cache import key
 from tinyml.kernels.cpu import objectcode
 from tinyml.ops.arguments import with_shape
 
+pytestmark = pytest.mark.kernels(1)
+
 Array = npt.NDArray[Any]
 
 WORDS = ("exp", "log", "tanh", "sin", "cos", "erf", "erfc", "sqrt")
@@ -149,13 +151,13 @@ def _machine_independent(source: str, types: tuple[str, ...]) -> str:
     """What LLVM makes of a kernel."""
     import numba
 
-    from tinyml.kernels.cpu import functions, vocabulary
+    from tinyml.kernels.cpu import intrinsics, math_f32
 
-    space = {**vocabulary.NAMES, **functions.FUNCTIONS}
+    space = {**intrinsics.NAMES, **math_f32.FUNCTIONS}
     exec(source, space)
-    vocabulary.compile_called(source, functions.FUNCTIONS)
-    signature = numba.types.void(*[vocabulary.numba_type(t) for t in types])
-    with vocabulary.superword_vectorisation():
+    intrinsics.compile_called(source, math_f32.FUNCTIONS)
+    signature = numba.types.void(*[intrinsics.numba_type(t) for t in types])
+    with intrinsics.superword_vectorisation():
         compiled: Any = numba.cfunc(signature, error_model="numpy")(space["k"])
     return str(compiled._library.get_llvm_str())
 

@@ -12,6 +12,8 @@ from tinyml import nn, random, tree
 from tinyml.errors import ArgumentError, TinyMLError
 from tinyml.nn import functional
 
+pytestmark = pytest.mark.kernels(1)
+
 KEY = 0
 
 

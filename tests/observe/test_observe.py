@@ -26,6 +26,8 @@ from tinyml.observe.memory import memory_stats, reset_peak, track_memory
 from tinyml.observe.nans import debug
 from tinyml.observe.profile import profile
 
+pytestmark = pytest.mark.kernels(1)
+
 HERE = "test_observe.py"
 
 

@@ -9,6 +9,8 @@ import tinyml
 from tinyml.ir.op import find
 from tinyml.ops.concat import MANY, SMALL, concat_rows
 
+pytestmark = pytest.mark.kernels(1)
+
 TYPES = ("float32", "float64", "int32", "bool", "float16", "int8")
 
 

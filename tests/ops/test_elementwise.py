@@ -29,6 +29,8 @@ from tinyml.ops.elementwise import (
 from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.special import bessel, error, gamma
 
+pytestmark = pytest.mark.kernels(1)
+
 ROOMS = (activation, arithmetic, comparison, conversion, transcendental)
 SPECIAL = (bessel, error, gamma)
 FUNCTIONS = {name: getattr(room, name) for room in ROOMS for name in room.__all__}

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 import tinyml
 from tinyml import errors
 
+pytestmark = pytest.mark.kernels(2)
+
 Array = Any
 
 

@@ -27,6 +27,8 @@ from tinyml.graph.graph import build
 from tinyml.ir.op import OPS, Op, find
 from tinyml.ir.spec import make_spec
 
+pytestmark = pytest.mark.kernels(1)
+
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(name for name, op in OPS.items() if not op.internal)
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")

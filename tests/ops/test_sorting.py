@@ -22,6 +22,8 @@ from tinyml.ir.dims import Dim
 from tinyml.ops.cumulative import cumprod, cumsum, cumulative_prod, cumulative_sum, linear_scan
 from tinyml.ops.sorting import SORT, argsort, nonzero, sort, topk
 
+pytestmark = pytest.mark.kernels(2)
+
 Tensor = Any
 NAN = float("nan")
 HARD = [2.0, NAN, -0.0, float("inf"), 0.0, -1.0, NAN, 2.0, float("-inf"), 0.0, -0.0, 1.0]

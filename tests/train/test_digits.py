@@ -22,6 +22,8 @@ from tinyml.ops.creation import ones, tensor
 from tinyml.ops.nn.softmax import log_softmax
 from tinyml.train import digits
 
+pytestmark = pytest.mark.kernels(3)
+
 TRAIN = "import sys; from tinyml.train import digits; digits.train(sys.argv[1], 1, 7, sys.argv[2])"
 
 

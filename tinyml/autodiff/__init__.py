@@ -1,1 +1,1 @@
-"""Differentiation of functions: reverse, forward, Jacobians, tapes, rules of one's own."""
+"""Differentiation of functions: reverse and forward mode, Jacobians, tapes, custom rules."""

@@ -1,4 +1,4 @@
-"""checkpoint: keep no intermediate value, run the function again in the backward pass."""
+"""checkpoint: keep no intermediate values; rerun the function in the backward pass."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tinyml.core.state import GLOBAL_STATE, STATE
 from tinyml.errors import GradientError
 from tinyml.tensor import Tensor
 
-# ---- hidden state: what a second run must find as the first one did
+# ---- hidden state: the second run must find what the first one found
 
 
-States = dict[int, tuple[Tensor, Tensor]]  # by identity: state, and what it held
+States = dict[int, tuple[Tensor, Tensor]]  # by identity: a state tensor and its content
 
 
 def _note_states() -> States:
-    """Return the global state; in a graph under construction, all state that it has read."""
+    """Return the global state and, in a graph under construction, all state that it has read."""
     read = list(GLOBAL_STATE)
     if STATE.building is not None:
         read = [c.tensor for c in STATE.building.captures.values() if c.is_state]
@@ -42,13 +42,13 @@ def _note_states() -> States:
 
 
 def _copy_state(x: Tensor) -> Tensor:
-    """Return what state holds now, which it will not always."""
+    """Return a copy of the state's current content."""
     now: Tensor = entered(x)
     return make(now.buf, now.spec)
 
 
 def _add_first_reads(states: States) -> None:
-    """Add the state that a graph under construction has read since, as it was then."""
+    """Add the state that a graph under construction has first read since, as it was then."""
     if STATE.building is not None:
         for var, x, _ in STATE.building.captures.values():
             if x.is_state:
@@ -57,7 +57,7 @@ def _add_first_reads(states: States) -> None:
 
 @contextmanager
 def _restored(states: States) -> Iterator[None]:
-    """Give state what it held then, and afterwards what it holds now."""
+    """Restore the noted states inside the block, and their current content afterwards."""
     now = [(x, _copy_state(x)) for x, _ in states.values()]
     for x, then in states.values():
         x._replace(then)
@@ -72,12 +72,12 @@ def _restored(states: States) -> Iterator[None]:
 
 
 def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
-    """Return f such that no intermediate value is kept for the backward pass, which runs f again.
+    """Return f without kept intermediate values; the backward pass runs f again.
 
     Trades time for memory (Chen et al. 2016, "Training deep nets with sublinear memory cost").
-    Arguments and value may be pytrees, f may close over differentiated values, gradients have any
-    order, and the second run draws the random numbers of the first. Side effects of f happen twice.
-    Raises GradientError in the backward pass where the second run differs from the first.
+    Arguments and value may be pytrees, f may close over differentiated values, gradients of any
+    order work, and the second run draws the same random numbers. Side effects of f happen twice.
+    Raises GradientError in the backward pass if the second run differs from the first.
 
     >>> import tinyml
     >>> f = tinyml.checkpoint(lambda x: (x * x).sin())
@@ -117,9 +117,9 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Run(NamedTuple):
-    """A run of a checkpointed function: what it takes to repeat it.
+    """A run of a checkpointed function: all that is needed to repeat it.
 
-    `places` are the arguments that are differentiated, `captured` the nodes that it closes over.
+    `places` locates the differentiated arguments; `captured` are the nodes that f closes over.
     """
 
     f: Callable[..., Any]
@@ -133,12 +133,12 @@ class _Run(NamedTuple):
     shape: tree.TreeDef
 
     def repeat(self, *xs: Tensor) -> Any:
-        """Run the function again, on these arguments at `places`."""
+        """Run the function again, with these arguments at `places`."""
         given, named = tree.unflatten(self.definition, replace_at(self.values, self.places, xs))
         return self.f(*given, **named)
 
     def pull(self, gs: Sequence[Any], xs: Sequence[Any], wanted: tuple[bool, ...]) -> list[Any]:
-        """Return cotangents of the arguments at `places` and of `captured`, by a second run."""
+        """Return cotangents of the arguments at `places` and of `captured`, from a second run."""
         epoch = new_epoch()
         primals = [make(self.values[k].buf, x.spec, x.node) for k, x in zip(self.places, xs)]
         with _restored(self.states):
@@ -151,7 +151,7 @@ class _Run(NamedTuple):
                         STATE.recording)
 
     def check(self, outputs: list[Any], shape: tree.TreeDef, captured: list[Node]) -> None:
-        """Raise GradientError where the second run was not like the first."""
+        """Raise GradientError if the second run differs from the first."""
         same = shape == self.shape and all(
             getattr(a, "spec", None) is getattr(b, "spec", None)
             for a, b in zip(outputs, self.outputs))
@@ -163,7 +163,7 @@ class _Run(NamedTuple):
 
 
 def _find_captured(outputs: Sequence[Any], epoch: int, leaves: Sequence[Node] = ()) -> list[Node]:
-    """Return the nodes older than `epoch` that outputs depend on other than through the leaves."""
+    """Return the nodes older than `epoch` that outputs depend on, other than through `leaves`."""
     found: list[Node] = []
     seen = {id(leaf) for leaf in leaves}
     work: list[Node] = [y.node for y in outputs if isinstance(y, Tensor) and y.node is not None

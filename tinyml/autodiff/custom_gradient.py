@@ -1,7 +1,7 @@
-"""Rules of the user's own: custom_gradient.
+"""User-defined gradient rules: custom_gradient.
 
-One node, or one equation of a graph, stands for all that a function does, with a joint rule made on
-the spot.
+One node, or one equation of a graph, stands for the whole function, with a joint rule made for the
+call.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ R = TypeVar("R")
 
 
 def strip_node(x: Any) -> Any:
-    """Return a value without how it was made."""
+    """Return a value without its node."""
     x = entered(x)
     return make(x.buf, x.spec) if isinstance(x, Tensor) and x.node is not None else x
 
 
 def strip_values(x: Any) -> Any:
-    """Return a tensor's shape and type without its values, which need not be kept."""
+    """Return a tensor's shape and dtype without its values, which need not be kept."""
     return make(None, x.spec) if isinstance(x, Tensor) else x
 
 
 def float_places(leaves: Sequence[Any]) -> list[int]:
-    """Return the places of the float tensors."""
+    """Return the positions of the float tensors."""
     return [k for k, x in enumerate(leaves) if is_float(x)]
 
 
 def replace_at(leaves: Sequence[Any], places: Sequence[int], values: Sequence[Any]) -> list[Any]:
-    """Return a copy of the leaves with other values at some places."""
+    """Return a copy of the leaves with `values` at `places`."""
     result = list(leaves)
     for place, value in zip(places, values):
         result[place] = value
@@ -56,9 +56,9 @@ def replace_at(leaves: Sequence[Any], places: Sequence[int], values: Sequence[An
 
 def attach_rule(name: str, xs: Sequence[Tensor], more: Sequence[Node], ys: Sequence[Tensor],
                 rule: Callable[..., Any]) -> list[Tensor]:
-    """Return `ys` with one node, made of the tensors `xs` and the nodes `more` by a joint rule.
+    """Return `ys` with one node, whose joint rule serves the tensors `xs` and the nodes `more`.
 
-    The rule gets xs without values, and None for each of `more`; no ys means no node.
+    The rule gets xs without values, and None for each of `more`. Without ys there is no node.
     """
     if not ys:
         return []
@@ -79,7 +79,7 @@ def _refuse_to_run(*_: Any) -> Any:
 
 
 def _single(values: Sequence[Any]) -> Any:
-    """Return what an op of these results returns: a tuple, or the one alone."""
+    """Return results as an op returns them: a tuple, or the value itself if there is just one."""
     return tuple(values) if len(values) > 1 else values[0]
 
 
@@ -88,20 +88,20 @@ def _single(values: Sequence[Any]) -> Any:
 
 def custom_gradient(f: Callable[..., Any] | None = None, *, linear: bool = False,
                     jvp: Callable[..., Any] | None = None) -> Any:
-    """Give a function a gradient of its own: f(*xs) returns (value, pullback).
+    """Give a function a custom gradient: f(*xs) returns (value, pullback).
 
     `pullback(g)` takes a cotangent like the value and returns a tuple with one for each argument,
-    or the one itself where there is one argument; None stands for zeros. Arguments and value may be
-    pytrees. Only arguments are differentiated: f must not close over differentiated values.
+    or just the cotangent if there is one argument; None stands for zeros. Arguments and value may
+    be pytrees. Only arguments are differentiated: f must not close over differentiated values.
 
-    A second order differentiates the pullback, and jvp transposes it, which is wrong unless it is
-    linear in g (one that clips g is not). So both raise GradientError unless the function is
-    declared. `@custom_gradient(linear=True)` declares that the pullback is linear in g and made of
-    differentiable operations. `jvp=rule`, where rule(primals, tangents) gives the value's tangent
-    from two tuples, allows jvp of any order, but no second order in reverse.
+    Second-order gradients differentiate the pullback, and jvp transposes it. Both are wrong unless
+    the pullback is linear in g (one that clips g is not), so both raise GradientError by default.
+    `@custom_gradient(linear=True)` declares that the pullback is linear in g and made of
+    differentiable operations. `jvp=rule`, where rule(primals, tangents) returns the value's tangent
+    from two tuples, allows jvp of any order, but no second order in reverse mode.
 
-    Raises GradientError also where f closes over a differentiated value, and ArgumentTypeError
-    where f does not return a pair.
+    Also raises GradientError if f closes over a differentiated value, and ArgumentTypeError if f
+    does not return a pair.
 
     >>> import tinyml
     >>> @tinyml.custom_gradient
@@ -126,7 +126,7 @@ def custom_gradient(f: Callable[..., Any] | None = None, *, linear: bool = False
 
 
 class _Custom:
-    """A function with its declarations."""
+    """A function with its declared properties."""
 
     def __init__(self, f: Callable[..., Any], linear: bool, jvp: Callable[..., Any] | None) -> None:
         self.f = f
@@ -135,7 +135,7 @@ class _Custom:
         self.name: str = getattr(f, "__qualname__", type(f).__name__)
 
     def run(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return the pair that f returns, checked."""
+        """Run f, and return its (value, pullback) pair after checking it."""
         result = self.f(*args, **kwargs)
         if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
             raise ArgumentTypeError(f"{self.name} returned a {type(result).__name__}",
@@ -143,7 +143,7 @@ class _Custom:
         return result
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the value, with one node or one equation for all that f did."""
+        """Return the value, with one node or one equation for the whole of f."""
         flat, definition = tree.flatten(args)
         if any(isinstance(x, Tensor) and x.node is not None for x in tree.flatten(kwargs)[0]):
             raise GradientError("a differentiated value is given by name",
@@ -152,7 +152,7 @@ class _Custom:
         return way(flat, definition, kwargs)
 
     def _execute(self, flat: list[Any], definition: tree.TreeDef, kwargs: dict[str, Any]) -> Any:
-        """Run f once, on values; its own pullback is kept for the backward pass."""
+        """Run f once, on values, and keep its pullback for the backward pass."""
         bare = [strip_node(x) for x in flat]
         value, pullback = self.run(tree.unflatten(definition, bare), kwargs)
         outputs, shape = tree.flatten(value)
@@ -186,7 +186,7 @@ class _Custom:
         return tree.unflatten(shape, replace_at(outputs, at, ys))
 
     def _write(self, flat: list[Any], definition: tree.TreeDef, kwargs: dict[str, Any]) -> Any:
-        """Write one equation, whose value, pullback and jvp are graphs."""
+        """Append one equation, whose value, pullback and jvp are graphs."""
         at = [k for k, x in enumerate(flat) if isinstance(x, Tensor)]
         xs = [flat[k] for k in at]
         floats, count, specs = float_places(xs), len(xs), [x.spec for x in xs]
@@ -220,9 +220,9 @@ class _Custom:
         captured = [c.tensor for graph in graphs for c in graph.captures]
         if STATE.recording and any(x.node is not None for x in captured):
             raise self.closes_over()
-        # What each graph captured follows the arguments, in the order of the graphs.
+        # The captures of each graph follow the arguments, in the order of the graphs.
         ends = list(accumulate([len(graph.captures) for graph in graphs], initial=count))
-        # State that the value draws from goes on; a gradient draws what the value drew.
+        # The value advances the state that it draws from; a gradient draws what the value drew.
         sizes = [len(primal.gives), *[len(graph.outputs) for graph in graphs[1:]]]
 
         def apply_part(number: int, values: Sequence[Any], more: Sequence[Any] = ()) -> list[Any]:
@@ -254,12 +254,12 @@ class _Custom:
         return tree.unflatten(shape, replace_at(outputs, tensors, ys))
 
     def closes_over(self) -> TinyMLError:
-        """Return the error of a gradient that would be lost."""
+        """Return the error for a gradient that would be lost."""
         return GradientError(f"{self.name} closes over a differentiated value",
                              remedy="make it an argument, or .detach() it")
 
     def check_cotangents(self, found: Any, args: tuple[Any, ...]) -> list[Any]:
-        """Return a pullback's result as one cotangent for each leaf; None where it gave none."""
+        """Return a pullback's result as one cotangent for each leaf, None where it gave none."""
         single = len(args) == 1
         if single and not (isinstance(found, tuple) and len(found) == 1
                            and not isinstance(args[0], tuple)):
@@ -276,7 +276,7 @@ class _Custom:
         return result
 
     def check_transposable(self, wanted_primals: Sequence[bool]) -> None:
-        """Raise GradientError where a derivative of the pullback is none that was declared."""
+        """Raise GradientError if the derivative of the pullback that is needed was not declared."""
         if self.jvp is None:
             raise GradientError(
                 f"{self.name} has a gradient of its own, not declared linear in its cotangent: jvp"
@@ -292,7 +292,7 @@ class _Custom:
 
 
 class _Call(NamedTuple):
-    """One call: how arguments and value are put together, and their leaves without values."""
+    """One call: the structures of arguments and value, and their leaves without values."""
 
     custom: _Custom
     kwargs: dict[str, Any]
@@ -303,7 +303,7 @@ class _Call(NamedTuple):
 
     @property
     def float_outputs(self) -> list[int]:
-        """The places of what has cotangents and tangents."""
+        """The positions of the outputs that have cotangents and tangents."""
         return float_places(self.outputs)
 
     def run(self, leaves: Sequence[Any]) -> Callable[[Any], Any]:
@@ -319,7 +319,7 @@ class _Call(NamedTuple):
                                             tree.unflatten(self.definition, self.arguments))
 
     def push(self, leaves: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
-        """Return the tangents of the float outputs, by the rule for jvp."""
+        """Return the tangents of the float outputs, by the jvp rule."""
         assert self.custom.jvp is not None
         tangent = self.custom.jvp(tree.unflatten(self.definition, leaves),
                                   tree.unflatten(self.definition, tangents))
@@ -328,9 +328,9 @@ class _Call(NamedTuple):
 
     def guard(self, found: list[Any], places: list[int], ins: list[Any],
               primals: Callable[[], list[Any]]) -> list[Any]:
-        """Return cotangents with a node that refuses to be differentiated, but by a rule for jvp.
+        """Return cotangents with a node that can be differentiated only by the jvp rule.
 
-        They were made of `ins`: cotangents of the float outputs, then the arguments at `places`.
+        They were made from `ins`: cotangents of the float outputs, then the arguments at `places`.
         """
         at = [k for k in places if found[k] is not None]
         if not at or all(x.node is None for x in ins):

@@ -1,8 +1,8 @@
 """Differentiation of functions: grad, value_and_grad, vjp; gradients of any order.
 
-A differentiation marks its inputs with leaves one level deeper than any around it. The backward
-pass is recorded only when an outer differentiation can see it, so a first-order gradient does not
-pay for a second.
+A differentiation marks its inputs with leaves one level deeper than those of any enclosing one. The
+backward pass is recorded only when an outer differentiation can see it, so a first-order gradient
+does not pay for a second-order one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tinyml.tensor import Tensor
 
 
 def is_float(x: Any) -> bool:
-    """Return whether a leaf of a pytree is a tensor that has gradients: one of a float type."""
+    """Return whether a leaf of a pytree is differentiable: a tensor of a float type."""
     return isinstance(x, Tensor) and x.spec.dtype.is_inexact
 
 
 def mark(x: Any, depth: int) -> tuple[Any, Leaf | None]:
-    """Return the value with a leaf of this depth, if a gradient may flow to it, and the leaf."""
+    """Return the value with a leaf of this depth, and the leaf, if it is differentiable."""
     if not is_float(x):
         return x, None
     x = entered(x)
@@ -37,14 +37,14 @@ def mark(x: Any, depth: int) -> tuple[Any, Leaf | None]:
 
 
 def strip_inner_node(y: Any, depth: int) -> Any:
-    """Return a value as the caller sees it: without a node that only this differentiation made."""
+    """Return a value as the caller sees it: without a node made only for this differentiation."""
     if isinstance(y, Tensor) and y.node is not None and y.node.min_level >= depth:
         return make(y.buf, y.spec)
     return y
 
 
 def is_seen_outside(values: Iterable[Any]) -> bool:
-    """Return whether an outer differentiation sees something that one of the values depends on."""
+    """Return whether any of the values depends on something an outer differentiation sees."""
     return STATE.recording and any(
         isinstance(x, Tensor) and x.node is not None and x.node.min_level <= STATE.depth
         for x in values)
@@ -52,9 +52,9 @@ def is_seen_outside(values: Iterable[Any]) -> bool:
 
 def check_conforms(given: Any, leaves: list[Any], definition: tree.TreeDef,
                    what: str) -> list[Any]:
-    """Return the leaves of a tree of tangents or cotangents that belong to `leaves`, each checked.
+    """Return the checked leaves of a tree of tangents or cotangents for `leaves`.
 
-    A leaf that is no float tensor has none: what is given for it is not read, and may be None.
+    A leaf that is not a float tensor has none: its entry is not read, and may be None.
     """
     found, shape = tree.flatten(given)
     if shape != definition:
@@ -75,7 +75,7 @@ def check_conforms(given: Any, leaves: list[Any], definition: tree.TreeDef,
 
 
 class Linearized(NamedTuple):
-    """A function recorded at a point: flat values and structures, the leaves, the depth."""
+    """A function recorded at a point: flat values, structures, leaves and depth."""
 
     primals: list[Any]
     definition: tree.TreeDef
@@ -85,7 +85,7 @@ class Linearized(NamedTuple):
     depth: int
 
     def value(self) -> Any:
-        """Return the function's value as the caller sees it."""
+        """Return the function's value, as the caller sees it."""
         return tree.unflatten(self.shape, [strip_inner_node(y, self.depth) for y in self.outputs])
 
     def pull(self, cotangent: Any, hooks: bool = True) -> list[Any]:
@@ -109,10 +109,10 @@ def linearize(f: Callable[..., Any], primals: tuple[Any, ...]) -> Linearized:
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """Return f's value at `primals`, and the function from its cotangent to those of the primals.
+    """Return f's value at `primals`, and its pullback: from a cotangent of the value to theirs.
 
-    Primals and value may be pytrees. A leaf that is no float tensor gets None, and its place in a
-    cotangent is None. Raises ShapeError and DTypeError where a cotangent is not like the value.
+    Primals and value may be pytrees. A leaf that is not a float tensor has None as its cotangent.
+    Raises ShapeError or DTypeError if a cotangent does not match the value.
 
     >>> import tinyml
     >>> y, pullback = tinyml.vjp(lambda x: x * x, tinyml.tensor([3.0]))
@@ -130,10 +130,10 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
 
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
                    has_aux: bool = False) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that gives f's scalar value and its gradient in the arguments `argnums`.
+    """Return a function that returns f's scalar value and its gradient in arguments `argnums`.
 
-    With `has_aux`, f gives (scalar, anything) and the result is ((scalar, anything), gradient).
-    Arguments may be pytrees, Modules among them. Raises GradientError unless the value is a float
+    With `has_aux`, f returns (scalar, anything) and the result is ((scalar, anything), gradient).
+    Arguments may be pytrees, including Modules. Raises GradientError unless the value is a float
     scalar.
 
     >>> import tinyml
@@ -165,7 +165,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
 
 def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | tuple[int, ...],
                      ) -> tuple[Callable[..., Any], list[Any]]:
-    """Return f as a function of the arguments `argnums` alone, and these arguments."""
+    """Return f as a function of the arguments `argnums` only, and those arguments."""
     places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     for place in places:
         expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
@@ -186,15 +186,15 @@ def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int 
 
 
 def describe_value(value: Any) -> str:
-    """Return a value as text for an error message."""
+    """Return a description of a value for an error message."""
     return repr(value.spec) if isinstance(value, Tensor) else type(value).__name__
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
          has_aux: bool = False) -> Callable[..., Any]:
-    """Return a function that gives f's gradient in the arguments `argnums`.
+    """Return a function that returns f's gradient in the arguments `argnums`.
 
-    Apply it again for higher orders.
+    Apply grad again for higher orders.
 
     >>> import tinyml
     >>> tinyml.grad(tinyml.grad(lambda x: x * x * x))(tinyml.tensor(2.0)).item()

@@ -1,4 +1,4 @@
-"""Derivatives composed of others: Jacobians, Hessians, and products with these."""
+"""Derivatives composed of others: Jacobians, Hessians and Hessian-vector products."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tinyml.tensor import Tensor
 
 def jacobian(f: Callable[..., Any],
              argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """Return a function that gives all first derivatives of f's value in the arguments `argnums`.
+    """Return a function that returns the Jacobian of f in the arguments `argnums`.
 
-    For a tensor y of a tensor x the result is J of shape (*y.shape, *x.shape) and x's dtype, with
-    J[i, k] = dy[i] / dx[k]. Where the value or an argument is a pytree, the result is the value's
-    tree in which each leaf is replaced by the argument's tree of such tensors; a tuple of these
-    where `argnums` is a tuple. An argument's leaf that is no float tensor gets None. Reverse mode:
-    f runs once, and there is one backward pass for each element of the value. Raises GradientError
-    where a leaf of the value is no float tensor.
+    If y and x are tensors, the result is J of shape (*y.shape, *x.shape) and x's dtype, with
+    J[i, k] = dy[i] / dx[k]. If the value or an argument is a pytree, the result is the value's tree
+    with each leaf replaced by the argument's tree of such tensors; it is a tuple of these if
+    `argnums` is a tuple. An argument's leaf that is not a float tensor gets None. Reverse mode: f
+    runs once, with one backward pass for each element of the value. Raises GradientError if a leaf
+    of the value is not a float tensor.
 
     >>> import tinyml
     >>> tinyml.jacobian(lambda x: x * x)(tinyml.tensor([1.0, 2.0])).tolist()
@@ -61,11 +61,11 @@ def jacobian(f: Callable[..., Any],
 
 
 def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
-    """Return a function that gives all second derivatives of f's scalar value.
+    """Return a function that returns the Hessian of f, whose value is a scalar.
 
-    It is the Jacobian of the gradient. For a tensor x the result has the shape
-    (*x.shape, *x.shape). For a pytree it is the argument's tree in which each leaf is replaced by
-    the argument's tree again.
+    This is the Jacobian of the gradient. For a tensor x the result has shape
+    (*x.shape, *x.shape). For a pytree it is the argument's tree with each leaf replaced by the
+    argument's tree again.
 
     >>> import tinyml
     >>> tinyml.hessian(lambda x: (x * x * x).sum())(tinyml.tensor([1.0, 2.0])).tolist()
@@ -75,7 +75,7 @@ def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callab
 
 
 def _basis(run: Linearized, place: int) -> Iterator[Any]:
-    """Yield cotangents of the value: a one at one element of output `place`, zeros elsewhere."""
+    """Yield one-hot cotangents of the value, one for each element of output `place`."""
     cotangents = [zeros_like(y) for y in run.outputs]
     y = run.outputs[place]
     for row in range(y.size):
@@ -91,11 +91,11 @@ def _stack(x: Any, y: Tensor, rows: Sequence[Any]) -> Tensor | None:
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """Return the product of the Hessian of f's scalar value with `tangents`, a tuple like these.
+    """Return the product of f's Hessian with `tangents`, as a tuple like them.
 
-    It is the jvp of the gradient in all arguments, so the matrix itself is never made. None stands
-    where a primal is no float tensor. Raises GradientError where f's value is no float scalar, and
-    as `jvp` does.
+    This is the jvp of the gradient in all arguments, so the matrix is never formed. A primal that
+    is not a float tensor has None. Raises GradientError if f's value is not a float scalar, and the
+    errors of `jvp`.
 
     >>> import tinyml
     >>> x, v = tinyml.tensor([1.0, 2.0]), tinyml.tensor([1.0, 1.0])

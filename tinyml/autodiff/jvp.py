@@ -1,7 +1,7 @@
 """Forward mode: jvp, the derivative in one direction.
 
 A pullback is linear in its cotangent, so the pullback of the pullback maps tangents to tangents:
-the transpose of the transpose. No op needs a second rule for it.
+the transpose of the transpose. No op needs a separate rule for it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tinyml.ops.creation import zeros_like
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """Return f's value at `primals`, and its change in the direction `tangents`: (value, tangent).
+    """Return (value, tangent): f at `primals`, and its derivative in the direction `tangents`.
 
     `primals` are f's arguments, as a tuple or a list; they and the value may be pytrees. Tangents
-    have the shapes and dtypes of the primals, with None for a leaf that is no float tensor; the
-    value's tangent likewise. Raises ShapeError, DTypeError or ArgumentTypeError where a tangent
-    does not conform. Takes about three runs of f.
+    have the shapes and dtypes of the primals, with None for a leaf that is not a float tensor; the
+    same holds for the value's tangent. Raises ShapeError, DTypeError or ArgumentTypeError if a
+    tangent does not match its primal. Costs about three runs of f.
 
     >>> import tinyml
     >>> x, v = tinyml.tensor([3.0]), tinyml.tensor([10.0])

@@ -1,4 +1,4 @@
-"""GradientTape: differentiation of what a block of code did, rather than of a function."""
+"""GradientTape: differentiate what a block of code did, rather than a function."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tinyml.tensor import Tensor
 
 
 class GradientTape:
-    """Record what is done inside of `with`, to give gradients of it.
+    """Record the operations inside a `with` block, to compute gradients of them.
 
-    `watch(x)` marks the tensor object x until the block ends, without changing its values; then the
-    object is as before, for whoever shares it. Operations on it inside of the block are recorded,
-    in other threads too. Tensors made with `requires_grad=True` need no watching. What the block
-    made keeps its history, so memory is held until those tensors are dropped.
+    `watch(x)` marks the tensor object x until the block ends, without changing its values;
+    afterwards the object is as before. Operations on it inside the block are recorded, in other
+    threads too. Tensors made with `requires_grad=True` need not be watched. Tensors made in the
+    block keep their history, so its memory is held until they are dropped.
 
-    Tapes may be nested: the outer one sees what the inner one computes, so a gradient of a gradient
-    is the second derivative. A tape gives one gradient and then drops what it knows, unless it is
-    `persistent`.
+    Tapes may be nested: the outer one sees what the inner one computes, so the gradient of a
+    gradient is the second derivative. A tape computes one gradient and then drops its record,
+    unless it is `persistent`.
 
     >>> import tinyml
     >>> x = tinyml.tensor(3.0)
@@ -67,9 +67,9 @@ class GradientTape:
                 x.node = before
 
     def watch(self, tensors: Any) -> None:
-        """Record what is done with these tensors, a pytree, from here to the end of the block.
+        """Record operations on these tensors, a pytree, from here to the end of the block.
 
-        Raises GradientError outside of the block and for a tensor that is of no float type.
+        Raises GradientError outside the block, and for a tensor that is not of a float type.
         """
         if self._state != "recording":
             raise GradientError("watch outside of the tape's block",
@@ -92,15 +92,15 @@ class GradientTape:
 
     def gradient(self, target: Any, sources: Any, output_gradients: Any = None,
                  unconnected_gradients: str = "none") -> Any:
-        """Return the gradient of `target` in `sources`, a pytree like these.
+        """Return the gradient of `target` with respect to `sources`, as a pytree like them.
 
         `target` is a pytree of float tensors, which are summed, weighted by `output_gradients`
-        (like the target; ones where it is None). Sources are tensors that were watched, that
-        require gradients, or that the block made of such. Where the target does not depend on a
-        source, the result is None, or zeros where `unconnected_gradients` is "zero". A tensor in
-        the target that depends on nothing watched adds nothing.
+        (like the target; ones if it is None). Sources are tensors that were watched, that require
+        gradients, or that the block computed from such tensors. If the target does not depend on a
+        source, the result is None, or zeros if `unconnected_gradients` is "zero". A tensor in the
+        target that depends on nothing watched contributes nothing.
 
-        Raises GradientError where the tape gave its gradient already and is not persistent.
+        Raises GradientError if a tape that is not persistent is asked for a second gradient.
         """
         if self._state == "new":
             raise GradientError("the tape has recorded nothing", remedy="with tape: ...")
@@ -130,7 +130,7 @@ class GradientTape:
         return tree.unflatten(structure, results)
 
     def _find_node(self, x: Any) -> Node | None:
-        """Return the node by which what was recorded knows a source."""
+        """Return the node of a source in the record."""
         if not isinstance(x, Tensor):
             raise ArgumentTypeError(f"a source is a {type(x).__name__}", remedy="a tensor")
         watched = self._watched.get(id(x))

@@ -1,10 +1,9 @@
 """Fusion: which equations of a graph share a nest, by one rule over how each op reads its operands.
 
-Equations are visited from the last to the first. One joins the nest of its readers if all of them
-are in that nest, none reads an element twice, and no loop loses its parallel axes; else its result
-is written to memory and it begins a nest of its own. A view of something in memory is the same
-memory under other strides. Nothing here knows an op by its name: how an op reads is found by
-running its `nest` once.
+Equations are visited from last to first. One joins the nest of its readers if all of them are in
+that nest, none reads an element twice, and no loop loses its parallel axes; otherwise its result is
+written to memory and it starts a new nest. A view of something in memory is the same memory with
+other strides. Nothing here knows an op by name: running its `nest` once shows how it reads.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tinyml.ir.lower import Lowering, NotOneNest, Numbers
 from tinyml.ir.nest import Axis, Const, Ids
 from tinyml.ir.op import Equation, Var, attribute_key
 
-MOST_EQUATIONS = 48  # of a nest: compilers are slow on endless functions, and arguments are limited
+MOST_EQUATIONS = 48  # per nest: compilers are slow on huge functions, and arguments are limited
 SMALL = 1 << 16  # points of a loop that one thread may as well run alone
 ENOUGH = 64  # points of a parallel axis that keep a device busy
 
@@ -26,8 +25,8 @@ ENOUGH = 64  # points of a parallel axis that keep a device busy
 class Access(NamedTuple):
     """How an op reads an operand.
 
-    once    no element twice, except in loops inside of all that it depends on, where it is kept
-    plain   at an index that is only axes
+    once    no element twice, except in loops inside all axes that it depends on, where it is kept
+    plain   at an index that consists of axes only
     """
 
     once: bool
@@ -37,11 +36,11 @@ class Access(NamedTuple):
 class OpTraits(NamedTuple):
     """What an op's nest is like.
 
-    accesses  per operand
-    reduces   whether it loops inside
-    work      the points that it visits
-    heavy     a contraction: it reads operands many times, so they are worth being in memory
-    plain     whether it reads all operands at axes alone
+    accesses  one per operand
+    reduces   whether it contains loops
+    work      the number of points that it visits
+    heavy     whether it is a contraction: it reads operands many times, so they belong in memory
+    plain     whether it reads all operands at plain axes
     """
 
     accesses: tuple[Access, ...]
@@ -52,14 +51,14 @@ class OpTraits(NamedTuple):
 
 
 class _Probe(Lowering):
-    """A lowering that notes how one op reads its operands, all reads of one operand together."""
+    """A lowering that notes how one op reads its operands, combining all reads of each operand."""
 
     def __init__(self, operands: Sequence[Var]) -> None:
         super().__init__((), operands, Numbers())
         self.accesses = dict.fromkeys(operands, Access(True, True))
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """Note the axes of the index and whether it is plain, and load."""
+        """Load, noting the axes of the index and whether it is plain."""
         n, size = self.nest, var.spec.size
         free = n.join(index if guard is None else (*index, guard))
         order = list(n.axes)
@@ -73,7 +72,7 @@ class _Probe(Lowering):
 
 
 def analyze(equation: Equation) -> OpTraits | None:
-    """Run an op's nest once, and return what it is like; None where it has none."""
+    """Run an op's nest once, and return its traits; None if it has no nest."""
     if equation.op.nest is None and equation.op.scatter_nest is None:
         return None
     operands = list(dict.fromkeys(equation.operands))
@@ -96,17 +95,17 @@ def analyze(equation: Equation) -> OpTraits | None:
 
 
 class FusionGroup:
-    """Equations that become one nest."""
+    """A group of equations that become one nest."""
 
     def __init__(self) -> None:
         self.members: list[int] = []  # the root first
-        self.plain = True  # whether every equation reads at axes alone
+        self.plain = True  # whether every equation reads at plain axes
         self.reduces = False
         self.heavy = False
 
     @property
     def root(self) -> int:
-        """The equation whose results are written."""
+        """The equation whose results are written to memory."""
         return self.members[0]
 
 
@@ -114,7 +113,7 @@ class Fuser:
     """The fusion groups of a graph's equations.
 
     group_of   the group of each equation
-    views      equations whose result is their operand's memory under other strides
+    views      equations whose result is their operand's memory with other strides
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -132,7 +131,7 @@ class Fuser:
         self._form(range(len(self.equations)), set(graph.outputs))
 
     def divide(self, group: FusionGroup) -> None:
-        """Form smaller groups out of one that is no nest: reductions stand alone."""
+        """Split a group that does not form one nest into smaller ones: reductions stand alone."""
         inner = [k for k in group.members if k != group.root]
         reducing = [k for k in inner if self.traits[k].reduces]  # type: ignore[union-attr]
         self._cut.update(reducing if reducing and not self._cut.issuperset(reducing) else inner)
@@ -186,7 +185,7 @@ class Fuser:
         return group
 
     def _may_loop(self, k: int, traits: OpTraits, group: FusionGroup) -> bool:
-        """Return whether a reduction inside another nest leaves it its parallel axes."""
+        """Return whether the nest keeps its parallel axes with this reduction inside it."""
         if self.equations[group.root].op.scatter_nest is not None:
             return False
         if group.heavy or traits.heavy and (group.reduces or not group.plain):
@@ -203,7 +202,7 @@ def _is_view(equation: Equation) -> bool:
 
 
 def structural_key(equations: Sequence[Equation], args: Sequence[Var]) -> Any:
-    """Return a key of what equations do to arguments; names of variables do not matter."""
+    """Return a key for what equations compute, independent of the names of variables."""
     numbers: dict[Any, Any] = {v: k for k, v in enumerate(args)}
     key = []
     for equation in equations:
@@ -215,7 +214,7 @@ def structural_key(equations: Sequence[Equation], args: Sequence[Var]) -> Any:
 
 
 def _analyze_all(equations: Sequence[Equation]) -> list[OpTraits | None]:
-    """Return the traits of each equation; those of equal ones are found once."""
+    """Return the traits of each equation, analysing equal equations once."""
     known: dict[Any, OpTraits | None] = {}
     traits: list[OpTraits | None] = []
     for equation in equations:

@@ -1,4 +1,4 @@
-"""jit: a Python function traced once per shapes of its arguments, and run as a compiled graph."""
+"""jit: a Python function traced once per combination of shapes, and run as a compiled graph."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from tinyml.graph.trace import Traced
 from tinyml.ir.op import attribute_key
 from tinyml.ir.spec import Spec
 
-MOST_TRACES = 256  # of one function; the oldest is dropped when there are more
+MOST_TRACES = 256  # per function; beyond this, the oldest is dropped
 WARN_AFTER = 8
 
 
 class RetraceWarning(UserWarning):
-    """A jitted function is traced again and again."""
+    """Warns that a jitted function is traced again and again."""
 
 
 class Trace(NamedTuple):
-    """One trace of a function: its graph, and how results and state come out of it.
+    """One trace of a function: its graph, and how to rebuild results and state from its outputs.
 
     result   the structure of the result
-    fixed    for each leaf of the result, (value,) of a constant, None for a tensor
-    states   places of argument leaves that the function replaces, in the order of the outputs that
-             follow the results
+    fixed    for each leaf of the result: (value,) for a constant, None for a tensor
+    states   positions of the argument leaves that the function replaces, in the order of the
+             outputs that follow the results
     """
 
     graph: Traced
@@ -46,12 +46,12 @@ class Trace(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether the result is one tensor, and nothing else comes out."""
+        """Whether the only output is one tensor."""
         return self.result.nodes == (tree.LEAF,) and self.fixed == (None,) and not self.states
 
 
 class Jitted:
-    """A function that runs compiled; made by `jit`."""
+    """A compiled function, made by `jit`."""
 
     def __init__(self, f: Callable[..., Any], static_argnums: tuple[int, ...],
                  static_argnames: tuple[str, ...]) -> None:
@@ -75,7 +75,7 @@ class Jitted:
         return getattr(self._f, "__name__", type(self._f).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the function's result; trace and compile at the first call for these shapes."""
+        """Return the function's result; trace and compile on the first call with these shapes."""
         if not kwargs:
             try:
                 graph = self._plain[tuple([x.spec for x in args])]
@@ -98,7 +98,7 @@ class Jitted:
         return tree.unflatten(trace.result, leaves)
 
     def graph(self, *args: Any, **kwargs: Any) -> Traced:
-        """Return the graph that a call with these arguments runs."""
+        """Return the graph that a call with these arguments would run."""
         arguments = _Arguments(self, args, kwargs)
         with self._lock:
             return (self._traces.get(arguments.key) or self._trace(arguments)).graph
@@ -116,7 +116,7 @@ class Jitted:
         return trace
 
     def _warn(self, arguments: _Arguments) -> None:
-        """After eight traces, say what keeps changing."""
+        """Warn after eight traces, naming what keeps changing."""
         self._count += 1
         if self._count > WARN_AFTER:
             what = (arguments.describe_change(self._last) if self._last is not None
@@ -130,7 +130,7 @@ class Jitted:
 
 
 class _Static:
-    """An argument that is a constant of the trace whatever it is: a leaf."""
+    """A leaf that wraps a static argument: a constant of the trace, whatever its type."""
 
     __slots__ = ("value",)
 
@@ -143,9 +143,9 @@ def _unwrap(value: Any) -> Any:
 
 
 class _Arguments:
-    """One call's arguments, flat: `leaves`, the `tensors` among them, and the key of their trace.
+    """The flattened arguments of a call: `leaves`, the `tensors` among them, and the trace's key.
 
-    A tensor that occurs again has its first place as its key.
+    In the key, a tensor that occurs again is represented by its first position.
     """
 
     def __init__(self, jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ class _Arguments:
 
     @property
     def plain(self) -> bool:
-        """Whether they are tensors by position, all different, and nothing else."""
+        """Whether the arguments are only distinct tensors, all positional."""
         positions = tree.flatten(((0,) * len(self.tensors), {}))[1]
         return self.structure == positions and len(self.leaves) == len(self.tensors)
 
@@ -186,11 +186,11 @@ class _Arguments:
             ) from None
 
     def name_leaf(self, leaf: int) -> str:
-        """Return a leaf in words: argument 0 at ['a']."""
+        """Return a description of a leaf: argument 0 at ['a']."""
         return _name_path(tree.paths(self.structure)[leaf])
 
     def describe_change(self, last: Any) -> str:
-        """Return in words how these arguments differ from those of another key."""
+        """Return a description of how these arguments differ from those of another key."""
         structure, keys = last
         if structure != self.structure:
             return f"the structure {tree.difference(structure, self.structure)}"
@@ -200,7 +200,7 @@ class _Arguments:
         return "nothing"
 
     def call(self, f: Callable[..., Any], leaves: Sequence[Any]) -> tuple[Any, Any]:
-        """Return f's result for these leaves, and the argument objects that it was given."""
+        """Return f's result for these leaves, and the argument objects that f received."""
         args, named = tree.unflatten(self.structure, leaves)
         return f(*map(_unwrap, args), **{k: _unwrap(v) for k, v in named.items()}), (args, named)
 
@@ -212,7 +212,7 @@ def _format_key(key: Any, other: Any) -> str:
 
 
 def _name_path(path: str) -> str:
-    """Return a path into (args, kwargs) in words: argument 0 at ['a'], argument 'name'."""
+    """Return a description of a path into (args, kwargs): argument 0 at ['a'], argument 'name'."""
     found = re.match(r"\[[01]\]\[([^]]*)\]", path)
     if found is None:
         return f"the argument at {path}"
@@ -221,7 +221,7 @@ def _name_path(path: str) -> str:
 
 
 def _trace(f: Callable[..., Any], arguments: _Arguments) -> Trace:
-    """Run f once on values without content."""
+    """Run f once on symbolic values."""
     owned = _find_owned(arguments.structure)
     places = [k for k, key in enumerate(arguments.key[1]) if isinstance(key, Spec)]
     numbers = {id(x): k for k, x in enumerate(arguments.tensors)}
@@ -245,9 +245,9 @@ def _trace(f: Callable[..., Any], arguments: _Arguments) -> Trace:
 
 
 def _find_owned(structure: tree.TreeDef) -> list[bool]:
-    """Return for each leaf whether an object with state, as a Module, holds it and replaces it."""
+    """Return for each leaf whether it belongs to an object with state, such as a Module."""
     owned: list[bool] = []
-    around = [False]  # of the nodes still to come: reversed postorder visits the last child first
+    around = [False]  # for the nodes still to come: reversed postorder visits the last child first
     for kind, _, arity in reversed(structure.nodes):
         own = around.pop()
         if kind is tree.LEAF.kind:
@@ -259,10 +259,10 @@ def _find_owned(structure: tree.TreeDef) -> list[bool]:
 
 def _find_changes(arguments: _Arguments, held: Any, before: Sequence[Any],
                   owned: Sequence[bool]) -> list[tuple[int, Any]]:
-    """Return the places of argument leaves that f replaced, with their new values.
+    """Return the positions of the argument leaves that f replaced, with their new values.
 
-    Raises ReadOnlyError where f changed what cannot be written back: a container's structure, or
-    an entry of a plain list or dict.
+    Raises ReadOnlyError if f changed what cannot be written back: the structure of a container,
+    or an entry of a plain list or dict.
     """
     leaves, structure = tree.flatten(held)
     if structure != arguments.structure:
@@ -290,17 +290,17 @@ def _find_changes(arguments: _Arguments, held: Any, before: Sequence[Any],
 
 def jit(f: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = ()) -> Any:
-    """Return a function that does what f does, compiled.
+    """Return a compiled version of f.
 
     f is traced once for each combination of shapes, dtypes and structure of its arguments.
-    Arguments and results may be pytrees, Modules among them: what f replaces in a Module is written
-    back to the caller's. Numbers, strings and other hashable arguments are constants of the trace;
-    a new value is a new trace. Tensors that f closes over are read anew at each call. Gradients
-    flow through it, and it may take gradients inside.
+    Arguments and results may be pytrees, including Modules: what f replaces in a Module is written
+    back to the caller's Module. Numbers, strings and other hashable arguments are constants of the
+    trace; a new value causes a new trace. Tensors that f closes over are read anew at each call.
+    Gradients flow through the compiled function, and f may itself compute gradients.
 
-    Raises ConcretizationError where f asks for a value (`if x > 0`), ReadOnlyError where it changes
-    what is not its own, ArgumentTypeError for an argument that is neither a tensor nor hashable.
-    Warns after eight traces, saying what keeps changing.
+    Raises ConcretizationError if f asks for a value (`if x > 0`), ReadOnlyError if it changes what
+    it does not own, ArgumentTypeError for an argument that is neither a tensor nor hashable.
+    Warns after eight traces, naming what keeps changing.
 
     >>> import tinyml
     >>> double = tinyml.jit(lambda x: x + x)

@@ -1,8 +1,8 @@
-"""Executables: a graph as a plain list of launches, its buffers planned and reused.
+"""Executables: a graph as a plain list of launches, with buffers planned and reused.
 
-An executable is made once for the layouts of its inputs. Values that live only inside it share
-slots: a slot is taken when a value is written, and free again after the value is last read. A call
-takes a set of slots, so several threads can run it; its results are new memory.
+An executable is compiled for one combination of input layouts. Intermediate values share slots: a
+slot is taken when a value is written, and freed after its last use. Each call takes a set of slots,
+so several threads can run it at once; results are always new memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinyml.ir.spec import Spec, make_spec
 
 
 class BufferView(NamedTuple):
-    """Where a variable's content lies: in the memory of `base`, from `offset` on, as `spec`."""
+    """The location of a variable's content: in `base`'s memory, from `offset` on, as `spec`."""
 
     base: Var
     offset: int
@@ -29,7 +29,7 @@ class BufferView(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """One call: `run(*ins, *outs)`, or `outs = run(*ins)` where it allocates by itself."""
+    """One call: `run(*ins, *outs)`, or `outs = run(*ins)` if it allocates its outputs."""
 
     run: Callable[..., Any]
     ins: tuple[Any, ...]  # buffer views and Python numbers
@@ -41,10 +41,10 @@ class Launch(NamedTuple):
 class Executable(NamedTuple):
     """A compiled graph.
 
-    run       from input buffers to output buffers
-    outs      the layouts of these
-    launches  what it calls
-    slots     the bytes of each planned slot
+    run       a function from input buffers to output buffers
+    outs      the layouts of the outputs
+    launches  its calls, in order
+    slots     the size in bytes of each planned slot
     """
 
     run: Callable[..., Any]
@@ -54,10 +54,10 @@ class Executable(NamedTuple):
 
 
 def flatten(graph: Graph) -> tuple[Graph, list[Any]]:
-    """Return the graph in ops that have a nest or a kernel: graphs and composites are inlined.
+    """Return the graph in terms of ops with a nest or a kernel; graphs and composites are inlined.
 
-    Equal equations become one, and those that nothing needs are dropped. Constants that bodies made
-    are its last inputs; their tensors come with it.
+    Equal equations are merged, and unused ones are dropped. Constants made by bodies become the
+    last inputs; their tensors are returned too.
     """
     builder = Builder(inline=True)
     with building(builder), no_grad():
@@ -87,7 +87,7 @@ class _Planner:
         self._known: dict[Any, Any] = {}
 
     def plan(self, count: int) -> Executable:
-        """Plan launches and slots, and write the function; the first `count` inputs are given."""
+        """Plan launches and slots, and write the function; the caller gives `count` inputs."""
         self._plan_members(Fuser(self.graph), range(len(self.graph.equations)))
         run, slots = _write_function(self, count)
         return Executable(run, tuple([self.views[var].spec for var in self.graph.outputs]),
@@ -99,14 +99,14 @@ class _Planner:
         for k in members:
             if k in fuser.views:
                 self._plan_view(k)
-            elif fuser.group_of[k].root == k:  # at its last equation, all that a group reads exists
+            elif fuser.group_of[k].root == k:  # by its last equation, all that a group reads exists
                 self._plan_group(fuser, fuser.group_of[k])
 
     def _plan_view(self, k: int) -> None:
         equation = self.graph.equations[k]
         view = self.views[equation.inputs[0]]
         layout = equation.op.view(view.spec, **equation.attrs)  # type: ignore[misc]
-        if layout is None:  # these strides have no such view
+        if layout is None:  # no such view exists for these strides
             self._plan_alone(k)
             return
         strides, offset = layout
@@ -115,7 +115,7 @@ class _Planner:
         self.views[equation.outs[0]] = BufferView(view.base, view.offset + offset, laid_out)
 
     def _plan_group(self, fuser: Fuser, group: FusionGroup) -> None:
-        """Plan a group as one launch; as smaller groups where it is no nest."""
+        """Plan a group as one launch, or as smaller groups if it does not form one nest."""
         if fuser.traits[group.root] is None:
             self._plan_alone(group.root)
             return
@@ -152,7 +152,7 @@ class _Planner:
             self.views[var] = BufferView(var, 0, spec)
 
     def _plan_alone(self, k: int) -> None:
-        """Plan an equation as the eager op would run it."""
+        """Plan an equation to run as the eager op would."""
         equation = self.graph.equations[k]
         ins = tuple([self.views[v] if isinstance(v, Var) else v for v in equation.inputs])
         specs = tuple([v.spec if isinstance(v, BufferView) else type(v) for v in ins])
@@ -162,19 +162,19 @@ class _Planner:
             self.views[var] = BufferView(var, 0, spec)
 
 
-# ---- the function that runs it
+# ---- writing the function that runs it
 
 
 def _write_function(planner: _Planner, count: int) -> tuple[Callable[..., Any], list[int]]:
     """Return a Python function with one line for each launch, and the bytes of each slot.
 
-    The first `count` inputs are given. A value that lives only inside takes a slot until its last
-    reader has run; what a launch allocates by itself is released then.
+    The caller gives the first `count` inputs. An intermediate value holds a slot until its last
+    reader has run; memory that a launch allocated is released then, too.
     """
     namespace: dict[str, Any] = {"arenas": []}
 
     def bind(value: Any) -> str:
-        """Return the name by which the text knows a value."""
+        """Return the name of a value in the generated source."""
         name = f"v{len(namespace)}"
         namespace[name] = value
         return name

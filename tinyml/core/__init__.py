@@ -1,1 +1,1 @@
-"""The one path of every operation: apply, plans, nodes and the pullback along them."""
+"""The path that every operation takes: apply, plans, nodes and the pullback along them."""

@@ -1,4 +1,4 @@
-"""One `apply`: an op is executed, or becomes a line of a graph, and then is recorded."""
+"""`apply`: executes an op, or appends it to the graph under construction, and records it."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op, attribute_key
 from tinyml.ir.spec import Spec
 
-MEMO_LIMIT = 512  # plans kept per op; a loop over ever new shapes must not grow without bound
+MEMO_LIMIT = 512  # plans kept per op, so that ever new shapes do not use ever more memory
 
 
 class Watching:
-    """What wraps what runs, while observers look (tinyml.observe); None while nobody does."""
+    """The wrapper of all that runs while observers are active (tinyml.observe), else None."""
 
     wrap: Callable[[Op, CompiledOp], Callable[..., Any]] | None = None
 
 
 def watched() -> bool:
-    """Return whether somebody observes what runs."""
+    """Return whether an observer is active."""
     return Watching.wrap is not None
 
 
-# ---- the one path
+# ---- apply
 
 
 def apply(op: Op, *xs: Any, **attrs: Any) -> Tensor:
-    """Apply an op of one output to tensors and Python numbers; the one path of every operation.
+    """Apply an op with one output to tensors and Python numbers; every operation comes here.
 
-    Ops of several outputs go the same way by `apply_many`. Raises the TinyMLError that the op's
-    shape rule raises, with op, inputs and the user's line.
+    Ops with several outputs use `apply_many`. Raises the TinyMLError of the op's shape rule, with
+    op, inputs and the user's line added.
     """
     result: Tensor
     if STATE.building is not None:
@@ -57,17 +57,17 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Tensor:
 
 
 def apply_many(op: Op, *xs: Any, **attrs: Any) -> tuple[Tensor, ...]:
-    """Apply an op of any number of outputs, and return them all."""
+    """Apply an op with any number of outputs, and return them all."""
     return as_tuple(apply(op, *xs, **attrs))
 
 
 def as_tuple(result: Any) -> tuple[Any, ...]:
-    """Return what an op gives, or its cotangents, as a tuple also where there is one."""
+    """Return an op's result, or its cotangents, as a tuple even if there is just one."""
     return result if isinstance(result, tuple) else (result,)
 
 
 def run(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
-    """Execute a plan, recording where an input has a node."""
+    """Execute a plan, recording it if an input has a node."""
     try:
         if STATE.recording:
             for x in xs:
@@ -88,7 +88,7 @@ def _execute(plan: CompiledOp, xs: Sequence[Any]) -> Any:
 
 
 def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """Run a call for which there is no plan yet: convert, check, plan."""
+    """Run a call that has no plan yet: convert, check, plan."""
     try:
         xs = as_operands(xs)
         for x in xs:
@@ -105,7 +105,7 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
                 plan.run = watching(op, plan)
             if len(op.memo) >= MEMO_LIMIT:
                 op.memo.clear()
-            if watching is Watching.wrap:  # else it belongs to the memo of another time
+            if watching is Watching.wrap:  # otherwise it belongs to another memo
                 op.memo[key] = plan
     except TinyMLError as error:
         raise add_context(error, op.name, xs) from error.__cause__
@@ -113,7 +113,7 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
 
 
 def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """Make a call an equation of the graph under construction, recorded as any other call is."""
+    """Append a call to the graph under construction, recording it like any other call."""
     builder = STATE.building
     try:
         xs = [builder.enter(x) if isinstance(x, Data) else x for x in as_operands(xs)]
@@ -128,7 +128,7 @@ def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
 
 
 def _prepare_record(op: Op, plan: CompiledOp) -> None:
-    """Find out once what every recording of this plan needs: see CompiledOp."""
+    """Compute once what every recording of this plan needs; see CompiledOp."""
     if op.grad is None or not op.differentiable:
         return
     plan.fast = plan.single and plan.out.dtype.is_inexact
@@ -149,7 +149,7 @@ def _prepare_record(op: Op, plan: CompiledOp) -> None:
 
 
 def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
-    """Return the node of an operand as the op sees it: expanded, where it broadcasts."""
+    """Return the node of an operand as the op sees it: expanded if it broadcasts."""
     expand = plan.expands[k]
     if expand is None:
         return node
@@ -160,7 +160,7 @@ def expanded(plan: CompiledOp, k: int, node: Node) -> Node:
 
 
 def record(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
-    """Execute, and keep how the result was made."""
+    """Execute a plan, and record how the result was made."""
     if not plan.fast:
         if op.grad is None and op.composition(plan.ins) is not None:
             return run_composition(op, xs, plan.attrs)
@@ -200,10 +200,10 @@ def _node(op: Op, plan: CompiledOp, xs: Sequence[Any], result: Any) -> Node:
 
 
 def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
-    """Return float inputs with a node cast to what the op computes in; None where they are it.
+    """Return the inputs, floats with a node cast to the op's type; None if none needs a cast.
 
-    So every rule sees operands of one type; that they are of one shape is the plan's matter. The
-    sum over broadcast axes is the gradient of `expand`, written once.
+    So every rule sees operands of one dtype; the plan takes care that they have one shape. The sum
+    over broadcast axes is the gradient of `expand`, written only there.
     """
     assert op.promote is not None
     _, dtype = op.promote(*[x.spec if isinstance(x, Data) else type(x) for x in xs])
@@ -216,11 +216,11 @@ def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
     return lifted if any(a is not b for a, b in zip(lifted, xs)) else None
 
 
-# ---- one value
+# ---- full
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tensor:
-    """Return a tensor of one value, stored once and read with stride 0."""
+    """Return a tensor filled with one value, stored once and read with stride 0."""
     one = upload(np.full((), value, dtype.numpy), device, dtype)
     return apply(Implicit.expand, one, shape=shape) if shape else one
 

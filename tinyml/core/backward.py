@@ -1,10 +1,10 @@
-"""The pullback: from cotangents of results to those of leaves, along the nodes.
+"""The pullback: from cotangents of results to cotangents of leaves, along the nodes.
 
-The walk is iterative, so a graph of 100,000 ops is no deeper than one of ten. Rules are ordinary
-operations on tensors, so the walk can itself be recorded, and differentiated again.
+The walk is iterative, so a chain of 100,000 ops does not overflow the stack. Rules are ordinary
+operations on tensors, so the walk can itself be recorded and differentiated again.
 
-A node without an op passes its cotangent on: it is a leaf of an inner differentiation, or one of
-several outputs of the op before it.
+A node without an op just passes its cotangent on: it is a leaf of an inner differentiation, or one
+of several outputs of the op before it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
 Hook = Callable[[Any], Any]
-_hooks_exist = False  # to ask each node takes longer than to walk it: not before there is one
+_hooks_exist = False  # to check every node costs more than the walk: only if hooks exist
 
 
 def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],
              wanted: Sequence[Node | None], record: bool, hooks: bool = True,
              through: bool = False) -> list[Any]:
-    """Return cotangents of the wanted nodes, from those of the outputs.
+    """Return the cotangents of the wanted nodes, given those of the outputs.
 
-    None stands where nothing arrives, and where no node is wanted. Walks iteratively, visits only
-    nodes on a path to a wanted one, and asks only for the cotangents that lead there. `record` says
-    whether the rules' own operations are recorded, `hooks` whether hooks are called, `through`
-    whether a wanted node hands its cotangent on to those before it.
+    The result is None where no cotangent arrives or no node is wanted. Visits only nodes on a path
+    to a wanted one, and computes only the cotangents that lead there. `record` says whether the
+    rules' own operations are recorded, `hooks` whether hooks are called, `through` whether a wanted
+    node passes its cotangent on to those before it.
     """
     ends = {id(node) for node in wanted if node is not None}
     horizon = min((node.epoch for node in wanted if node is not None), default=0)
@@ -73,16 +73,16 @@ def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],
 
 
 def _add(pending: dict[Any, Any], key: Any, g: Any) -> None:
-    """Add a cotangent to those that have arrived at a node and not gone further."""
+    """Add a cotangent to those pending at a node."""
     known = pending.get(key)
     pending[key] = g if known is None else known + g
 
 
 def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
              through: bool) -> tuple[list[Node], dict[int, bool]]:
-    """Return nodes on a path to an end, inputs before results; and which nodes lead there.
+    """Return the nodes on a path to an end, inputs before results, and which nodes lead there.
 
-    What is older than every end cannot depend on one, so the walk does not look behind it.
+    A node older than every end cannot depend on one, so the walk stops there.
     """
     order: list[Node] = []
     leads: dict[int, bool] = {}
@@ -105,7 +105,7 @@ def _towards(outputs: Sequence[Node | None], ends: set[int], horizon: int,
 
 
 def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
-    """Return what the rules of a node give for its inputs."""
+    """Return the cotangents of a node's inputs, by its rules."""
     op, plan = node.op, node.plan
     assert op is not None
     xs = [make(buf, spec, parent) if isinstance(spec, Spec) else buf
@@ -130,7 +130,7 @@ def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
 
 def _apply_rules(op: Op, plan: CompiledOp, g: Any, y: Any, xs: Sequence[Any],
                  wanted: tuple[bool, ...]) -> Sequence[Any]:
-    """Return what the joint rule gives, or the rules of the wanted inputs; None for the others."""
+    """Return the cotangents of the wanted inputs, by the joint rule or theirs; None for others."""
     if callable(op.grad):
         found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
         return found
@@ -146,7 +146,7 @@ def _zeros(spec: Spec) -> Any:
 
 
 def _hooked(function: Hook, g: Any) -> Any:
-    """Return the cotangent that goes on after one hook."""
+    """Return the cotangent after one hook."""
     new = function(g)
     if new is None:
         return g
@@ -159,7 +159,7 @@ def _hooked(function: Hook, g: Any) -> Any:
 
 
 class Handle:
-    """What `register_hook` returns: `remove()` takes the hook out again."""
+    """The result of `register_hook`: `remove()` removes the hook."""
 
     __slots__ = ("_hooks", "_function")
 
@@ -168,7 +168,7 @@ class Handle:
         self._function = function
 
     def remove(self) -> None:
-        """Take the hook out; a second time does nothing."""
+        """Remove the hook; a second call does nothing."""
         places = [k for k, f in enumerate(self._hooks) if f is self._function]
         if places:
             del self._hooks[places[0]]
@@ -176,11 +176,11 @@ class Handle:
 
 
 def register_hook(tensor: Any, function: Hook) -> Handle:
-    """Have `function(g)` called with the whole gradient of a tensor in each later backward pass.
+    """Call `function(g)` with the total gradient of a tensor in each later backward pass.
 
-    What it returns, of g's shape and dtype, replaces g; None leaves g as it is. A tensor may have
-    many hooks, called in order. They see gradients only: `jvp` passes them by. Raises
-    GradientError where nothing is recorded for the tensor.
+    Its result, of g's shape and dtype, replaces g; None leaves g unchanged. A tensor may have many
+    hooks, called in order. They see gradients only: `jvp` does not call them. Raises GradientError
+    if nothing is recorded for the tensor.
 
     >>> import tinyml
     >>> x = tinyml.tensor([3.0], requires_grad=True)

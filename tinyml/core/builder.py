@@ -1,7 +1,7 @@
-"""A graph under construction: while one is built, every op of the thread becomes an equation.
+"""A graph under construction: while it is built, every op of the thread becomes an equation.
 
-A tensor from outside becomes a capture, an input that nobody named; a variable that outlives its
-graph is refused, with the line that made it.
+A tensor from outside becomes a capture, an implicit input. A variable that outlives its graph is
+refused, with an error that names the line that made it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tinyml.ir.spec import Spec, make_spec
 
 
 class Capture(NamedTuple):
-    """A tensor from outside, the input that stands for it, and what it becomes.
+    """A tensor from outside, the input that stands for it, and its new value.
 
-    That is the input again, unless it is state (see Data) and the graph replaces it.
+    The new value is the input itself, except for state (see Data) that the graph replaces.
     """
 
     var: Var
@@ -32,16 +32,15 @@ class Capture(NamedTuple):
 
     @property
     def is_state(self) -> bool:
-        """Whether a graph may replace it."""
+        """Whether the graph may replace it."""
         return bool(self.tensor.is_state)
 
 
 class Builder:
-    """The equations of one graph while they are written.
+    """Collects the equations of one graph.
 
-    inline   composites become what they are composed of, and, unless it is closed, equal
-             equations are one
-    closed   nothing from outside may enter: NotOneNest where something would
+    inline   composites are replaced by their parts, and, unless closed, equal equations are merged
+    closed   nothing from outside may enter: raises NotOneNest if something would
     """
 
     def __init__(self, inline: bool = False, closed: bool = False) -> None:
@@ -51,14 +50,14 @@ class Builder:
         self.inputs: list[Var] = []
         self.equations: list[Equation] = []
         self.captures: dict[int, Capture] = {}
-        self.fixed: set[Var] = set()  # arguments whose content is not to be replaced
-        self.location: SourceLocation | None = None  # of the equation that is being inlined
+        self.fixed: set[Var] = set()  # arguments whose content must not be replaced
+        self.location: SourceLocation | None = None  # of the equation being inlined
         self._known: dict[Any, tuple[Var, ...]] = {}
 
-    # ---- what comes in
+    # ---- inputs
 
     def input(self, spec: Spec, fixed: bool = True) -> Any:
-        """Return a tensor that stands for an argument; one that is not `fixed` may be replaced."""
+        """Return a tensor that stands for an argument; it may be replaced unless it is `fixed`."""
         var = Var(symbolic(spec), self.scope)
         self.inputs.append(var)
         if fixed:
@@ -66,9 +65,9 @@ class Builder:
         return make(var, var.spec)
 
     def enter(self, x: Data) -> Data:
-        """Return a tensor as this graph sees it: its own, or a capture.
+        """Return a tensor as this graph sees it: a variable of its own, or a capture.
 
-        Raises LeakedTracerError where it is a value of a graph that is finished.
+        Raises LeakedTracerError if it is a value of a finished graph.
         """
         if isinstance(x.buf, Var):
             if x.buf.scope is self.scope:
@@ -83,13 +82,13 @@ class Builder:
         return make(known.result, known.result.spec, x.node)
 
     def captured(self) -> list[Capture]:
-        """Return all that came in from outside, state last."""
+        """Return all captures, state last."""
         return sorted(self.captures.values(), key=lambda capture: capture.is_state)
 
     def replace(self, x: Data, value: Data) -> Data:
-        """Give x another content from here on; state gets it when the graph has run.
+        """Give x new content from here on; for state, it takes effect when the graph has run.
 
-        Returns what x is to hold now. Raises ReadOnlyError unless x is state or made in this graph.
+        Returns the new content of x. Raises ReadOnlyError unless x is state or made in this graph.
         """
         value, var = self.enter(value), x.buf
         if x.is_state:
@@ -98,7 +97,7 @@ class Builder:
             return x
         if not isinstance(var, Var):
             raise ReadOnlyError(
-                f"{x.spec} of the outside would be changed while a graph is built, once and not at "
+                f"{x.spec} from outside would be changed while a graph is built, once and not at "
                 "each run",
                 remedy="pass the object that holds it as an argument, and replace it there",
             )
@@ -109,17 +108,17 @@ class Builder:
             )
         return value
 
-    # ---- what is written
+    # ---- equations
 
     def inlines(self, op: Op, specs: Sequence[Any], device: Any) -> bool:
-        """Return whether a composite is written as what it is composed of."""
+        """Return whether to replace a composite by its parts."""
         return (self.inline and not op.lowers_directly(specs)
                 and op.composition(specs) is not None
                 and (op.inlines or not find_kernels(op.name, device.name)))
 
     def append(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any],
                specs: tuple[Spec, ...]) -> tuple[Var, ...]:
-        """Write an equation; an equal one that is known is not written again."""
+        """Append an equation, unless an equal one exists already; return its results."""
         key: Any = None
         if self.inline and not self.closed:
             key = (op, tuple([v if isinstance(v, Var) else attribute_key(v) for v in inputs]),
@@ -136,12 +135,12 @@ class Builder:
 
 
 def symbolic(spec: Spec) -> Spec:
-    """Return the spec of a graph's variable of this shape, dtype and device."""
+    """Return the symbolic spec, for a variable of a graph, with this shape, dtype and device."""
     return make_spec(spec.shape, spec.dtype, spec.device, None, True)
 
 
 def refuse_leaked(x: Data) -> None:
-    """Raise LeakedTracerError where a value belongs to a graph that is finished."""
+    """Raise LeakedTracerError if a value belongs to a finished graph."""
     var = x.buf
     if isinstance(var, Var) and (var.scope is None or not var.scope.open):
         made = f", made at {line_text(*var.location)}," if var.location else ", an argument,"
@@ -150,7 +149,7 @@ def refuse_leaked(x: Data) -> None:
 
 @contextmanager
 def building(builder: Builder) -> Iterator[Builder]:
-    """Return every op of this thread inside becomes a line of the builder's graph."""
+    """Append every op of this thread inside the block to the builder's graph."""
     before = STATE.building
     STATE.building = builder
     try:
@@ -161,10 +160,10 @@ def building(builder: Builder) -> Iterator[Builder]:
 
 
 def entered(x: Any) -> Any:
-    """Return a tensor as the graph under construction sees it; itself where there is none.
+    """Return a tensor as the graph under construction sees it, or unchanged if there is none.
 
-    To be asked before another tensor is made of its parts: so a capture is known by the object
-    that the user holds.
+    Call this before making another tensor of its parts, so that a capture is identified by the
+    object that the user holds.
     """
     builder = STATE.building
     return x if builder is None or not isinstance(x, Data) else builder.enter(x)

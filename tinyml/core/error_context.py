@@ -1,4 +1,4 @@
-"""Errors name the operation that failed and the operands that it was given."""
+"""Add to errors the operation that failed and its operands."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def describe(xs: Sequence[Any]) -> str:
 
 
 def add_context(error: TinyMLError, name: str, xs: Sequence[Any]) -> TinyMLError:
-    """Return an error that names an operation and its operands, unless it names others already.
+    """Return the error, naming an operation and its operands unless it names others already.
 
-    For paths that are too hot for a context manager.
+    For hot paths, where a context manager would be too slow.
     """
     return error.during(name, describe(xs))
 
 
 @contextmanager
 def error_context(name: str, xs: Sequence[Any]) -> Iterator[None]:
-    """Let errors raised inside name this operation and these operands."""
+    """Make errors raised inside the block name this operation and these operands."""
     try:
         yield
     except TinyMLError as error:
@@ -37,7 +37,7 @@ def error_context(name: str, xs: Sequence[Any]) -> Iterator[None]:
 
 
 def named_in_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Let the errors of a public function name it and its operands, as those of an op do."""
+    """Make the errors of a public function name it and its operands, as an op's errors do."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

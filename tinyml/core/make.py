@@ -1,6 +1,6 @@
-"""How operations make tensors, whose one class stands on a higher floor.
+"""How operations make tensors, whose class is defined in a higher layer.
 
-Type checkers read `make.pyi` instead: that is the one place where a lower floor names the class.
+Type checkers read `make.pyi` instead, the only place where a lower layer names the class.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["Class", "Tensor", "make"]
 
 
 class Class:
-    """The class of tensors that operations make; tinyml.tensor enters it here."""
+    """The class of tensors that operations make; tinyml.tensor sets it."""
 
     tensor: Any = Tensor
 
 
 def make(buf: Any, spec: Spec, node: Node | None = None) -> Any:
-    """Return a tensor of these parts."""
+    """Return a tensor made of these parts."""
     return Class.tensor(buf, spec, node)

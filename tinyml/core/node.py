@@ -1,8 +1,8 @@
 """What a tensor is made of: a buffer, a spec, and how it was made.
 
-`Data` is a tensor's content: a buffer (or a graph's variable), a spec, and a node, if a gradient
-may be asked for. `Node` is how it was made; it holds values, never tensors, so there are no
-reference cycles and memory is freed without the collector.
+`Data` is a tensor's content: a buffer (or a graph's variable), a spec, and a node if a gradient may
+be requested. `Node` records how it was made; it holds values, never tensors, so there are no
+reference cycles and memory is freed without the garbage collector.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tinyml.core.state import STATE
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
-# ---- how values were made
+# ---- nodes
 
 _epoch = 0
 _epoch_lock = threading.Lock()
@@ -31,12 +31,11 @@ def new_epoch() -> int:
 
 
 class Node:
-    """How a value was made: the plan that ran, the inputs with their values and nodes, the result.
+    """How a value was made: the plan that ran, the inputs' values and nodes, and the result.
 
-    `min_level` is the least depth of any leaf that it depends on: a backward pass records itself
-    only when an outer differentiation can see it. Values are kept only where a rule reads them.
-    `epoch` orders nodes by the time they were made; see new_epoch. `hooks` is there only where
-    somebody registered some.
+    `min_level` is the least depth of any leaf that it depends on: a backward pass is recorded only
+    if an outer differentiation can see it. Values are kept only if a rule reads them. `epoch`
+    orders nodes by creation; see new_epoch. `hooks` exists only once a hook is registered.
     """
 
     __slots__ = ("op", "plan", "bufs", "parents", "y", "min_level", "epoch", "hooks")
@@ -55,7 +54,7 @@ class Node:
 
 
 class Leaf(Node):
-    """Where differentiation ends: a value with respect to which a gradient is asked for."""
+    """An end of differentiation: a value with respect to which a gradient is computed."""
 
     __slots__ = ("grad", "spec")
 
@@ -66,7 +65,7 @@ class Leaf(Node):
 
 
 class Item(Node):
-    """Output `place` of an op of several outputs, whose own node is the one parent."""
+    """Output `place` of an op with several outputs; its only parent is that op's node."""
 
     __slots__ = ("place",)
 
@@ -77,7 +76,7 @@ class Item(Node):
 
 @contextmanager
 def one_deeper() -> Iterator[int]:
-    """Enter a differentiation: what is recorded inside belongs to it, at the depth given."""
+    """Enter a differentiation, which owns what is recorded inside; yield its depth."""
     before = STATE.recording
     STATE.depth += 1
     STATE.recording = True
@@ -95,14 +94,14 @@ def one_deeper() -> Iterator[int]:
 class Data:
     """What a tensor is: buffer, spec, node.
 
-    `is_state` marks hidden state, as a generator's, which has a `lock` too: a graph may read and
-    replace it, unlike other tensors that it did not make, and holds the lock meanwhile.
+    `is_state` marks hidden state, such as a generator's, which also has a `lock`. Unlike other
+    tensors from outside, a graph may both read and replace it, and holds the lock meanwhile.
     """
 
     __slots__ = ("buf", "spec", "node", "__weakref__")
 
     is_state = False
-    lock: AbstractContextManager[Any]  # of state alone
+    lock: AbstractContextManager[Any]  # only for state
 
     def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
         self.buf = buf

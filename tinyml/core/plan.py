@@ -1,4 +1,4 @@
-"""How an op runs on given layouts, found out once: kernel, else view, else nest, else other ops."""
+"""Plans: how an op runs on given layouts, by a kernel, else a view, else a nest, else other ops."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tinyml.ir.nest import Nest
 from tinyml.ir.op import Equation, Op, Var
 from tinyml.ir.spec import Spec, make_spec
 
-_DECLARED = frozenset((*COMPLEX, *STORED))  # types that few ops know
+_DECLARED = frozenset((*COMPLEX, *STORED))  # types that few ops support
 
 
 class Implicit:
-    """The records that the one path applies by itself; tinyml.ops enters them here."""
+    """The op records that `apply` uses implicitly; tinyml.ops sets them."""
 
     cast: Op
     copy: Op
@@ -38,9 +38,9 @@ class Implicit:
 class CompiledOp:
     """An op on given layouts, ready to run.
 
-    `fast` says that a record of it needs no cast first: one float output, a rule of its own, and
+    `fast` says that recording it needs no cast first: it has one float output, its own rule, and
     every float input in the type that it computes in. `kept` are the inputs as rules see them, and
-    `expands` the views that make them so, where operands broadcast.
+    `expands` the views that broadcast operands to that form.
     """
 
     __slots__ = ("run", "ins", "outs", "out", "attrs", "how", "single", "fast", "kept", "expands")
@@ -63,7 +63,7 @@ class CompiledOp:
 
 
 def make_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
-    """Return how an op runs on these layouts: by kernel, else view, nest or other ops."""
+    """Return the plan of an op for these layouts: a kernel, else a view, nest or other ops."""
     attrs, given = checked(op, specs, attrs)
     ins = tuple(specs)
     if any(spec.unknown for spec in given):
@@ -86,7 +86,7 @@ def _plan(call: Call) -> Plan:
     if op.view is not None:
         layout = op.view(call.ins[0], **call.attrs)
         if layout is not None and not (layout[1] and call.ins[0].dtype.is_subbyte):
-            return _plan_view(call, layout)  # but no address is within a byte
+            return _plan_view(call, layout)  # but an address cannot point inside a byte
     composition = op.composition(call.ins)
     if op.nest is not None or op.scatter_nest is not None or composition is not None:
         device.afford(sum(spec.nbytes for spec in call.outs))
@@ -105,9 +105,9 @@ def _plan(call: Call) -> Plan:
 
 def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
             ) -> tuple[dict[str, Any], tuple[Spec, ...]]:
-    """Return the attributes in their one form, and the specs of the results.
+    """Return the normalized attributes and the specs of the results.
 
-    Raises the user's errors.
+    Raises the errors of the op's rules.
     """
     device: Any = None
     for spec in specs:
@@ -136,7 +136,7 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
 
 
 def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
-    """Raise DTypeError for a complex or only stored type that the record has no samples for."""
+    """Raise DTypeError for a complex or storage-only type for which the record has no samples."""
     for spec in specs:
         if (isinstance(spec, Spec) and spec.dtype.name in _DECLARED and op.samples is not None
                 and spec.dtype.name not in op.dtypes):
@@ -146,7 +146,7 @@ def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
 
 def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
              error: Exception) -> TinyMLError:
-    """What a rule that fell over its operands or attributes says: typed, whatever it fell over."""
+    """Return a typed error for an untyped one that a rule raised on its operands or attributes."""
     unbound = _unbound(op, op.normalize or op.infer, specs, attrs)
     if unbound is not None:
         return unbound
@@ -162,7 +162,7 @@ def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
 
 def _unbound(op: Op, rule: Callable[..., Any], xs: Sequence[Any],
              attrs: dict[str, Any]) -> ArgumentTypeError | None:
-    """What is said where operands and attributes are not those that a rule has parameters for."""
+    """Return the error for operands or attributes that do not match a rule's parameters."""
     wanted = signature(rule)
     try:
         wanted.bind(*xs, **attrs)
@@ -177,7 +177,7 @@ def _unbound(op: Op, rule: Callable[..., Any], xs: Sequence[Any],
 
 
 def equation_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> CompiledOp:
-    """Return the plan of an op on variables: to run it is to write an equation of a graph."""
+    """Return the plan of an op on variables: running it appends an equation to a graph."""
     attrs, given = checked(op, specs, attrs)
     outs = tuple([symbolic(spec) for spec in given])
 
@@ -189,7 +189,7 @@ def equation_plan(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Compil
 
 
 def _by_itself(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> Callable[..., Any]:
-    """Return what runs an op by other ops, or as it stands: from buffers to tensors."""
+    """Return the function, from buffers to tensors, that runs an op's body or host_impl."""
 
     def run(*values: Any) -> Any:
         xs = [make(v, spec) if isinstance(spec, Spec) else v for v, spec in zip(values, specs)]
@@ -214,9 +214,9 @@ def _plan_view(call: Call, layout: tuple[tuple[int, ...], int]) -> Plan:
 
 
 def nest_of(call: Call) -> tuple[Nest, list[Any]]:
-    """Return the nest of an op on layouts, and its inputs: specs and run-time numbers.
+    """Return the nest of an op for given layouts, and its inputs: specs and run-time numbers.
 
-    Raises NotOneNest where it is not one nest.
+    Raises NotOneNest if it does not form one nest.
     """
     inputs: list[Any] = []
     for spec in call.ins:
@@ -227,7 +227,7 @@ def nest_of(call: Call) -> tuple[Nest, list[Any]]:
 
 
 def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[Var]]:
-    """Return the graph of an op, itself or the ops that it is composed of, and its outputs."""
+    """Return equations for an op, itself or the ops that it is composed of, and their outputs."""
     op = call.op
     if op.lowers_directly(call.ins):
         outs = tuple([Var(symbolic(spec)) for spec in call.outs])
@@ -258,13 +258,13 @@ def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[
     return builder.equations, [tensor.buf for tensor in results]
 
 
-# ---- by other ops
+# ---- composites
 
 
 def run_composition(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    """Apply the ops that an op is composed of, to tensors.
+    """Apply the ops of which an op is composed to tensors.
 
-    Small floats are computed with in the wider type, and rounded once at the end.
+    Small floats are computed in the wider type and rounded once at the end.
     """
     specs = [getattr(x, "spec", type(x)) for x in xs]
     body: Any = op.composition(specs)
@@ -280,7 +280,7 @@ def run_composition(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
 
 
 def plan_composition(call: Call) -> Plan:
-    """Return the plan of an op that runs by other ops: from buffers to dense buffers."""
+    """Return the plan of an op that runs as other ops, from buffers to dense buffers."""
     function = _by_itself(call.op, call.ins, call.attrs)
 
     def run(*values: Any) -> Any:
@@ -294,5 +294,5 @@ def plan_composition(call: Call) -> Plan:
 
 
 def _dense(tensor: Any) -> Any:
-    """Return a buffer with the elements of a tensor densely."""
+    """Return a buffer that holds a tensor's elements densely."""
     return make_plan(Implicit.copy, (tensor.spec,), {}).run(tensor.buf)

@@ -1,4 +1,4 @@
-"""What a thread is doing: recording, differentiating, building a graph."""
+"""Per-thread state: whether a thread is recording, differentiating, or building a graph."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class State(threading.local):
     """What a thread is doing.
 
     recording   whether operations on values with a node are recorded
-    depth       how many differentiations it is inside of
+    depth       how many differentiations it is inside
     building    the innermost graph under construction, a tinyml.core.builder.Builder, or None
 
-    What observers ask for, beside what runs; the first three are kept only while there are some:
+    For observers, besides what runs; the first three are kept only while there are any:
 
-    equation    the equation that a replay is running, where its location is known, or None
+    equation    the equation that a replay is running, if its location is known, or None
     caller      the user's frame that called for this replay, or None
     pullback_of the op whose gradient rule is running, or None
     uploading   the spec of the tensor whose content is on its way to a device, or None
@@ -36,12 +36,12 @@ class State(threading.local):
 
 
 STATE = State()
-GLOBAL_STATE: list[Any] = []  # hidden state that a checkpoint's second run finds as its first did
+GLOBAL_STATE: list[Any] = []  # hidden state that a checkpoint restores for its second run
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Record no operation inside, in this thread.
+    """Record no operations inside the block, in this thread.
 
     >>> import tinyml
     >>> x = tinyml.ones(1, requires_grad=True)

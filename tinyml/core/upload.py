@@ -1,4 +1,4 @@
-"""Numbers, lists and arrays become tensors of a device."""
+"""Turn numbers, lists and arrays into tensors on a device."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ SCALARS = (bool, int, float, complex)
 
 
 def as_operands(xs: Sequence[Any]) -> list[Any]:
-    """Return tensors as they are, arrays and lists as tensors on their device.
+    """Return tensors unchanged, and arrays and lists as tensors on their device.
 
-    Numbers stay numbers beside a tensor, and become tensors where there is none.
+    Numbers stay numbers next to a tensor, and become tensors if there is none.
     """
     device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
     return [x if device is not None and type(x) in SCALARS else as_tensor(x, device) for x in xs]
 
 
 def upload_all(values: Sequence[Any], near: Sequence[Any] = ()) -> list[Any]:
-    """Return tensors as they are; numbers, arrays and lists go where the first tensor is.
+    """Return tensors unchanged, and numbers, arrays and lists on the first tensor's device.
 
-    Tensors `near` count too, after the values.
+    Tensors in `near` count too, after the values.
     """
     device = next((x.spec.device for x in (*values, *near) if isinstance(x, Data)), None)
     return [as_tensor(x, device) for x in values]
 
 
 def as_tensor(value: Any, device: Any = None) -> Any:
-    """Return a tensor as it is; a number, a list or an array as a tensor."""
+    """Return a tensor unchanged, and a number, a list or an array as a tensor."""
     return value if isinstance(value, Data) else upload(value, device)
 
 
 def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
-    """Return a tensor of a number, a nested list or an array, as its device takes it in.
+    """Return a number, a nested list or an array as a tensor on a device.
 
-    Raises ArgumentTypeError for others, DTypeError where their type has no counterpart.
+    Raises ArgumentTypeError for anything else, DTypeError if its type has no counterpart.
     """
     target = find_device(device)
     array = target.as_array(data, dtype)
@@ -65,7 +65,7 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
 
 
 def _converted(array: np.ndarray[Any, Any], own: DType, wanted: DType) -> np.ndarray[Any, Any]:
-    """Return an array in another type: by NumPy where that is exact or rounds once, else `cast`."""
+    """Return an array in another type: by NumPy if that is exact or rounds once, else by `cast`."""
     if own.kind == "complex" and wanted.kind != "complex":
         raise DTypeError(f"{own.name} values as {wanted.name} would lose their imaginary parts",
                          remedy="take the real parts first")

@@ -1,8 +1,8 @@
-"""Control flow that depends on values, of functions over pytrees: cond, scan and while_loop.
+"""Control flow that depends on values, for functions over pytrees: cond, scan, while_loop.
 
-Their branches and steps are traced once, at each call, and become the graphs of one record of
-control_ops. What they close over becomes further operands, so differentiated values among it get
-their gradients.
+Each call traces the branches or steps once; they become the graphs of one record of control_ops.
+What they close over becomes further operands, so differentiated values among them get their
+gradients.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Function = Callable[..., Any]
 
 def _check_same(what: str, remedy: str, first: tuple[Any, Sequence[Spec]],
                 second: tuple[Any, Sequence[Spec]]) -> None:
-    """Raise where structures, shapes or dtypes differ, naming the path of the first difference."""
+    """Raise if structures, shapes or dtypes differ, naming the path of the first difference."""
     difference = tree.difference(first[0], second[0])
     if difference is not None:
         raise GraphError(f"{what} differ {difference}", remedy=remedy)
@@ -53,12 +53,12 @@ def _check_carry(before: tree.TreeDef, start: Sequence[Any], after: Any, graph: 
 
 
 def cond(pred: Any, true_fn: Function, false_fn: Function, *operands: Any) -> Any:
-    """Return true_fn(*operands) where `pred` holds, else false_fn(*operands); only that one runs.
+    """Return true_fn(*operands) if `pred` is true, else false_fn(*operands); only that one runs.
 
     `pred` is a bool or a bool tensor of shape (). Operands and results are pytrees of tensors and
-    numbers; both results have one structure, and the same shapes and dtypes. Both functions are
+    numbers; both results must have the same structure, shapes and dtypes. Both functions are
     traced, so neither may ask for values. Differentiable in the operands and in what the functions
-    close over. Raises DTypeError and ShapeError for another `pred`, GraphError where the results
+    close over. Raises DTypeError or ShapeError for any other `pred`, GraphError if the results
     differ.
 
     >>> import tinyml
@@ -96,11 +96,11 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None,
          reverse: bool = False) -> tuple[Any, Any]:
     """Loop over xs with a carry: carry, y = f(carry, x) for each x; return (carry, ys).
 
-    xs is a pytree of tensors that are cut along their first axis, x one slice of each; None means
-    that f(carry, None) is called `length` times. The ys are stacked, each at the place of its x;
-    `reverse` begins at the last x. The carry keeps its structure, shapes and dtypes. Differentiable
-    in init, xs and what f closes over. Raises GraphError where the carry changes, ShapeError and
-    ArgumentError for axes of different lengths.
+    xs is a pytree of tensors, sliced along their first axis; x holds one slice of each. If xs is
+    None, f(carry, None) is called `length` times. The ys are stacked in the order of their xs;
+    `reverse` starts at the last x. The carry keeps its structure, shapes and dtypes. Differentiable
+    in init, xs and what f closes over. Raises GraphError if those of the carry change, ShapeError
+    or ArgumentError for axes of different lengths.
 
     >>> import tinyml
     >>> total, sums = tinyml.scan(lambda c, x: (c + x, c + x), 0.0, tinyml.tensor([1.0, 2.0, 3.0]))
@@ -140,7 +140,7 @@ def _count_steps(rows: Sequence[Any], length: int | None) -> int:
 
 
 def _check_pair(graph: Traced, carry: tree.TreeDef, start: Sequence[Any]) -> tree.TreeDef:
-    """Return the structure of y; raise where f gives no pair or changes the carry."""
+    """Return the structure of y; raise if f does not return a pair or changes the carry."""
     assert graph.result is not None
     probe = tree.unflatten(graph.result, range(graph.result.leaf_count))
     if not isinstance(probe, tuple) or len(probe) != 2:
@@ -156,13 +156,13 @@ def _check_pair(graph: Traced, carry: tree.TreeDef, start: Sequence[Any]) -> tre
 
 def while_loop(cond_fn: Function, body_fn: Function, init: Any,
                max_steps: int | None = None) -> Any:
-    """Repeat carry = body_fn(carry) from `init` on, while cond_fn(carry) holds; return the last.
+    """Repeat carry = body_fn(carry), from `init`, while cond_fn(carry) holds; return the carry.
 
     The carry is a pytree of tensors and numbers; it keeps its structure, shapes and dtypes.
-    cond_fn gives a bool tensor of shape (). With `max_steps` the loop ends after so many steps at
-    the latest. Reverse mode must know the number of steps, so a gradient needs `max_steps`, and
-    takes the time and memory of that many. Raises GraphError where the carry changes, and
-    GradientError where a gradient is asked for without `max_steps`.
+    cond_fn returns a bool tensor of shape (). With `max_steps` the loop ends after at most that
+    many steps. Reverse mode must know the number of steps, so a gradient needs `max_steps`, and
+    takes the time and memory of that many. Raises GraphError if the carry changes in structure,
+    shapes or dtypes, and GradientError for a gradient without `max_steps`.
 
     >>> import tinyml
     >>> tinyml.while_loop(lambda x: x < 100.0, lambda x: x * 3.0, 1.0).item()

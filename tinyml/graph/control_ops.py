@@ -1,8 +1,8 @@
 """Control flow that depends on values: cond, while and scan, as ordinary records.
 
-Their branches and steps are graphs, given as attributes; control_flow makes them of functions. The
-pullback of a scan is a scan, that of a choice is a choice, each over the pullbacks of their graphs;
-so gradients have any order, in graphs and outside.
+Their branches and steps are graphs, passed as attributes; control_flow makes them from functions.
+The pullback of a scan is a scan and that of a cond is a cond, over the pullbacks of their graphs;
+so gradients of any order work, inside graphs and outside.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from tinyml.ops.creation import zeros_like
 
 
 def _apply_once(op: Op, *xs: Any, **attrs: Any) -> list[Any]:
-    """Return the results of a record as a list, and keep no plan.
+    """Return the results of a record as a list, without keeping a plan.
 
-    Graphs that were traced for this call will not come again.
+    Graphs that were traced for this call will not be used again.
     """
     if STATE.building is not None or watched():
         return list(apply_many(op, *xs, **attrs))
     return list(as_tuple(run(op, make_plan(op, [x.spec for x in xs], attrs), xs)))
 
 
-# ---- graphs that stand for each other
+# ---- graphs that share captures
 
 
 def apply_over(op: Op, graphs: dict[str, Graph], before: Sequence[Any],
                after: Sequence[Any] = (), **attrs: Any) -> list[Any]:
     """Return the results of a record on graphs whose inputs stand for `before` and `after`.
 
-    What any of them captures becomes operands of all, in between: first hidden state, whose new
+    The captures of any of them become operands of all, in between: first hidden state, whose new
     content follows the results of the carry, or all results; then the constants.
     """
     known = {id(c.tensor): c for graph in graphs.values() for c in graph.captures}
@@ -72,9 +72,9 @@ def apply_over(op: Op, graphs: dict[str, Graph], before: Sequence[Any],
 
 
 def _close(graph: Graph, captures: Sequence[Capture], inputs: int, outputs: int) -> Graph:
-    """Return a graph that takes `captures` after so many inputs, and gives state after the outputs.
+    """Return a graph that takes `captures` after its inputs, and gives state after its outputs.
 
-    Those that it does not read itself go through it.
+    Captures that it does not read pass through it.
     """
     own = {id(c.tensor): c for c in graph.captures}
     taken = [own.get(id(c.tensor)) or Capture(var := Var(c.var.spec), c.tensor, var)
@@ -86,7 +86,7 @@ def _close(graph: Graph, captures: Sequence[Capture], inputs: int, outputs: int)
 
 
 def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
-    """Raise where an attribute is no graph that reads just these operands."""
+    """Raise unless an attribute is a graph that reads exactly these operands."""
     expect(isinstance(graph, Graph), f"{name}: a graph", type(graph).__name__, ArgumentTypeError,
            remedy="tinyml.cond, tinyml.scan and tinyml.while_loop trace functions to graphs")
     reads = tuple([symbolic(var.spec) for var in graph.inputs])
@@ -98,7 +98,7 @@ def _check_reads(name: str, graph: Any, specs: Sequence[Any]) -> None:
 
 
 def check_predicate(spec: Spec) -> None:
-    """Raise where a condition is no bool of shape ()."""
+    """Raise unless a condition is a bool of shape ()."""
     expect(spec.dtype is bool_, "a condition of type bool", spec.dtype.name, DTypeError,
            remedy="compare: x > 0, x != 0")
     expect(spec.shape == (), "a condition of shape ()", spec.shape,
@@ -120,7 +120,7 @@ def _cond_run(pred: Any, *xs: Any, yes: Graph, no: Graph) -> tuple[Any, ...]:
 
 def _cond_grad(g: Any, _y: Any, pred: Any, *xs: Any, wanted: tuple[bool, ...], yes: Graph,
                no: Graph) -> list[Any]:
-    """Choose between the pullbacks as the value was chosen."""
+    """Choose between the pullbacks by the same condition."""
     present = are_floats(yes.outputs)
     gs = compress(as_tuple(g), present)
     pullbacks = {name: graph.pullback(wanted[1:], present, outputs=False)
@@ -175,7 +175,7 @@ def _scan_run(*xs: Any, body: Graph, carry: int, consts: int, length: int,
 
 
 def _row(x: Any, step: int, spec: Spec) -> Any:
-    """Return one slice along the first axis, a view."""
+    """Return one slice along the first axis, as a view."""
     if spec.size == 0:
         return make(x.buf, spec)
     return make(spec.device.view(x.buf, step * x.spec.strides[0], spec), spec)
@@ -183,13 +183,13 @@ def _row(x: Any, step: int, spec: Spec) -> Any:
 
 def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph, carry: int,
                consts: int, length: int, reverse: bool) -> list[Any]:
-    """Scan in the other direction, over the carries, which a scan collects first."""
+    """Scan in the other direction over the carries, which a first scan collects."""
     fixed, rows = xs[carry : carry + consts], xs[carry + consts :]
     carries = _apply_once(SCAN, *xs, body=body.derive(_give_carries, carry), carry=carry,
                           consts=consts, length=length, reverse=reverse)[carry:] if carry else []
     present = are_floats(body.outputs)
     gs = list(compress(as_tuple(g), present))
-    moving = sum(present[:carry])  # cotangents of the carry go from step to step,
+    moving = sum(present[:carry])  # cotangents of the carry pass from step to step,
     sums = [zeros_like(x) for x in compress(fixed, wanted[carry:])]  # those of constants add up
     wanted = (*present[:carry], *wanted[carry:])
     step = body.derive(_pull_step, carry, consts, wanted)
@@ -200,15 +200,15 @@ def _scan_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], body: Graph,
 
 
 def _give_carries(body: Graph, carry: int) -> Graph:
-    """Return the body that gives the carry before each step instead of its rows."""
+    """Return a body that gives the carry before each step instead of its rows."""
     return Graph(body.inputs, body.equations, [*body.outputs[:carry], *body.inputs[:carry]])
 
 
 def _pull_step(body: Graph, carry: int, consts: int, wanted: tuple[bool, ...]) -> Graph:
-    """Return the body of the scan over cotangents: the pullback of a step.
+    """Return the body of the scan over cotangents, the pullback of one step.
 
-    Inputs: cotangents of the carry, sums of those of constants; the constants; then carry, rows and
-    cotangents of the rows that the step gave.
+    Inputs: cotangents of the carry, sums of those of the constants; the constants; then carry, rows
+    and the cotangents of the step's output rows.
     """
     present = are_floats(body.outputs)
     pullback = body.pullback(wanted, present, outputs=False)
@@ -272,7 +272,7 @@ def _while_run(*xs: Any, test: Graph, body: Graph, carry: int,
 
 def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph, body: Graph,
                 carry: int, max_steps: int | None) -> list[Any]:
-    """Pull back along a scan of `max_steps` steps, those after the end doing nothing."""
+    """Pull back along a scan of `max_steps` steps, where steps after the end do nothing."""
     if max_steps is None:
         raise GradientError("the number of steps of a while_loop is not known in reverse mode",
                             remedy="scan, where the number is known; or while_loop(..., "
@@ -283,9 +283,9 @@ def _while_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], test: Graph
 
 
 def _step_while(body: Graph, test: Graph, carry: int) -> Graph:
-    """Return the body of a scan that does a step where the test holds, and nothing elsewhere."""
+    """Return the body of a scan that does a step while the test holds, and nothing after that."""
     rest = Graph(body.inputs, [], body.inputs[:carry])
-    more = Graph(body.inputs, body.equations, body.outputs)  # body itself will hold what holds this
+    more = Graph(body.inputs, body.equations, body.outputs)  # a copy: body will hold the result
 
     def step(*v: Any) -> list[Any]:
         return _apply_once(COND, replay(test, v)[0], *v, yes=more, no=rest)
@@ -293,7 +293,7 @@ def _step_while(body: Graph, test: Graph, carry: int) -> Graph:
     return build(step, [v.spec for v in body.inputs])
 
 
-# ---- the records: they run on tensors, and the host decides what is launched
+# ---- the records: they run on tensors, and the host decides what to launch
 
 COND = define(
     "cond", _cond_infer, grad=_cond_grad, host_impl=_cond_run, dtypes=(),

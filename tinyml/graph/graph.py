@@ -1,8 +1,8 @@
-"""Graphs: what is done to tensors, as equations to be run, differentiated and compiled.
+"""Graphs: computations on tensors, as equations that can be run, differentiated and compiled.
 
 A graph is flat and in SSA form: each equation applies an op to earlier values. A replay applies the
-same ops through the one path, so it is differentiable, and can be traced again. Composites stay
-whole; the compiler takes them apart. `tinyml.trace` makes graphs of users' functions.
+same ops in the usual way, so it is differentiable and can be traced again. Composites stay whole;
+the compiler inlines them. `tinyml.trace` makes graphs of users' functions.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ T = TypeVar("T")
 class Graph:
     """Equations over variables.
 
-    inputs    variables that the caller gives
-    captures  tensors that it reads without being given them, state last; see Capture
-    equations what is computed, in order
-    outputs   variables that it gives
-    reads     all that it reads: inputs, then captures
-    gives     all that it gives: outputs, then what the `states` among its captures become
+    inputs    variables passed by the caller
+    captures  tensors from outside that it reads, state last; see Capture
+    equations what it computes, in order
+    outputs   variables that it returns
+    reads     everything it reads: inputs, then captures
+    gives     everything it gives: outputs, then the new content of the `states` among its captures
     plans     how it runs as one op, by the specs of its inputs
     pullbacks and residuals   what `pullback` and `with_residuals` have made so far
     """
@@ -59,12 +59,12 @@ class Graph:
 
     @property
     def specs(self) -> tuple[Spec, ...]:
-        """What the results are: shapes, dtypes and devices."""
+        """The specs of the results."""
         return tuple([var.spec for var in self.outputs])
 
     @property
     def unknown(self) -> bool:
-        """Whether some size depends on values, here or in a graph inside: it cannot be planned."""
+        """Whether a size depends on values, here or in a nested graph: planning is impossible."""
         return any(
             any(var.spec.unknown for var in equation.outs)
             or any(isinstance(v, Graph) and v.unknown for v in equation.attrs.values())
@@ -73,12 +73,12 @@ class Graph:
 
     @property
     def differentiated(self) -> bool:
-        """Whether a gradient through it was ever asked for."""
+        """Whether a gradient through it was ever requested."""
         return bool(self.pullbacks)
 
     @property
     def closed_over_as_inputs(self) -> Graph:
-        """The graph whose inputs are all that this one reads, and whose outputs all it gives."""
+        """The graph whose inputs are all that this one reads, and its outputs all that it gives."""
         return self._closed if self.captures else self
 
     @cached_property
@@ -87,31 +87,31 @@ class Graph:
 
     @cached_property
     def last_uses(self) -> list[list[Var]]:
-        """For each equation, the variables that nothing touches after it."""
+        """For each equation, the variables that are not used after it."""
         return find_last_uses([(*e.outs, *e.operands) for e in self.equations], self.gives)
 
     def derive(self, function: Callable[..., T], *args: Any) -> T:
-        """Return `function(self, *args)`, made when first asked for and kept with this graph."""
+        """Return `function(self, *args)`, computed on first use and kept with this graph."""
         key = function, args
         if key not in self._derived:
             self._derived[key] = function(self, *args)
         found: T = self._derived[key]
         return found
 
-    # ---- running it
+    # ---- running
 
     def run(self, xs: Sequence[Any]) -> list[Any]:
-        """Return the outputs for these inputs, by one equation after the other."""
+        """Return the outputs for these inputs, running one equation at a time."""
         return self.run_by(partial(replay, self), xs)
 
     def run_by(self, function: Callable[[list[Any]], list[Any]], xs: Sequence[Any]) -> list[Any]:
-        """Return the outputs, by a function from all that it reads to all that it gives.
+        """Return the outputs, using a function from all that it reads to all that it gives.
 
-        State is locked until it has its new content.
+        State stays locked until it has its new content.
         """
         count = len(self.outputs)
         with ExitStack() as locks:
-            # In one order, or two threads might wait for each other.
+            # Always in the same order, or two threads might deadlock.
             for state in sorted(self.states, key=lambda capture: id(capture.tensor)):
                 locks.enter_context(state.tensor.lock)
             results = function([*xs, *[c.tensor for c in self.captures]])
@@ -120,7 +120,7 @@ class Graph:
         return results[:count]
 
     def call(self, xs: Sequence[Any]) -> list[Any]:
-        """Run it as one op: compiled where the compiler is loaded, recorded as a whole."""
+        """Run it as one op: compiled if the compiler is loaded, and recorded as a whole."""
         if not (self.captures or self.differentiated):
             return apply_graph(self, xs)
         return self.run_by(self._run_as_one_op, xs)
@@ -140,8 +140,8 @@ class Graph:
                  outputs: bool = True) -> Graph:
         """Return the graph of the cotangents of the inputs `wanted`.
 
-        It is given inputs, outputs, and the cotangents of the outputs that have one (`present`).
-        What else it needs of the forward pass, it computes again; without `outputs`, these too.
+        It takes inputs, outputs, and the cotangents of the outputs that have one (`present`). It
+        recomputes what else it needs of the forward pass; without `outputs`, the outputs too.
         """
         key = wanted, present, outputs
         if key not in self.pullbacks:
@@ -149,9 +149,9 @@ class Graph:
         return self.pullbacks[key]
 
     def with_residuals(self, wanted: tuple[bool, ...]) -> tuple[Graph, list[Any]]:
-        """Return this graph with more outputs, those that the pullback to `wanted` reads.
+        """Return this graph with more outputs, the residuals that the pullback to `wanted` reads.
 
-        Its last inputs are constants, whose values come with it.
+        Its last inputs are constants, whose values are returned too.
         """
         if wanted not in self.residuals:
             self.residuals[wanted] = self._add_residuals(wanted)
@@ -199,12 +199,12 @@ class Graph:
 
 
 def are_floats(vars_: Sequence[Var]) -> tuple[bool, ...]:
-    """Return which variables are of a float type."""
+    """Return for each variable whether it is of a float type."""
     return tuple([var.spec.dtype.is_inexact for var in vars_])
 
 
 def spread(values: Iterable[T], places: Sequence[bool]) -> list[T | None]:
-    """Return the values at the places that are marked, None at the others.
+    """Return the values at the marked places, and None at the others.
 
     >>> spread("ab", (True, False, True))
     ['a', None, 'b']
@@ -215,7 +215,7 @@ def spread(values: Iterable[T], places: Sequence[bool]) -> list[T | None]:
 
 def prune(equations: Sequence[Equation], ends: Sequence[Var],
           given: Sequence[Var]) -> list[Equation]:
-    """Return the equations that `ends` depend on, where `given` are known."""
+    """Return the equations that `ends` depend on, given that `given` are known."""
     have = set(given)
     live = set(ends) - have
     kept = []
@@ -228,7 +228,7 @@ def prune(equations: Sequence[Equation], ends: Sequence[Var],
 
 
 def find_last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[list[Var]]:
-    """Return for each step, given by all that it touches, what nothing touches after it."""
+    """Return for each step, given as the variables it uses, those that no later step uses."""
     seen = set(ends)
     found = []
     for touched in reversed(steps):
@@ -239,7 +239,7 @@ def find_last_uses(steps: Sequence[Sequence[Var]], ends: Sequence[Var]) -> list[
 
 
 def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
-    """Apply the equations one by one to values of all that it reads; return all that it gives."""
+    """Apply the equations one by one to the values of `reads`; return those of `gives`."""
     env: dict[Var, Any] = dict(zip(graph.reads, values))
     builder = STATE.building
     outer = (STATE.equation, STATE.caller) if builder is None and watched() else None
@@ -272,7 +272,7 @@ def replay(graph: Graph, values: Sequence[Any]) -> list[Any]:
 
 
 def resolve_sizes(attrs: Any, sizes: dict[Any, int]) -> Any:
-    """Return attributes with the sizes that were found out instead of unknown ones."""
+    """Return attributes with unknown sizes replaced by their actual values."""
     if isinstance(attrs, dict):
         return {name: resolve_sizes(value, sizes) for name, value in attrs.items()}
     if isinstance(attrs, tuple):
@@ -286,7 +286,7 @@ def resolve_sizes(attrs: Any, sizes: dict[Any, int]) -> Any:
 def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
     """Apply the op `call` to a graph without captures.
 
-    Its plans are kept with the graph, and go when it goes.
+    Its plans are kept with the graph, and freed with it.
     """
     if not graph.outputs:
         return []
@@ -298,7 +298,7 @@ def apply_graph(graph: Graph, xs: Sequence[Any]) -> list[Any]:
         for x in xs:
             refuse_leaked(x)
         bare = copy(graph)
-        bare.plans = {}  # so that no plan holds itself: nothing is left to the collector
+        bare.plans = {}  # so that no plan holds itself, a cycle for the collector
         plan = graph.plans[specs] = make_plan(CALL, specs, {"graph": bare})
     return list(as_tuple(run(CALL, plan, xs)))
 
@@ -310,7 +310,7 @@ def _call_infer(*specs: Spec, graph: Graph) -> tuple[Spec, ...]:
 
 
 def _call_grad(g: Any, y: Any, *xs: Any, wanted: tuple[bool, ...], graph: Graph) -> list[Any]:
-    """Run the pullback as a graph of its own, as one op; it is differentiable again."""
+    """Run the pullback as a separate graph, as one op; it is differentiable again."""
     gs = as_tuple(g)
     pullback = graph.pullback(wanted, tuple([x is not None for x in gs]))
     return spread(pullback.call([*xs, *as_tuple(y), *[x for x in gs if x is not None]]), wanted)
@@ -323,14 +323,14 @@ CALL: Op = define(
 )
 
 
-# ---- making them
+# ---- building
 
 
 def build(f: Callable[..., Sequence[Any]], specs: Sequence[Spec],
           owned: Container[int] = ()) -> Graph:
     """Return the graph of a function from tensors to a sequence of tensors and numbers.
 
-    It may replace the content of its arguments at the places `owned`.
+    The function may replace the content of its arguments at the positions `owned`.
     """
     builder = Builder()
     with building(builder):

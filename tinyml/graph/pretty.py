@@ -10,7 +10,7 @@ from tinyml.ir.op import Var
 
 
 def format_lines(graph: Graph) -> list[str]:
-    """Return the lines of a graph as text; those of graphs inside it are indented."""
+    """Return the lines of a graph as text; those of nested graphs are indented."""
     names: dict[Var, str] = {}
 
     def name(var: Var) -> str:
@@ -43,7 +43,7 @@ def _format_attribute(value: Any) -> str:
 
 
 def _letters(number: int) -> str:
-    """Return the name of a value by its number: a, b, ..., z, aa, ab, ..."""
+    """Return the name for a value's number: a, b, ..., z, aa, ab, ..."""
     text = ""
     number += 1
     while number:

@@ -1,6 +1,6 @@
-"""Graphs of Python functions: what a function does to tensors, as equations to be read and called.
+"""Graphs of Python functions: what they do to tensors, as equations to read and to call.
 
-`trace(f)(*specs)` runs f once on values without content and writes down every op.
+`trace(f)(*specs)` runs f once on symbolic values and records every op.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tinyml.ops.arguments import as_shape
 
 
 class Traced(Graph):
-    """A graph that is called like the function that it was traced from.
+    """A graph that can be called like the function from which it was traced.
 
-    structure  how arguments flatten to its inputs, where that is known
-    result     the structure of what comes out
+    structure  how arguments flatten to its inputs, if known
+    result     the structure of the result
 
     >>> import tinyml
     >>> graph = tinyml.trace(lambda x: (x * 2.0).sum())(tinyml.tensor([1.0, 2.0]))
@@ -50,9 +50,9 @@ class Traced(Graph):
         return "\n".join(pretty.format_lines(self))
 
     def __call__(self, *args: Any) -> Any:
-        """Apply the equations to arguments of the structure, shapes and dtypes of those traced.
+        """Apply the equations to arguments with the structure, shapes and dtypes that were traced.
 
-        Raises GraphError for another structure, ShapeError for another shape or dtype.
+        Raises GraphError for a different structure, ShapeError for a different shape or dtype.
         """
         leaves, structure = tree.flatten(args)
         if self.structure is not None and structure != self.structure:
@@ -62,9 +62,9 @@ class Traced(Graph):
         return tree.unflatten(self.result, results) if self.result is not None else tuple(results)
 
     def run(self, xs: Sequence[Any]) -> list[Any]:
-        """Return the outputs for these inputs, by one equation after the other.
+        """Return the outputs for these inputs, running one equation at a time.
 
-        Raises ShapeError where an input is not of the shape, dtype and device that was traced.
+        Raises ShapeError if an input differs from the traced one in shape, dtype or device.
         """
         expect(len(xs) == len(self.inputs), f"{len(self.inputs)} tensors", len(xs),
                ArgumentTypeError)
@@ -73,13 +73,13 @@ class Traced(Graph):
                    remedy="trace the function again for it")
         return super().run(xs)
 
-    # ---- cut in two, and composed again
+    # ---- splitting and composing
 
     def split(self, known: Sequence[bool]) -> tuple[Traced, Traced]:
-        """Cut in two: first what depends on the inputs marked `known` alone, then the rest.
+        """Split in two: first what depends only on the inputs marked `known`, then the rest.
 
-        The first gives what the second needs of it; the second takes that, then the other inputs.
-        So `first.then(second)` does what the graph did, with the other inputs at the end.
+        The first returns what the second needs from it; the second takes that, then the other
+        inputs. So `first.then(second)` computes the same, with the other inputs at the end.
         """
         expect(len(known) == len(self.inputs), f"{len(self.inputs)} marks", len(known),
                ArgumentTypeError)
@@ -101,9 +101,9 @@ class Traced(Graph):
                        result=self.result))
 
     def then(self, other: Traced) -> Traced:
-        """Compose with `other`, whose first inputs become this graph's results.
+        """Compose with `other`, whose first inputs are this graph's results.
 
-        Raises ShapeError where they do not fit.
+        Raises ShapeError if they do not match.
         """
         mine, taken = len(self.outputs), len(self.inputs)
         expect(mine <= len(other.inputs), f"at most {len(other.inputs)} results", mine)
@@ -116,7 +116,7 @@ class Traced(Graph):
 
 
 def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:
-    """Return what a tensor is without its values, for `trace`; float32 unless `dtype` is given.
+    """Return the spec of a tensor, for `trace`; float32 unless `dtype` is given.
 
     >>> tensor_spec((2, 3))
     float32[2, 3] cpu
@@ -126,12 +126,12 @@ def tensor_spec(shape: Any, dtype: Any = None, device: Any = None) -> Spec:
 
 
 def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
-    """Return a function from arguments, or their specs, to the graph of what f does to them.
+    """Return a function that maps arguments, or their specs, to the graph of f.
 
-    f is run once on values without content. Arguments and result may be pytrees; the leaves of the
+    f runs once, on symbolic values. Arguments and result may be pytrees; the leaves of the
     arguments are tensors, arrays or specs (`tensor_spec`), those of the result tensors or numbers.
     Tensors that f closes over are captures of the graph. Raises ArgumentTypeError for other leaves,
-    ConcretizationError where f asks for a value.
+    ConcretizationError if f asks for a value.
 
     >>> import tinyml
     >>> tinyml.trace(lambda x: x + x)(tinyml.tensor_spec((2,))).outputs[0].spec

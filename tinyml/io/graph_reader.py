@@ -1,19 +1,19 @@
-"""The reader of graph files: it trusts nothing, and checks each line against its op's rule.
+"""The reader of graph files. It trusts nothing, and checks each line against its op's rule.
 
-A document has a list of graphs, each after those that its lines apply; the last is the graph
-itself. In a graph, variables are numbered: inputs, captures, cells, then what the lines give. So
-neither a forward reference nor a cycle can be written.
+A document is a list of graphs, each after those that its lines apply; the last is the graph itself.
+In a graph, variables are numbered: inputs, captures, cells, then the results of the lines. So the
+format allows neither forward references nor cycles.
 
     spec       [dtype, shape, device]; a size that depends on values is {"size": number, "limit": n}
     line       {"op": name, "inputs": [{"var": number} or a number], "attrs": {...},
                "outputs": [spec, ...]}
-    values     JSON's own, arrays being tuples; else {"int": digits} beyond 2^53, {"bits": 8 bytes
+    values     as in JSON, with arrays as tuples; else {"int": digits} beyond 2^53, {"bits": 8 bytes
                of a float that is not finite}, {"numpy": [dtype, bytes]}, {"slice": [...]},
                {"dtype": name}, {"device": name}, {"size": number}, {"graph": number}
     structure  nodes in postorder: "*" a leaf, null None, {"tuple": n}, {"list": n}, {"dict": keys}
     cell       {"name": "generator", "spec": spec, "becomes": variable}
 
-The op's own rule infers the shapes of the results again, so a file cannot claim others.
+The op's own rule infers the shapes of the results again, so a file cannot claim wrong ones.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from tinyml.ir.op import Equation, Op, Scope, Var, find
 from tinyml.ir.spec import Spec, make_spec
 
 FORMAT, VERSION = "tinyml.graph", 1
-MAX_LINES = 1_000_000  # of all graphs, each counted as often as it is applied
-MAX_DEPTH = 32  # of graphs in graphs, and of tuples in tuples
-MAX_NAME = 4096  # characters of a string
+MAX_LINES = 1_000_000  # in all graphs, each counted as often as it is applied
+MAX_DEPTH = 32  # of nested graphs, and of nested tuples
+MAX_NAME = 4096  # characters in a string
 MAX_ITEMS = 1024  # elements of a tuple
 MAX_AXES = 64  # as in NumPy
-MAX_REASON = 1000  # characters of a message
-EXACT = 1 << 53  # greater integers are text, so that readers with float64 alone keep them
-GENERATOR = "generator"  # the one hidden state there is, that of tinyml.random
-# Ops whose module is loaded when a file names one; the others come with tinyml itself.
+MAX_REASON = 1000  # characters in a message
+EXACT = 1 << 53  # larger integers are text, so that readers that only have float64 keep them
+GENERATOR = "generator"  # the only hidden state, that of tinyml.random
+# Ops whose module is loaded when a file names one; the others are loaded with tinyml.
 MODULES = dict.fromkeys(("cond", "scan", "while"), "tinyml.graph.control_ops")
 CONTAINERS: dict[str, Any] = {"tuple": tuple, "list": list}
 
@@ -57,7 +57,7 @@ def find_generator() -> Any:
 
 
 class Parts(NamedTuple):
-    """What a document holds: a graph without the tensors that it captured."""
+    """The content of a document: a graph without its captured tensors."""
 
     inputs: list[Var]
     captures: list[Var]
@@ -69,10 +69,10 @@ class Parts(NamedTuple):
 
 
 class Reader:
-    """Read a document's graph, and check it. Raises FileFormatError where it is malformed.
+    """Reads and checks a document's graph. Raises FileFormatError if it is malformed.
 
-    With `device`, everything moves there. Raises DeviceError where a device that the document names
-    does not exist here, DTypeError where one lacks a data type.
+    With `device`, everything moves there. Raises DeviceError if a device named in the document does
+    not exist here, DTypeError if a device lacks a data type.
     """
 
     def __init__(self, name: str, document: Any, device: Any = None) -> None:
@@ -99,7 +99,7 @@ class Reader:
         self.parts = self._graph(entries[-1], True)
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise a FileFormatError that names file and place."""
+        """Raise a FileFormatError that names the file and the place in it."""
         raise FileFormatError(f"{self.name} is no graph file: {self.place}: {reason[:MAX_REASON]}",
                               remedy="save it again with tinyml.save_graph, or fetch it again")
 
@@ -167,7 +167,7 @@ class Reader:
 
     def _infer(self, op: Op, inputs: list[Any],
                attrs: dict[str, Any]) -> tuple[dict[str, Any], tuple[Spec, ...]]:
-        """Return the attributes in their one form and the results, by the op's own rule."""
+        """Return the normalized attributes and the results, by the op's own rule."""
         specs = [x.spec if isinstance(x, Var) else type(x) for x in inputs]
         if not any(isinstance(spec, Spec) for spec in specs):
             self.refuse(f"{op.name!r} of numbers alone")
@@ -178,7 +178,7 @@ class Reader:
             self.refuse(f"{op.name}: {error.message}")
 
     def _agrees(self, size: Any, stated: Any) -> bool:
-        """Return whether a size is the stated one; one that depends on values gets its number."""
+        """Return whether a size is as stated; give a size that depends on values its number."""
         if not isinstance(stated, tuple):
             return type(size) is int and size == stated
         number, limit = stated
@@ -212,7 +212,7 @@ class Reader:
     # ---- the random generator
 
     def _state(self, entry: Any, scope: Scope) -> tuple[Var, list[Equation]]:
-        """Return a cell's variable, and the equations that move it to the device asked for."""
+        """Return a cell's variable, and the equations that move it to the requested device."""
         fields = self._object(entry, "name", "spec", "becomes")
         if fields["name"] != GENERATOR:
             self.refuse(f"an unknown cell {_show(fields['name'])}")
@@ -240,7 +240,7 @@ class Reader:
     # ---- specs
 
     def _spec(self, entry: Any) -> Spec:
-        """Return the spec of something given, whose sizes are numbers."""
+        """Return the spec of an input, whose sizes must be numbers."""
         dtype, shape, device = self._read_spec(entry)
         if not all(isinstance(size, int) for size in shape):
             self.refuse("an input whose size is not known")
@@ -277,7 +277,7 @@ class Reader:
         return DTYPES[name]
 
     def _device(self, name: Any) -> str:
-        """Return the name of the device to use for one that the file names."""
+        """Return the name of the device to use for a device named in the file."""
         if not isinstance(name, str) or not is_device_name(name):
             self.refuse(f"no device {_show(name)}")
         return name if self.device is None else self.device.name
@@ -407,7 +407,7 @@ TAGS: dict[str, Callable[[Reader, Any], Any]] = {
 
 
 def _show(entry: Any) -> str:
-    """Return a value of a file for a message; a container may be too long or too deep to print."""
+    """Return a value as text for a message; containers may be too long or too deep to print."""
     if isinstance(entry, (list, dict)):
         return f"{'an object' if isinstance(entry, dict) else 'a list'} of {len(entry)}"
     return f"{entry!r:.80}"

@@ -1,9 +1,9 @@
-"""Graphs in files: JSON that people can read, with the captured tensors as safetensors beside it.
+"""Graphs in files: readable JSON, with the captured tensors in a safetensors file beside it.
 
-`model.json` holds the equations; captured tensors lie in `model.<digest>.safetensors`, where the
-digest is that of their content and is stated in the JSON. So a save adds one file and then replaces
-the other: a process that is killed in between leaves the old pair or the new one, and a mixture
-cannot be read. Numbers keep every bit. Loading runs nothing; graph_reader checks what is read.
+`model.json` holds the equations. Captured tensors are in `model.<digest>.safetensors`; the digest
+is that of their content, and the JSON states it. A save adds one file and then replaces the other,
+so a process that is killed in between leaves the old pair or the new one, and a mixture cannot be
+read. Numbers keep every bit. Loading runs nothing; graph_reader checks what is read.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from tinyml.ir.spec import Spec
 Array = npt.NDArray[Any]
 
 MAX_BYTES = 100_000_000  # of the JSON
-HEADER_BYTES = 4096  # that the other file may have besides the content of each tensor
-DIGITS = 16  # of the digest, in the name of that file
+HEADER_BYTES = 4096  # that the tensor file may have per tensor, besides its content
+DIGITS = 16  # of the digest, in the name of the tensor file
 ENDING = ".json"
 REMEDY = "save it again with tinyml.save_graph, or fetch it again"
 
@@ -61,17 +61,17 @@ REMEDY = "save it again with tinyml.save_graph, or fetch it again"
 
 
 def save_graph(path: Path, graph: Traced) -> None:
-    """Write a graph to `path`, a name that ends in .json; captured tensors of any size beside it.
+    """Write a graph to `path`, which ends in .json, and its captured tensors beside it.
 
-    Inputs, outputs, equations, attributes, graphs in graphs, the generator as hidden state and the
-    structure of arguments and result are kept, bit for bit. Locations in the user's program are
-    not, nor the gradients of what was captured. The files of an earlier save are replaced at once;
-    another process that saves to the same path is not waited for.
+    Inputs, outputs, equations, attributes, nested graphs, the generator's hidden state and the
+    structure of arguments and result are kept, bit for bit. Locations in the user's program and
+    gradients of captured tensors are not. The files of an earlier save are replaced atomically, but
+    two processes that save to the same path are not synchronised.
 
-    Raises SerializationError for what has no form in a file (an op that is not in the table; a
-    module or another class among arguments or results), ArgumentTypeError for what is no graph,
-    ArgumentError for a name with another ending, and OSError where the system refuses; then the old
-    files are as they were.
+    Raises SerializationError for what cannot be written (an op that is not in the table; a module
+    or other class among arguments or results), ArgumentTypeError for anything but a graph,
+    ArgumentError for a name with another ending, and OSError if the system refuses; the old files
+    are then unchanged.
 
     >>> import os, tempfile, tinyml
     >>> path = os.path.join(tempfile.mkdtemp(), "double.json")
@@ -115,12 +115,12 @@ def _split_ending(path: Path) -> str:
 
 
 def _tensors_path(stem: str, digest: str) -> str:
-    """Return the path of the file of the captured tensors."""
+    """Return the path of the file that holds the captured tensors."""
     return f"{stem}.{digest[:DIGITS]}.safetensors"
 
 
 def _list_constants(graph: Graph) -> list[Capture]:
-    """Return the captures whose content the file holds."""
+    """Return the captures whose content belongs in the file."""
     return [capture for capture in graph.captures if not capture.is_state]
 
 
@@ -139,7 +139,7 @@ def _compute_digest(arrays: Sequence[Array]) -> str:
 
 
 def _find_digest(path: Path) -> str | None:
-    """Return the digest in the file that is to be replaced, where there is one."""
+    """Return the digest in the file to be replaced, or None."""
     try:
         return _check_head(path, _read(path))
     except (OSError, TinyMLError):
@@ -147,7 +147,7 @@ def _find_digest(path: Path) -> str | None:
 
 
 def _format_document(document: dict[str, Any]) -> bytes:
-    """Return JSON with one line of text for each equation."""
+    """Return JSON text with one line for each equation."""
 
     def flat(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
@@ -167,7 +167,7 @@ def _format_document(document: dict[str, Any]) -> bytes:
 
 
 class Writer:
-    """The document of a graph. Raises SerializationError where a part of it has no form in JSON."""
+    """Writes the document of a graph. Raises SerializationError for parts that JSON cannot hold."""
 
     def __init__(self, graph: Traced) -> None:
         self.graphs: list[dict[str, Any]] = []
@@ -217,7 +217,7 @@ class Writer:
                 "becomes": names[state.result]}
 
     def _spec(self, spec: Spec, new: bool = False) -> list[Any]:
-        """Return dtype, shape and device; number sizes that depend on values where they are new."""
+        """Return dtype, shape and device; number the sizes that depend on values and are new."""
         shape: list[Any] = []
         sizes: tuple[Any, ...] = spec.shape
         for size in sizes:
@@ -270,7 +270,7 @@ class Writer:
 
 
 def _describe_structure(definition: tree.TreeDef | None, what: str) -> list[Any] | None:
-    """Return a structure in postorder: "*" is a leaf; others count the last ones that they take."""
+    """Return a structure in postorder: "*" is a leaf; other nodes count their children."""
     if definition is None:
         return None
     nodes: list[Any] = []
@@ -296,11 +296,11 @@ def _describe_structure(definition: tree.TreeDef | None, what: str) -> list[Any]
 
 
 def load_graph(path: Path, device: Any = None) -> Traced:
-    """Return the graph of a file that save_graph wrote; with `device`, all of it moves there.
+    """Return the graph in a file written by save_graph; with `device`, all of it moves there.
 
-    Raises FileMissingError where a file is missing, FileFormatError where one is malformed or the
-    two do not belong together, DeviceError where a device that the file names does not exist here,
-    and DTypeError where the device lacks a data type.
+    Raises FileMissingError if a file is missing, FileFormatError if one is malformed or the two do
+    not belong together, DeviceError if a device named in the file does not exist here, and
+    DTypeError if the device lacks a data type.
 
     >>> import os, tempfile, tinyml
     >>> path = os.path.join(tempfile.mkdtemp(), "model.json")
@@ -318,7 +318,7 @@ def load_graph(path: Path, device: Any = None) -> Traced:
             tensors = _load_tensors(path, stem, digest, [var.spec for var in parts.captures])
             break
         except FileMissingError:
-            if _find_digest(path) in (digest, None):  # else a save came in between: read again
+            if _find_digest(path) in (digest, None):  # otherwise a save came in between: read again
                 raise
     captures = [Capture(var, tensor, var) for var, tensor in zip(parts.captures, tensors)]
     graph = Graph(parts.inputs, parts.equations, parts.outputs, [*captures, *parts.cells])
@@ -327,7 +327,7 @@ def load_graph(path: Path, device: Any = None) -> Traced:
 
 def _load_tensors(path: Path, stem: str, digest: str | None,
                   specs: Sequence[Spec]) -> list[Any]:
-    """Return the captured tensors, of these specs and this digest."""
+    """Return the captured tensors, checked against these specs and this digest."""
     if (digest is None) == bool(specs):
         _refuse(path, f"{len(specs)} captured tensors, and {'no' if specs else 'a'} digest of them")
     if digest is None:
@@ -358,7 +358,7 @@ def _load_tensors(path: Path, stem: str, digest: str | None,
 
 
 def _read(path: Path) -> Any:
-    """Return the value of a JSON file that is small enough and says every name once."""
+    """Return the value of a JSON file; refuse one that is too large or repeats a name."""
     try:
         with open(path, "rb", opener=_open_regular) as file:
             size = os.fstat(file.fileno()).st_size
@@ -395,7 +395,7 @@ def _read(path: Path) -> Any:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a regular file; others could block, or never end."""
+    """Open a file; refuse any but a regular one, which could block or never end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         _refuse(path, "not a regular file")
     return os.open(path, flags)

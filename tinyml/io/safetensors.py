@@ -1,4 +1,4 @@
-"""Tensors in files: safetensors, written whole or not at all, read without running anything.
+"""Tensors in files: safetensors, written atomically and read without running anything.
 
 A save writes a temporary file in the same folder, flushes it to the disk and renames it over the
 old one, so a process that is killed in between leaves the old file or the new one.
@@ -33,7 +33,7 @@ HEADER_LIMIT = 100_000_000  # bytes, as in the format's own reader
 LENGTH_BYTES = 8  # the file begins with the header's length, little-endian
 RESERVED = "__metadata__"
 
-# Types of the format by their names there; the others (complex128, int4) are refused by name.
+# The format's types by name; the others (complex128, int4) are refused by name.
 _NAMES = {
     "BOOL": "bool", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
     "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64",
@@ -47,8 +47,8 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
     """Write named tensors of any shapes and dtypes to one safetensors file, atomically.
 
     `metadata` is text that is saved with them. Raises ArgumentTypeError for a name that is not a
-    string or a value that is no tensor, DTypeError for a dtype that the format lacks, and OSError
-    where the system refuses; then the old file is as it was.
+    string or a value that is not a tensor, DTypeError for a dtype that the format lacks, and
+    OSError if the system refuses; the old file is then unchanged.
 
     >>> import os, tempfile, tinyml
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
@@ -75,8 +75,8 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
 def load(path: Path, device: Any = None) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file by name, on `device`.
 
-    Raises FileMissingError where there is no file and FileFormatError where it is malformed, before
-    anything larger than the file is allocated; DTypeError for a dtype that tinyml lacks.
+    Raises FileMissingError if there is no file, FileFormatError if it is malformed, before anything
+    larger than the file is allocated, and DTypeError for a dtype that tinyml lacks.
     """
     result = {}
     for name, array in load_numpy(path).items():
@@ -95,7 +95,7 @@ def load_numpy(path: Path) -> dict[str, Array]:
 
     content = _read(path)
     try:
-        deserialize: Any = safetensors.deserialize  # it has no types
+        deserialize: Any = safetensors.deserialize  # it has no type annotations
         items = deserialize(content)
     except safetensors.SafetensorError as error:
         raise _malformed(path, str(error)) from None
@@ -112,10 +112,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Make `data` the content of the file: all of it, or where anything fails the old content.
+    """Make `data` the content of the file; if anything fails, the old content remains.
 
     A symbolic link is followed, and an existing file keeps its permissions. Raises OSError where
-    the system refuses (no such folder, no permission, full disk); nothing is left behind then.
+    the system refuses (no such folder, no permission, full disk), and then leaves nothing behind.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "history.json")
@@ -179,7 +179,7 @@ def _as_little_endian(name: str, value: Any) -> Array:
 
 
 def _read(path: Path) -> bytes:
-    """Return the file's content; refuse what is no regular file before reading from it."""
+    """Return the file's content; refuse anything but a regular file before reading."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -199,7 +199,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_header(path: Path, content: bytes) -> dict[str, Any]:
-    """Return the header as a dict; refuse a name that stands twice in one object."""
+    """Return the header as a dict; refuse a name that occurs twice in one object."""
 
     def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)

@@ -1,9 +1,9 @@
-"""Lowering: a graph of ops becomes one loop nest, by asking each value for one element.
+"""Lowering: turns a graph of ops into one loop nest, by asking each value for one element.
 
 A value is a function of an index. An elementwise op asks its operands at the same index, a view at
-another one, a reduction over fresh axes. Which ops may share a nest is one rule without names:
-every op says itself as statements of a nest, and no reduction is asked for at two different indices
-(it would be computed again in each loop; then the ops run one by one).
+another one, a reduction over new axes. One rule, which names no op, decides which ops share a nest:
+each of them can be written as instructions of a nest, and no reduction is asked for at two indices,
+since it would be computed in each loop anew. Where the rule does not hold, the ops run one by one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tinyml.ir.spec import stored
 
 
 class NotOneNest(Exception):
-    """This graph is not one nest; its ops run one by one. Never reaches a user."""
+    """This graph is not one nest, so its ops run one by one; users never see this."""
 
 
 class Source:
-    """A value as an op's nest sees it: shape, dtype, and one element when called with an index."""
+    """A value as an op's nest sees it: shape, dtype, and an element when called with an index."""
 
     __slots__ = ("_lowering", "_var", "shape", "dtype", "ndim")
 
@@ -34,12 +34,12 @@ class Source:
         self.ndim = var.spec.ndim
 
     def __call__(self, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """Return the element at an index of this value's rank; where `guard` is false, `other`."""
+        """Return the element at an index; where `guard` is false, `other`."""
         return self._lowering.at(self._var, index, guard, other)
 
 
 class Scalar:
-    """A Python number of an op's call: its kind, and where it stands among the kernel's scalars.
+    """A Python number of an op's call: its kind, and its place among the scalars of the kernel.
 
     `var` stands for it in a body, as a tensor without axes.
     """
@@ -52,12 +52,12 @@ class Scalar:
         self.var = var
 
     def at(self, n: Nest, dtype: DType) -> int:
-        """Return its id in a nest, in the type of the arithmetic around it."""
+        """Return its id in a nest, in the type of the surrounding arithmetic."""
         return n.scalar(self.number, dtype)
 
 
 class Numbers:
-    """The Python numbers of a graph that become a kernel's scalars: its code does not hold them."""
+    """The Python numbers of a graph, which are no part of a kernel's code but handed over to it."""
 
     def __init__(self) -> None:
         self.places: dict[Any, int] = {}
@@ -70,7 +70,7 @@ class Numbers:
 
 
 class _Number(Scalar):
-    """A number of a graph; it gets its place where it first meets a type."""
+    """A number of a graph; it gets its position when it is first used with a type."""
 
     __slots__ = ("_value", "_numbers")
 
@@ -80,7 +80,7 @@ class _Number(Scalar):
         self._numbers = numbers
 
     def at(self, n: Nest, dtype: DType) -> int:
-        """Return its id in a nest; equal numbers of one type are one."""
+        """Return its id in a nest; equal numbers of one type share an id."""
         known = self._numbers
         key = (attribute_key(self._value), dtype)
         if key not in known.places:
@@ -91,7 +91,7 @@ class _Number(Scalar):
 
 
 class Lowering:
-    """The values of one graph on their way into one nest."""
+    """The state of one lowering: a graph whose values become instructions of a nest."""
 
     def __init__(self, equations: Sequence[Equation], inputs: Sequence[Any],
                  numbers: Numbers | None = None) -> None:
@@ -118,12 +118,12 @@ class Lowering:
         return self._numbers.scalar(value)
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """Return the id of one element of a graph value; where `guard` is false, `other`."""
+        """Return the id of one element of a graph value, or `other` if `guard` is false."""
         n = self.nest
         outer = n.guard
         inner = n.both(outer, guard)
         if inner is not None and n.free[inner].isdisjoint(n.join(index)):
-            inner = None  # this element is the same, and there, whatever the guard says
+            inner = None  # this element exists, and is the same, whether the guard holds or not
         if var in self._scalars:
             return n.scalar(self._scalars[var], var.spec.dtype)
         if var in self._args:
@@ -157,7 +157,7 @@ class Lowering:
         return value
 
     def scatter_of(self, outputs: Sequence[Var]) -> Equation | None:
-        """Return the one equation that gives all these by storing them itself, if it does."""
+        """Return the one equation that stores all these outputs by itself, if there is one."""
         found = {self._made_by.get(var, (None, 0))[0] for var in outputs}
         equation = found.pop()
         if found or equation is None or equation.op.scatter_nest is None:
@@ -165,19 +165,20 @@ class Lowering:
         return equation
 
     def _refuse_again(self, equation: Equation, index: Ids, before: int) -> None:
+        """Raise NotOneNest where the loops of an equation are asked for at a second index."""
         new = list(self.nest.loops.values())[before:]
         along = {loop.axis for loop in new if isinstance(loop, Scan)}
         if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:
-            raise NotOneNest  # points that the guard leaves out would be missing in the state
+            raise NotOneNest  # points that the guard excludes would be missing from the state
         if new and self._reduced.setdefault(equation, index) != index:
             raise NotOneNest
 
 
 def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequence[Any],
           numbers: Numbers | None = None) -> Nest:
-    """Return one nest that computes `outputs` from `inputs`; NotOneNest where none does.
+    """Return one nest that computes `outputs` from `inputs`; raise NotOneNest if none can.
 
-    With `numbers`, the Python numbers of the graph are handed over at run time.
+    With `numbers`, the Python numbers of the graph are passed at run time.
     """
     lowering = Lowering(equations, inputs, numbers)
     n = lowering.nest
@@ -199,7 +200,7 @@ def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequenc
 
 
 def _byte(lowering: Lowering, var: Var, place: Ids) -> int:
-    """Return a byte of a packed result: the elements that it holds, the first in its low bits."""
+    """Return a byte of a packed result, made of its elements, the first in the low bits."""
     n = lowering.nest
     shape, bits = var.spec.shape, var.spec.dtype.bits
     byte = n.const(0, uint8)

@@ -10,12 +10,12 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 
 
 def least(n: Nest, dtype: DType) -> int:
-    """Return the constant that no value of the type is below."""
+    """Return the least value of the type as a constant."""
     return n.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
 
 
 def greatest(n: Nest, dtype: DType) -> int:
-    """Return the constant that no value of the type is above."""
+    """Return the greatest value of the type as a constant."""
     return n.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
 
 
@@ -24,6 +24,8 @@ def _range(dtype: DType) -> tuple[int, int]:
 
 
 def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: int) -> Monoid:
+    """Return the monoid of an associative word, which begins with a constant."""
+
     def join(n: Nest, state: Ids, items: Ids) -> Ids:
         return (n.prim(word, state[0], items[0]),)
 
@@ -50,7 +52,7 @@ def _affine_step(n: Nest, state: Ids, items: Ids) -> Ids:
     return n.prim("mul", factor, state[0]), n.prim("add", n.prim("mul", factor, state[1]), term)
 
 
-# Maps y -> a y + b, one after the other: the state is (a, b) of all so far, so b is y from 0.
+# Maps y -> a y + b, one after the other: the state is (a, b) of all so far; b is what 0 becomes.
 # Their order matters, so there is one lane.
 AFFINE = Monoid(
     "affine",
@@ -62,17 +64,17 @@ AFFINE = Monoid(
 
 def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
                    absent: bool = False) -> Monoid:
-    """Return (value, index): the first best value; NaN beats all.
+    """Return the monoid of (value, index) that keeps the first best value; NaN beats all.
 
-    `other` says when a value is no better than the best; with `absent`, an index below 0 marks
-    what is no candidate.
+    The word `other` tells that a value is no better than the best. With `absent`, an index below 0
+    marks a value that does not count.
     """
 
     def combine(n: Nest, state: Ids, items: Ids) -> Ids:
         best, where = state
         value, index = items
         win = n.prim("logical_not", n.prim(other, value, best, dtype=bool_), dtype=bool_)
-        if n.code[value].dtype.is_float:  # also where the value is NaN, but not where the best is
+        if n.code[value].dtype.is_float:  # also if the value is NaN, but not if the best is
             number = n.prim("equal", best, best, dtype=bool_)
             win = n.prim("logical_and", win, number, dtype=bool_)
         empty = n.prim("less", where, ZERO, dtype=bool_)

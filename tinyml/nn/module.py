@@ -51,7 +51,7 @@ class Module:
         builder = STATE.building
         if builder is not None and vars(self).get(_BORN) is not builder.scope:
             raise ReadOnlyError(
-                f"{type(self).__name__}.{name} of the outside would be changed while a graph is "
+                f"{type(self).__name__}.{name} from outside would be changed while a graph is "
                 "built, once and not at each run",
                 remedy="pass the module as an argument: what changes in it is written back",
             )

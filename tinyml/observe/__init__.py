@@ -1,4 +1,4 @@
-"""Observers: events of each op that runs, profiles, memory, NaNs."""
+"""Observers: an event for each op that runs, profiles, memory tracking, NaN checks."""
 
 from tinyml.observe.events import Event, observe
 

@@ -1,9 +1,8 @@
-"""Observers: callbacks that see each op that runs, with its time, operands and results.
+"""Observers: callbacks that see each op as it runs, with its time, operands and results.
 
-There is one mechanism: while an observer is open, plans are made anew with their runs wrapped
-(`core.apply.Watching`), and every op that runs becomes an `Event`. While none is open, the plans
-and the path to them are the very same objects as before, so nothing is paid. `profile`, `debug` and
-`track_memory` are built on it.
+There is one mechanism: while an observer is open, plans are remade with their runs wrapped
+(`core.apply.Watching`), and every op that runs becomes an `Event`. While none is open, the original
+plans run, so observation costs nothing. `profile`, `debug` and `track_memory` are built on it.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ class Event:
 
     op         its name
     how        kernel, nest, view, body or host
-    ins, outs  specs; for a Python number its type stands among `ins`
+    ins, outs  specs; in `ins`, a Python number is represented by its type
     attrs      its attributes
-    seconds    in this op alone: those of ops that it ran by itself (a body's) are theirs
-    ran        how many ops it ran by itself
-    depth      how many ops it ran inside of
+    seconds    in this op alone, without the ops that it ran itself (those of a body)
+    ran        how many ops it ran itself
+    depth      how many ops it was nested in
 
-    `results`, `operands`, `line` and `gradient_of` are found when asked for, so ask inside the
-    callback. An event that is kept keeps memory alive, so take from it what you need.
+    `results`, `operands`, `line` and `gradient_of` are computed on access, so read them inside the
+    callback. A stored event keeps memory alive, so keep only the values that you need.
     """
 
     __slots__ = ("op", "how", "ins", "outs", "attrs", "seconds", "ran", "depth", "values",
@@ -78,22 +77,22 @@ class Event:
 
     @property
     def location(self) -> SourceLocation | None:
-        """File and number of the user's line, outside of tinyml and of the callback.
+        """File and number of the user's line, outside tinyml and the callback.
 
-        For an equation of a graph, which runs long after it was written, that is where it was
-        written.
+        For an equation of a graph, which runs long after it was traced, that is the line that was
+        traced.
         """
         return find_user_location(_thread.frame)
 
     @property
     def line(self) -> str | None:
-        """The user's line that ran it, as 'file:line: source'."""
+        """The user's line that ran this op, as 'file:line: source'."""
         location = self.location
         return None if location is None else line_text(*location)
 
     @property
     def gradient_of(self) -> str | None:
-        """The op whose gradient this one is part of; None in a forward pass."""
+        """The op whose gradient rule ran this op; None in a forward pass."""
         op = STATE.pullback_of
         return None if op is None else str(op.name)
 
@@ -103,9 +102,9 @@ class Event:
 
 
 def find_user_location(frame: types.FrameType | None) -> SourceLocation | None:
-    """Return the user's line as seen from a frame: that of the equation which a replay runs.
+    """Return the user's line as seen from a frame: that of the equation that a replay runs.
 
-    Without one, and where an op that is replayed runs the user's own code, it is the line in that.
+    Without a replay, or if a replayed op runs the user's own code, it is the line in that code.
     """
     user, equation = user_frame(frame), STATE.equation
     if equation is not None and user is STATE.caller:
@@ -115,7 +114,7 @@ def find_user_location(frame: types.FrameType | None) -> SourceLocation | None:
 
 
 class _Observer(NamedTuple):
-    """A callback, the thread whose ops it sees (None: all), and whether devices are waited for."""
+    """A callback, the thread whose ops it sees (None: all), and whether to wait for devices."""
 
     callback: Callable[[Event], None]
     thread: int | None
@@ -125,9 +124,9 @@ class _Observer(NamedTuple):
 class _Thread(threading.local):
     """What a thread is doing under observation.
 
-    frame    that of the op whose callbacks run; None while none run
-    depth    how many ops it is inside of
-    ran      how many ops the current one has run by itself
+    frame    the frame of the op whose callbacks run; None while none run
+    depth    how many ops it is inside
+    ran      how many ops the current one has run itself
     inside   the seconds that these took
     """
 
@@ -140,15 +139,15 @@ class _Thread(threading.local):
 _thread = _Thread()
 _observers: tuple[_Observer, ...] = ()
 _lock = threading.RLock()
-_plans: dict[Op, dict[Any, CompiledOp]] = {}  # of the time when nobody looks
+_plans: dict[Op, dict[Any, CompiledOp]] = {}  # the plans used while nobody observes
 
 
 def _wrap(op: Op, plan: CompiledOp) -> Callable[..., Any]:
-    """Return what runs instead of a plan's own run while somebody looks."""
+    """Return the function that replaces a plan's run while somebody observes."""
     run = plan.run
     if any(isinstance(spec, Spec) and spec.symbolic for spec in (*plan.ins, *plan.outs)):
         return run  # an equation of a graph: nothing is executed
-    # A plan of its own: one that held itself would be a cycle, left to the collector.
+    # A separate plan: one that held itself would be a cycle, left to the collector.
     inner = CompiledOp(run, plan.ins, plan.outs, plan.attrs, plan.how)
 
     def observed(*values: Any) -> Any:
@@ -163,7 +162,7 @@ def _wrap(op: Op, plan: CompiledOp) -> Callable[..., Any]:
 
 def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
                  seeing: Sequence[_Observer]) -> Any:
-    """Run an op, timed, and tell those who look."""
+    """Run an op, time it, and notify the observers."""
     clock = time.perf_counter
     wait = _nothing
     if any(o.synchronize for o in seeing):
@@ -184,7 +183,7 @@ def _observe_run(op: Op, plan: CompiledOp, values: tuple[Any, ...],
         here.ran, here.inside = outer
     outs = plan.outs
     buffers = tuple(result) if isinstance(result, tuple) else (result,)
-    if plan.how == "host":  # only the results know their shapes, so they are tensors already
+    if plan.how == "host":  # shapes are known only from the results, so these are tensors already
         outs = tuple([tensor.spec for tensor in buffers])
         buffers = tuple([tensor.buf for tensor in buffers])
     event = Event(op, plan, outs, values, buffers, seconds, ran, here.depth)
@@ -204,7 +203,7 @@ def _nothing() -> None:
 
 
 def _renew(observers: tuple[_Observer, ...]) -> None:
-    """Let exactly these look; plans are made anew, since those at hand do not tell."""
+    """Install exactly these observers, and remake the plans, since the old ones do not notify."""
     global _observers, _plans
     with _lock:
         if _observers:
@@ -224,16 +223,16 @@ def _renew(observers: tuple[_Observer, ...]) -> None:
 @contextmanager
 def observe(callback: Callable[[Event], None], *, all_threads: bool = False,
             synchronize: bool = False) -> Iterator[None]:
-    """Call `callback(event)` after every op that runs inside; see Event for what it is told.
+    """Call `callback(event)` after every op that runs inside the block; see Event.
 
     It sees the ops of this thread, or with `all_threads` those of all threads (the callback then
-    runs in theirs). With `synchronize` devices are waited for around each op, so that its seconds
-    are its own. Several observers may be open; the outermost is called first. Ops that a callback
-    runs are not observed, and an error that it raises comes out of the op. The ops inside a jitted
-    function are seen too: they are run one by one. While a graph is traced, nothing runs, so
-    nothing is seen.
+    runs in those threads). With `synchronize`, it waits for the device around each op, so that the
+    op's time is its own. Several observers may be open; the outermost is called first. Ops run by
+    a callback are not observed, and an error that it raises propagates from the op. The ops inside
+    a jitted function are seen too: they run one at a time. While a graph is traced nothing runs,
+    so nothing is seen.
 
-    Raises ArgumentTypeError where `callback` cannot be called.
+    Raises ArgumentTypeError if `callback` is not callable.
 
     >>> import tinyml
     >>> from tinyml.observe import observe

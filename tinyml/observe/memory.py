@@ -1,4 +1,4 @@
-"""Memory: how much a device holds and held, which op made it, and what was not given back."""
+"""Memory: how much a device holds or has held, which op made it, and what was not freed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Made(NamedTuple):
-    """Memory that is held: the op that made it, its spec where known, bytes, device and line."""
+    """Memory in use: the op that made it, its spec if known, bytes, device and line."""
 
     op: str
     spec: Spec | None
@@ -35,15 +35,15 @@ class Made(NamedTuple):
 
 
 class Tracking:
-    """What `track_memory` saw: `alive()` now, `by_op()`, `peak` by device; a report when printed.
+    """What `track_memory` saw: `alive()`, `by_op()`, `peak` by device; prints as a report.
 
-    Memory that is made while it is open is followed until it is freed, even after the block ends.
+    Memory allocated inside the block is followed until it is freed, even after the block ends.
     Bytes are those of the pool's blocks, as in `memory_stats`.
     """
 
     def __init__(self) -> None:
         self.peak: dict[str, int] = {}
-        self._made: dict[int, Made] = {}  # by the identity of a block that somebody holds
+        self._made: dict[int, Made] = {}  # by the identity of a block in use
 
     def grew(self, pool: Pool, in_use: int) -> None:
         """Note that the pool handed out a block."""
@@ -51,14 +51,14 @@ class Tracking:
             self.peak[pool.name] = in_use
 
     def made(self, pool: Pool, buffer: Buffer, size: int) -> None:
-        """Note that the pool made a buffer for something else than an op: for an upload, say."""
+        """Note that the pool made a buffer for something other than an op, such as an upload."""
         if STATE.planning:
             return  # the run-time integers of a kernel, which live as long as its plan
         op = "upload" if STATE.uploading else "device"
         self._made[id(buffer.block)] = Made(op, STATE.uploading, size, pool.name, _find_location())
 
     def gone(self, block: Block) -> None:
-        """Note that nobody holds a block any more."""
+        """Note that a block was released."""
         self._made.pop(id(block), None)
 
     def see(self, event: Event) -> None:
@@ -67,7 +67,7 @@ class Tracking:
         for buf, spec in zip(event.buffers, event.outs):
             free: Any = getattr(buf, "free", None)  # of a block; a view has none
             if self not in getattr(free, "watchers", ()) or any(buf is v for v in event.values):
-                continue  # made before this began, or not by this op
+                continue  # made before tracking began, or not by this op
             key = id(buf.block)
             known = self._made.get(key)
             if known is None or known.op == "device":
@@ -75,11 +75,11 @@ class Tracking:
                 self._made[key] = Made(event.op, spec, free.size, free.pool.name, location)
 
     def alive(self) -> list[Made]:
-        """Return what was made inside and is still held, the largest first."""
+        """Return what was made inside the block and is still held, largest first."""
         return sorted(self._made.values(), key=lambda made: -made.nbytes)
 
     def by_op(self, device: str | None = None) -> dict[str, int]:
-        """Return the bytes that are still held, by the op that made them, the most first."""
+        """Return the bytes still held, by the op that made them, largest first."""
         found: dict[str, int] = {}
         for made in list(self._made.values()):
             if device is None or made.device == device:
@@ -87,7 +87,7 @@ class Tracking:
         return dict(sorted(found.items(), key=lambda entry: -entry[1]))
 
     def report(self, limit: int = 20) -> str:
-        """Return what is still held as text, by the line that made it, the largest first."""
+        """Return what is still held as text, by the line that made it, largest first."""
         groups: dict[tuple[str, str, str], list[Made]] = {}
         for made in self.alive():
             form = repr(made.spec) if made.spec else made.device
@@ -116,11 +116,11 @@ def _find_location() -> SourceLocation | None:
 
 @contextmanager
 def track_memory() -> Iterator[Tracking]:
-    """Follow all memory that is made inside, by ops and uploads of every thread.
+    """Follow all memory allocated inside the block, by ops and uploads of every thread.
 
-    The value, printed, lists what is still held: bytes, op, shape, and the line that made it. A
-    leak is what is listed and should not be. While it is open, `memory_stats` knows `peak_in_use`
-    and `by_op`.
+    Print the value to list what is still held: bytes, op, shape, and the line that made it. A leak
+    is an entry that should not be there. Inside the block, `memory_stats` also reports
+    `peak_in_use` and `by_op`.
 
     >>> import tinyml
     >>> kept = []
@@ -154,13 +154,13 @@ kept.append(tinyml.zeros((100,)) + 1)
 class MemoryStats(NamedTuple):
     """Memory of one device, in bytes.
 
-    in_use       in blocks that tensors, plans and arrays hold
-    peak         the most that was taken from the device at once, since the start or `reset_peak`:
-                 exact, and never less than the most that was in use
-    reserved     taken from the device: in use, or free to be used again
-    budget       what may be taken: TINYML_MEMORY_LIMIT
-    allocations  how many blocks were taken from the device so far; steady work takes none
-    peak_in_use  the most that was in use at once since `track_memory` began; None outside of it
+    in_use       in blocks held by tensors, plans and arrays
+    peak         the most that was reserved at one time, since the start or `reset_peak`: exact,
+                 and never less than the most that was in use
+    reserved     taken from the device: in use, or free for reuse
+    budget       the most that may be reserved: TINYML_MEMORY_LIMIT
+    allocations  how many blocks were taken from the device so far; a steady loop takes none
+    peak_in_use  the most that was in use at one time since `track_memory` began; None outside it
     by_op        what was made since then and is in use, by the op that made it
     """
 
@@ -175,10 +175,10 @@ class MemoryStats(NamedTuple):
 
 
 def memory_stats(device: Any = None) -> MemoryStats:
-    """Return the memory of a device, without one of the default device; see MemoryStats.
+    """Return the memory statistics of a device, by default the default one; see MemoryStats.
 
-    Memory comes in blocks of fixed sizes (at least 64 bytes, at most an eighth too much), and these
-    are counted. Raises DeviceError where there is no such device.
+    Memory comes in blocks of fixed sizes (at least 64 bytes, rounded up by at most an eighth), and
+    blocks are what is counted. Raises DeviceError if there is no such device.
 
     >>> import tinyml
     >>> before = tinyml.memory_stats("cpu").in_use
@@ -197,7 +197,7 @@ def memory_stats(device: Any = None) -> MemoryStats:
 
 
 def reset_peak(device: Any = None) -> None:
-    """Give free blocks back to the device, and count the peak of `memory_stats` anew."""
+    """Return free blocks to the device, and restart the peak of `memory_stats`."""
     target: Any = find_device(device)
     target.pool.reset_peak()
     for tracking in _trackings:

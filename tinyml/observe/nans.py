@@ -1,4 +1,4 @@
-"""NaNs and infinities caught where they first appear: `tinyml.debug`."""
+"""Catch NaNs and infinities where they first appear: `tinyml.debug`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TESTS: dict[str, tuple[Callable[[Any], Any], Callable[[float], bool]]] = {
 
 
 def _check(event: Event, what: str, action: Action) -> None:
-    """Raise or warn where a float result holds what no float input held."""
+    """Raise or warn if a float result holds a NaN or infinity that no float input held."""
     if event.how == "view" or event.ran:
         return  # nothing new, or already seen in the ops that it ran
     test, of_number = _TESTS[what]
@@ -44,7 +44,7 @@ def _check(event: Event, what: str, action: Action) -> None:
 
 def _is_given(event: Event, test: Callable[[Any], Any],
               of_number: Callable[[float], bool]) -> bool:
-    """Return whether an operand or an attribute holds one already."""
+    """Return whether an operand or an attribute already holds one."""
     for value, spec in zip(event.values, event.ins):
         if isinstance(spec, Spec):
             if spec.dtype.is_float and test(spec.device.download(value, spec)).any():
@@ -76,13 +76,13 @@ def debug(nans: Action | None = "raise", *, infs: Action | None = None,
           leaks: bool = False, all_threads: bool = False) -> Iterator[Tracking | None]:
     """Stop, or warn, at the first op whose result holds a NaN that none of its inputs held.
 
-    The NaNError (or NaNWarning) names op, shapes, device, the place of the first NaN, the user's
-    line, and in a backward pass the op whose gradient it is part of. Python numbers and attributes
-    count as inputs: who adds NaN on purpose is not stopped. `infs` does the same for infinities.
+    The NaNError (or NaNWarning) names op, shapes, device, the position of the first NaN, the user's
+    line, and in a backward pass the op whose gradient was being computed. Python numbers and
+    attributes count as inputs, so NaNs added on purpose pass. `infs` does the same for infinities.
     With `leaks` the value of the `with` statement is that of `track_memory()`, else None. Every
-    result is read, so this is slow. Ops of other threads are checked with `all_threads` only.
+    result is read, so this is slow. Ops of other threads are checked only with `all_threads`.
 
-    Raises ArgumentError where an action is neither "raise", "warn" nor None.
+    Raises ArgumentError if an action is not "raise", "warn" or None.
 
     >>> import tinyml
     >>> with tinyml.debug(nans="raise"):

@@ -1,4 +1,4 @@
-"""profile: how long each op takes."""
+"""profile: measure how long each op takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tinyml.observe.events import Event, observe
 
 
 class Timing(NamedTuple):
-    """One op that ran, as `profile` keeps it."""
+    """The record that `profile` keeps of one op that ran."""
 
     op: str
     how: str
@@ -23,7 +23,7 @@ class Timing(NamedTuple):
 
 
 class Row(NamedTuple):
-    """All runs of one op: how many, their seconds and bytes, and their share of all seconds."""
+    """All runs of one op: calls, seconds, bytes, and share of the total time."""
 
     op: str
     calls: int
@@ -33,19 +33,19 @@ class Row(NamedTuple):
 
 
 class Profile:
-    """What `profile` saw: `records` in order, `rows()` by op, and a table when printed."""
+    """What `profile` saw: `records` in order, `rows()` by op; prints as a table."""
 
     def __init__(self) -> None:
         self.records: list[Timing] = []
         self.elapsed = 0.0
 
     def see(self, event: Event) -> None:
-        """Keep what one event tells."""
+        """Record one event."""
         self.records.append(Timing(event.op, event.how, event.ins, event.outs, event.seconds,
                                    event.nbytes))
 
     def rows(self) -> list[Row]:
-        """Return one row for each op, the one that took longest first."""
+        """Return one row for each op, slowest first."""
         found: dict[str, list[Timing]] = {}
         for record in self.records:
             found.setdefault(record.op, []).append(record)
@@ -68,7 +68,7 @@ class Profile:
 
 
 def table(cells: Sequence[Sequence[str]], sides: str) -> str:
-    """Return rows of cells as text in columns; `sides` has an 'l' or an 'r' for each column.
+    """Return rows of cells as aligned text; `sides` has an 'l' or an 'r' for each column.
 
     >>> print(table([("op", "calls"), ("add", "12")], "lr"))
     op   calls
@@ -84,11 +84,11 @@ def table(cells: Sequence[Sequence[str]], sides: str) -> str:
 
 @contextmanager
 def profile(*, all_threads: bool = False) -> Iterator[Profile]:
-    """Time every op that runs inside, waiting for its device; print the result for a table by op.
+    """Time every op inside the block, waiting for its device; print the value for a table.
 
-    Columns: calls, milliseconds in all, their share of all ops, microseconds a call, and the bytes
-    of operands and results. An op that runs others (a body) has only the time between them. The
-    last line compares with the time of the whole block, compiling and observing included.
+    Columns: calls, total milliseconds, share of all ops, microseconds per call, and the bytes of
+    operands and results. An op that runs others (a body) counts only its own time. The last line
+    compares with the time of the whole block, which includes compiling and observing.
 
     >>> import tinyml
     >>> with tinyml.profile() as p:
