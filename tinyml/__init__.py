@@ -2,7 +2,7 @@
 
 import os as _os
 import sys as _sys
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 __version__ = "0.1.0"
 
@@ -31,21 +31,25 @@ def _find_from_checkout() -> None:
 _find_from_checkout()
 
 # First: the function `tensor`, below, takes the name that loading this module binds.
-from tinyml.tensor import Tensor  # noqa: E402, I001
+from tinyml.tensor import Tensor as Tensor  # noqa: E402, I001
 from tinyml.dtypes import *  # noqa: E402, F403
 from tinyml.dtypes import __all__ as _dtypes  # noqa: E402
-from tinyml.dtypes import bool_ as bool  # noqa: E402
-from tinyml.errors import TinyMLError  # noqa: E402
-from tinyml.functions.datatypes import __array_namespace_info__  # noqa: E402, F401
+from tinyml.dtypes import bool_ as _bool  # noqa: E402
+from tinyml.errors import TinyMLError as TinyMLError  # noqa: E402
+from tinyml.functions.datatypes import (  # noqa: E402
+    __array_namespace_info__ as __array_namespace_info__,
+)
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
-from tinyml.ir.devices import get_num_threads, set_num_threads  # noqa: E402
+from tinyml.ir.devices import get_num_threads as get_num_threads  # noqa: E402
+from tinyml.ir.devices import set_num_threads as set_num_threads  # noqa: E402
 from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from tinyml._lazy import *  # noqa: F403
 
+bool = _bool
 # The standard that this namespace keeps.
 __array_api_version__ = "2024.12"
 
@@ -61,10 +65,11 @@ def _lazy_names() -> dict[str, str]:
 
 
 _LAZY = _lazy_names()
-__all__ = ["Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
-           "get_num_threads", "set_num_threads"]
-__all__ += [*_dtypes, *_functions, *_ops]
-__all__ += [name for name, module in _LAZY.items() if module != __name__]
+if not _typing.TYPE_CHECKING:  # checkers read literal lists only; without one, what is imported
+    __all__ = ["Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
+               "get_num_threads", "set_num_threads"]
+    __all__ += [*_dtypes, *_functions, *_ops]
+    __all__ += [name for name, module in _LAZY.items() if module != __name__]
 
 
 def __getattr__(name: str) -> object:

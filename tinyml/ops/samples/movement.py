@@ -219,8 +219,8 @@ def scatter(word: str) -> Samples:
             Sample((x, updates[:, :2].copy(), index_table(1, -1)), {"axis": 1}, "negative", True),
             Sample((x, updates[0], np.array(2)), {"axis": 0}, "0-d", True),
             Sample((x, updates[0, 0], np.array(2), np.array(-1)), {"axis": 0}, "place", True),
-            Sample((x, updates[:, 0].copy(), repeats, index_table(2, 1, 1, 0)), {"axis": 0}, "pairs",
-                   True),
+            Sample((x, updates[:, 0].copy(), repeats, index_table(2, 1, 1, 0)), {"axis": 0},
+                   "pairs", True),
             Sample((x, updates[:0], np.zeros(0, np.int64)), {"axis": 0}, "empty"),
             Sample((special(dtype), special(dtype)[-1:], index_table(0)), {"axis": 0}, "special"),
         ]
