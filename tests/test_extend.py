@@ -55,6 +55,7 @@ def plugin(tables: None) -> list[str]:
     return sorted(set(TABLE) - before)
 
 
+@pytest.mark.kernels(27)
 def test_the_plugin_is_right(plugin: list[str], device: str) -> None:
     assert plugin == ["count_bits", "lecun_tanh", "peak_to_peak"]
     for name in plugin:
@@ -64,6 +65,7 @@ def test_the_plugin_is_right(plugin: list[str], device: str) -> None:
             assert report.ok, report.text()
 
 
+@pytest.mark.kernels(9)
 @pytest.mark.parametrize("name", ["lecun_tanh", "peak_to_peak"])
 def test_a_wrong_rule_of_the_plugin_is_found(plugin: list[str], name: str) -> None:
     OPS[name].grad = (lambda g, _y, _x, **_: g,)

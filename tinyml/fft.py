@@ -51,7 +51,7 @@ def _complex(x: Any) -> Tensor:
 
 
 def _real(x: Any) -> Tensor:
-    """Return a tensor of real numbers; raises DTypeError for complex ones."""
+    """Return a real tensor; raises DTypeError for a complex one."""
     y: Tensor = asarray(x)
     expect(y.dtype.kind != "complex", "real numbers", y.dtype.name, DTypeError,
            remedy="fft takes complex ones; tinyml.real takes the real parts")
@@ -59,14 +59,14 @@ def _real(x: Any) -> Tensor:
 
 
 def _count(n: Any, usual: int) -> int:
-    """Return how many elements are transformed: n, or as many as usual."""
+    """Return how many elements to transform: n, or the usual number if n is None."""
     count = usual if n is None else as_size(n, "n")
     expect(count > 0, "at least one element", count, ShapeError)
     return count
 
 
 def _fitted(x: Any, axis: int, n: int) -> Any:
-    """Return x cut, or with zeros behind it, so that it has n elements along an axis."""
+    """Return x cut, or padded with zeros at the end, to n elements along an axis."""
     size = x.shape[axis]
     if n > size:
         none = (0,) * x.ndim
@@ -84,7 +84,7 @@ def _along(x: Any, n: Any, axis: Any, norm: str, inverse: bool) -> Tensor:
 
 
 def _axes(x: Any, s: Any, axes: Any) -> tuple[tuple[int, ...], tuple[int | None, ...]]:
-    """Return the axes in the order given, and how many elements are wanted along each."""
+    """Return the axes in the order given, and the number of elements wanted along each."""
     sizes = None if s is None else as_sizes(s, "s")
     if axes is None:
         count = x.ndim if sizes is None else len(sizes)
@@ -106,11 +106,11 @@ def _last(places: tuple[int, ...]) -> int:
 def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Return the discrete Fourier transform along `axis` (Array API standard 2024.12, fft.fft).
 
-    y[k] is the sum over j of x[j] exp(-2 pi i j k / n). x is cut, or filled with zeros, to n
-    elements. `norm` "backward" divides the inverse by n, "forward" this one, "ortho" both by
+    y[k] is the sum over j of x[j] exp(-2 pi i j k / n). x is cut, or padded with zeros, to n
+    elements. `norm` "backward" divides the inverse by n, "forward" this transform, "ortho" both by
     sqrt(n). float64 gives complex128, other real types complex64; the complex types live on the
-    CPU. Any length; the error is of the order of eps log n. Raises ShapeError without elements,
-    AxisError, ArgumentError.
+    CPU. Any length works; the error is of the order of eps log n. Raises ShapeError if there are no
+    elements, AxisError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.fft.fft(tinyml.tensor([1.0, 2.0, 3.0, 4.0])).tolist()
@@ -121,7 +121,7 @@ def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwar
 
 @named_in_errors
 def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """Return the inverse of `fft`, with its parameters (Array API standard 2024.12, fft.ifft).
+    """Return the inverse of `fft`, with the same parameters (standard 2024.12, fft.ifft).
 
     >>> import tinyml
     >>> tinyml.fft.ifft(tinyml.tensor([10, -2 + 2j, -2, -2 - 2j])).tolist()
@@ -143,7 +143,7 @@ def _several(x: Any, s: Any, axes: Any, norm: str, inverse: bool) -> Tensor:
 def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
     """Return the transform along several axes, by default all (standard 2024.12, fft.fftn).
 
-    `s` has the numbers of elements along them; without `axes` those are the last ones. Raises
+    `s` gives the number of elements along each; without `axes` it applies to the last axes. Raises
     ShapeError, AxisError, ArgumentError.
 
     >>> import tinyml
@@ -155,7 +155,7 @@ def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") 
 
 @named_in_errors
 def ifftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
-    """Return the inverse of `fftn`, with its parameters (Array API standard 2024.12, fft.ifftn).
+    """Return the inverse of `fftn`, with the same parameters (standard 2024.12, fft.ifftn).
 
     >>> import tinyml
     >>> tinyml.fft.ifftn(tinyml.tensor([[10, -2], [-4, 0j]])).tolist()
@@ -184,7 +184,7 @@ def _half(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
 
 
 def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
-    """Return the real inverse transform of n // 2 + 1 elements, completed by their conjugates."""
+    """Return the real inverse transform of n // 2 + 1 elements; conjugates supply the rest."""
     axis = as_axis(axis, x.ndim)
     n = _count(n, 2 * (x.shape[axis] - 1))
     half = n // 2 + 1
@@ -197,8 +197,8 @@ def _whole(x: Any, n: Any, axis: Any, norm: str) -> Tensor:
 def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
     """Return the inverse of `rfft`: n real numbers (Array API standard 2024.12, fft.irfft).
 
-    n is 2 (size - 1) where it is not given. The imaginary part of the first element counts
-    nothing, nor does that of the last one where n is even. Raises as `fft` does.
+    n defaults to 2 (size - 1). The imaginary part of the first element is ignored, and that of the
+    last one if n is even. Raises as `fft` does.
 
     >>> import tinyml
     >>> tinyml.fft.irfft(tinyml.tensor([10, -2 + 2j, -2])).tolist()
@@ -228,7 +228,7 @@ def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward")
 def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward") -> Tensor:
     """Return the inverse of `rfftn`: real numbers (Array API standard 2024.12, fft.irfftn).
 
-    The last of `s` is 2 (size - 1) where s is not given. Raises as `fftn` does.
+    The last of `s` defaults to 2 (size - 1). Raises as `fftn` does.
 
     >>> import tinyml
     >>> tinyml.fft.irfftn(tinyml.tensor([[10, -2], [-4, 0j]])).tolist()
@@ -243,14 +243,14 @@ def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str = "backward"
 
 def _all_but_last(places: tuple[int, ...], sizes: tuple[int | None, ...],
                   x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return sizes and axes of the transforms that are complex on both sides."""
+    """Return the sizes and axes of the transforms that are complex on both sides."""
     rest = places[:-1]
     return tuple([x.shape[d] if n is None else n for d, n in zip(rest, sizes)]), rest
 
 
 @named_in_errors
 def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Tensor:
-    """Return the transform of n numbers, of which n // 2 + 1 are given and the rest conjugates.
+    """Return the transform of n numbers: n // 2 + 1 are given, the rest are their conjugates.
 
     The result is real (Array API standard 2024.12, fft.hfft). Raises as `fft` does.
 
@@ -284,7 +284,7 @@ def _frequencies(turns: npt.NDArray[Any], n: int, d: float, dtype: Any, device: 
 
 @named_in_errors
 def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return the frequencies of `fft`'s elements, for samples at a distance d.
+    """Return the frequencies of `fft`'s elements, for n samples spaced d apart.
 
     Array API standard 2024.12, fft.fftfreq: [0, 1, ..., -2, -1] / (n d); float32 unless `dtype`
     names another float type. Raises ShapeError, DTypeError, ArgumentError for a d of 0.
@@ -300,7 +300,7 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None)
 
 @named_in_errors
 def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return the frequencies of `rfft`'s elements, for n samples at a distance d.
+    """Return the frequencies of `rfft`'s elements, for n samples spaced d apart.
 
     Array API standard 2024.12, fft.rfftfreq: [0, 1, ..., n // 2] / (n d); the rest is as in
     `fftfreq`.
@@ -320,7 +320,7 @@ def _shifted(x: Any, axes: Any, sign: int) -> Tensor:
 
 @named_in_errors
 def fftshift(x: Any, /, *, axes: Any = None) -> Tensor:
-    """Return x turned so that frequency 0 stands in the middle of `axes`, by default all.
+    """Return x rolled so that frequency 0 is in the middle of `axes`, by default all.
 
     Array API standard 2024.12, fft.fftshift. Raises AxisError.
 

@@ -1,11 +1,11 @@
 """Linear algebra: the linalg extension of the Array API standard 2024.12.
 
-Matrices stand in the last two axes, the axes before are a batch. Factorisations are LAPACK's, as
-NumPy's library has it, of float32, float64, complex64 and complex128 (integers become float32), on
-the CPU: elsewhere they raise KernelNotFound, whose remedy is `.to("cpu")`. A matrix gives the same
-bits, for every number of threads, where that library lets its threads be counted (OpenBLAS, as
-NumPy's wheels for Linux and macOS hold it). A matrix that holds a NaN gives NaN, and so does an
-infinity where eigenvalues or singular values are sought. Products, norms over vectors, `trace` and
+Matrices are the last two axes; the axes before them are a batch. Factorisations come from the
+LAPACK of NumPy's library, for float32, float64, complex64 and complex128 (integers become float32),
+on the CPU; elsewhere they raise KernelNotFound, whose remedy is `.to("cpu")`. A matrix gives the
+same bits for every number of threads, if that library lets its threads be counted (OpenBLAS, as
+shipped in NumPy's wheels for Linux and macOS). A matrix that holds a NaN gives NaN, and so does an
+infinity when eigenvalues or singular values are computed. Products, vector norms, `trace` and
 `diagonal` run on every device. All but `matrix_rank` have gradients.
 """
 
@@ -79,7 +79,7 @@ class Singular(NamedTuple):
 
 
 def _matrix(x: Any) -> Any:
-    """Return a tensor of at least 2 axes; integers and bools become float32."""
+    """Return a tensor with at least 2 axes; integers and bools become float32."""
     x = asarray(x)
     expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
     return astype(x, float32) if x.dtype.is_integer or x.dtype is bool_ else x
@@ -90,11 +90,11 @@ def _matrix(x: Any) -> Any:
 
 @named_in_errors
 def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
-    """Return the lower triangle l with l l^H = x, or if `upper` the upper one u with u^H u = x.
+    """Return the lower triangular l with l l^H = x, or, if `upper`, the upper u with u^H u = x.
 
-    Array API standard 2024.12, linalg.cholesky; (..., n, n), of which the Hermitian part counts, to
-    the same shape. Raises ShapeError, DTypeError, and ArgumentError where a matrix is not positive
-    definite.
+    Array API standard 2024.12, linalg.cholesky. x is (..., n, n), and so is the result; only the
+    Hermitian part of x is used. Raises ShapeError, DTypeError, and ArgumentError if a matrix is not
+    positive definite.
 
     >>> import tinyml
     >>> tinyml.linalg.cholesky(tinyml.tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()
@@ -106,7 +106,7 @@ def cholesky(x: Any, /, *, upper: bool = False) -> Tensor:
 
 @named_in_errors
 def inv(x: Any, /) -> Tensor:
-    """Return the inverse of square matrices (Array API standard 2024.12, linalg.inv): (..., n, n).
+    """Return the inverse of square matrices (..., n, n) (Array API standard 2024.12, linalg.inv).
 
     Raises ShapeError, DTypeError, and ArgumentError where a matrix is singular.
 
@@ -119,10 +119,10 @@ def inv(x: Any, /) -> Tensor:
 
 @named_in_errors
 def solve(x1: Any, x2: Any, /) -> Tensor:
-    """Return the solution y of x1 y = x2, without an inverse (standard 2024.12, linalg.solve).
+    """Return the solution y of x1 y = x2, without inverting x1 (standard 2024.12, linalg.solve).
 
-    x1 is (..., n, n), x2 one vector (n,), or (..., n, k); the batches broadcast. Raises ShapeError,
-    DTypeError, and ArgumentError where a matrix is singular.
+    x1 is (..., n, n), x2 is one vector (n,) or (..., n, k); the batches broadcast. Raises
+    ShapeError, DTypeError, and ArgumentError if a matrix is singular.
 
     >>> import tinyml
     >>> x = tinyml.tensor([[2.0, 0.0], [0.0, 4.0]])
@@ -139,12 +139,12 @@ def solve(x1: Any, x2: Any, /) -> Tensor:
 
 @named_in_errors
 def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
-    """Return Q with orthonormal columns and an upper triangle R with Q R = x, by these names.
+    """Return Q with orthonormal columns and an upper triangular R, named so, with Q R = x.
 
     Array API standard 2024.12, linalg.qr: (..., m, n) to (..., m, k) and (..., k, n) with k the
-    lesser of m and n, or m where `mode` is "complete". The signs are those of Householder's
-    reflections, so R's diagonal may be negative. Raises ShapeError, DTypeError, ArgumentError.
-    Gradients need independent columns (ArgumentError else); GradientError is raised where columns
+    lesser of m and n, or m if `mode` is "complete". The signs are those of Householder reflections,
+    so R's diagonal may be negative. Raises ShapeError, DTypeError, ArgumentError. Gradients need
+    independent columns (else ArgumentError), and raise GradientError where columns were added to
     complete Q.
 
     >>> import tinyml
@@ -164,12 +164,12 @@ def qr(x: Any, /, *, mode: str = "reduced") -> Triangular:
 
 @named_in_errors
 def eigh(x: Any, /) -> Eigen:
-    """Return the rising eigenvalues (..., n) of Hermitian matrices, and their vectors (..., n, n).
+    """Return the ascending eigenvalues (..., n) and eigenvectors (..., n, n) of Hermitian matrices.
 
-    Array API standard 2024.12, linalg.eigh; with the names eigenvalues and eigenvectors. The
-    Hermitian part counts, so gradients are Hermitian. A vector may be multiplied by any number of
-    size 1, and gradients are right for what does not depend on it; where eigenvalues are equal, a
-    gradient that arrives at vectors is not finite. Raises ShapeError, DTypeError.
+    Array API standard 2024.12, linalg.eigh; the fields are eigenvalues and eigenvectors. Only the
+    Hermitian part is used, so gradients are Hermitian. An eigenvector is determined up to a factor
+    of modulus 1; gradients are right for what does not depend on it. Where eigenvalues are equal,
+    gradients through the eigenvectors are not finite. Raises ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.eigh(tinyml.tensor([[2.0, 0.0], [0.0, 1.0]])).eigenvalues.tolist()
@@ -181,9 +181,9 @@ def eigh(x: Any, /) -> Eigen:
 
 @named_in_errors
 def eigvalsh(x: Any, /) -> Tensor:
-    """Return the eigenvalues that `eigh` returns, alone (standard 2024.12, linalg.eigvalsh).
+    """Return only the eigenvalues that `eigh` returns (standard 2024.12, linalg.eigvalsh).
 
-    Where some are equal, a gradient is one of those that there are.
+    Where some are equal, the gradient is one of several possible ones.
 
     >>> import tinyml
     >>> tinyml.linalg.eigvalsh(tinyml.tensor([[2.0, 0.0], [0.0, 1.0]])).tolist()
@@ -194,12 +194,12 @@ def eigvalsh(x: Any, /) -> Tensor:
 
 @named_in_errors
 def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
-    """Return the falling singular values S (..., k), and U and Vh with U diag(S) Vh = x.
+    """Return U, the descending singular values S (..., k), and Vh, with U diag(S) Vh = x.
 
     Array API standard 2024.12, linalg.svd, of (..., m, n), with k = min(m, n): U is (..., m, m) and
-    Vh (..., n, n), or, without `full_matrices`, (..., m, k) and (..., k, n). What `eigh` says of
-    vectors holds here; GradientError is raised where a gradient arrives at the vectors of more than
-    k. Raises ShapeError, DTypeError.
+    Vh (..., n, n), or, without `full_matrices`, (..., m, k) and (..., k, n). What `eigh` says about
+    vectors holds here; gradients through more than k vectors raise GradientError. Raises
+    ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.svd(tinyml.tensor([[0.0, 2.0], [1.0, 0.0]])).S.tolist()
@@ -211,7 +211,7 @@ def svd(x: Any, /, *, full_matrices: bool = True) -> Singular:
 
 @named_in_errors
 def svdvals(x: Any, /) -> Tensor:
-    """Return the singular values that `svd` returns, alone (standard 2024.12, linalg.svdvals).
+    """Return only the singular values that `svd` returns (standard 2024.12, linalg.svdvals).
 
     >>> import tinyml
     >>> tinyml.linalg.svdvals(tinyml.tensor([[0.0, 2.0], [1.0, 0.0]])).tolist()
@@ -221,7 +221,7 @@ def svdvals(x: Any, /) -> Tensor:
 
 
 def _tolerance(x: Any, rtol: Any) -> Any:
-    """Return the share of the greatest singular value up to which others count as 0."""
+    """Return the fraction of the greatest singular value up to which others count as 0."""
     if rtol is None:
         kind = x.dtype if x.dtype.is_inexact else float32
         size: int = x.shape[-1] if x.shape[-1] > x.shape[-2] else x.shape[-2]
@@ -231,11 +231,11 @@ def _tolerance(x: Any, rtol: Any) -> Any:
 
 @named_in_errors
 def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
-    """Return the pseudo-inverse (..., n, m) of matrices (Array API standard 2024.12, linalg.pinv).
+    """Return the pseudoinverse (..., n, m) of matrices (Array API standard 2024.12, linalg.pinv).
 
-    Singular values of at most `rtol` times the greatest count as 0: a number, or a tensor that
-    broadcasts to the batch; max(m, n) eps where it is not given. Gradients are right where the rank
-    does not change. Raises ShapeError, DTypeError.
+    Singular values of at most `rtol` times the greatest count as 0. `rtol` is a number or a tensor
+    that broadcasts to the batch, by default max(m, n) eps. Gradients are right where the rank does
+    not change. Raises ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.pinv(tinyml.tensor([[2.0], [0.0]])).tolist()
@@ -247,7 +247,7 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
 
 @named_in_errors
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
-    """Return how many singular values of each matrix are greater than `rtol` times the greatest.
+    """Return the number of singular values of each matrix above `rtol` times the greatest.
 
     Array API standard 2024.12, linalg.matrix_rank; `rtol` is as in `pinv`, the result int64. Raises
     ShapeError, DTypeError.
@@ -270,7 +270,7 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
 def det(x: Any, /) -> Tensor:
     """Return the determinant of square matrices (Array API standard 2024.12, linalg.det).
 
-    Its gradient exists for singular matrices, too; that of the gradient only for others. Raises
+    The gradient also works for singular matrices, the second derivative only for others. Raises
     ShapeError, DTypeError.
 
     >>> import tinyml
@@ -282,10 +282,10 @@ def det(x: Any, /) -> Tensor:
 
 @named_in_errors
 def slogdet(x: Any, /) -> Determinant:
-    """Return the sign of determinants and the logarithm of their size, without overflow.
+    """Return the sign of determinants and the log of their absolute value, without overflow.
 
-    Array API standard 2024.12, linalg.slogdet; with the names sign and logabsdet: 0 and -inf for a
-    singular matrix, of which a gradient raises ArgumentError. Raises ShapeError, DTypeError.
+    Array API standard 2024.12, linalg.slogdet; the fields are sign and logabsdet. A singular matrix
+    gives 0 and -inf, and its gradient raises ArgumentError. Raises ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.linalg.slogdet(tinyml.tensor([[1.0, 0.0], [0.0, -1.0]])).sign.item()
@@ -295,12 +295,12 @@ def slogdet(x: Any, /) -> Determinant:
     return Determinant(sign, size)
 
 
-# ---- functions of the ones above
+# ---- functions built on those above
 
 
 @named_in_errors
 def matrix_power(x: Any, n: int, /) -> Tensor:
-    """Return the n-th power of square matrices, that of the inverse where n is negative.
+    """Return the n-th power of square matrices; if n is negative, that of the inverse.
 
     Array API standard 2024.12, linalg.matrix_power: (..., m, m). Raises ShapeError,
     ArgumentTypeError, and ArgumentError for a singular matrix and a negative n.
@@ -328,7 +328,7 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
 def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
     """Return the diagonals of matrices (Array API standard 2024.12, linalg.diagonal).
 
-    `offset` counts columns to the right, negative ones rows downward. Raises ShapeError.
+    A positive `offset` counts columns to the right, a negative one rows down. Raises ShapeError.
 
     >>> import tinyml
     >>> tinyml.linalg.diagonal(tinyml.tensor([[1, 2], [3, 4]])).tolist()
@@ -341,7 +341,7 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
 
 @named_in_errors
 def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
-    """Return the sums along diagonals, in the types of `sum` (standard 2024.12, linalg.trace).
+    """Return the sums along diagonals, typed as in `sum` (standard 2024.12, linalg.trace).
 
     Raises ShapeError.
 
@@ -357,8 +357,8 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
     """Return a norm of each matrix (Array API standard 2024.12, linalg.matrix_norm).
 
     `ord`: "fro" (or None), the root of the sum of squares; "nuc", the sum of the singular values; 2
-    and -2, the greatest and the least of them; 1 and -1, the greatest and the least sum of sizes in
-    a column; inf and -inf, in a row. The result is real. Raises ShapeError, ArgumentError.
+    and -2, the greatest and the least of them; 1 and -1, the greatest and the least column sum of
+    absolute values; inf and -inf, row sum. The result is real. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.linalg.matrix_norm(tinyml.tensor([[3.0, 0.0], [0.0, 4.0]])).item()

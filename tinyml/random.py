@@ -1,8 +1,8 @@
-"""Random numbers from explicit keys: Threefry 2x32-20, the same numbers as jax for the same key.
+"""Random numbers from explicit keys: Threefry 2x32-20, with jax's numbers for the same key.
 
 A key is a uint32 tensor of shape (2,). The same key gives the same numbers on every device; `split`
-and `fold_in` make new keys. Where a key may be None, the next key of the global generator is taken,
-which `seed` sets; unless set, every process starts from seed 0.
+and `fold_in` make new keys. Where a key may be None, None takes the next key of the global
+generator, which `seed` sets; unless set, every process starts from seed 0.
 
 Counter-based generator: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
 `bits`, `split`, `fold_in`, `uniform`, `randint`, `bernoulli` and `permutation` follow jax's
@@ -50,9 +50,9 @@ _FRACTION_BITS = {float32: 23, float64: 52}
 
 
 def key(seed: int, device: Any = None) -> Tensor:
-    """Return the key of a seed, -2^63 <= seed < 2^64: its high and its low 32 bits.
+    """Return the key for a seed, -2^63 <= seed < 2^64: its high and low 32 bits.
 
-    jax gives the same key for 0 <= seed < 2^32, and for all others where its 64-bit mode is on.
+    jax gives the same key for 0 <= seed < 2^32, and for all others if its 64-bit mode is on.
     Raises ArgumentError for a seed out of range.
 
     >>> key(2**32 + 7).tolist()
@@ -67,7 +67,7 @@ def key(seed: int, device: Any = None) -> Tensor:
 
 
 def split(key: Tensor | None, num: int = 2) -> Tensor:
-    """Return `num` new keys, uint32 (num, 2); they and their numbers are independent.
+    """Return `num` new keys, uint32 (num, 2), independent of each other, as are their numbers.
 
     >>> split(key(0)).tolist()
     [[1797259609, 2579123966], [928981903, 3453687069]]
@@ -79,7 +79,7 @@ def split(key: Tensor | None, num: int = 2) -> Tensor:
 
 
 def fold_in(key: Tensor | None, data: int) -> Tensor:
-    """Return a new key from a key and a number, 0 <= data < 2^32, such as the number of a step.
+    """Return a new key from a key and a number, 0 <= data < 2^32, such as a step number.
 
     Raises ArgumentError for a number out of range.
 
@@ -95,9 +95,9 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
 
 
 class Generator:
-    """A sequence of keys; safe to share between threads, each gets keys of its own.
+    """A sequence of keys; safe to share between threads, since each gets its own keys.
 
-    Its `state` is a key on the CPU: in a graph an input, replaced when the graph has run.
+    Its `state` is a key on the CPU; in a graph it is an input, replaced after each run.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -122,7 +122,7 @@ GLOBAL_STATE.append(GENERATOR.state)
 
 
 def seed(seed: int) -> None:
-    """Set the global generator. Raises ArgumentError for a seed of more than 64 bits.
+    """Seed the global generator. Raises ArgumentError for a seed of more than 64 bits.
 
     >>> seed(3)
     >>> first = uniform(None, (2,)).tolist()
@@ -176,16 +176,16 @@ def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: floa
     unit = words.astype(kind) * 2.0**-fraction
     if (minval, maxval) == (0.0, 1.0):
         return unit
-    # The span is a number of the result's type, as in jax: the same rounding, the same bits.
+    # The span has the result's type, as in jax: the same rounding gives the same bits.
     low, high = kind.numpy.type(minval), kind.numpy.type(maxval)
     return maximum(unit * float(high - low) + float(low), float(low))
 
 
 def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
            std: float = 1.0) -> Tensor:
-    """Return normal numbers by Box and Muller's method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
+    """Return normal numbers by the Box-Muller method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
 
-    u has all bits of a word, so numbers reach 6.7 deviations in float32 and 9.5 in float64. The
+    u uses all bits of a word, so numbers reach 6.7 deviations in float32 and 9.5 in float64. The
     distribution is jax's; the numbers are not. Raises DTypeError for a dtype that is not floating.
 
     >>> normal(key(0), (3, 5)).shape
@@ -207,7 +207,7 @@ def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float =
 def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
     """Return bools that are True with probability `p`, a number or a float tensor.
 
-    `p` broadcasts to `shape`; None is p's own shape. Raises ArgumentError for a number outside
+    `p` broadcasts to `shape`, by default p's own shape. Raises ArgumentError for a number outside
     [0, 1].
 
     >>> bernoulli(key(0), 1.0, (3,)).tolist()
@@ -223,10 +223,10 @@ def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
     """Return integers minval <= n < maxval, int32 unless `dtype` names another type.
 
-    Where there is no such integer, minval is returned. Two words per number are reduced modulo the
+    If there is no such integer, minval is returned. Two words per number are reduced modulo the
     span, as in jax: with a span s of b-bit numbers the probabilities have a relative error of at
-    most s^2 / 2^(2b). Raises DTypeError for a dtype that is not an integer's and ArgumentError for
-    bounds that it does not hold.
+    most s^2 / 2^(2b). Raises DTypeError for a dtype that is not an integer type, and ArgumentError
+    for bounds that it cannot hold.
 
     >>> sorted(set(randint(key(0), (100,), -1, 2).tolist()))
     [-1, 0, 1]
@@ -251,9 +251,9 @@ def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any
 
 
 def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
-    """Return the numbers 0 .. x - 1, or the slices of a tensor along an axis, in random order.
+    """Return the numbers 0 to x - 1, or the slices of a tensor along an axis, in random order.
 
-    The bits are the device's; they are sorted on the host, so this waits for the device.
+    The bits come from the device and are sorted on the host, so this waits for the device.
 
     >>> sorted(permutation(key(0), 4).tolist())
     [0, 1, 2, 3]
@@ -266,7 +266,7 @@ def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
 
 
 def _order(key: Tensor, count: int) -> Tensor:
-    """Shuffle by sorting by random words, often enough that ties do not matter, as in jax."""
+    """Shuffle by sorting on random words, often enough that ties do not matter, as in jax."""
     order = index_along((count,), 0, key.device)
     for _ in range(math.ceil(3 * math.log(max(1, count)) / math.log(_WORD - 1))):
         pair = split(key)
@@ -287,7 +287,7 @@ def _key(key: Tensor | None) -> Tensor:
 
 
 def _counters(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the high and low words of 0 .. count - 1 on the key's device."""
+    """Return the high and low words of 0 to count - 1 on the key's device."""
     place = index_along((count,), 0, key.device)
     return (place >> 32).astype(uint32), place.astype(uint32)
 
@@ -304,7 +304,7 @@ def _wrapped(number: int, width: int) -> int:
 
 
 def _rest(x: Tensor, span: int) -> Tensor:
-    """Return x modulo span, by the span's reciprocal (Granlund and Montgomery 1994).
+    """Return x modulo span, using the span's reciprocal (Granlund and Montgomery 1994).
 
     With m = floor(2^64 / span), the high word of x m is the quotient or one less.
     """

@@ -1,4 +1,4 @@
-"""Special functions, named and with arguments as in scipy.special; torch.special's beyond it."""
+"""Special functions, with scipy.special's names and arguments, plus others of torch.special."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ from tinyml.ops.special.error import *  # noqa: F403
 from tinyml.ops.special.gamma import *  # noqa: F403
 from tinyml.ops.special.polynomials import *  # noqa: F403
 
-if not TYPE_CHECKING:  # mypy knows literal lists only; without one it takes what is imported
+if not TYPE_CHECKING:  # mypy understands only literal lists; without one it uses the imports
     __all__ = ["erf", "erfc", "exp2", "expit", "expm1", "log1p", "log_softmax", "softmax", "xlogy",
                *_bessel.__all__, *_error.__all__, *_gamma.__all__, *_polynomials.__all__]

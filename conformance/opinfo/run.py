@@ -175,7 +175,7 @@ def _judged(info: Any, name: str, device: str, seed: int, limit: int | None) -> 
 
 
 def _call(sample: Any) -> str:
-    """Return a sample in words: shapes in the place of tensors."""
+    """Return a sample in words: shapes instead of tensors."""
     import torch
 
     from tinyml.conformance.opinfo.compare import mapped

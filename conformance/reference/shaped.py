@@ -52,13 +52,13 @@ def slice_(x: Array, start: Shape, stop: Shape, step: Shape) -> Array:
 
 @define("unslice", result="as is")
 def unslice(g: Array, shape: Shape, start: Shape, stop: Shape, step: Shape) -> Array:
-    """Return zeros of a shape with g in the place of that slice."""
+    """Return zeros of a shape with g at that slice."""
     return np.asarray(slice_set(np.zeros(shape, g.dtype), g, start, stop, step))
 
 
 @define("slice_set", data=(0, 1))
 def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Array:
-    """Return x with v in the place of that slice."""
+    """Return x with v at that slice."""
     result: Array = x.copy()
     result[_places(start, stop, step)] = v
     return result

@@ -1,4 +1,4 @@
-"""The CPU: memory at addresses, nests compiled by Numba, ranges split over threads."""
+"""The CPU device: memory at addresses, nests compiled by Numba, ranges split over threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRIAL = "python -c 'import tinyml; print(tinyml.ones(1) + 1)'"
 
 
 def open_device(number: int) -> CPU:
-    """Return the one CPU."""
+    """Return the CPU device; there is only one."""
     return CPU()
 
 

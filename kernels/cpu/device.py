@@ -1,4 +1,4 @@
-"""The CPU: memory at addresses, nests compiled by Numba, ranges split over threads."""
+"""The CPU device: memory at addresses, nests compiled by Numba, ranges split over threads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tinyml.kernels.common.schedule import ScheduledNest, points
 from tinyml.kernels.cpu.emit import emit
 from tinyml.kernels.cpu.objectcode import function, load
 
-GRAIN = 1 << 16  # points of a nest below which one thread does it all
+GRAIN = 1 << 16  # points of a nest below which one thread runs it all
 MOST_RANGES = 256
 ALIGNMENT = 64
 
 
 class View:
-    """Memory that somebody else owns: part of a buffer, or a NumPy array's."""
+    """Memory owned by something else: part of a buffer, or a NumPy array's memory."""
 
     __slots__ = ("ptr", "owner")
 
@@ -78,7 +78,7 @@ class CPU(NestDevice):
 
     def __init__(self) -> None:
         self.pool = Pool(self.name, _raw, memory_budget(_physical_memory()))
-        self.threads = default_threads()  # for a kernel; see tinyml.set_num_threads
+        self.threads = default_threads()  # per kernel; see tinyml.set_num_threads
         self._workers: Any = None
         self._workers_count = 0
         if hasattr(os, "register_at_fork"):
@@ -98,16 +98,16 @@ class CPU(NestDevice):
         return None if spec.dtype.is_subbyte else self._read(buffer, spec)
 
     def borrow(self, array: Array) -> tuple[View, Spec] | None:
-        """Return the array's own memory as a tensor's, with its layout; None where it cannot be."""
+        """Return the array's own memory as a tensor's, and its layout; None if impossible."""
         spec = spec_of(array, self)
         return None if spec is None else (View(array.ctypes.data, array), spec)
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> View:
-        """Return the same memory, `offset` elements further on."""
+        """Return a view of the memory that starts `offset` elements later."""
         return View(buffer.ptr + offset * spec.dtype.itemsize, buffer)
 
     def supports(self, dtype: DType) -> bool:
-        """Return True: every type lives here."""
+        """Return True: the CPU supports every type."""
         return True
 
     def synchronize(self) -> None:
@@ -136,7 +136,7 @@ class CPU(NestDevice):
         source = _binding(kernel, ins, len(outs), [place for place, _ in packs], len(metas) > 1,
                           scheduled.nest.scalars, into)
         exec(_compiled(source), space)
-        run: Run = space.pop("run")  # a function in its own globals is a cycle
+        run: Run = space.pop("run")  # a function in its own globals would be a cycle
         return run
 
     # ---- threads
@@ -145,7 +145,7 @@ class CPU(NestDevice):
         self._workers = None
 
     def _split(self, call: Callable[..., None], ranges: list[int], *args: Any) -> None:
-        """Run a kernel over ranges given by shape alone, on as many threads as are allowed."""
+        """Run a kernel over ranges that depend only on the shape, on as many threads as allowed."""
         count = min(self.threads, len(ranges))
         if count == 1:
             for meta in ranges:
@@ -164,8 +164,8 @@ class CPU(NestDevice):
 
         others = [self._workers.submit(work, k) for k in range(share, len(ranges), share)]
         try:
-            work(0)  # this thread's share; it would only wait
-        finally:  # nobody may write any more when the buffers go
+            work(0)  # this thread's share; it would otherwise only wait
+        finally:  # no thread may still write when the buffers are freed
             for other in others:
                 other.result()
 
@@ -176,7 +176,7 @@ def _compiled(source: str) -> Any:
 
 
 def _ranges(kernel: Kernel, work: int) -> list[np.ndarray[Any, Any]]:
-    """Return one run-time record per range; the cuts depend on the shape only."""
+    """Return one run-time record per range; the ranges depend only on the shape."""
     parts = max(1, min(kernel.extent, work // GRAIN, MOST_RANGES))
     cuts = [kernel.extent * k // parts for k in range(parts + 1)]
     return [np.array([lo, hi, *kernel.meta], np.int64) for lo, hi in zip(cuts, cuts[1:])]
@@ -186,8 +186,8 @@ def _binding(kernel: Kernel, ins: Sequence[Any], count: int, packed: Sequence[in
              scalars: Sequence[DType], into: bool) -> str:
     """Return the source of a function that calls the kernel.
 
-    It makes the `count` outputs, or is given them (`into`). `packed` operands are packed first;
-    with `many` ranges, threads share them.
+    It allocates the `count` outputs, or takes them as arguments (`into`). `packed` operands are
+    packed first; if there are `many` ranges, threads share them.
     """
     names = [f"a{k}" for k in range(len(ins))]
     results = [f"o{k}" for k in range(count)]
@@ -219,7 +219,7 @@ def _binding(kernel: Kernel, ins: Sequence[Any], count: int, packed: Sequence[in
 
 
 def _number_lines(name: str, kind: type, dtype: DType) -> list[str]:
-    """The lines that refuse a Python number out of range, and turn others into an argument."""
+    """Return lines that refuse an out-of-range Python number and convert others to an argument."""
     if dtype.kind == "bool":
         return [f"    {name} = 1 if {name} else 0"]
     lines = []

@@ -1,4 +1,4 @@
-"""From a scheduled nest to the source of a Numba kernel: one text a word.
+"""Turns a scheduled nest into the source of a Numba kernel: one template per word.
 
 A kernel is `k(meta, [status,] pointers..., numbers...)`. `meta` holds the range lo, hi, then sizes,
 strides and parameters; pointers are typed and indexed with run-time strides.
@@ -12,7 +12,7 @@ from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest
 from tinyml.kernels.cpu.lanes import LaneEmitter
 from tinyml.kernels.cpu.words import WORDS
 
-MIN_ROWS = 64  # that many may be shared between threads
+MIN_ROWS = 64  # enough to share between threads
 
 TYPES = {
     "bool": "b1", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8",
@@ -26,7 +26,7 @@ NUMBA = Language(
     types=TYPES,
     words=WORDS,
     choose=lambda condition, yes, no: f"({yes} if {condition} else {no})",
-    convert=lambda kind, text: f"{kind}({text})",  # Numba widens small integers, and mixed ones
+    convert=lambda kind, text: f"{kind}({text})",  # Numba widens small and mixed integers
     declare=lambda _kind, name, text: f"{name} = {text}",
     assign=lambda place, text: f"{place} = {text}",
     loop=lambda variable, start, stop, step: f"for {variable} in range({start}, {stop}, {step}):",
@@ -36,7 +36,7 @@ NUMBA = Language(
 
 
 class NumbaEmitter(LaneEmitter):
-    """Python source that Numba compiles."""
+    """Writes Python source that Numba compiles."""
 
     language = NUMBA
 
@@ -67,7 +67,7 @@ class NumbaEmitter(LaneEmitter):
         return f"{short}({name})"
 
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
-        """Return a check; `status` gets the index before it was wrapped, extent, flag and axis."""
+        """Return a check; `status` gets the original index, the extent, a flag and the axis."""
         return [
             f"{name} = {index}",
             f"if ({name} < 0) | ({name} >= {extent}):",
@@ -104,10 +104,10 @@ class NumbaEmitter(LaneEmitter):
         return self._assemble(self.points(outer))
 
     def _walks_rows(self) -> bool:
-        """Return whether the innermost parallel axis is a loop; else the range is all points.
+        """Return whether the innermost parallel axis becomes a loop; else the range is all points.
 
-        A loop spares a division a point; where points have loops of their own, only with rows
-        enough to be shared between threads.
+        A loop saves a division per point. If points have loops of their own, it is used only if
+        there are enough rows to share between threads.
         """
         scheduled = self.scheduled
         if not any(isinstance(s, Loop) for s in scheduled.body):
@@ -116,9 +116,9 @@ class NumbaEmitter(LaneEmitter):
         return len(scheduled.parallel) > 1 and rows >= MIN_ROWS
 
     def _hoist(self, inner: str) -> Block:
-        """Write the values that are the same all along an axis; return what is left for its loop.
+        """Write the values that are constant along an axis; return the rest, for its loop.
 
-        LLVM would do so too, and make two loops of each choice in it, and two of each of those.
+        LLVM would hoist them too, but would split the loop in two at each choice, exponentially.
         """
         rest: Block = []
         for statement in self.scheduled.body:

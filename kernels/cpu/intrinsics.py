@@ -1,4 +1,4 @@
-"""The names that kernel sources use, as Numba knows them; imported only to compile a kernel."""
+"""The names that kernel sources use, for Numba; imported only to compile a kernel."""
 
 from __future__ import annotations
 

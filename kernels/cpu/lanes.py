@@ -1,8 +1,8 @@
-"""Reductions in lanes, as LLVM vectorises them: a small array of partial states, a loop over it.
+"""Reductions in lanes that LLVM can vectorise: a loop over a small array of partial states.
 
-LLVM makes no vectors of a chain of additions, since it has an order. An inner loop over lanes that
-do not depend on each other has none. The elements left over at the end go into the first lanes, one
-each; then lanes are merged pairwise. So the order depends on the extent alone.
+LLVM does not vectorise a chain of additions, whose order is fixed. An inner loop over independent
+lanes has no such order. The elements left over at the end go into the first lanes, one each; then
+the lanes are merged pairwise. So the order depends on the extent alone.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 from tinyml.kernels.common.emitter import Emitter
 from tinyml.kernels.common.schedule import Loop, ScheduledNest
 
-LANES = 64  # four of the widest vectors: enough that the latency of an addition is hidden
-VARIABLES = {LANES: "lane", LANES + 1: "other"}  # numbers of lanes that only the kernel knows
+LANES = 64  # four of the widest vectors: enough to hide the latency of an addition
+VARIABLES = {LANES: "lane", LANES + 1: "other"}  # lane numbers that only the kernel knows
 LANE, OTHER = VARIABLES
 
 
 class LaneEmitter(Emitter):
-    """An emitter whose reductions keep LANES partial states where the monoid allows any."""
+    """An emitter whose reductions keep LANES partial states if the monoid allows several."""
 
     def __init__(self, scheduled: ScheduledNest) -> None:
         super().__init__(scheduled)
-        self._in_arrays: set[int] = set()  # the reductions whose states lie in arrays at present
+        self._in_arrays: set[int] = set()  # the reductions whose states are currently in arrays
         self._filling: frozenset[int] = frozenset()  # those whose lanes are being filled
 
     def state(self, loop: int, component: int, lane: int) -> str:
-        """Return the name of a component of a state, or its place in the array of lanes."""
+        """Return the name of a component of a state, or its element in the array of lanes."""
         if loop not in self._in_arrays:
             return super().state(loop, component, lane)
         if loop in self._filling:
@@ -35,12 +35,12 @@ class LaneEmitter(Emitter):
         return f"s{self.number(loop)}_{component}"
 
     def _fits_arrays(self, loop: int) -> bool:
-        """Return whether every component may lie in an array: a pointer to bools means bytes."""
+        """Return whether every component can be in an array: a pointer to bools means bytes."""
         starts = self.scheduled.loops[loop].init
         return all(self.scheduled.code[start].dtype.kind != "bool" for start in starts)
 
     def write_init(self, loop: int, lanes: int) -> None:
-        """Write arrays of empty states."""
+        """Write the arrays, filled with empty states."""
         if lanes == 1 or not self._fits_arrays(loop):
             super().write_init(loop, lanes)
             return
@@ -54,7 +54,7 @@ class LaneEmitter(Emitter):
         self.close_loop()
 
     def write_loop(self, loop: Loop) -> None:
-        """Write a loop in blocks of LANES elements, one a lane, and the elements left over."""
+        """Write a loop over blocks of LANES elements, one per lane, and over the remainder."""
         inside = frozenset(self.scheduled.loop_of[s.id] for s in loop.body
                            if not isinstance(s, Loop) and s.kind == "combine")
         if loop.lanes == 1 or not all(map(self._fits_arrays, inside)):

@@ -1,9 +1,9 @@
-"""The CPU's kernels of linear algebra: LAPACK as NumPy calls it, on one BLAS thread.
+"""The CPU's linear algebra kernels: LAPACK through NumPy, on one BLAS thread.
 
-LAPACK's bits depend on the number of BLAS threads, so it is set to 1 during a call and restored
-after it; a lock keeps two calls from doing so at once. Where the library that NumPy was built with
-has no such setting (OpenBLAS, as in NumPy's wheels for Linux and macOS, has one), the number stays
-as it is, and the same bits are promised only for one number of threads.
+The bits of LAPACK's results depend on the number of BLAS threads, so it is set to 1 during a call
+and restored afterwards; a lock keeps two calls from doing so at once. OpenBLAS, in NumPy's wheels
+for Linux and macOS, has this setting. If NumPy's library does not, the number is unchanged, and
+the same bits are promised only for the same number of threads.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tinyml.kernels.common.interchange import array_at
 
 Array = np.ndarray[Any, Any]
 Arrays = tuple[Array, ...]
-# Names of OpenBLAS's setting: with and without NumPy's prefix, and the suffix of 64-bit integers.
+# Names of OpenBLAS's setting, with and without NumPy's prefix and the suffix for 64-bit integers.
 NAMES = [f"{prefix}openblas_{{}}_num_threads{suffix}"
          for prefix in ("scipy_", "") for suffix in ("64_", "")]
 _lock = threading.Lock()
 
 
 def _new_lock() -> None:
-    """Return a child process does not have the thread that may have held the lock."""
+    """Make a new lock: in a forked child, the thread that may hold the old one does not exist."""
     global _lock
     _lock = threading.Lock()
 
@@ -43,12 +43,12 @@ if hasattr(os, "register_at_fork"):
 
 @functools.lru_cache(1)
 def threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """Return BLAS's getter and setter of its number of threads; None where it has none."""
+    """Return BLAS's getter and setter for its number of threads; None if it has none."""
     try:
-        from numpy.linalg import _umath_linalg  # what is linked with the library
+        from numpy.linalg import _umath_linalg  # the module linked with the library
 
         library = ctypes.CDLL(_umath_linalg.__file__)
-    except (ImportError, OSError):  # a NumPy that is built otherwise
+    except (ImportError, OSError):  # a NumPy built differently
         return None
     for name in NAMES:
         try:
@@ -83,7 +83,7 @@ def _hermitian(x: Array) -> Array:
 
 
 def _cofactor(x: Array) -> Arrays:
-    """By products of all singular values but one, so that none is divided by."""
+    """Return the cofactors, from products of all singular values but one, without division."""
     u, s, vh = np.linalg.svd(x)
     one = np.ones((*s.shape[:-1], 1), s.dtype)
     before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)[..., : s.shape[-1]]
@@ -111,9 +111,9 @@ LAPACK: dict[str, Callable[..., Arrays]] = {
     "svd": _svd,
     "svdvals": lambda x: (np.linalg.svd(x, compute_uv=False),),
 }
-# Elimination and reflections, for which an infinity is a number like any other.
+# Elimination and reflections, which treat an infinity like any other number.
 DIRECT = ("cholesky", "det", "inv", "qr", "slogdet", "solve")
-# What LAPACK's failure means, and the remedy.
+# The meaning of LAPACK's failure, and the remedy.
 REFUSALS = {
     "cholesky": ("a matrix is not positive definite", "add a multiple of the identity to it"),
     "inv": ("a matrix is singular", "tinyml.linalg.pinv"),
@@ -123,10 +123,10 @@ LOST = ("the iteration did not converge", "scale the matrix; its elements differ
 
 
 def computed(name: str, *xs: Any, **attrs: Any) -> list[Array]:
-    """Return the outputs of an op; a matrix with a NaN gives NaN everywhere.
+    """Return the outputs of an op; a matrix that holds a NaN gives NaN everywhere.
 
-    So does one with an infinity where eigenvalues or singular values are computed: what LAPACK
-    does with it differs between libraries, and may be an endless iteration.
+    So does an infinity if eigenvalues or singular values are computed: what LAPACK does then
+    differs between libraries, and it may iterate forever.
     """
     x = xs[0]
     good = ~(np.isnan(x) if name in DIRECT else ~np.isfinite(x)).any((-2, -1))

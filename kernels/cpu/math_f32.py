@@ -1,17 +1,17 @@
-"""Transcendental functions as straight lines of arithmetic, which LLVM turns into vectors.
+"""Transcendental functions as straight-line arithmetic, which LLVM vectorises.
 
-A call of the C library keeps a loop from being vectorised. Here nothing branches and nothing is
-called: a choice is a select, `fma` is one instruction where the processor has it, and no sum is
-reordered, so an element has the same bits in a vector's body and in a loop's remainder.
+A call to the C library prevents vectorisation of a loop. Here nothing branches and nothing is
+called: a choice is a select, `fma` is one instruction if the processor has it, and no sum is
+reordered, so an element has the same bits in the vector body and in the loop's remainder.
 
 The polynomials are weighted minimax fits, made for this file: Lawson's reweighted least squares on
-Chebyshev nodes in 60 digits, the coefficients rounded to the type one after another from the
-lowest power on, those left fitted anew each time (all at once where there are 25 of them). The
-error stated beside each is that of the polynomial, relative to the function. float32 sin, cos and
-pow are computed in float64; float64's own functions are in math_f64.py.
+Chebyshev nodes in 60 digits. The coefficients were rounded to the type one at a time, from the
+lowest power up, refitting the rest each time (all at once if there are 25 of them). The error
+stated with each is that of the polynomial, relative to the function. float32 sin, cos and pow are
+computed in float64; the functions of float64 are in math_f64.py.
 
-Reduction: exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and r = x - n ln 2, ln 2 in
-two parts of which the first times n is exact (Cody and Waite, Software Manual for the Elementary
+Reduction: exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and r = x - n ln 2; ln 2 is in
+two parts, and the first times n is exact (Cody and Waite, Software Manual for the Elementary
 Functions, 1980). Adding 1.5 * 2^(mantissa bits) rounds to an integer and leaves it in the low bits.
 """
 
@@ -30,7 +30,7 @@ from tinyml.kernels.cpu.intrinsics import bits, fma, inlined, libm, select
 from tinyml.kernels.cpu.math_f64 import erf_f64, erfc_f64, exp_f64, log_f64, signed_f64, tanh_f64
 from tinyml.kernels.cpu.math_integer import DIVISION
 
-# ---- float32: exp and what is made of it
+# ---- float32: exp and functions based on it
 
 
 @inlined
@@ -41,7 +41,7 @@ def nearest_f32(x: Any) -> Any:
 
 @inlined
 def rest_f32(x: Any, z: Any) -> Any:
-    """Return x less n ln 2, with the n that z holds."""
+    """Return x - n ln 2, with the n that z holds."""
     n = z - f32(12583166)
     return fma(n, f32(-1.42860677e-06), fma(n, f32(-0.693145752), x))
 
@@ -141,8 +141,8 @@ def erf_f32(x: Any) -> Any:
 def erfc_f32(x: Any) -> Any:
     """Return erfc(x) as exp(-a^2) h(q) / (a + 2), a = |x|, q = (a - 2) / (a + 2); 2 - that below 0.
 
-    h = exp(a^2) erfc(a) (a + 2) is smooth where q runs over [-1, 0.68]: error 2^-25.2. The square
-    is taken in two parts, of which the first is exact: a rounded one would cost 100 units.
+    h = exp(a^2) erfc(a) (a + 2) is smooth for q in [-1, 0.68]: error 2^-25.2. The square is in two
+    parts, the first exact: a rounded square would cost 100 ulp.
     """
     a = abs(x)
     a = select(a > f32(10.5), f32(10.5), a)
@@ -196,7 +196,7 @@ def log_f32(x: Any) -> Any:
     return select(x > f32(0), y, below)
 
 
-# ---- float32: the circle
+# ---- float32: trigonometric functions
 
 # 2/pi times 2^(27 w) modulo 4, w = 0..3, in parts of 29, 29 and 53 bits. Multiples of 4 in their
 # products with a number of 24 bits do not count (Payne and Hanek 1983), and two of them are exact.
@@ -215,13 +215,13 @@ TURNS = tuple(
 
 @inlined
 def integer_f64(x: Any) -> Any:
-    """Return the nearest integer to |x| < 2^51."""
+    """Return the integer nearest to x, for |x| < 2^51."""
     return (x + f64(6755399441055744)) - f64(6755399441055744)
 
 
 @inlined
 def modulo4(x: Any) -> Any:
-    """Return x less a multiple of 4, exactly, in [-2, 2]."""
+    """Return x minus a multiple of 4, exactly, in [-2, 2]."""
     return x - f64(4) * integer_f64(x * f64(0.25))
 
 
@@ -242,7 +242,7 @@ def turn(x: Any, quarters: Any) -> Any:
     f = fma(x, low, f)
     n = i64(bits(z) + quarters)
     s = f * f
-    # sin(pi/2 f) / f and cos(pi/2 f) by powers of f^2: errors 2^-37.6 and 2^-34.1
+    # sin(pi/2 f) / f and cos(pi/2 f) in powers of f^2: errors 2^-37.6 and 2^-34.1
     sine = f64(0.00015826034008804994)
     sine = fma(sine, s, f64(-0.004681296496429257))
     sine = fma(sine, s, f64(0.07969258833877124))
@@ -277,7 +277,7 @@ def cos_f32(x: Any) -> Any:
 def log2_of_f32(x: Any) -> Any:
     """Return the base-2 logarithm, in float64, of a float32 that is not negative.
 
-    By s = (m - 1) / (m + 1): s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
+    With s = (m - 1) / (m + 1), it is s (2 / ln 2 + s^2 q(s^2)), error 2^-44.9.
     """
     shifted = i64(bits(x) - i64(0x3FE6A09E667F3BCD))
     n = f64(i64(shifted >> i64(52)))
@@ -318,7 +318,7 @@ def pow_f32(x: Any, y: Any) -> Any:
     a, size = abs(base), abs(power)
     t = select(a == f64(1), f64(0), power * log2_of_f32(a))
     result = exp2_to_f32(t)
-    # From 2^25 on a float32 is an even integer; so is infinity.
+    # A float32 of 2^25 or more is an even integer; so is infinity.
     small = select(size < f64(33554432), size, f64(0))
     odd = integer_f64(small * f64(0.5)) * f64(2) != small
     whole = integer_f64(small) == small

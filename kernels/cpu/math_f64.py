@@ -22,7 +22,7 @@ def nearest_f64(x: Any) -> Any:
 
 @inlined
 def rest_f64(x: Any, z: Any) -> Any:
-    """Return x less n ln 2, with the n that z holds."""
+    """Return x - n ln 2, with the n that z holds."""
     n = z - f64(6755399441057790)
     return fma(n, f64(-5.497923018708371e-14), fma(n, f64(-0.6931471805598903), x))
 

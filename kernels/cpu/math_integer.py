@@ -66,7 +66,7 @@ def power_u64(x: Any, n: Any) -> Any:
 
 @inlined
 def gcd_u64(x: Any, y: Any) -> Any:
-    """Return the greatest common divisor by Euclid's algorithm; gcd(0, 0) is 0."""
+    """Return the greatest common divisor, by Euclid's algorithm; gcd(0, 0) is 0."""
     while y != u64(0):
         x, y = y, x % y
     return x

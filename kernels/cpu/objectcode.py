@@ -1,4 +1,4 @@
-"""Numba source to machine code, kept on disk as object code and loaded without importing numba."""
+"""Compile Numba source to object code, cached on disk and loaded without importing numba."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALLOWED = frozenset(
     for suffix in ("", "f")
 ) | {"memcpy", "memset", "memmove"}
 
-# The modules that define what a source's names mean and how it is compiled.
+# The modules that define a source's names and how it is compiled.
 _HERE = __name__.rpartition(".")[0]
 MODULES = (*[f"{_HERE}.{name}" for name in ("math_integer", "math_f64", "math_f32", "small_floats",
                                             "objectcode", "intrinsics")],
@@ -43,7 +43,7 @@ def _llvm() -> Any:
 
 
 def _linker() -> Any:
-    """Return the one engine of the process, which places object code in memory."""
+    """Return the process's only engine, which loads object code into memory."""
     global _engine
     if _engine is None:
         llvm = _llvm()
@@ -59,7 +59,7 @@ _salt_text = ""
 
 
 def _texts() -> str:
-    """Return a digest of the modules that object code depends on, read without importing them."""
+    """Return a digest of the modules that object code depends on, without importing them."""
     found: list[Any] = [importlib.util.find_spec(name) for name in MODULES]
     return key(*[spec.loader.get_data(spec.origin).hex() for spec in found])
 
@@ -107,7 +107,7 @@ def _load(source: str, types: tuple[str, ...]) -> int:
 
 
 def place(symbol: str, code: bytes) -> int:
-    """Put object code into memory; return the address of its symbol."""
+    """Load object code into memory; return the address of its symbol."""
     llvm = _llvm()
     engine = _linker()
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -120,7 +120,7 @@ def place(symbol: str, code: bytes) -> int:
 
 
 def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
-    """Compile with Numba; return (symbol, object code). Raises BuildError, showing the source."""
+    """Compile with Numba; return (symbol, object code). Raises BuildError with the source."""
     import numba
 
     from tinyml.kernels.cpu import intrinsics, math_f32, small_floats
@@ -145,12 +145,12 @@ def build(source: str, types: tuple[str, ...]) -> tuple[str, bytes]:
 
 
 def symbol_name(source: str, types: tuple[str, ...]) -> str:
-    """Return a name of the kernel's own: one process loads the object code of many others."""
+    """Return a unique name for the kernel: a process loads object code made by many others."""
     return "k" + key(source, *types)[:16]
 
 
 def refuse_foreign(llvm_text: str) -> None:
-    """Raise BuildError where code calls what a process without numba does not have.
+    """Raise BuildError if code calls a symbol that a process without numba does not have.
 
     Such a symbol (math.gamma, a complex exponential, an allocation) would crash the process that
     loads the object code later.
@@ -167,7 +167,7 @@ def refuse_foreign(llvm_text: str) -> None:
 _CTYPES = {"float64": ctypes.c_double, "int64": ctypes.c_int64}
 
 
-@functools.lru_cache(maxsize=256)  # each is a class of its own, which only the collector frees
+@functools.lru_cache(maxsize=256)  # each is a separate class, which only the collector frees
 def _prototype(types: tuple[str, ...], release_gil: bool) -> Any:
     make: Any = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
     args = [ctypes.c_void_p if t.startswith("*") else _CTYPES[t] for t in types]

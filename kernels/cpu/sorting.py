@@ -1,7 +1,7 @@
-"""The CPU's kernel of sort, made of NumPy's sorts: a stable order is unique.
+"""The CPU's sort kernel, built on NumPy's sorts; a stable order is unique.
 
-A value of up to 32 bits and its index make one 64-bit key. Any sort of such keys is a stable sort
-of the values, so NumPy's vectorised one serves. Wider values take its stable sort of indices.
+A value of up to 32 bits and its index form one 64-bit key. Any sort of such keys is a stable sort
+of the values, so NumPy's vectorised sort works. Wider values use its stable argsort.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MASK = np.uint64((1 << HALF) - 1)
 
 
 def _keys(x: Array) -> Array:
-    """Unsigned integers in the order of the values: both zeros equal, NaN greatest.
+    """Return unsigned integers in the order of the values: both zeros equal, NaN greatest.
 
-    The bits of floats are ordered as integers are; those of negative floats in reverse.
+    The bits of floats sort like integers; those of negative floats, in reverse.
     """
     if x.dtype.kind != "f":
         signed = x.dtype.kind == "i"
@@ -44,15 +44,15 @@ def _order(x: Array, descending: bool) -> Array:
         pairs.sort(axis=-1)
         found: Array = (pairs & MASK).view(np.int64)
         return found
-    # NumPy puts NaN last, and -0.0 equal to 0.0. To reverse the order also reverses equal elements,
-    # so for a descending sort x is reversed first, too.
+    # NumPy puts NaN last, and treats -0.0 as equal to 0.0. Reversing the order also reverses equal
+    # elements, so for a descending sort x is reversed first, too.
     found = np.argsort(np.flip(x, -1) if descending else x, -1, kind="stable")
     return np.subtract(size - 1, np.flip(found, -1)) if descending else found
 
 
 @kernel("sort", "cpu")
 def sort(call: Call) -> Plan:
-    """Return the plan of values and indices along an axis."""
+    """Return the plan that sorts values and indices along an axis."""
     (spec,) = call.ins
     values, indices = call.outs
     axis, descending = call.attrs["axis"], call.attrs["descending"]

@@ -1,10 +1,10 @@
-"""The words of the vocabulary in Numba's Python: one text a word."""
+"""The words of the vocabulary in Numba's Python: one template per word."""
 
 from __future__ import annotations
 
 from tinyml.kernels.common.words import COMMON, Words
 
-# Functions of one operand and of two that are called by the word's own name.
+# Functions of one or two operands that are called by the word's own name.
 CALLED = ("exp log sin cos tanh erf erfc acos asin atan sinh cosh tan acosh asinh atanh log1p "
           "expm1 log2 log10 exp2 logb").split()
 CALLED2 = ("atan2", "hypot", "nextafter", "ldexp")

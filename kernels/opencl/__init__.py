@@ -1,4 +1,4 @@
-"""OpenCL devices: memory by handles, nests compiled by the device's driver, one in-order queue."""
+"""OpenCL devices: memory handles, nests compiled by the device's driver, one in-order queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INSTALL = "install an OpenCL driver (Debian, Ubuntu: apt install pocl-opencl-ic
 
 
 def open_device(number: int) -> OpenCL:
-    """Return OpenCL device `number`, in the order in which probing prefers them."""
+    """Return OpenCL device `number`, counted in the order in which probing ranks them."""
     try:
         import pyopencl  # noqa: F401
     except ImportError as error:
@@ -27,7 +27,7 @@ def open_device(number: int) -> OpenCL:
 
 
 def candidates() -> list[Candidate]:
-    """Return all devices as `tinyml doctor` shows them; raise DeviceError where there is none."""
+    """Return all devices as `tinyml doctor` shows them; raise DeviceError if there is none."""
     try:
         entries = list_devices()
     except Exception as error:  # a broken driver may raise anything

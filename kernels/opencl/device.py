@@ -1,4 +1,4 @@
-"""OpenCL devices: memory by handles, nests compiled by the device's driver, one in-order queue."""
+"""OpenCL devices: memory handles, nests compiled by the device's driver, one in-order queue."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tinyml.kernels.common.schedule import ScheduledNest
 from tinyml.kernels.opencl.emit import emit
 from tinyml.kernels.opencl.programs import Programs
 
-GROUP = 64  # work-items of a group; one size keeps drivers from specialising kernels again
-TAGS = 4096  # plans with checks that are told apart in a late report
+GROUP = 64  # work-items per group; a fixed size keeps drivers from specialising kernels again
+TAGS = 4096  # plans with checks that a late report can tell apart
 _NO_OFFSET = np.int64(0)
 
 
 class View:
-    """A part of another buffer: its handle, and an offset in elements."""
+    """Part of another buffer: its handle, and an offset in elements."""
 
     __slots__ = ("ptr", "offset", "owner")
 
@@ -37,7 +37,7 @@ class View:
 
 
 class Mapped:
-    """A buffer that the host reads: unmapped before its block goes back to the pool."""
+    """A buffer mapped for the host, unmapped before its block returns to the pool."""
 
     __slots__ = ("map", "buffer")
 
@@ -76,12 +76,12 @@ class OpenCL(NestDevice):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._status = self.upload(np.zeros(4, np.int64))
-        self._tags: dict[int, tuple[str, str]] = {}  # what a tag in the status stands for
+        self._tags: dict[int, tuple[str, str]] = {}  # the meaning of each tag in the status
         self._next_tag = 0
         self._unread = False
         is_cpu = bool(self._device.type & cl.device_type.CPU)
         self._on_host = is_cpu and bool(self._device.host_unified_memory)
-        # A CPU's vectors are filled by lanes of one work-item, a GPU's by neighbouring ones.
+        # Lanes of one work-item fill a CPU's vectors; neighbouring work-items fill a GPU's.
         self.runs_lanes = is_cpu
 
     # ---- memory
@@ -103,7 +103,7 @@ class OpenCL(NestDevice):
             )
 
     def empty(self, nbytes: int) -> Buffer:
-        """Return new memory, its content undefined."""
+        """Return new, uninitialised memory."""
         self._refuse_fork()
         return self.pool.empty(nbytes)
 
@@ -125,7 +125,7 @@ class OpenCL(NestDevice):
         return array_at(span.ctypes.data - low, span, spec)
 
     def lend(self, buffer: Any, spec: Spec) -> Array | None:
-        """Return the tensor's memory where it is the host's, mapped until nobody reads it."""
+        """Return the tensor's memory, mapped until nobody reads it, if it is host memory."""
         if not spec.size:
             return self.download(buffer, spec)  # there is nothing to copy
         if spec.dtype.is_subbyte or not self._on_host:
@@ -141,7 +141,7 @@ class OpenCL(NestDevice):
         return array_at(span.ctypes.data - low, held, spec)
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> View:
-        """Return the same memory, `offset` elements further on."""
+        """Return a view of the memory that starts `offset` elements later."""
         return View(buffer.ptr, buffer.offset + offset, buffer)
 
     def supports(self, dtype: DType) -> bool:
@@ -149,13 +149,13 @@ class OpenCL(NestDevice):
         return dtype.kind != "complex" and (dtype.name != "float64" or bool(self.entry.get("fp64")))
 
     def synchronize(self) -> None:
-        """Wait for the queue; raise what went wrong."""
+        """Wait for the queue; raise any error that occurred."""
         self._refuse_fork()
         self._queue.finish()
         self._raise_reports()
 
     def _raise_reports(self) -> None:
-        """Raise OutOfRangeError where a kernel reported an index since the last wait."""
+        """Raise OutOfRangeError if a kernel has reported an index since the last wait."""
         if not self._unread:
             return
         status = np.zeros(4, np.int64)
@@ -220,7 +220,7 @@ class OpenCL(NestDevice):
 
 
 def _after_packing(packs: Sequence[tuple[int, Run]], run: Run) -> Run:
-    """Return what packs operands, each by its function, and then runs."""
+    """Return a function that packs operands, each with its function, and then runs."""
 
     def packed(*values: Any) -> Any:
         buffers = list(values)
@@ -232,7 +232,7 @@ def _after_packing(packs: Sequence[tuple[int, Run]], run: Run) -> Run:
 
 
 def _converter(kind: type, dtype: DType) -> Callable[[Any], Any]:
-    """Return how a Python number becomes a kernel argument of the type it meets."""
+    """Return a function that converts a Python number to a kernel argument for `dtype`."""
     if dtype.kind == "bool":
         return lambda value: np.int64(bool(value))
     make = _float_of(dtype) if dtype.is_float else _to_integer
@@ -254,7 +254,7 @@ def _to_integer(value: int) -> Any:
 
 
 def _float_of(dtype: DType) -> Callable[[Any], Any]:
-    """From a number to the float in which a type is computed, infinite beyond its range."""
+    """Return a function from a number to the float type of `dtype`'s arithmetic, or infinity."""
     number: Any = np.dtype(dtype.compute).type
     largest = float(np.finfo(number).max)
 

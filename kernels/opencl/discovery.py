@@ -1,4 +1,4 @@
-"""Which OpenCL devices there are and what works on each, tried in a child process and kept."""
+"""Find OpenCL devices and what works on each, tested in a child process and cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBE_SECONDS = 120
 
 
 def list_devices() -> list[dict[str, Any]]:
-    """Return every OpenCL device with what it can do, usable ones first; cached where known."""
+    """Return every OpenCL device and what it can do, usable ones first; cached if known."""
     import pyopencl as cl
 
     try:
@@ -42,7 +42,7 @@ def list_devices() -> list[dict[str, Any]]:
 
 
 def _probe(*arguments: str) -> Any:
-    """Run probe.py in a child process: a bad driver must not take this one with it."""
+    """Run probe.py in a child process: a bad driver must not crash this one."""
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
     try:
         child = subprocess.run(

@@ -1,4 +1,4 @@
-"""From a scheduled nest to the source of an OpenCL C kernel: one text a word.
+"""Turns a scheduled nest into the source of an OpenCL C kernel: one template per word.
 
 A kernel is `k(meta, [status,] buffer and offset..., numbers...)`; one work-item computes one point
 of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
@@ -74,7 +74,7 @@ REPORT = (
 
 
 class OpenCLEmitter(Emitter):
-    """OpenCL C source."""
+    """Writes OpenCL C source."""
 
     language = OPENCL_C
 
@@ -137,7 +137,7 @@ class OpenCLEmitter(Emitter):
         ]
 
     def emit(self) -> Kernel:
-        """Return the kernel; a work-item beyond the last point does nothing."""
+        """Return the kernel; work-items beyond the last point do nothing."""
         scheduled = self.scheduled
         outer = [a for a in scheduled.parallel if a != scheduled.lane_axis]
         self.write("long point = get_global_id(0);")

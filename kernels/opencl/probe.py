@@ -1,7 +1,7 @@
-"""A script for a child process: what an OpenCL device can do, found by running tiny kernels.
+"""A script for a child process: finds what an OpenCL device can do by running tiny kernels.
 
-`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tries one; both print JSON.
-A driver that crashes or hangs takes down this process alone.
+`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tests one; both print JSON.
+A driver that crashes or hangs takes down only this process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def candidates() -> list[dict[str, Any]]:
 
 
 def trial(p: int, d: int) -> dict[str, Any]:
-    """Return which trials work on one device."""
+    """Return which trials succeed on one device."""
     import numpy as np
     import pyopencl as cl
 

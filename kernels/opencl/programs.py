@@ -1,4 +1,4 @@
-"""The kernels of one OpenCL device: built by its driver once, and kept on disk."""
+"""The kernels of one OpenCL device: built once by its driver, and cached on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinyml.kernels.common.cache import folder, get, key, problem, put
 
 
 class Programs:
-    """What the driver makes of sources, on one device."""
+    """The programs that the driver has built for one device."""
 
     def __init__(self, name: str, context: Any, device: Any, entry: dict[str, Any]) -> None:
         import pyopencl as cl
@@ -29,29 +29,29 @@ class Programs:
         self._options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else []
 
     def kernel(self, source: str) -> Any:
-        """Return the one kernel object of a source; set its arguments under the device's lock."""
+        """Return the kernel object of a source; set its arguments only under the device's lock."""
         kernel = self._kernels.get(source)
         if kernel is None:
             kernel = self._kernels[source] = self.cl.Kernel(self.build(source), "k")
         return kernel
 
     def build(self, source: str) -> Any:
-        """Return the program of a cached binary, or of its source.
+        """Return the program, from a cached binary or from its source.
 
-        Raises BuildError, which shows the driver's log and the numbered source.
+        Raises BuildError with the driver's log and the numbered source.
         """
         cl = self.cl
         name = key("opencl-1", source, self._entry["driver"], self._entry["name"],
                    " ".join(self._options)) + ".bin"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # drivers print remarks of their own
+            warnings.simplefilter("ignore")  # drivers print their own remarks
             kept = get(name)
             if kept is not None:
                 try:
                     program = cl.Program(self._context, [self._device], [kept])
                     return program.build(self._options, cache_dir=False)
                 except cl.Error:
-                    pass  # a driver that changed without a new version: build anew
+                    pass  # the driver changed without a new version: rebuild
             try:
                 with _one_process():
                     program = cl.Program(self._context, source)
@@ -68,7 +68,7 @@ class Programs:
 
 @contextlib.contextmanager
 def _one_process() -> Iterator[None]:
-    """Let one process build at a time: PoCL's own cold cache fails under many."""
+    """Let one process build at a time: PoCL's cold cache fails under several."""
     try:
         import fcntl
 

@@ -1,15 +1,15 @@
-"""The words of the vocabulary in OpenCL C: one text a word."""
+"""The words of the vocabulary in OpenCL C: one template per word."""
 
 from __future__ import annotations
 
 from tinyml.kernels.common.words import COMMON, Words
 
-# Functions of the language of one operand and of two, called by the word's own name.
+# Built-in functions of one or two operands, called by the word's own name.
 CALLED = ("exp log sqrt sin cos erf erfc acos asin atan sinh cosh tan acosh asinh atanh "
           "expm1 log2 log10 exp2 logb").split()
 CALLED2 = ("atan2", "hypot", "nextafter", "copysign")
 
-# Functions that a kernel's source brings along where it calls them.
+# Functions that a kernel's source includes if it calls them.
 HELPERS = {
     "remainder": """\
 {t} remainder_{t}({t} x, {t} y) {{
@@ -55,9 +55,9 @@ WORDS: Words = {
         "uint": "{0} > 0 ? ({t})1 : ({t})0",
         "int": "{0} > 0 ? ({t})1 : {0} < 0 ? ({t})-1 : ({t})0",
     },
-    # PoCL's own flushes what is below the normal numbers.
+    # PoCL's log1p flushes subnormal numbers to zero.
     "log1p": "fabs({0}) < 1e-20f ? {0} : log1p({0})",
-    # PoCL's own falls one unit short of 1 at infinity.
+    # PoCL's tanh is one ulp short of 1 at infinity.
     "tanh": "fabs({0}) > 20 ? copysign(({t})1, {0}) : tanh({0})",
     "floor": {"float": "floor({0})", "int": "{0}"},
     "ceil": {"float": "ceil({0})", "int": "{0}"},

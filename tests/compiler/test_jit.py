@@ -442,7 +442,7 @@ def test_control_flow_by_value_is_refused() -> None:
 
 def test_a_module_of_the_outside_is_not_changed() -> None:
     module = Counter()
-    with pytest.raises(ReadOnlyError, match="Counter.count of the outside"):
+    with pytest.raises(ReadOnlyError, match="Counter.count from outside"):
         tinyml.jit(lambda x: module(x))(tinyml.ones((1,)))
     assert module.count.item() == 0.0
 

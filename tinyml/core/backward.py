@@ -15,14 +15,12 @@ from typing import Any
 from tinyml.core.apply import full, watched
 from tinyml.core.make import make
 from tinyml.core.node import Item, Node
-from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, GradientError, expect
-from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
 Hook = Callable[[Any], Any]
-_hooks_exist = False  # checking each node is slower than the walk: not before one exists
+_hooks_exist = False  # to check every node costs more than the walk: only if hooks exist
 
 
 def backward(outputs: Sequence[Node | None], cotangents: Sequence[Any],
@@ -119,23 +117,19 @@ def _step_back(node: Node, g: Any, wanted: tuple[bool, ...]) -> Sequence[Any]:
         g = tuple([g[k] if k in g else None
                    if op.accepts_none_cotangents or not spec.dtype.is_inexact
                    else _zeros(spec) for k, spec in enumerate(plan.outs)])
-    if not watched():
-        return _apply_rules(op, plan, g, y, xs, wanted)
-    outer, STATE.pullback_of = STATE.pullback_of, op
+    observed = watched()
+    outer = STATE.pullback_of if observed else None
+    if observed:
+        STATE.pullback_of = op
     try:
-        return _apply_rules(op, plan, g, y, xs, wanted)
+        if callable(op.grad):
+            found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
+            return found
+        return [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
+                for k, want in enumerate(wanted)]
     finally:
-        STATE.pullback_of = outer
-
-
-def _apply_rules(op: Op, plan: CompiledOp, g: Any, y: Any, xs: Sequence[Any],
-                 wanted: tuple[bool, ...]) -> Sequence[Any]:
-    """Return the cotangents of the wanted inputs, by the joint rule or theirs; None for others."""
-    if callable(op.grad):
-        found: Sequence[Any] = op.grad(g, y, *xs, wanted=wanted, **plan.attrs)
-        return found
-    return [rule(g, y, *xs, **plan.attrs) if want and (rule := op.rule(k)) else None
-            for k, want in enumerate(wanted)]
+        if observed:
+            STATE.pullback_of = outer
 
 
 def _zeros(spec: Spec) -> Any:

@@ -23,7 +23,7 @@ from tinyml.ir.spec import Spec, make_spec
 class Capture(NamedTuple):
     """A tensor from outside, the input that stands for it, and its new value.
 
-    The new value is the input itself, unless it is state (see Data) and the graph replaces it.
+    The new value is the input itself, except for state (see Data) that the graph replaces.
     """
 
     var: Var

@@ -1,4 +1,4 @@
-"""Data sets that come with the package, and what is done to images before training.
+"""Data sets shipped with the package, and augmentation of images for training.
 
 >>> from tinyml.data import digits
 >>> images, labels = digits.load()

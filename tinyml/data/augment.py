@@ -1,4 +1,4 @@
-"""Small random distortions of images, made on the host before each epoch."""
+"""Small random distortions of images, computed on the host before each epoch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def distort(
     shift: float = 0.8,
     bend: float = 0.2,
 ) -> npt.NDArray[np.float32]:
-    """Each image under its own random affine map: shifted, turned, stretched and slanted a little.
+    """Return each image under its own random affine map: a small shift, turn, stretch and slant.
 
-    `images` is float32 (N, C, H, W); so is the result, a new array. The pixel at p from the
+    `images` is float32 (N, C, H, W), and so is the result, a new array. The pixel at p from the
     image's centre is read at (I + B) p + t, with t uniform in [-shift, shift] pixels and each of
-    the four numbers of B uniform in [-bend, bend]; between pixels, linearly; outside, 0.
-    The generator alone decides: the same state gives the same bits.
+    the four entries of B uniform in [-bend, bend]. Reads interpolate linearly between pixels and
+    give 0 outside. The same generator state gives the same bits.
 
     Raises ShapeError unless `images` has 4 axes.
 
@@ -36,9 +36,9 @@ def distort(
     offset = generator.uniform(-shift, shift, (count, 2, 1))
     centre = np.array([[height - 1], [width - 1]]) / 2
     grid = np.indices((height, width)).reshape(2, -1) - centre
-    # Written out: a matrix product may change its bits with the thread count.
+    # Written out, since the bits of a matrix product may depend on the thread count.
     source = matrix[:, :, :1] * grid[0] + matrix[:, :, 1:] * grid[1] + offset + centre
-    # One row and column of zeros all around: a source beyond it reads zeros wherever it lies.
+    # One row and column of zeros all around: any source farther out is clipped to it, and reads 0.
     limit = np.array([[height], [width]])
     row = width + 3
     padded = np.pad(images, ((0, 0), (0, 0), (1, 2), (1, 2)))
@@ -49,7 +49,7 @@ def distort(
     index = corner[:, :1] * row + corner[:, 1:]
 
     def pixel(step: int) -> npt.NDArray[np.float32]:
-        """Return the pixels so many places after each source's upper left one: (N, C, H * W)."""
+        """Return the pixels `step` positions after each source's upper left one: (N, C, H * W)."""
         return np.take_along_axis(padded, index + step, axis=2)
 
     above = (1 - x) * pixel(0) + x * pixel(1)

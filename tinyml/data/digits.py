@@ -1,8 +1,8 @@
 """The 1,797 handwritten 8x8 digits of the UCI optical-recognition set, shipped with the package.
 
 `digits.gz` is a gzip member of 116,805 bytes: 1,797 rows of 65 bytes, 64 pixels (0 to 16, row by
-row) and the label (0 to 9), in the order of the source. Source and licence stand beside it, in
-`digits.LICENSE.md`.
+row) and the label (0 to 9), in the order of the source. `digits.LICENSE.md`, beside it, gives the
+source and licence.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ Labels = npt.NDArray[np.int64]
 HoldOut = Literal["fifth", "last"]
 
 ROWS, SIDE, CLASSES = 1797, 8, 10
-INK = 16  # a pixel counts the dark points of a 4x4 block of the scanned bitmap
+INK = 16  # a pixel's greatest value: the dark points of a 4x4 block of the scanned bitmap
 LAST = ROWS // 5  # rows at the end: a fifth of all
 ROW_BYTES = SIDE * SIDE + 1
 
 _PATH = Path(__file__).with_name("digits.gz")
 _SHA256 = "68aea062d35a127749050fa0e52dca09d6569ac08092c925610e0954e172dde2"
-_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to say: with a gzip header and checksum
+_GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect a gzip header and checksum
 _REMEDY = "install tinyml again: the file belongs to the package"
 
 
 def load() -> tuple[Images, Labels]:
-    """All images, float32 (1797, 1, 8, 8) from 0 to 1, and labels, int64 (1797,), in file order.
+    """Return images, float32 (1797, 1, 8, 8) from 0 to 1, and labels, int64 (1797,), in file order.
 
-    The arrays are new at each call. The file's content is checked against its SHA-256.
+    Each call returns new arrays. The file's content is checked against its SHA-256.
 
-    Raises FileFormatError where the content differs and FileMissingError where there is no file.
+    Raises FileFormatError if the content differs and FileMissingError if there is no file.
 
     >>> images, labels = load()
     >>> images.dtype, images.min(), images.max(), labels[:5].tolist()
@@ -49,12 +49,12 @@ def load() -> tuple[Images, Labels]:
 
 
 def split(hold_out: HoldOut = "fifth") -> tuple[Images, Labels, Images, Labels]:
-    """Return the set in two parts: training images and labels, then held-out images and labels.
+    """Return training images and labels, then held-out images and labels.
 
     "fifth" holds out the 360 rows whose index is a multiple of 5. "last" holds out the last 359
-    rows, and is the harder question: neighbouring rows resemble each other.
+    rows, which is harder, since neighbouring rows resemble each other.
 
-    Raises ArgumentError for another word, and what `load` raises.
+    Raises ArgumentError for any other value, and whatever `load` raises.
 
     >>> train_images, train_labels, test_images, test_labels = split("fifth")
     >>> train_images.shape, test_images.shape
@@ -68,7 +68,7 @@ def split(hold_out: HoldOut = "fifth") -> tuple[Images, Labels, Images, Labels]:
 def held_out(hold_out: HoldOut = "fifth") -> npt.NDArray[np.bool_]:
     """Return which of the 1,797 rows `split` holds out: bool (1797,).
 
-    Raises ArgumentError for a word other than "fifth" and "last".
+    Raises ArgumentError for any value other than "fifth" and "last".
 
     >>> int(held_out("fifth").sum()), int(held_out("last").sum())
     (360, 359)
@@ -81,13 +81,13 @@ def held_out(hold_out: HoldOut = "fifth") -> npt.NDArray[np.bool_]:
 
 
 def _content(path: Path) -> bytes:
-    """Return the rows of the file as bytes, verified."""
+    """Return the rows of the file as bytes, after checking them."""
     try:
         packed = path.read_bytes()
     except FileNotFoundError:
         raise FileMissingError(f"there is no file {path}", remedy=_REMEDY) from None
     try:
-        # The limit keeps a damaged file from growing into gigabytes.
+        # The limit keeps a damaged file from expanding into gigabytes.
         content = zlib.decompressobj(_GZIP).decompress(packed, ROWS * ROW_BYTES + 1)
     except zlib.error as error:
         raise FileFormatError(f"{path} cannot be decompressed: {error}", remedy=_REMEDY) from None

@@ -1,1 +1,1 @@
-"""Functions that users know from NumPy, written with ops; no record is defined here."""
+"""Functions that users know from NumPy, written in terms of ops; no record is defined here."""

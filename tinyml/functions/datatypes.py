@@ -1,4 +1,4 @@
-"""Data types, constants, and what the Array API's inspection tells of this namespace."""
+"""Data types, constants, and the Array API's inspection of this namespace."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinf
 e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
 newaxis = None
 
-# The kinds of the standard, each by those of the records (Array API standard 2024.12, isdtype).
+# The standard's kinds, each in terms of the records' kinds (Array API standard 2024.12, isdtype).
 KINDS: dict[str, tuple[str, ...]] = {
     "bool": ("bool",),
     "signed integer": ("int",),
@@ -48,7 +48,7 @@ STANDARD = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint3
 
 
 class FloatInfo(NamedTuple):
-    """What `finfo` tells of a float type; of a complex one, what it tells of its parts."""
+    """What `finfo` returns for a float type; for a complex one, what it returns for its parts."""
 
     bits: int
     eps: float
@@ -59,7 +59,7 @@ class FloatInfo(NamedTuple):
 
 
 class IntegerInfo(NamedTuple):
-    """What `iinfo` tells of an integer type."""
+    """What `iinfo` returns for an integer type."""
 
     bits: int
     max: int
@@ -73,11 +73,11 @@ def _dtype_of(type: Any) -> DType:
 
 @named_in_errors
 def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
-    """Return x in another data type (Array API standard 2024.12, astype).
+    """Return x converted to another data type (Array API standard 2024.12, astype).
 
-    Floats to integers truncate and saturate, NaN becomes 0; integers wrap around. The result is on
-    `device`, where one is named. With `copy` False, x itself is returned where it has the type
-    already. Raises DTypeError for complex to real.
+    Floats truncate and saturate when cast to integers, and NaN becomes 0; integers wrap around. The
+    result is on `device` if one is given. With `copy` False, x itself is returned if it already has
+    the type. Raises DTypeError for complex to real.
 
     >>> import tinyml
     >>> tinyml.astype(tinyml.tensor([1.9, -300.0]), tinyml.int8).tolist()
@@ -92,7 +92,7 @@ def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Tens
 
 @named_in_errors
 def can_cast(from_: Any, to: Any) -> bool:
-    """Return whether promotion takes a type, or that of a tensor, to another.
+    """Return whether promotion can take a type, or a tensor's type, to another type.
 
     >>> can_cast("int8", "int16"), can_cast("int16", "uint16"), can_cast("float64", "float32")
     (True, False, False)
@@ -106,9 +106,9 @@ def can_cast(from_: Any, to: Any) -> bool:
 
 @named_in_errors
 def finfo(type: Any) -> FloatInfo:
-    """Return bits, eps, max, min and the smallest normal number of a float type, or a tensor's.
+    """Return bits, eps, max, min and smallest normal number of a float type or a tensor's type.
 
-    Raises DTypeError for others.
+    Raises DTypeError for other types.
 
     >>> finfo("float32").eps == 2.0 ** -23, finfo("float64").bits
     (True, 64)
@@ -118,7 +118,7 @@ def finfo(type: Any) -> FloatInfo:
         dtype = DTYPES[f"float{dtype.bits // 2}"]
     expect(dtype.kind == "float", "a float type", dtype.name, DTypeError)
     describe: Any = np.finfo
-    if dtype.numpy.kind != "f":  # NumPy has no such type of its own
+    if dtype.numpy.kind != "f":  # NumPy has no such type built in
         import ml_dtypes
 
         describe = ml_dtypes.finfo
@@ -129,7 +129,7 @@ def finfo(type: Any) -> FloatInfo:
 
 @named_in_errors
 def iinfo(type: Any) -> IntegerInfo:
-    """Return bits, max and min of an integer type, or a tensor's. Raises DTypeError for others.
+    """Return bits, max and min of an integer type or a tensor's type. Raises DTypeError for others.
 
     >>> iinfo("int8").min, iinfo("uint8").max
     (-128, 255)
@@ -142,9 +142,9 @@ def iinfo(type: Any) -> IntegerInfo:
 
 @named_in_errors
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Return whether a type is another one, of a kind, or one of several (standard 2024.12).
+    """Return whether a type equals `kind`, or is of that kind or one of several (standard 2024.12).
 
-    Raises ArgumentError for a kind that the standard does not name.
+    Raises ArgumentError for a kind that the standard does not define.
 
     >>> isdtype("int8", "integral"), isdtype("int8", ("bool", "float32"))
     (True, False)
@@ -163,7 +163,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 @named_in_errors
 def result_type(*arrays_and_dtypes: Any) -> DType:
-    """Return the common type of tensors, types and Python numbers; the numbers are weak.
+    """Return the common type of tensors, types and Python numbers; numbers are weakly typed.
 
     Array API standard 2024.12, result_type. Raises DTypeError where there is none.
 
@@ -178,14 +178,14 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 
 
 class NamespaceInfo:
-    """What a namespace of the Array API tells of itself (2024.12, inspection)."""
+    """The Array API's inspection interface for this namespace (2024.12, inspection)."""
 
     def capabilities(self) -> dict[str, Any]:
-        """Return what there is: boolean indices, sizes that depend on values, no limit of axes."""
+        """Return the capabilities: boolean indices, data-dependent shapes, no limit on axes."""
         return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": None}
 
     def default_device(self) -> Device:
-        """Return the device of tensors for which none is named."""
+        """Return the device of tensors created without naming one."""
         return find_device()
 
     def devices(self) -> list[Device]:
@@ -199,12 +199,12 @@ class NamespaceInfo:
         return list(dict.fromkeys(found))
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, DType]:
-        """Return the types of tensors for which none is named, by what they hold."""
+        """Return the types of tensors created without naming one, by kind of value."""
         return {"real floating": float32, "complex floating": complex64, "integral": int64,
                 "indexing": int64}
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
-        """Return the standard's types that a device has, of a kind or several, by name."""
+        """Return the standard's types that a device supports, of one or several kinds, by name."""
         where = find_device(device)
         return {name: DTYPES[name] for name in STANDARD
                 if where.supports(DTYPES[name])
@@ -212,7 +212,7 @@ class NamespaceInfo:
 
 
 def __array_namespace_info__() -> NamespaceInfo:
-    """Return an object whose methods tell capabilities, devices and data types.
+    """Return an object whose methods report capabilities, devices and data types.
 
     >>> sorted(__array_namespace_info__().dtypes(kind="signed integer"))
     ['int16', 'int32', 'int64', 'int8']

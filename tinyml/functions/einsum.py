@@ -1,7 +1,7 @@
 """einsum: sums of products over axes named by letters.
 
-Operands are contracted in pairs, each pair as one matrix product: of the axes that both have, those
-that are needed later are its batch, the others are summed over.
+Operands are contracted in pairs, each pair as one matrix product. Of the axes that a pair shares,
+those needed later become the batch; the others are summed over.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Term = tuple[Any, tuple[str, ...]]  # an operand and the labels of its axes
 def einsum(subscripts: Any, *operands: Any) -> Tensor:
     """Return sums of products over named axes (numpy.einsum): "ij,jk->ik" is the matrix product.
 
-    A letter names an axis: letters that are not behind `->` are summed over, one that repeats in an
-    operand takes its diagonal, `...` stands for further axes, which broadcast. Without `->` the
-    result has the letters that occur once, in alphabetic order. Several operands are contracted in
-    pairs, each time the pair whose product is least. Operands may also alternate with lists of
-    integers: `einsum(x, [0, 1], y, [1, 2], [0, 2])`. Raises ArgumentError, ShapeError.
+    A letter names an axis. Letters missing after `->` are summed over, a letter repeated within an
+    operand takes its diagonal, and `...` stands for further axes, which broadcast. Without `->` the
+    result has the letters that occur once, in alphabetical order. Several operands are contracted
+    in pairs, always the cheapest pair next. Operands may also alternate with lists of integers:
+    `einsum(x, [0, 1], y, [1, 2], [0, 2])`. Raises ArgumentError, ShapeError.
 
     >>> import tinyml
     >>> tinyml.einsum("ij,j->i", tinyml.tensor([[1, 2], [3, 4]]), tinyml.tensor([1, 1])).tolist()
@@ -62,7 +62,7 @@ def einsum(subscripts: Any, *operands: Any) -> Tensor:
 
 def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
         list[tuple[str, ...]], tuple[str, ...], list[Any]]:
-    """Return the labels of each operand and of the result, `...` spelled out, and the operands."""
+    """Return the labels of operands and result, with `...` expanded, and the operands."""
     if not isinstance(subscripts, str):
         items = [subscripts, *operands]
         named_axes = [_letters(labels) for labels in items[1::2]]
@@ -99,13 +99,13 @@ def _parsed(subscripts: Any, operands: tuple[Any, ...]) -> tuple[
 
 
 def _letters(labels: Any) -> str:
-    """Return a list of integers, and of ..., as letters."""
+    """Return a list of integers and `...` as letters."""
     return "".join(["..." if k is Ellipsis else
                     chr((ord("A") if k < 26 else ord("a") - 26) + as_size(k)) for k in labels])
 
 
 def _single(x: Any, labels: tuple[str, ...]) -> Term:
-    """Return an operand whose repeated letters have become diagonals."""
+    """Return an operand with its repeated letters replaced by diagonals."""
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:
             first = labels.index(label)
@@ -127,7 +127,7 @@ def _summed(x: Any, labels: tuple[str, ...], kept: set[str]) -> Term:
 
 
 def _cheapest(parts: list[tuple[str, ...]], sizes: dict[str, int]) -> tuple[int, int]:
-    """Return the pair of operands with the fewest products; of equal ones the least result."""
+    """Return the pair of operands with the fewest products; ties go to the smallest result."""
 
     def cost(pair: tuple[int, int]) -> tuple[int, int]:
         k, j = pair
@@ -141,7 +141,7 @@ def _cheapest(parts: list[tuple[str, ...]], sizes: dict[str, int]) -> tuple[int,
 
 
 def _pair(first: Term, second: Term, later: set[str], sizes: dict[str, int]) -> Term:
-    """Return two operands contracted: batch, rows and columns, and what is summed over."""
+    """Contract two operands as a matrix product: batch, rows, columns and summed axes."""
     shared = {label for label in first[1] if label in second[1]}
     x, left = _summed(*first, later | shared)
     y, right = _summed(*second, later | shared)
@@ -149,7 +149,7 @@ def _pair(first: Term, second: Term, later: set[str], sizes: dict[str, int]) -> 
     batch = [c for c in left if c in right and c in later]
     rows = [c for c in left if c not in right]
     columns = [c for c in right if c not in left]
-    # A shared axis of size 1 broadcasts to the longer one that it meets.
+    # A shared axis of size 1 broadcasts to the longer one.
     extent = {**dict(zip(left, x.shape)), **dict(zip(right, y.shape)),
               **{c: sizes[c] for c in shared}}
 

@@ -1,4 +1,4 @@
-"""Counts by number: bincount, histograms, digitize, one_hot."""
+"""Counting and binning: bincount, histograms, digitize, one_hot."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = ["bincount", "digitize", "histogram", "histogram2d", "histogramdd", "o
 
 @named_in_errors
 def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tensor:
-    """Return x with a new axis of size `num_classes`: 1 at the number of each element, 0 elsewhere.
+    """Return x with a new axis of size `num_classes`: 1 at each element's class, 0 elsewhere.
 
-    A number that is no class gives zeros. float32, unless `dtype` names another type. Raises
-    DTypeError where x holds no integers, AxisError.
+    A number outside the classes gives zeros. float32, unless `dtype` names another type. Raises
+    DTypeError if x does not hold integers, AxisError.
 
     >>> import tinyml
     >>> tinyml.one_hot(tinyml.tensor([1, 0]), 3).tolist()
@@ -51,10 +51,10 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None, axis: int = -1) -> Tens
 
 @named_in_errors
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
-    """Return how often each number from 0 occurs in a vector of integers, or sums of `weights`.
+    """Return how often each number from 0 up occurs in an integer vector, or sums of `weights`.
 
-    The result is one longer than the greatest number, for which the values are waited for, or
-    `minlength` long. Raises ArgumentError for a negative number, ShapeError, DTypeError.
+    The length is one more than the greatest number, or `minlength` if that is longer; this waits
+    for the values. Raises ArgumentError for a negative number, ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.bincount(tinyml.tensor([0, 2, 2])).tolist()
@@ -72,7 +72,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
 
 
 def _binned(places: Any, weights: Any, length: int) -> Tensor:
-    """Return counts, or sums of weights, at places that are in range."""
+    """Return counts, or sums of weights, at positions known to be in range."""
     if weights is None:
         values = full(places.shape, 1, int64, places.device)
     else:
@@ -85,10 +85,11 @@ def _binned(places: Any, weights: Any, length: int) -> Tensor:
 
 @named_in_errors
 def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
-    """Return the number (int64) of the bin of each element: i with bins[i-1] <= x < bins[i].
+    """Return the int64 index of each element's bin: i with bins[i-1] <= x < bins[i].
 
-    With `right`, bins[i-1] < x <= bins[i]. Falling bins count from their end. Below the first it is
-    0, above the last their count; NaN is above. Raises ShapeError where bins is no vector.
+    With `right`, bins[i-1] < x <= bins[i]. Decreasing bins count from their end. Elements below the
+    first edge get 0, those above the last, and NaN, len(bins). Raises ShapeError unless bins is a
+    vector.
 
     >>> import tinyml
     >>> tinyml.digitize(tinyml.tensor([0.5, 2.0]), [0.0, 1.0, 2.0]).tolist()
@@ -107,7 +108,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
 
 
 def _edges(x: Any, bins: Any, limits: Any) -> Any:
-    """Return the edges of bins: given, or equal ones from the least to the greatest value."""
+    """Return the bin edges: those given, or equally spaced from the least to the greatest value."""
     if np.ndim(bins):
         edges = asarray(bins, device=x.device)
         expect(edges.ndim == 1 and edges.size > 1, "a vector of at least 2 edges", edges.shape,
@@ -132,7 +133,7 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
 
 
 def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
-    """Return the number of each element's bin, and whether it is in one; the last has both ends."""
+    """Return each element's bin, and whether it is in one; the last bin includes both edges."""
     last = edges.size - 1
     place = searchsorted(edges, x, side="right") - 1
     place = where(equal(x, slice_axis(edges, 0, last, last + 1)), last - 1, place)
@@ -144,11 +145,12 @@ def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
 @named_in_errors
 def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
               weights: Any = None) -> tuple[Tensor, Tensor]:
-    """Return how many elements fall into each bin, and the edges of the bins (numpy.histogram).
+    """Return how many elements fall into each bin, and the bin edges (numpy.histogram).
 
-    `bins` is a number of equal ones over `range` (else from the least to the greatest element), or
-    their rising edges. `weights` are summed instead; with `density` the integral is 1. Integers
-    become float32. What is outside, and NaN, is not counted. Raises ShapeError, ArgumentError.
+    `bins` is the number of equal bins over `range` (by default from the least to the greatest
+    element), or their increasing edges. `weights`, if given, are summed instead; with `density` the
+    integral is 1. Integers become float32. Elements outside, and NaN, are not counted. Raises
+    ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> counts, edges = tinyml.histogram(tinyml.tensor([0.0, 0.5, 2.0]), 2)
@@ -166,8 +168,8 @@ def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool
                 weights: Any = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return how many points (x, y) fall into each bin, and the edges along both axes.
 
-    `bins` is one number, or for each axis a number or the edges; the rest is as in `histogramdd`,
-    and so are the errors.
+    `bins` is one number, or a number or edges for each axis; everything else, errors included, is
+    as in `histogramdd`.
     """
     x, y = as_tensors(x, y)
     expect(x.ndim == y.ndim == 1 and x.size == y.size, "two vectors of one size",
@@ -181,10 +183,10 @@ def histogram2d(x: Any, y: Any, bins: Any = 10, range: Any = None, density: bool
 @named_in_errors
 def histogramdd(sample: Any, bins: Any = 10, range: Any = None, density: bool = False,
                 weights: Any = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return how many points, the rows of sample (N, D), fall into each bin, and the edges.
+    """Return how many points, the rows of sample (N, D), fall into each bin, and the bin edges.
 
-    `bins` is one number, or for each axis a number or the edges; `range` a pair for each axis.
-    Counts are floats, as numpy.histogramdd has them. Raises ShapeError, ArgumentError.
+    `bins` is one number, or a number or edges for each axis; `range` is a pair for each axis.
+    Counts are floats, as in numpy.histogramdd. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.histogramdd(tinyml.tensor([[0.0, 0.0], [1.0, 2.0]]), 2)[0].tolist()
@@ -225,7 +227,7 @@ def _counted(sample: Any, bins: Any, range: Any, density: bool,
 
 
 def _dense(counts: Any, edges: list[Any]) -> Any:
-    """Return counts over their sum and the sizes of their bins."""
+    """Return counts divided by their sum and by the sizes of the bins."""
     values = astype(counts, edges[0].dtype)
     values = values / sum(values)
     for d, edge in enumerate(edges):

@@ -1,6 +1,6 @@
-"""NumPy's functions that leave NaN out: sums, extremes and moments of the other elements.
+"""NumPy's functions that ignore NaN: sums, extremes and moments of the other elements.
 
-Each replaces NaN by a value that changes nothing, and reduces as the plain function does.
+Each replaces NaN with a neutral value and reduces as the plain function does.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ __all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanme
 
 
 def _filled(x: Any, value: Any) -> Any:
-    """Return x with `value` instead of NaN."""
+    """Return x with NaN replaced by `value`."""
     x = asarray(x)
     return where(isnan(x), value, x) if x.dtype.is_float else x
 
 
 def _count(x: Any, axis: Any, keepdims: bool) -> Tensor:
-    """Return how many elements over the axis are not NaN, in x's type."""
+    """Return the number of elements over the axis that are not NaN, in x's type."""
     return astype(sum(logical_not(isnan(x)), axis, keepdims), x.dtype)
 
 
 @named_in_errors
 def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the sum over `axis` of what is not NaN; 0 where there is nothing.
+    """Return the sum over `axis` of the elements that are not NaN; 0 if there are none.
 
     >>> import tinyml
     >>> tinyml.nansum(tinyml.tensor([1.0, float("nan")])).item()
@@ -45,19 +45,19 @@ def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @named_in_errors
 def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the product over `axis` of what is not NaN; 1 where there is nothing."""
+    """Return the product over `axis` of the elements that are not NaN; 1 if there are none."""
     return prod(_filled(x, 1.0), axis=axis, keepdims=keepdims)
 
 
 @named_in_errors
 def nancumsum(x: Any, axis: int | None = None) -> Tensor:
-    """Return sums of the elements up to each along `axis`, NaN counting as 0."""
+    """Return the running sums along `axis`, with NaN counting as 0."""
     return cumsum(_filled(x, 0.0), axis)
 
 
 @named_in_errors
 def nancumprod(x: Any, axis: int | None = None) -> Tensor:
-    """Return products of the elements up to each along `axis`, NaN counting as 1."""
+    """Return the running products along `axis`, with NaN counting as 1."""
     return cumprod(_filled(x, 1.0), axis)
 
 
@@ -91,7 +91,7 @@ def _extreme(reduction: Callable[..., Tensor], x: Any, axis: Any, keepdims: bool
 def nanargmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the int64 index of the first greatest element along `axis` that is not NaN.
 
-    Where all are NaN it is 0. numpy raises there, for which the values would be waited for.
+    If all are NaN, the index is 0. NumPy raises there, which would mean waiting for the values.
     """
     return argmax(_filled(x, float("-inf")), axis, keepdims)
 
@@ -104,7 +104,7 @@ def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor
 
 @named_in_errors
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the mean over `axis` of what is not NaN, else NaN. Integers become float32.
+    """Return the mean over `axis`, ignoring NaN; NaN if all are. Integers become float32.
 
     >>> import tinyml
     >>> tinyml.nanmean(tinyml.tensor([1.0, 3.0, float("nan")])).item()
@@ -116,9 +116,9 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @named_in_errors
 def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Return the variance over `axis` of what is not NaN: squared deviations over n - correction.
+    """Return the variance over `axis` of the elements that are not NaN, divided by n - correction.
 
-    NaN where n is not above `correction`. Integers become float32.
+    NaN unless n is greater than `correction`. Integers become float32.
     """
     x = as_float(asarray(x))
     count = _count(x, axis, True)
@@ -134,5 +134,5 @@ def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = F
 
 @named_in_errors
 def nanstd(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Return the standard deviation over `axis` of what is not NaN: the root of `nanvar`."""
+    """Return the standard deviation over `axis`, ignoring NaN: the square root of `nanvar`."""
     return sqrt(nanvar(x, axis, correction, keepdims))

@@ -22,9 +22,9 @@ __all__ = ["allclose", "array_equal", "cdist", "vector_norm"]
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """Return sum(|x| ** ord) ** (1 / ord) over `axis` (Array API 2024.12, linalg.vector_norm).
 
-    inf and -inf give the greatest and the least magnitude, 0 the number of elements that are not 0.
-    Where the norm is 0 its gradient is 0. Integers become float32. Raises ShapeError where there is
-    no element and ord is infinite.
+    inf and -inf give the greatest and the least magnitude, 0 the number of nonzero elements.
+    Where the norm is 0 its gradient is 0. Integers become float32. Raises ShapeError if there are
+    no elements and ord is infinite.
 
     >>> import tinyml
     >>> tinyml.vector_norm(tinyml.tensor([3.0, -4.0])).item()
@@ -44,7 +44,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
         return _root(sum(square(abs(x) if x.dtype.kind == "complex" else x), axis, keepdims))
     size = abs(x)
     zero = equal(size, 0.0)
-    # The power of 1 stands for that of 0, whose slope may be infinite.
+    # Take the power of 1 in place of 0's, whose slope may be infinite.
     powers = where(zero, 0.0 if ord > 0 else math.inf, where(zero, 1.0, size) ** ord)
     total = sum(powers, axis, keepdims)
     none = equal(total, 0.0)
@@ -61,9 +61,9 @@ def _root(total: Any) -> Tensor:
 
 @named_in_errors
 def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
-    """Return distances (..., n, m) between rows (..., n, d) and (..., m, d) by the norm of order p.
+    """Return distances (..., n, m) between rows (..., n, d) and (..., m, d) in the p-norm.
 
-    The axes before broadcast (scipy.spatial.distance.cdist, minkowski). Raises ShapeError.
+    Leading axes broadcast (scipy.spatial.distance.cdist, minkowski). Raises ShapeError.
 
     >>> import tinyml
     >>> tinyml.cdist(tinyml.tensor([[0.0, 0.0]]), tinyml.tensor([[3.0, 4.0]])).tolist()
@@ -91,7 +91,7 @@ def allclose(x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8,
 
 @named_in_errors
 def array_equal(x: Any, y: Any) -> bool:
-    """Return whether x and y have one shape and the same elements, as a Python bool.
+    """Return whether x and y have the same shape and elements, as a Python bool.
 
     >>> import tinyml
     >>> tinyml.array_equal([1, 2], [1, 2]), tinyml.array_equal([1], [[1]])

@@ -1,4 +1,4 @@
-"""Functions given by samples, in NumPy's names: convolve, interp, trapezoid, gradient."""
+"""Numerical methods on sampled functions, under NumPy's names: convolve, interp, gradient, ..."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["convolve", "correlate", "cumulative_trapezoid", "ediff1d", "gradient
 
 
 def _slid(x: Any, y: Any, mode: str) -> Tensor:
-    """Return the sums of products of y with what x has at each place of it."""
+    """Return the sums of products of y with the elements of x under it, at each position."""
     x, y = as_tensors(x, y)
     expect(x.ndim == y.ndim == 1 and x.size > 0 and y.size > 0, "two vectors with elements",
            (x.shape, y.shape), ShapeError)
@@ -49,10 +49,10 @@ def _slid(x: Any, y: Any, mode: str) -> Tensor:
 
 @named_in_errors
 def convolve(x: Any, y: Any, mode: str = "full") -> Tensor:
-    """Return the convolution of two vectors: the sums over k of x[k] y[i - k] (numpy.convolve).
+    """Return the convolution of two vectors: sums over k of x[k] y[i - k] (numpy.convolve).
 
-    'full' has n + m - 1 elements, 'same' as many as the longer vector, 'valid' those where the
-    shorter one lies wholly in the longer. Raises ShapeError, ArgumentError.
+    'full' has n + m - 1 elements, 'same' as many as the longer vector, 'valid' only those where the
+    vectors overlap completely. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.convolve(tinyml.tensor([1, 2, 3]), tinyml.tensor([1, 1])).tolist()
@@ -86,11 +86,11 @@ def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
 @named_in_errors
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
            period: float | None = None) -> Tensor:
-    """Return values at x of the line through the points (xp, fp), xp rising (numpy.interp).
+    """Return the linear interpolation at x of the points (xp, fp), xp increasing (numpy.interp).
 
-    Before the first point it is `left` (else fp[0]), after the last `right` (else fp[-1]); with a
-    `period`, xp and x are taken modulo it. Differentiable in x, xp and fp. Raises ShapeError,
-    ArgumentError for a period of 0.
+    Before the first point the value is `left` (default fp[0]), after the last `right` (default
+    fp[-1]); with a `period`, xp and x are taken modulo it. Differentiable in x, xp and fp. Raises
+    ShapeError, ArgumentError for a period of 0.
 
     >>> import tinyml
     >>> tinyml.interp(tinyml.tensor([0.5, 9.0]), [0.0, 1.0], [10.0, 20.0]).tolist()
@@ -120,7 +120,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
 
 
 def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
-    """Return x and the points within one period, the points in order, with a neighbour each."""
+    """Return x and the points reduced to one period: sorted, with one more point at each end."""
 
     def within(v: Any) -> Any:
         return v - floor(v / period) * period
@@ -135,7 +135,7 @@ def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
 
 
 def _steps(y: Any, x: Any, dx: Any, axis: int) -> Any:
-    """Return the distance from each sample to the next, to be multiplied along the axis."""
+    """Return the distance from each sample to the next, shaped to multiply along the axis."""
     if x is None:
         return dx
     x = asarray(x, device=y.device)
@@ -159,7 +159,7 @@ def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
 
 @named_in_errors
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
-    """Return the integral of samples y along `axis` by trapezoids; at places x, or `dx` apart.
+    """Return the trapezoidal integral of samples y along `axis`, at points x or `dx` apart.
 
     x is a vector, or broadcasts with y. Integers become float32.
 
@@ -173,7 +173,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
 
 @named_in_errors
 def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
-    """Return the integral up to each sample but the first, as `trapezoid` computes it.
+    """Return the trapezoidal integral up to each sample but the first; see `trapezoid`.
 
     Known as scipy.integrate.cumulative_trapezoid.
     """
@@ -183,7 +183,7 @@ def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -
 
 @named_in_errors
 def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
-    """Return differences of neighbours in the flattened x, between `to_begin` and `to_end`.
+    """Return `to_begin`, the differences of neighbours in the flattened x, then `to_end`.
 
     >>> import tinyml
     >>> tinyml.ediff1d(tinyml.tensor([1, 4, 9]), to_begin=[0]).tolist()
@@ -200,11 +200,11 @@ def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
 
 @named_in_errors
 def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """Return slopes of samples f along each axis: second-order differences, one-sided at the edges.
+    """Return the slopes of samples f along each axis: second-order differences, one-sided at edges.
 
-    `spacing` is a distance for all axes, one for each, or the places themselves, as vectors; it may
-    be uneven. Edges are of first or second order. One axis gives a tensor, several a tuple. Raises
-    ShapeError where an axis has fewer than edge_order + 1 samples, ArgumentError.
+    `spacing` is one distance for all axes, one for each, or the coordinates as vectors, which may
+    be uneven. `edge_order` is 1 or 2. One axis gives a tensor, several a tuple. Raises ShapeError
+    if an axis has fewer than edge_order + 1 samples, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.gradient(tinyml.tensor([1.0, 4.0, 9.0])).tolist()
@@ -263,9 +263,9 @@ def _edge(values: Sequence[Any], near: Any, far: Any) -> Any:
 
 
 def _places(distance: Any, f: Any, axis: int) -> Any:
-    """Return where the samples are, along the axis.
+    """Return the coordinates of the samples along the axis.
 
-    Multiples of a number are rounded from double precision, so they come from the host.
+    Multiples of a number are computed on the host, to be rounded from double precision.
     """
     size = f.shape[axis]
     if isinstance(distance, (list, tuple)) or getattr(distance, "ndim", 0) > 0:

@@ -1,6 +1,6 @@
 """Borders around tensors: numpy.pad and its modes.
 
-A border that repeats elements is a gather by indices that the device counts; others are blocks,
+A border that repeats elements is a gather with indices computed on the device; others are blocks
 concatenated with the tensor.
 """
 
@@ -39,9 +39,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
         end_values: Any = 0, stat_length: Any = None) -> Tensor:
     """Return x with a border (numpy.pad); `pad_width` is a number, a pair, or a pair for each axis.
 
-    Modes: constant (`constant_values`, in pairs as the widths), edge, reflect, symmetric, wrap,
-    linear_ramp (down to `end_values`), maximum, minimum, mean, median of the axis or of its
-    `stat_length` elements at that end, empty. Raises ArgumentError, ShapeError.
+    Modes: constant (`constant_values`, in pairs like the widths), edge, reflect, symmetric, wrap,
+    linear_ramp (to `end_values`), maximum, minimum, mean or median of the axis or of its
+    `stat_length` elements at that end, and empty. Raises ArgumentError, ShapeError.
 
     >>> import tinyml
     >>> tinyml.pad(tinyml.tensor([1, 2, 3]), (1, 2), "reflect").tolist()
@@ -65,7 +65,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
 
 
 def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
-    """Return a pair of widths for each axis, from one of NumPy's ways to give them."""
+    """Return a pair of widths for each axis, from any form that NumPy accepts."""
     try:
         table = np.broadcast_to(np.asarray(pad_width), (ndim, 2))
     except ValueError:
@@ -78,13 +78,13 @@ def _widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
 
 
 def _sources(size: int, before: int, after: int, mode: str, device: Any) -> Any:
-    """Return which element of the axis stands at each place of the wider one."""
+    """Return the index of the source element for each position of the padded axis."""
     place = index_along((before + size + after,), 0, device) - before
     if mode == "edge":
         return clip(place, 0, size - 1)
     if mode == "wrap":
         return remainder(place, size)
-    # There and back again: with the ends twice or once.
+    # Forward and back again: `symmetric` repeats the ends, `reflect` does not.
     twice = int(mode == "symmetric")
     period = 2 * size if twice else max(2 * size - 2, 1)
     there = remainder(place, period)
@@ -117,9 +117,9 @@ def _between_blocks(x: Any, axis: int, widths: tuple[int, int], mode: str, const
 
 
 def _ramp(x: Any, axis: int, side: int, width: int, end: Any) -> Any:
-    """Return the steps from `end`, at the outer side, to the edge of x, which is none of them.
+    """Return the ramp from `end`, on the outside, up to but not including the edge of x.
 
-    The shares of the way are rounded from double precision, so they come from the host.
+    The fractions are computed on the host, to be rounded from double precision.
     """
     shares = np.arange(width) / max(width, 1)
     shares = (shares if side == 0 else shares[::-1]).reshape(shape_along(width, axis, x.ndim))

@@ -1,4 +1,4 @@
-"""Products of tensors in NumPy's names: outer, inner, kron, cross; powers in columns."""
+"""Products of tensors under NumPy's names: outer, inner, kron, cross; powers in columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["cross", "inner", "kron", "outer", "vander"]
 
 @named_in_errors
 def outer(x: Any, y: Any) -> Tensor:
-    """Return every element of x times every element of y, both flattened: (x.size, y.size).
+    """Return the outer product of x and y, both flattened: (x.size, y.size).
 
     >>> import tinyml
     >>> tinyml.outer(tinyml.tensor([1, 2]), tinyml.tensor([3, 4])).tolist()
@@ -36,7 +36,7 @@ def outer(x: Any, y: Any) -> Tensor:
 
 @named_in_errors
 def inner(x: Any, y: Any) -> Tensor:
-    """Return the dot products of the last axes: x.shape[:-1] + y.shape[:-1]; a scalar multiplies.
+    """Return dot products over the last axes: x.shape[:-1] + y.shape[:-1]; a scalar multiplies.
 
     Raises ShapeError where the last sizes differ.
 
@@ -75,7 +75,7 @@ def kron(x: Any, y: Any) -> Tensor:
 
 @named_in_errors
 def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
-    """Return the cross product of vectors of 3 along `axis`; the other axes broadcast.
+    """Return the cross product of vectors of size 3 along `axis`; the other axes broadcast.
 
     Raises ShapeError for vectors of another size.
 
@@ -95,7 +95,7 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
 
 @named_in_errors
 def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
-    """Return powers of x along a new last axis, from n - 1 down to 0, or `increasing`.
+    """Return the powers of x along a new last axis: n - 1 down to 0, or upward if `increasing`.
 
     n is x.shape[-1] unless given.
 

@@ -63,7 +63,7 @@ def flip(x: Any, axis: Any = None) -> Tensor:
 
 @named_in_errors
 def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
-    """Return x with the axes `source` at the places `destination`, the others in their order.
+    """Return x with the axes `source` moved to `destination`; the others keep their order.
 
     Both are an int or a tuple. Raises AxisError.
 
@@ -83,14 +83,14 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
 
 @named_in_errors
 def broadcast_arrays(*arrays: Any) -> list[Tensor]:
-    """Return tensors repeated, without copying, to the shape to which all broadcast."""
+    """Return the tensors broadcast to their common shape, without copying."""
     shape = broadcast_shapes(*[x.shape for x in arrays])
     return [broadcast_to(x, shape) for x in arrays]
 
 
 @named_in_errors
 def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
-    """Return the coordinates of a grid of vectors; with 'xy' the first two axes change places.
+    """Return the coordinates of a grid spanned by vectors; 'xy' swaps the first two axes.
 
     Raises ShapeError for tensors with more than 1 axis, ArgumentError.
 
@@ -113,7 +113,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
 
 @named_in_errors
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """Return the parts of x along an axis, without it. Raises AxisError.
+    """Return the slices of x along an axis, without that axis. Raises AxisError.
 
     >>> import tinyml
     >>> [part.tolist() for part in tinyml.unstack(tinyml.tensor([[1, 2], [3, 4]]), axis=1)]
@@ -137,10 +137,10 @@ def stack(arrays: Any, axis: int = 0) -> Tensor:
 
 @named_in_errors
 def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
-    """Return x with its elements moved on by `shift`; what leaves at the end enters at the front.
+    """Return x with its elements moved by `shift`; those past the end re-enter at the front.
 
     `axis` and `shift` may be tuples; without an axis x is rolled as a vector. Raises AxisError,
-    ArgumentError where there are not as many shifts as axes.
+    ArgumentError if the numbers of shifts and axes differ.
 
     >>> import tinyml
     >>> tinyml.roll(tinyml.arange(5), 2).tolist()
@@ -164,9 +164,9 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
 
 @named_in_errors
 def tile(x: Any, repetitions: Any) -> Tensor:
-    """Return x beside itself, so often along each axis.
+    """Return x repeated as a whole, the given number of times along each axis.
 
-    The shorter of shape and repetitions is filled with ones in front. Raises ArgumentError for a
+    The shorter of shape and repetitions is padded with ones in front. Raises ArgumentError for a
     negative number.
 
     >>> import tinyml
@@ -185,10 +185,10 @@ def tile(x: Any, repetitions: Any) -> Tensor:
 
 @named_in_errors
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
-    """Return x with each element along an axis so often in a row; without an axis, flattened.
+    """Return x with each element along an axis repeated in place; without an axis, flattened.
 
-    `repeats` is an int, or a vector of ints, one for each place, whose values are waited for, since
-    they decide the result's size. Raises ArgumentError where one is negative, DTypeError.
+    `repeats` is an int, or a vector with an int for each element. A vector's values are waited for,
+    since they decide the result's size. Raises ArgumentError for negative repeats, DTypeError.
 
     >>> import tinyml
     >>> x = tinyml.tensor([1, 2, 3])
@@ -218,9 +218,9 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
 @named_in_errors
 def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
-    """Return the n-th differences of neighbours along an axis, of x between `prepend` and `append`.
+    """Return the n-th differences of neighbours along an axis, of x with `prepend` and `append`.
 
-    With n=0 it is x alone, as in NumPy. Raises AxisError, ArgumentError for a negative n.
+    With n=0 the result is x alone, as in NumPy. Raises AxisError, ArgumentError for a negative n.
 
     >>> import tinyml
     >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()

@@ -1,4 +1,4 @@
-"""Reductions by index: of segments, the elements with one id, and into places of a tensor."""
+"""Reductions by index: of segments (the elements with the same id), and into a tensor."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def _segments(data: Any, ids: Any, count: Any) -> tuple[Any, Any, int]:
            ids.shape, ShapeError)
     data = reshape(data, (ids.size, *data.shape[ids.ndim :]))
     ids = reshape(ids, (ids.size,))
-    if count is None:  # the values say how many there are, as they do in `nonzero`
+    if count is None:  # the values decide how many there are, as in `nonzero`
         count = int(max(ids).item()) + 1 if ids.size else 0
     return data, ids, as_size(count, "num_segments")
 
 
 def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Tensor:
-    """Return segments that begin with a value and take in their elements by a mode of `scatter`."""
+    """Return segments that start from a value and combine their elements by a `scatter` mode."""
     begin = full((count, *data.shape[1:]), start, data.dtype, data.device)
     return scatter(begin, ids, data, 0, mode)
 
@@ -49,9 +49,9 @@ def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Tensor
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Return sums of the elements of data with the same id: shape (num_segments, ...).
 
-    Ids may stand in any order; they cover the first axes of data. `num_segments` is one more than
-    the greatest id unless given, for which the values are waited for. Raises OutOfRangeError for an
-    id beyond it, ShapeError, DTypeError.
+    Ids may be in any order; they cover the first axes of data. `num_segments` defaults to one more
+    than the greatest id, which waits for the values. Raises OutOfRangeError for an id beyond it,
+    ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.segment_sum(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([0, 0, 2])).tolist()
@@ -63,7 +63,7 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
 
 @named_in_errors
 def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Return means of the elements of data with the same id, NaN where there are none.
+    """Return means of the elements of data with the same id; NaN if there are none.
 
     Arguments are as in `segment_sum`; integers become float32.
     """
@@ -77,14 +77,14 @@ def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -
 
 @named_in_errors
 def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Return products of the elements of data with the same id, 1 where there are none."""
+    """Return products of the elements of data with the same id; 1 if there are none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     return _scattered("mul", data, ids, count, 1)
 
 
 @named_in_errors
 def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Return the greatest element of data with each id; -inf, or the least integer, for none."""
+    """Return the greatest element of data with each id; -inf, or the least integer, if none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     least = -float("inf") if data.dtype.is_float else integer_range(data.dtype)[0]
     return _scattered("max", data, ids, count, least)
@@ -92,23 +92,23 @@ def segment_max(data: Any, segment_ids: Any, num_segments: int | None = None) ->
 
 @named_in_errors
 def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
-    """Return the least element of data with each id; inf, or the greatest integer, for none."""
+    """Return the least element of data with each id; inf, or the greatest integer, if none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
     greatest = float("inf") if data.dtype.is_float else integer_range(data.dtype)[1]
     return _scattered("min", data, ids, count, greatest)
 
 
-# ---- reductions into places
+# ---- reductions into a tensor
 
 
 @named_in_errors
 def scatter_reduce(x: Any, indices: Any, updates: Any, axis: int = 0, reduce: str = "sum",
                    include_self: bool = True) -> Tensor:
-    """Return x with `updates` reduced into it at one index per place along `axis`.
+    """Return x with `updates` reduced into it, each at its own index along `axis`.
 
-    `reduce` is 'sum', 'prod', 'mean', 'min' or 'max'. indices and updates have one shape; along
-    other axes their elements fall on the first ones of x. Without `include_self` an element that is
-    updated is not itself among what is reduced. Raises ShapeError, OutOfRangeError, ArgumentError.
+    `reduce` is 'sum', 'prod', 'mean', 'min' or 'max'. indices and updates have the same shape;
+    along other axes their elements fall on the first ones of x. Without `include_self`, the old
+    value of an updated element is left out. Raises ShapeError, OutOfRangeError, ArgumentError.
 
     >>> import tinyml
     >>> x, i = tinyml.ones(2), tinyml.tensor([0, 0])
@@ -143,7 +143,7 @@ _REDUCTIONS = {"sum": ("add", 0.0), "mean": ("add", 0.0), "prod": ("mul", 1.0),
 
 
 def _start(dtype: Any, value: float) -> Any:
-    """Return the value that changes no reduction, in a type."""
+    """Return a reduction's identity in a type."""
     if dtype.is_float:
         return value
     low, high = integer_range(dtype)
@@ -151,7 +151,7 @@ def _start(dtype: Any, value: float) -> Any:
 
 
 def _flat_places(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
-    """Return where in the flattened tensor each index along an axis points."""
+    """Return the position in the flattened tensor of each index along an axis."""
     place: Any = full(indices.shape, 0, int64, indices.device)
     for d, size in enumerate(shape):
         if d == axis:
@@ -163,5 +163,5 @@ def _flat_places(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
 
 
 def _checked(indices: Any, size: int) -> Any:
-    """Return indices counted from the front; a gather refuses those out of range."""
+    """Return indices counted from the front; a gather rejects those out of range."""
     return gather(index_along((size,), 0, indices.device), indices) if size else indices

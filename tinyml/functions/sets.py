@@ -29,7 +29,7 @@ __all__ = ["intersect1d", "isin", "lexsort", "setdiff1d", "setxor1d", "union1d",
 
 
 class UniqueAll(NamedTuple):
-    """Distinct values, where each stands first, which one each element is, and their counts."""
+    """Distinct values, their first indices, the inverse indices, and the counts."""
 
     values: Tensor
     indices: Tensor
@@ -45,17 +45,17 @@ class UniqueCounts(NamedTuple):
 
 
 class UniqueInverse(NamedTuple):
-    """Distinct values, and which one each element is."""
+    """Distinct values, and the index of each element's value among them."""
 
     values: Tensor
     inverse_indices: Tensor
 
 
 class _Runs:
-    """The elements of a tensor, or its slices along an axis, in order: equal ones make a run.
+    """The elements of a tensor, or its slices along an axis, sorted: equal ones form a run.
 
-    With `consecutive` the order is that of the tensor. NaN differs from itself, so each is a run of
-    its own; -0.0 equals 0.0. No size that depends on values is named, so all of it can be traced.
+    With `consecutive` the order is the tensor's own. NaN differs from itself, so each NaN is a run
+    of its own; -0.0 equals 0.0. No size depends on values, so all of it can be traced.
     """
 
     def __init__(self, x: Any, axis: int | None = None, consecutive: bool = False) -> None:
@@ -75,12 +75,12 @@ class _Runs:
 
     @cached_property
     def ranks(self) -> Tensor:
-        """The number of its run, for each item in order."""
+        """The run number of each item, in sorted order."""
         return cumsum(self.begins, 0) - 1
 
     @cached_property
     def indices(self) -> Tensor:
-        """Where the first item of each run stands."""
+        """The original index of the first item of each run."""
         return gather(self.order, self.starts)
 
     @property
@@ -91,19 +91,19 @@ class _Runs:
 
     @property
     def inverse(self) -> Tensor:
-        """The number of its run, for each item in its place."""
+        """The run number of each item, in its original position."""
         found = scatter(self.ranks, self.order, self.ranks)
         return reshape(found, self.shape) if self.axis is None else found
 
     @property
     def counts(self) -> Tensor:
-        """The length of each run: where its number ends among all, less where it begins."""
+        """The length of each run: where its number ends among the ranks, minus where it begins."""
         numbers = gather(self.ranks, self.starts)
         return searchsorted(self.ranks, numbers, side="right") - self.starts
 
 
 def _in_order(rows: Any) -> tuple[Any, Any]:
-    """Return rows in order, and where they were: the first column counts most.
+    """Return the rows sorted by their first column, then the second, and so on, and the order.
 
     Complex numbers are compared by their real parts, then by their imaginary ones.
     """
@@ -119,10 +119,10 @@ def _in_order(rows: Any) -> tuple[Any, Any]:
 
 @named_in_errors
 def unique_values(x: Any) -> Tensor:
-    """Return the distinct values of x in order (Array API standard 2024.12, unique_values).
+    """Return the sorted distinct values of x (Array API standard 2024.12, unique_values).
 
-    NaN differs from itself. The values are waited for, since they decide how many there are.
-    Gradients go to where each stands first.
+    NaN differs from itself. The values are waited for, since they decide the result's size.
+    Gradients go to the first occurrence of each value.
 
     >>> import tinyml
     >>> tinyml.unique_values(tinyml.tensor([3, 1, 3])).tolist()
@@ -133,21 +133,21 @@ def unique_values(x: Any) -> Tensor:
 
 @named_in_errors
 def unique_counts(x: Any) -> UniqueCounts:
-    """Return the distinct values of x in order, and how often each occurs (standard 2024.12)."""
+    """Return the sorted distinct values of x, and how often each occurs (standard 2024.12)."""
     runs = _Runs(asarray(x))
     return UniqueCounts(runs.values, runs.counts)
 
 
 @named_in_errors
 def unique_inverse(x: Any) -> UniqueInverse:
-    """Return the distinct values of x in order, and which one each element is, in x's shape."""
+    """Return the sorted distinct values of x, and each element's index in them, in x's shape."""
     runs = _Runs(asarray(x))
     return UniqueInverse(runs.values, runs.inverse)
 
 
 @named_in_errors
 def unique_all(x: Any) -> UniqueAll:
-    """Return the distinct values of x in order, where each stands first, inverse and counts.
+    """Return the sorted distinct values of x, their first indices, the inverse and the counts.
 
     >>> import tinyml
     >>> values, indices, inverse, counts = tinyml.unique_all(tinyml.tensor([3, 1, 3]))
@@ -162,12 +162,11 @@ def unique_all(x: Any) -> UniqueAll:
 def unique(x: Any, axis: int | None = None, *, return_index: bool = False,
            return_inverse: bool = False, return_counts: bool = False,
            consecutive: bool = False) -> Any:
-    """Return the distinct elements of x in order, or its distinct slices along `axis`.
+    """Return the sorted distinct elements of x, or its distinct slices along `axis`.
 
-    After them, as asked: where each stands first, which of them each element is, how often each
-    occurs, all int64 (numpy.unique). With `consecutive`, only neighbours that are equal become one,
-    in x's order. The values are waited for, since they decide how many there are. Every NaN is its
-    own. Raises AxisError.
+    If requested, they are followed by first indices, inverse indices and counts, all int64
+    (numpy.unique). With `consecutive`, only equal neighbours are merged, in x's order. The values
+    are waited for, since they decide the result's size. Every NaN is distinct. Raises AxisError.
 
     >>> import tinyml
     >>> values, counts = tinyml.unique(tinyml.tensor([3, 1, 3]), return_counts=True)
@@ -188,9 +187,9 @@ def unique(x: Any, axis: int | None = None, *, return_index: bool = False,
 
 @named_in_errors
 def lexsort(keys: Any) -> Tensor:
-    """Return the int64 order of vectors of one size taken together: the last counts most.
+    """Return the int64 indices that sort by several keys of one size; the last is the primary.
 
-    Raises ArgumentError where there is no key.
+    Raises ArgumentError if there is no key.
 
     >>> import tinyml
     >>> tinyml.lexsort([tinyml.tensor([2, 1, 0]), tinyml.tensor([0, 1, 0])]).tolist()
@@ -227,7 +226,7 @@ def isin(x: Any, values: Any, *, invert: bool = False) -> Tensor:
 
 
 def _distinct(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """Return two vectors of distinct elements, of one type."""
+    """Return the distinct elements of x and y as two vectors of a common type."""
     x, y = as_tensors(x, y)
     dtype = promote(x.dtype, y.dtype)
     return unique_values(astype(x, dtype)), unique_values(astype(y, dtype))
@@ -235,7 +234,7 @@ def _distinct(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 @named_in_errors
 def intersect1d(x: Any, y: Any) -> Tensor:
-    """Return what is in both x and y: distinct, in order.
+    """Return the sorted distinct elements that are in both x and y.
 
     >>> import tinyml
     >>> tinyml.intersect1d([1, 3, 3], [3, 4]).tolist()
@@ -247,20 +246,20 @@ def intersect1d(x: Any, y: Any) -> Tensor:
 
 @named_in_errors
 def setdiff1d(x: Any, y: Any) -> Tensor:
-    """Return what is in x and not in y: distinct, in order."""
+    """Return the sorted distinct elements that are in x but not in y."""
     x, y = _distinct(x, y)
     return gather(x, nonzero(isin(x, y, invert=True))[0])
 
 
 @named_in_errors
 def union1d(x: Any, y: Any) -> Tensor:
-    """Return what is in x or in y: distinct, in order."""
+    """Return the sorted distinct elements that are in x or y."""
     return unique_values(concat(_distinct(x, y), 0))
 
 
 @named_in_errors
 def setxor1d(x: Any, y: Any) -> Tensor:
-    """Return what is in x or in y but not in both: distinct, in order."""
+    """Return the sorted distinct elements that are in exactly one of x and y."""
     x, y = _distinct(x, y)
     both = unique_values(concat([x, y], 0))
     return gather(both, nonzero(not_equal(isin(both, x), isin(both, y)))[0])

@@ -1,6 +1,6 @@
-"""Taking tensors apart and putting them together, in NumPy's names: splits, stacks, turns.
+"""Splitting, joining and rotating tensors, under NumPy's names.
 
-All of it is slices, reshapes, permutations and gathers of other modules; nothing here computes.
+Everything is made of slices, reshapes, permutations and gathers; nothing here computes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag"
 
 
 def _cuts(size: int, at: Any, equal: bool) -> list[int]:
-    """Return where an axis is cut: for a number of parts, or at the places given."""
+    """Return where to cut an axis: into a number of parts, or at the given indices."""
     if not isinstance(at, (Sequence, np.ndarray)) and not hasattr(at, "tolist"):
         count = as_size(at, "the number of parts")
         expect(count > 0, "at least one part", count, ArgumentError)
@@ -48,7 +48,7 @@ def _cuts(size: int, at: Any, equal: bool) -> list[int]:
 
 
 def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
-    """Return the parts of x along an axis; a number of them must divide it if they are `equal`."""
+    """Return the parts of x along an axis; if `equal`, their number must divide its size."""
     x = asarray(x)
     axis = as_axis(axis, x.ndim)
     size = x.shape[axis]
@@ -62,10 +62,10 @@ def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
 
 @named_in_errors
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """Return x in parts along `axis`, without copying: equal ones, or cut at given places.
+    """Split x along `axis` into equal parts, or at the given indices, without copying.
 
-    Raises ShapeError where the number does not divide the axis (`array_split` allows it), and
-    AxisError, ArgumentError.
+    Raises ShapeError if the number does not divide the axis (`array_split` allows that), AxisError,
+    ArgumentError.
 
     >>> import tinyml
     >>> [y.tolist() for y in tinyml.split(tinyml.arange(4), 2)]
@@ -76,7 +76,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]
 
 @named_in_errors
 def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """Return parts as `split` does; where the number does not divide, the first are one longer.
+    """Split like `split`; where the number does not divide the axis, the first parts are longer.
 
     >>> import tinyml
     >>> [y.tolist() for y in tinyml.array_split(tinyml.arange(3), 2)]
@@ -87,20 +87,20 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor
 
 @named_in_errors
 def hsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """Return the parts of x along axis 1, of a vector along axis 0; see `split`."""
+    """Split x along axis 1, or a vector along axis 0; see `split`."""
     return _split(x, indices_or_sections, 0 if asarray(x).ndim == 1 else 1, True)
 
 
 @named_in_errors
 def vsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """Return the parts of x, which has at least 2 axes, along axis 0; see `split`."""
+    """Split x, which has at least 2 axes, along axis 0; see `split`."""
     expect(asarray(x).ndim >= 2, "at least 2 axes", asarray(x).ndim, ShapeError)
     return _split(x, indices_or_sections, 0, True)
 
 
 @named_in_errors
 def dsplit(x: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """Return the parts of x along axis 2; see `split`."""
+    """Split x along axis 2; see `split`."""
     return _split(x, indices_or_sections, 2, True)
 
 
@@ -137,7 +137,7 @@ def atleast_3d(x: Any) -> Tensor:
 
 @named_in_errors
 def hstack(tensors: Any) -> Tensor:
-    """Join tensors side by side: along axis 1, vectors along axis 0.
+    """Join tensors side by side: along axis 1, or vectors along axis 0.
 
     >>> import tinyml
     >>> tinyml.hstack([tinyml.ones(1), tinyml.zeros(2)]).tolist()
@@ -149,7 +149,7 @@ def hstack(tensors: Any) -> Tensor:
 
 @named_in_errors
 def vstack(tensors: Any) -> Tensor:
-    """Join tensors below each other: along axis 0, vectors as rows.
+    """Join tensors one below the other: along axis 0, with vectors as rows.
 
     >>> import tinyml
     >>> tinyml.vstack([tinyml.ones(2), tinyml.zeros(2)]).tolist()
@@ -160,20 +160,20 @@ def vstack(tensors: Any) -> Tensor:
 
 @named_in_errors
 def dstack(tensors: Any) -> Tensor:
-    """Join tensors behind each other: along axis 2, with axes added as `atleast_3d` does."""
+    """Join tensors one behind the other: along axis 2, with axes added as in `atleast_3d`."""
     return concat([_at_least(x, 3) for x in tensors], 2)
 
 
 @named_in_errors
 def column_stack(tensors: Any) -> Tensor:
-    """Join vectors as columns beside each other, and matrices as they are."""
+    """Join vectors as columns side by side, and matrices as they are."""
     parts = [asarray(x) for x in tensors]
     return concat([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
 
 
 @named_in_errors
 def block_diag(*tensors: Any) -> Tensor:
-    """Return one matrix with matrices along its diagonal, zeros elsewhere.
+    """Return a matrix with the given matrices along its diagonal, zeros elsewhere.
 
     Known as scipy.linalg.block_diag. Raises ShapeError for more than 2 axes.
 
@@ -190,7 +190,7 @@ def block_diag(*tensors: Any) -> Tensor:
     return concat(rows, 0)
 
 
-# ---- turns
+# ---- flattening, swaps and rotations
 
 
 @named_in_errors
@@ -202,7 +202,7 @@ def ravel(x: Any) -> Tensor:
 
 @named_in_errors
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
-    """Return x with two axes exchanged, without copying. Raises AxisError."""
+    """Return x with two axes swapped, without copying. Raises AxisError."""
     x = asarray(x)
     order = list(range(x.ndim))
     first, second = as_axis(axis1, x.ndim), as_axis(axis2, x.ndim)
@@ -224,9 +224,9 @@ def flipud(x: Any) -> Tensor:
 
 @named_in_errors
 def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
-    """Return x turned by k quarters in the plane of two axes, from the first toward the second.
+    """Return x rotated by k quarter turns in the plane of two axes, from the first to the second.
 
-    Raises AxisError, and ArgumentError where both axes are the same.
+    Raises AxisError, and ArgumentError if both axes are the same.
 
     >>> import tinyml
     >>> tinyml.rot90(tinyml.tensor([[1, 2], [3, 4]])).tolist()
@@ -254,10 +254,10 @@ def diagflat(x: Any, k: int = 0) -> Tensor:
 
 @named_in_errors
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int = 1) -> Tensor:
-    """Return every window of a length along an axis, as a new last axis, `step` apart.
+    """Return all windows of a given length along an axis, `step` apart, as a new last axis.
 
-    Windows overlap, so this copies. Several axes are served one after the other, each with a length
-    of its own. Raises ShapeError for a length that does not fit, ArgumentError.
+    Windows overlap, so this copies. Several axes are handled one after the other, each with its own
+    length. Raises ShapeError for a length that does not fit, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.sliding_window_view(tinyml.arange(4), 3).tolist()
@@ -286,9 +286,9 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, step: int =
 
 @named_in_errors
 def choose(indices: Any, choices: Any) -> Tensor:
-    """Return at each place the element of the choice whose number stands there; all broadcast.
+    """Return, at each position, the element of the choice that its index names; all broadcast.
 
-    Raises ArgumentError where there is no choice, OutOfRangeError for the number of none.
+    Raises ArgumentError if there are no choices, OutOfRangeError for an index beyond them.
 
     >>> import tinyml
     >>> tinyml.choose(tinyml.tensor([1, 0]), [tinyml.zeros(2), tinyml.ones(2)]).tolist()
@@ -305,9 +305,9 @@ def choose(indices: Any, choices: Any) -> Tensor:
 
 @named_in_errors
 def select(conditions: Any, choices: Any, default: Any = 0) -> Tensor:
-    """Return at each place the choice whose condition holds first, else `default`; all broadcast.
+    """Return, elementwise, the first choice whose condition holds, else `default`; all broadcast.
 
-    Raises ArgumentError where there are not as many conditions as choices.
+    Raises ArgumentError unless there are as many conditions as choices.
 
     >>> import tinyml
     >>> x = tinyml.tensor([-1.0, 3.0])

@@ -1,6 +1,6 @@
-"""Statistics beyond the Array API's, in NumPy's names: order statistics, averages, covariances.
+"""Statistics beyond the Array API's, under NumPy's names: quantiles, averages, covariances.
 
-Order statistics sort once and gather; their gradients go back to the elements that were chosen.
+Order statistics sort once and gather; their gradients go to the chosen elements.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["average", "corrcoef", "cov", "kthvalue", "median", "mode", "nanmedia
 
 
 def _rows(x: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
-    """Return x with the axes to reduce as one last axis, and these axes."""
+    """Return x with the reduced axes merged into one last axis, and those axes."""
     axes = as_axes(axis, x.ndim)
     kept = [d for d in range(x.ndim) if d not in axes]
     moved = permute_dims(x, (*kept, *axes))
@@ -46,7 +46,7 @@ def _rows(x: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
 
 
 def _placed(result: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-    """Return the results of rows in their shape, the reduced axes kept with size 1 if asked."""
+    """Return the row results in the result's shape, with reduced axes of size 1 if `keepdims`."""
     return reshape(result, reduced_shape(x.shape, axes, keepdims))
 
 
@@ -55,7 +55,7 @@ _INTERPOLATED = {
     "interpolated_inverted_cdf": (0.0, 1.0), "hazen": (0.5, 0.5), "weibull": (0.0, 0.0),
     "linear": (1.0, 1.0), "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8),
 }
-# Those that choose an element: a share of the way between two neighbours -> one of them.
+# Methods that choose an element: the fraction between two neighbours -> one of the two.
 _CHOSEN: dict[str, Callable[[Any, Any], Any]] = {
     "lower": lambda low, share: share * 0.0,
     "higher": lambda low, share: astype(share > 0.0, share.dtype),
@@ -63,7 +63,7 @@ _CHOSEN: dict[str, Callable[[Any, Any], Any]] = {
     "nearest": lambda low, share: where(
         share == 0.5, low - floor(low * 0.5) * 2.0, astype(share > 0.5, share.dtype)),
 }
-# Those that step: n q - m -> the share (the first three of Hyndman and Fan).
+# Discontinuous methods: n q - m -> the fraction (the first three of Hyndman and Fan).
 _STEPPED: dict[str, tuple[float, Callable[[Any, Any], Any]]] = {
     "inverted_cdf": (0.0, lambda low, share: astype(share > 0.0, share.dtype)),
     "averaged_inverted_cdf": (0.0, lambda low, share: where(share > 0.0, 1.0, share + 0.5)),
@@ -74,7 +74,7 @@ METHODS = (*_INTERPOLATED, *_CHOSEN, *_STEPPED)
 
 
 def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
-    """Return the index below, as a float, and the share of the way to the next one."""
+    """Return the index below, as a float, and the fraction of the way to the next one."""
     if method in _INTERPOLATED:
         alpha, beta = _INTERPOLATED[method]
         place = q * n + (q * (1.0 - alpha - beta) + alpha) - 1.0
@@ -92,7 +92,7 @@ def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
 
 
 def _quantiles(x: Any, q: Any, method: str, skip_nan: bool) -> Any:
-    """Return the quantiles (rows, len(q)) of rows (rows, n)."""
+    """Return the quantiles (rows, len(q)) of each row of (rows, n)."""
     size = x.shape[-1]
     ordered = sort(x)
     missing = isnan(x)
@@ -107,7 +107,7 @@ def _quantiles(x: Any, q: Any, method: str, skip_nan: bool) -> Any:
     above = where(low + 1.0 < 0.0, 0.0, where(low + 1.0 > last, last, low + 1.0))
     first, second = (apply(TAKE_ALONG, ordered, astype(place, int64), axis=x.ndim - 1)
                      for place in (below, above))
-    # From the nearer end, as numpy does: at a share of 1 it is the upper element itself.
+    # From the nearer end, as in NumPy: a fraction of 1 gives the upper element exactly.
     result = where(share < 0.5, first + (second - first) * share,
                    second - (second - first) * (1.0 - share))
     result = where(equal(first, second), first, result)
@@ -122,7 +122,7 @@ def _any(condition: Any) -> Any:
 
 def _over_axis(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool,
                scale: float) -> Tensor:
-    """Return quantiles over axes, of q in 0 to `scale`."""
+    """Return quantiles over axes, for q from 0 to `scale`."""
     x = as_float(asarray(x))
     expect(method in METHODS, f"a method: {', '.join(METHODS)}", method, ArgumentError)
     if not isinstance(q, Data):
@@ -145,8 +145,8 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
     """Return the q-th quantiles of x over `axis`, 0 <= q <= 1; NaN where an element is NaN.
 
     The axes of q come first in the result. `method` is one of numpy.quantile's thirteen (Hyndman
-    and Fan 1996). Integers become float32. Raises ArgumentError, ShapeError where there is no
-    element, AxisError.
+    and Fan 1996). Integers become float32. Raises ArgumentError, AxisError, and ShapeError if there
+    are no elements.
 
     >>> import tinyml
     >>> tinyml.quantile(tinyml.tensor([1.0, 2.0, 4.0]), [0.5, 0.75]).tolist()
@@ -158,7 +158,7 @@ def quantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
 @named_in_errors
 def nanquantile(x: Any, q: Any, axis: Any = None, method: str = "linear",
                 keepdims: bool = False) -> Tensor:
-    """Return quantiles as `quantile` does, of the elements that are not NaN; NaN where all are."""
+    """Return quantiles as `quantile` does, ignoring NaN; NaN where all elements are NaN."""
     return _over_axis(x, q, axis, method, keepdims, True, 1)
 
 
@@ -178,10 +178,10 @@ def nanpercentile(x: Any, q: Any, axis: Any = None, method: str = "linear",
 
 @named_in_errors
 def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the middle element over `axis`, the mean of two where the count is even.
+    """Return the middle element over `axis`, or the mean of the middle two if the count is even.
 
-    NaN where an element is NaN. Integers become float32. Raises ShapeError where there is no
-    element, AxisError.
+    NaN where an element is NaN. Integers become float32. Raises ShapeError if there are no
+    elements, AxisError.
 
     >>> import tinyml
     >>> tinyml.median(tinyml.tensor([3.0, 1.0, 2.0, 10.0])).item()
@@ -192,15 +192,15 @@ def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @named_in_errors
 def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the median of the elements that are not NaN; NaN where all are. See `median`."""
+    """Return the median, ignoring NaN; NaN where all elements are NaN. See `median`."""
     return _over_axis(x, 0.5, axis, "linear", keepdims, True, 1)
 
 
 @named_in_errors
 def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the k-th least element along `axis`, counted from 1, and its int64 index.
+    """Return the k-th smallest element along `axis`, counted from 1, and its int64 index.
 
-    NaN is greatest. Raises ShapeError where k is not in 1 to size, AxisError.
+    NaN is greatest. Raises ShapeError unless 1 <= k <= size, AxisError.
 
     >>> import tinyml
     >>> [y.item() for y in tinyml.kthvalue(tinyml.tensor([3.0, 1.0, 2.0]), 2)]
@@ -219,9 +219,9 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Te
 
 @named_in_errors
 def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the most frequent element along `axis`, the least of several, and its int64 count.
+    """Return the most frequent element along `axis` (ties: the least), and its int64 count.
 
-    Raises ShapeError where there is no element, AxisError.
+    Raises ShapeError if there are no elements, AxisError.
 
     >>> import tinyml
     >>> [y.item() for y in tinyml.mode(tinyml.tensor([2.0, 1.0, 2.0]))]
@@ -240,7 +240,7 @@ def mode(x: Any, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor
 
 
 def _run_lengths(ordered: Any, axis: int) -> Any:
-    """Return how many equal elements stand up to each; the last of a run has its length."""
+    """Return the number of equal elements up to each; the last of a run has the run's length."""
     size = ordered.shape[axis]
     places = apply(IOTA, ordered, axis=axis)
     before = slice_axis(ordered, axis, 0, size - 1)
@@ -255,7 +255,7 @@ def _run_lengths(ordered: Any, axis: int) -> Any:
 
 @named_in_errors
 def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the greatest minus the least element over `axis`; raises ShapeError without any."""
+    """Return the greatest minus the least element over `axis`; raises ShapeError if none."""
     x = asarray(x)
     return max(x, axis, keepdims) - min(x, axis, keepdims)
 
@@ -263,10 +263,10 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 @named_in_errors
 def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = False,
             keepdims: bool = False) -> Any:
-    """Return the mean over `axis`, each element counted `weights` times.
+    """Return the mean over `axis`, with each element weighted by `weights`.
 
-    `weights` has x's shape, or one size for each axis in `axis`. With `returned`, their sums are
-    returned too. Integers become float32. Raises ShapeError, AxisError.
+    `weights` has x's shape, or the sizes of the axes in `axis`. With `returned`, the sums of the
+    weights are returned too. Integers become float32. Raises ShapeError, AxisError.
 
     >>> import tinyml
     >>> tinyml.average(tinyml.tensor([1.0, 4.0]), weights=[2.0, 1.0]).item()
@@ -292,10 +292,10 @@ def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = F
 @named_in_errors
 def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None,
         fweights: Any = None, aweights: Any = None) -> Tensor:
-    """Return the covariance matrix of variables in rows (numpy.cov), or columns, not `rowvar`.
+    """Return the covariance matrix of variables in rows, or in columns if not `rowvar` (numpy.cov).
 
-    `y` are further variables; `fweights` say how often an observation was made, `aweights` how much
-    it counts; the sum is divided by N - ddof, where ddof is 0 with `bias` and 1 without. Raises
+    `y` holds further variables. `fweights` are how often each observation was made, `aweights` how
+    much it counts. The sum is divided by N - ddof; ddof defaults to 0 with `bias`, else 1. Raises
     ShapeError for more than 2 axes.
 
     >>> import tinyml
@@ -332,7 +332,7 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
 
 
 def _variables(m: Any, rowvar: bool) -> Any:
-    """Return a matrix of floats with a row for each variable."""
+    """Return a float matrix with one row for each variable."""
     x = as_float(asarray(m))
     expect(x.ndim <= 2, "at most 2 axes", x.ndim, ShapeError)
     if x.ndim < 2:

@@ -72,11 +72,6 @@ class Graph:
         )
 
     @property
-    def differentiated(self) -> bool:
-        """Whether a gradient through it was ever requested."""
-        return bool(self.pullbacks)
-
-    @property
     def closed_over_as_inputs(self) -> Graph:
         """The graph whose inputs are all that this one reads, and its outputs all that it gives."""
         return self._closed if self.captures else self
@@ -121,13 +116,13 @@ class Graph:
 
     def call(self, xs: Sequence[Any]) -> list[Any]:
         """Run it as one op: compiled if the compiler is loaded, and recorded as a whole."""
-        if not (self.captures or self.differentiated):
+        if not (self.captures or self.pullbacks):
             return apply_graph(self, xs)
         return self.run_by(self._run_as_one_op, xs)
 
     def _run_as_one_op(self, operands: list[Any]) -> list[Any]:
         graph = self.closed_over_as_inputs
-        if graph.differentiated and STATE.recording:
+        if graph.pullbacks and STATE.recording:  # a gradient was asked for before
             wanted = tuple([x.node is not None and x.spec.dtype.is_inexact for x in operands])
             if any(wanted):
                 graph, constants = graph.with_residuals(wanted)

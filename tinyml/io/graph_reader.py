@@ -178,7 +178,7 @@ class Reader:
             self.refuse(f"{op.name}: {error.message}")
 
     def _agrees(self, size: Any, stated: Any) -> bool:
-        """Return whether a size is as stated; give one that depends on values its number."""
+        """Return whether a size is as stated; give a size that depends on values its number."""
         if not isinstance(stated, tuple):
             return type(size) is int and size == stated
         number, limit = stated

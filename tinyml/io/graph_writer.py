@@ -270,7 +270,7 @@ class Writer:
 
 
 def _describe_structure(definition: tree.TreeDef | None, what: str) -> list[Any] | None:
-    """Return a structure in postorder: "*" is a leaf; others say how many children they take."""
+    """Return a structure in postorder: "*" is a leaf; other nodes count their children."""
     if definition is None:
         return None
     nodes: list[Any] = []

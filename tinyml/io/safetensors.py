@@ -47,8 +47,8 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
     """Write named tensors of any shapes and dtypes to one safetensors file, atomically.
 
     `metadata` is text that is saved with them. Raises ArgumentTypeError for a name that is not a
-    string or a value that is no tensor, DTypeError for a dtype that the format lacks, and OSError
-    if the system refuses; the old file is then unchanged.
+    string or a value that is not a tensor, DTypeError for a dtype that the format lacks, and
+    OSError if the system refuses; the old file is then unchanged.
 
     >>> import os, tempfile, tinyml
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")

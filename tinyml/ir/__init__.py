@@ -1,1 +1,1 @@
-"""What an operation is and what it becomes: records, specs, loop nests, devices by name."""
+"""What an operation is and what it becomes: records, specs, loop nests, the table of devices."""

@@ -1,8 +1,8 @@
-"""Complex arithmetic as words over real parts: what a nest writes for a word over complex values.
+"""Complex arithmetic in terms of real parts: what a nest writes for a word on complex values.
 
-A nest knows three words of complex type: `complex` joins two parts, `real` and `imag` take them
-out. Everything else is written with those, so that no device needs complex numbers of its own.
-Functions (exp, sqrt, ...) are composites of operations on parts, by the bodies of their records.
+A nest has three complex words: `complex` joins two parts, `real` and `imag` extract them.
+Everything else is written with those, so no device needs complex numbers. Functions (exp, sqrt,
+...) are composites of operations on parts, given by the bodies of their records.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Pair = tuple[int, int]
 
 
 class Writer(Protocol):
-    """What these words need of the nest that they are written into."""
+    """The interface of a nest that these words need."""
 
     code: Any
 
@@ -27,7 +27,7 @@ class Writer(Protocol):
         """Return a word applied to values of one type."""
 
     def select(self, condition: int, yes: int, no: int) -> int:
-        """Return `yes` where the condition holds, else `no`."""
+        """Return `yes` if the condition holds, else `no`."""
 
 
 def _add(n: Writer, x: Pair, y: Pair) -> Pair:
@@ -51,7 +51,7 @@ def _fma(n: Writer, x: Pair, y: Pair, z: Pair) -> Pair:
 
 
 def _div(n: Writer, x: Pair, y: Pair) -> Pair:
-    """Smith's algorithm (CACM 5, 1962): no square of a part, which might overflow."""
+    """Divide by Smith's algorithm (CACM 5, 1962), which squares no part, so nothing overflows."""
     sizes = n.prim("abs", y[0]), n.prim("abs", y[1])
     wide = n.prim("greater_equal", *sizes, dtype=bool_)
     great, small = n.select(wide, y[0], y[1]), n.select(wide, y[1], y[0])
@@ -60,7 +60,7 @@ def _div(n: Writer, x: Pair, y: Pair) -> Pair:
     bottom = n.select(none, sizes[0], n.prim("add", great, n.prim("mul", small, ratio)))
 
     def quotient(word: str, own: int, other: int) -> int:
-        """(own word other * ratio) / bottom, or turned where the imaginary part is the greater."""
+        """Return (own word other * ratio) / bottom; swapped if the imaginary part is larger."""
         plain = n.prim(word, own, n.prim("mul", other, ratio))
         turned = n.prim(word, n.prim("mul", own, ratio), other)
         return n.prim("div", n.select(wide, plain, turned), bottom)
@@ -79,7 +79,7 @@ def _equal(n: Writer, x: Pair, y: Pair) -> int:
 
 
 def _either(test: str) -> Callable[[Writer, Pair], int]:
-    """Return whether one part passes a test."""
+    """Return a function that tests whether either part passes a test."""
 
     def of(n: Writer, x: Pair) -> int:
         return n.prim("logical_or", *[n.prim(test, v, dtype=bool_) for v in x], dtype=bool_)
@@ -87,7 +87,7 @@ def _either(test: str) -> Callable[[Writer, Pair], int]:
     return of
 
 
-# Of parts to parts, and of parts to a bool.
+# From parts to parts, and from parts to a bool.
 WORDS: dict[str, Callable[..., Pair]] = {
     "add": _add,
     "sub": _sub,

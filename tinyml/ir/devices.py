@@ -1,8 +1,8 @@
-"""Devices and kernels, both found by name and loaded on first use.
+"""Devices and kernels, found by name and loaded on first use.
 
-A device lives in a room: a folder under kernels/ that has `open_device(number)` and `candidates()`,
-and registers its kernels when it is imported. Only the table here and the room itself know a
-device's name; others ask a device what it can do, and the table of kernels what runs there.
+A device's code is its room: a folder under kernels/ that has `open_device(number)` and
+`candidates()`, and registers its kernels on import. Only the table here and the room itself know
+the device's name; other code asks a device what it can do, and the kernel table what runs there.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tinyml.ir.nest import Nest
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
-# The rooms, and whether a number tells their devices apart: 'opencl', 'opencl:1', ...
+# The rooms, and whether their devices are numbered: 'opencl', 'opencl:1', ...
 _NUMBERED = {"cpu": False, "opencl": True}
 ROOMS = tuple(_NUMBERED)
-HOST = "cpu"  # the device in the host's own memory; the default one unless TINYML_DEVICE is set
+HOST = "cpu"  # the device in host memory; the default unless TINYML_DEVICE is set
 _NAME = re.compile("|".join(f"{room}(:[0-9]{{1,3}})?" if numbered else room
                             for room, numbered in _NUMBERED.items()))
 
 
 class Call(NamedTuple):
-    """What a kernel is asked for: an op, the layouts of its inputs, its attributes, the outputs."""
+    """A request to a kernel: an op, the layouts of its inputs, its attributes, the outputs."""
 
     op: Op
     ins: tuple[Any, ...]
@@ -42,7 +42,7 @@ class Call(NamedTuple):
 class Plan(NamedTuple):
     """How a call runs: `run(*buffers and numbers)` returns a buffer, or a tuple of `outs` buffers.
 
-    `how` says for people what it is: kernel, nest, body or view.
+    `how` tells people what it is: kernel, nest, body or view.
     """
 
     run: Callable[..., Any]
@@ -51,9 +51,9 @@ class Plan(NamedTuple):
 
 
 class Device(Protocol):
-    """What a room under kernels/ provides. Buffers are its own; offsets are in elements.
+    """The interface of a device. Its buffers are opaque to others; offsets are in elements.
 
-    `asynchronous` devices may still be at work when a call returns.
+    `asynchronous` devices may still be working when a call returns.
     """
 
     name: str
@@ -63,44 +63,44 @@ class Device(Protocol):
         """Return new memory."""
 
     def upload(self, array: Any, dtype: DType | None = None) -> Any:
-        """Return new memory with the content of a dense NumPy array, packed where `dtype` is."""
+        """Return new memory that holds a dense NumPy array, packed if `dtype` is a packed type."""
 
     def download(self, buffer: Any, spec: Spec) -> Any:
-        """Return a NumPy array of a tensor's content; waits for it."""
+        """Wait for a tensor's content, and return it as a NumPy array."""
 
     def export(self, buffer: Any, spec: Spec) -> Any:
-        """Return a tensor's memory for other libraries, by each protocol that they know."""
+        """Return a tensor's memory for other libraries, in each protocol that they support."""
 
     def borrow(self, array: Any) -> tuple[Any, Spec] | None:
-        """Return an array's own memory as a buffer, with its layout; None where it cannot be."""
+        """Return an array's own memory as a buffer, and its layout; None if impossible."""
 
     def as_array(self, data: Any, dtype: Any = None, copy: bool | None = None) -> Any:
-        """Return a NumPy array of anything that holds numbers, for a tensor of type `dtype`."""
+        """Return anything that holds numbers as a NumPy array, for a tensor of type `dtype`."""
 
     def view(self, buffer: Any, offset: int, spec: Spec) -> Any:
-        """Return the same memory, `offset` elements further on."""
+        """Return a view of the memory that starts `offset` elements later."""
 
     def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
                 into: bool = False) -> Callable[..., Any]:
-        """Return a function from input buffers and numbers to output buffers that runs the nest.
+        """Return a function that runs the nest, from input buffers and numbers to output buffers.
 
         With `into`, it takes the output buffers after the inputs and returns None.
         """
 
     def supports(self, dtype: Any) -> bool:
-        """Return whether tensors of this type may live here."""
+        """Return whether this device can hold tensors of this type."""
 
     def synchronize(self) -> None:
-        """Wait until all work is done; raise what went wrong meanwhile."""
+        """Wait until all work is done; raise any error that occurred meanwhile."""
 
     def afford(self, nbytes: int) -> None:
-        """Raise AllocationError where this much could never be allocated."""
+        """Raise AllocationError if this much could never be allocated."""
 
     def in_use(self) -> int:
-        """Return how many bytes tensors hold."""
+        """Return the number of bytes in use by tensors."""
 
     def block_size(self, nbytes: int) -> int:
-        """Return the bytes of the block that serves a request; equal ones may share a block."""
+        """Return the size of the block that serves a request; equal sizes may share a block."""
 
 
 # ---- devices
@@ -110,7 +110,7 @@ _lock = threading.RLock()
 
 
 def is_device_name(name: str) -> bool:
-    """Return whether a device may have this name, be it here or not.
+    """Return whether this is a valid name of a device, whether or not it exists here.
 
     >>> [is_device_name(name) for name in ("cpu", "opencl:1", "cpu:1", "gpu")]
     [True, True, False, False]
@@ -119,9 +119,9 @@ def is_device_name(name: str) -> bool:
 
 
 def find_device(name: str | Device | None = None) -> Device:
-    """Return the device of a name: 'cpu', 'opencl', 'opencl:1'; None: TINYML_DEVICE or 'cpu'.
+    """Return a device by name: 'cpu', 'opencl', 'opencl:1'; for None, TINYML_DEVICE or 'cpu'.
 
-    Raises DeviceError where there is none.
+    Raises DeviceError if there is none.
 
     >>> find_device("cpu")
     cpu
@@ -147,17 +147,17 @@ def find_device(name: str | Device | None = None) -> Device:
 
 @functools.cache
 def _room(name: str) -> Any:
-    """Return the module of a room, whose kernels are then registered."""
+    """Return the module of a room, whose kernels are registered by its import."""
     return importlib.import_module(f"tinyml.kernels.{name}")
 
 
 def candidates(room: str) -> Any:
-    """Return the devices that a room found, unusable ones too, as `tinyml doctor` shows them."""
+    """Return the devices that a room found, usable or not, as `tinyml doctor` shows them."""
     return _room(room).candidates()
 
 
 def set_num_threads(count: int) -> None:
-    """Let a CPU kernel use up to `count` threads; results do not depend on it.
+    """Let each CPU kernel use up to `count` threads; results do not depend on it.
 
     Raises ArgumentError unless `count` is at least 1.
     """
@@ -168,7 +168,7 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Return how many threads a CPU kernel may use."""
+    """Return the number of threads that a CPU kernel may use."""
     cpu: Any = find_device(HOST)
     threads: int = cpu.threads
     return threads
@@ -182,9 +182,9 @@ _kernels: dict[tuple[str, str | None], list[tuple[int, KernelFunction]]] = {}
 
 def kernel(op: str, room: str | None = None,
            rank: int = 0) -> Callable[[KernelFunction], KernelFunction]:
-    """Register a kernel of an op for a room, or for all devices; a higher rank is asked first.
+    """Register a kernel of an op for a room, or for all devices; higher ranks are asked first.
 
-    The kernel is given a Call and returns a Plan, or None: not mine, ask the next.
+    The kernel takes a Call and returns a Plan, or None to decline, so that the next one is asked.
     """
 
     def register(function: KernelFunction) -> KernelFunction:
@@ -195,7 +195,7 @@ def kernel(op: str, room: str | None = None,
 
 
 def find_kernels(op: str, device: str) -> list[KernelFunction]:
-    """Return the kernels of an op on a device of this name, the highest rank first."""
+    """Return the kernels of an op on the device of this name, highest rank first."""
     room = device.partition(":")[0]
     if room in ROOMS:
         _room(room)

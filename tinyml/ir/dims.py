@@ -1,4 +1,4 @@
-"""Sizes that only a run tells: the number of elements that are not zero, say."""
+"""Sizes known only at run time, such as the number of non-zero elements."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _numbers = itertools.count()
 
 
 class Dim:
-    """A size that is known only when the op has run: from 0 up to `limit`.
+    """A size that is known only once the op has run: from 0 up to `limit`.
 
-    It stands in the shape of a value of a graph under construction. Two of them are equal only if
-    they are one and the same; every other use, as a number or in a condition, raises
-    DynamicShapeError. Made by the shape rule of an op.
+    It occurs in the shapes of values of a graph under construction. Two sizes are equal only if
+    they are the same one; every other use, as a number or in a condition, raises
+    DynamicShapeError. The shape rule of an op makes it.
 
     >>> from tinyml.ir.dims import Dim
     >>> n = Dim.fresh(12)
@@ -31,7 +31,7 @@ class Dim:
 
     @classmethod
     def fresh(cls, limit: int) -> Dim:
-        """Return a size that no other is known to be equal to."""
+        """Return a size that is not known to equal any other."""
         return cls(limit, next(_numbers))
 
     def __repr__(self) -> str:

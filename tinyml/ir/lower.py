@@ -1,4 +1,4 @@
-"""Lowering: a graph of ops becomes one loop nest, by asking each value for one element.
+"""Lowering: turns a graph of ops into one loop nest, by asking each value for one element.
 
 A value is a function of an index. An elementwise op asks its operands at the same index, a view at
 another one, a reduction over new axes. One rule, which names no op, decides which ops share a nest:
@@ -22,7 +22,7 @@ class NotOneNest(Exception):
 
 
 class Source:
-    """A value as an op's nest sees it: shape, dtype, and one element when called with an index."""
+    """A value as an op's nest sees it: shape, dtype, and an element when called with an index."""
 
     __slots__ = ("_lowering", "_var", "shape", "dtype", "ndim")
 
@@ -52,7 +52,7 @@ class Scalar:
         self.var = var
 
     def at(self, n: Nest, dtype: DType) -> int:
-        """Return its id in a nest, in the type of the arithmetic around it."""
+        """Return its id in a nest, in the type of the surrounding arithmetic."""
         return n.scalar(self.number, dtype)
 
 
@@ -70,7 +70,7 @@ class Numbers:
 
 
 class _Number(Scalar):
-    """A number of a graph; it gets its place where it first meets a type."""
+    """A number of a graph; it gets its position when it is first used with a type."""
 
     __slots__ = ("_value", "_numbers")
 
@@ -80,7 +80,7 @@ class _Number(Scalar):
         self._numbers = numbers
 
     def at(self, n: Nest, dtype: DType) -> int:
-        """Return its id in a nest; equal numbers of one type are one."""
+        """Return its id in a nest; equal numbers of one type share an id."""
         known = self._numbers
         key = (attribute_key(self._value), dtype)
         if key not in known.places:
@@ -118,7 +118,7 @@ class Lowering:
         return self._numbers.scalar(value)
 
     def at(self, var: Var, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """Return the id of one element of a graph value; where `guard` is false, `other`."""
+        """Return the id of one element of a graph value, or `other` if `guard` is false."""
         n = self.nest
         outer = n.guard
         inner = n.both(outer, guard)
@@ -169,16 +169,16 @@ class Lowering:
         new = list(self.nest.loops.values())[before:]
         along = {loop.axis for loop in new if isinstance(loop, Scan)}
         if self.nest.guard is not None and along & self.nest.free[self.nest.guard]:
-            raise NotOneNest  # points that the guard leaves out would be missing in the state
+            raise NotOneNest  # points that the guard excludes would be missing from the state
         if new and self._reduced.setdefault(equation, index) != index:
             raise NotOneNest
 
 
 def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequence[Any],
           numbers: Numbers | None = None) -> Nest:
-    """Return one nest that computes `outputs` from `inputs`; NotOneNest where none does.
+    """Return one nest that computes `outputs` from `inputs`; raise NotOneNest if none can.
 
-    With `numbers`, the Python numbers of the graph are handed over at run time.
+    With `numbers`, the Python numbers of the graph are passed at run time.
     """
     lowering = Lowering(equations, inputs, numbers)
     n = lowering.nest
@@ -200,7 +200,7 @@ def lower(equations: Sequence[Equation], outputs: Sequence[Var], inputs: Sequenc
 
 
 def _byte(lowering: Lowering, var: Var, place: Ids) -> int:
-    """Return a byte of a packed result: the elements that it holds, the first in its low bits."""
+    """Return a byte of a packed result, made of its elements, the first in the low bits."""
     n = lowering.nest
     shape, bits = var.spec.shape, var.spec.dtype.bits
     byte = n.const(0, uint8)

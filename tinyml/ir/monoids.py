@@ -10,12 +10,12 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 
 
 def least(n: Nest, dtype: DType) -> int:
-    """Return the constant that no value of the type is below."""
+    """Return the least value of the type as a constant."""
     return n.const(-math.inf if dtype.is_inexact else _range(dtype)[0], dtype)
 
 
 def greatest(n: Nest, dtype: DType) -> int:
-    """Return the constant that no value of the type is above."""
+    """Return the greatest value of the type as a constant."""
     return n.const(math.inf if dtype.is_inexact else _range(dtype)[1], dtype)
 
 
@@ -74,7 +74,7 @@ def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
         best, where = state
         value, index = items
         win = n.prim("logical_not", n.prim(other, value, best, dtype=bool_), dtype=bool_)
-        if n.code[value].dtype.is_float:  # also where the value is NaN, but not where the best is
+        if n.code[value].dtype.is_float:  # also if the value is NaN, but not if the best is
             number = n.prim("equal", best, best, dtype=bool_)
             win = n.prim("logical_and", win, number, dtype=bool_)
         empty = n.prim("less", where, ZERO, dtype=bool_)

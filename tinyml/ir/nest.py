@@ -1,9 +1,9 @@
 """The loop nest: SSA over a named index space, from which every device's source is emitted.
 
 A nest says what is computed at each point of an index space, not in what order. Every value has a
-set of free axes: a `Prim` joins those of its operands, a `Reduce` removes some, a `Scan` keeps the
-one that it runs along. Values are hash-consed, so the same expression is one value. Loops are not
-stored: the schedule (schedule.py) derives them.
+set of free axes: a `Prim` has those of all its operands, a `Reduce` removes some, a `Scan` keeps
+the one along which it runs. Values are hash-consed, so equal expressions are one value. Loops are
+not stored: the schedule (schedule.py) derives them.
 
 Sizes, strides and offsets are run-time arguments of the kernel; only structure is in the code.
 
@@ -13,18 +13,18 @@ An instruction is a payload, read by name, and the ids of the values in `args`:
 |---|---|---|
 | `Axis(name)` | | the index along an axis |
 | `Const(bits)` | | a constant |
-| `Param(number)` | | an integer handed over at run time, one of the nest's `params` |
-| `ScalarArg(number)` | | a number of the call, of a complex one its real part |
+| `Param(number)` | | an integer passed at run time, one of the nest's `params` |
+| `ScalarArg(number)` | | a number of the call; the real part of a complex one |
 | `Imaginary(number)` | | the imaginary part of a complex number of the call |
 | `Check(axis)` | index, extent | the index; one out of range is reported, and is 0 |
 | `Load(arg, rank)` | `rank` indices [, guard, other] | an element of an argument, or `other` |
-| `Prim(word)` | operands | a word of the vocabulary, or a "cast" |
+| `Prim(word)` | operands | a word of the vocabulary, or "cast" |
 | `Reduce(monoid, axes, init)` | items | the loop of a reduction; its state begins as `init` |
 | `Scan(monoid, axis, init, reverse)` | items, `init` | the loop of a scan |
 | `State(loop, component, role)` | | a component of the state of a loop, inside it |
 | `Step(loop, merge)` | the next state | the end of a loop's body |
 | `Item(component)` | the reduction | a component of its last state |
-| `Store(arg, disjoint)` | value, indices | an element of an argument is written |
+| `Store(arg, disjoint)` | value, indices | writes an element of an argument |
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from tinyml.dtypes import DTYPES, DType, bool_, int64, part
 from tinyml.errors import KernelNotFound
 
 Ids = tuple[int, ...]
-Number = complex  # a bool, an int and a float are ones too
-ZERO = 0  # the id of the constant 0 that every nest begins with
+Number = complex  # includes bool, int and float
+ZERO = 0  # the id of the constant 0, the first value of every nest
 
 
 class Monoid(NamedTuple):
-    """An associative combination with tuple state, written in the vocabulary's own words.
+    """An associative combination with tuple state, written in the words of the vocabulary.
 
-    `init(n, dtypes)` gives the empty state, `combine(n, state, items)` adds one more element, and
-    `merge(n, state, other)` joins two states. `lanes` is how many partial states a sequential loop
-    keeps: with the order of merging, it makes the order of a sum depend on the shape alone.
+    `init(n, dtypes)` returns the empty state, `combine(n, state, items)` adds one element, and
+    `merge(n, state, other)` merges two states. `lanes` is the number of partial states in a
+    sequential loop. It and the order of merging make the order of a sum depend on the shape alone.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Axis(NamedTuple):
 
 
 class Const(NamedTuple):
-    """A constant; a float is its eight bytes, so 0.0 is not -0.0, and NaN is itself."""
+    """A constant; a float is kept as its eight bytes, so 0.0 is not -0.0, and NaN equals NaN."""
 
     bits: bytes | int
 
@@ -79,13 +79,13 @@ class Const(NamedTuple):
 
 
 class Param(NamedTuple):
-    """An integer handed over at run time, by its place in the nest's `params`."""
+    """An integer passed at run time, by its position in the nest's `params`."""
 
     number: int
 
 
 class ScalarArg(NamedTuple):
-    """A number of the call, by its place in the nest's `scalars`."""
+    """A number of the call, by its position in the nest's `scalars`."""
 
     number: int
 
@@ -97,13 +97,13 @@ class Imaginary(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A data-dependent index along an axis of the user's tensor, -1 standing for none."""
+    """A data-dependent index along an axis of the user's tensor; -1 means no axis."""
 
     axis: int
 
 
 class Load(NamedTuple):
-    """An element of an argument at so many indices; a guard and another value may follow them."""
+    """An element of an argument at `rank` indices, with an optional guard and alternative."""
 
     arg: int
     rank: int
@@ -116,7 +116,7 @@ class Prim(NamedTuple):
 
 
 class Reduce(NamedTuple):
-    """A loop over axes that gives the last state."""
+    """A loop over axes that returns the final state."""
 
     monoid: Monoid
     axes: tuple[str, ...]
@@ -124,7 +124,7 @@ class Reduce(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """A loop along one axis that gives its state at each point."""
+    """A loop along one axis that returns its state at each point."""
 
     monoid: Monoid
     axis: str
@@ -133,7 +133,7 @@ class Scan(NamedTuple):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The one axis, as a reduction has several."""
+        """The axis in a tuple, for the interface of `Reduce`."""
         return (self.axis,)
 
 
@@ -141,8 +141,8 @@ class Role(enum.Enum):
     """Which state of a loop is meant."""
 
     CURRENT = "state"  # at a point of the loop, before its step
-    OTHER = "part"  # in a merge, the partial state that is merged
-    MERGED = "merged"  # in a merge, the partial state that it is merged into
+    OTHER = "part"  # in a merge, the partial state to be merged
+    MERGED = "merged"  # in a merge, the partial state to merge into
 
 
 class State(NamedTuple):
@@ -154,20 +154,20 @@ class State(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a loop's state becomes at each point, and what two partial states become together."""
+    """The next state of a loop at each point, and the merge of two partial states."""
 
     loop: int
     merge: Ids
 
 
 class Item(NamedTuple):
-    """A component of the last state of a reduction."""
+    """A component of the final state of a reduction."""
 
     component: int
 
 
 class Store(NamedTuple):
-    """A write; `disjoint` where no two points write to the same place."""
+    """A write; `disjoint` if no two points write to the same place."""
 
     arg: int
     disjoint: bool
@@ -178,7 +178,7 @@ Payload = (Axis | Const | Param | ScalarArg | Imaginary | Check | Load | Prim | 
 
 
 class Instr(NamedTuple):
-    """One instruction: what it is, and the ids of the values that it takes."""
+    """One instruction: its payload, and the ids of its operands."""
 
     payload: Payload
     args: Ids
@@ -194,7 +194,7 @@ class Arg(NamedTuple):
 
 
 class Nest:
-    """A nest under construction, and the finished record.
+    """A nest, under construction or finished.
 
     >>> from tinyml.dtypes import float32
     >>> n = Nest()
@@ -212,15 +212,15 @@ class Nest:
         self.scalars: list[DType] = []
         self.params: list[int] = []
         self.code: list[Instr] = []
-        self.loops: dict[int, Reduce | Scan] = {}  # by their ids
+        self.loops: dict[int, Reduce | Scan] = {}  # by id
         self.free: list[frozenset[str]] = []
-        self.guard: int | None = None  # what is added now is needed only where this holds
+        self.guard: int | None = None  # what is added now is needed only if this holds
         self._known: dict[tuple[type[Payload], Payload, Ids, DType], int] = {}
         self.const(0, int64)
 
     def put(self, payload: Payload, args: Ids, dtype: DType,
             free: frozenset[str] | None = None) -> int:
-        """Return the id of an instruction; an equal one is not written twice.
+        """Return the id of an instruction, added unless an equal one exists.
 
         Its free axes are those of its arguments unless given.
         """
@@ -240,7 +240,7 @@ class Nest:
     # ---- indices
 
     def axis(self, name: str, size: int) -> int:
-        """Return the index along an axis: the constant 0 where its size is 1."""
+        """Return the index along an axis: the constant 0 if its size is 1."""
         if size == 1:
             return ZERO
         self.axes.setdefault(name, size)
@@ -253,15 +253,15 @@ class Nest:
     def over(self, index: Ids, sizes: Sequence[int]) -> Ids:
         """Return new indices to reduce over at `index`.
 
-        Two reductions of equal sizes at one place share their axes, so that they share a loop; a
-        reduction inside another's loop gets axes of its own.
+        Two reductions of equal sizes at the same index share their axes, and so a loop; a reduction
+        inside another's loop gets separate axes.
         """
         around = index if self.guard is None else (*index, self.guard)
         level = len({a for i in around for a in self.free[i] if a[0] == "k"})
         return tuple([self.axis(f"k{level + j}_{n}", n) for j, n in enumerate(sizes)])
 
     def param(self, value: int) -> int:
-        """Return an integer handed over at run time: a pad width, a stride, a size."""
+        """Return an integer that is passed at run time: a pad width, a stride, a size."""
         if value in (0, 1):
             return self.const(value, int64)
         if value not in self.params:
@@ -284,7 +284,7 @@ class Nest:
         return x if y == ZERO else self.prim("sub", x, y)
 
     def both(self, guard: int | None, more: int | None) -> int | None:
-        """Return the conjunction of two guards, None standing for true."""
+        """Return the conjunction of two guards; None means true."""
         if guard is None or more is None:
             return more if guard is None else guard
         return self.prim("logical_and", guard, more, dtype=bool_)
@@ -296,10 +296,10 @@ class Nest:
         return self.prim("logical_and", low, high, dtype=bool_)
 
     def check(self, index: int, size: int, axis: int = -1) -> int:
-        """Return a data-dependent index into `size` elements, a negative one from the end.
+        """Return a data-dependent index into `size` elements; negative ones count from the end.
 
-        An index outside -size <= index < size is reported by the kernel, with its axis where it has
-        one, and replaced by 0. Where the nest's guard does not hold, nothing is reported.
+        The kernel reports an index outside -size <= index < size, with its axis if it has one, and
+        replaces it by 0. Nothing is reported while the nest's guard is false.
         """
         index = index if self.guard is None else self.select(self.guard, index, ZERO)
         extent = self.param(size)
@@ -321,7 +321,7 @@ class Nest:
         return self.put(Const(bool(value) if dtype is bool_ else int(value.real)), (), dtype)
 
     def scalar(self, number: int, dtype: DType) -> int:
-        """Return a number of the call in a type, that of the arithmetic around it."""
+        """Return a number of the call in a type, that of the surrounding arithmetic."""
         while len(self.scalars) <= number:
             self.scalars.append(dtype)
         self.scalars[number] = dtype
@@ -332,7 +332,7 @@ class Nest:
         return self.cast(value, dtype) if dtype.is_small_float else value
 
     def load(self, arg: int, index: Ids, guard: int | None = None, other: int | None = None) -> int:
-        """Return an element of an argument; where `guard` is false, `other` without a read."""
+        """Return an element of an argument; if `guard` is false, `other`, without reading."""
         args = index if guard is None or other is None else (*index, guard, other)
         return self.put(Load(arg, len(index)), args, self.args[arg].dtype)
 
@@ -364,7 +364,7 @@ class Nest:
         return self.complex(*complexes.WORDS[word](self, *pairs))
 
     def complex(self, real: int, imag: int) -> int:
-        """Return the complex value with these parts, which have one type."""
+        """Return the complex value with these parts, which have the same type."""
         dtype = next(d for d in DTYPES.values() if d.kind == "complex"
                      and d.compute == self.code[real].dtype.name)
         return self.put(Prim("complex"), (real, imag), dtype)
@@ -396,7 +396,7 @@ class Nest:
         return self.put(Prim("cast"), (value,), dtype)
 
     def select(self, condition: int, yes: int, no: int) -> int:
-        """Return `yes` where the condition holds, else `no`."""
+        """Return `yes` if the condition holds, else `no`."""
         return yes if yes == no else self.prim("where", condition, yes, no)
 
     def reduce(self, monoid: Monoid, over: Ids, *items: int) -> Ids:
@@ -430,10 +430,10 @@ class Nest:
 
     def scan(self, monoid: Monoid, along: int, *items: int, start: Ids | None = None,
              reverse: bool = False, exclusive: bool = False) -> Ids:
-        """Return the state at each point of the axis `along`, the items there included.
+        """Return the state at each point of the axis `along`, including the items there.
 
-        With `exclusive` they are not included. The state begins as `start`, else empty, and runs
-        from the end with `reverse`. The loop over the axis is sequential.
+        With `exclusive` they are excluded. The state starts as `start`, or empty; with `reverse`
+        the scan runs from the end. The loop over the axis is sequential.
         """
         if any(self.code[i].dtype.is_small_float for i in items):
             begin = None if start is None else tuple(map(self.widen, start))
@@ -453,23 +453,23 @@ class Nest:
         self.put(Step(loop, ()), step, dtypes[0], inner)
         if not exclusive:
             return step
-        # A state is overwritten by the step; what was before it needs a name of its own.
+        # The step overwrites the state, so the previous state needs its own name.
         return tuple([self.put(Prim("cast"), (v,), self.code[v].dtype) for v in state])
 
     def store(self, arg: int, value: int, index: Ids, mode: str = "set") -> None:
-        """Write a value into an output, by default one point after the other ('set').
+        """Write a value into an output, by default sequentially ('set').
 
-        With 'once' no two points write to the same place, so they may run in parallel. Any other
-        mode is a word that combines the value with what is there: 'add', 'mul', 'minimum', ...
+        'once' means that no two points write to the same place, so they may run in parallel. Any
+        other mode is a word that combines the value with the old one: 'add', 'mul', 'minimum', ...
         """
         dtype = self.args[arg].dtype
         value = self.cast(value, dtype)
         if mode not in ("set", "once"):
             value = self.cast(self.prim(mode, self.load(arg, index), value), dtype)
         args = (value, *index)
-        self.code.append(Instr(Store(arg, mode == "once"), args, dtype))  # even if an equal one is
+        self.code.append(Instr(Store(arg, mode == "once"), args, dtype))  # even if it repeats one
         self.free.append(self.join(args))
 
     def join(self, values: Sequence[int]) -> frozenset[str]:
-        """Return the free axes of several values together."""
+        """Return the union of the free axes of several values."""
         return frozenset().union(*[self.free[v] for v in values])

@@ -1,4 +1,4 @@
-"""The op record and its table: an operation is defined once, here is the form of it."""
+"""The op record and the table of ops: each operation is defined once, by such a record."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound, Sour
 from tinyml.ir.spec import Spec
 
 Rule = Callable[..., Any]
-LIVING: weakref.WeakSet[Op] = weakref.WeakSet()  # those of the table, and those made on the spot
+LIVING: weakref.WeakSet[Op] = weakref.WeakSet()  # those in the table, and those made ad hoc
 
 
 class Op:
     """One operation; everything else about it is derived from this record.
 
     name      the key everywhere
-    infer     (*specs, **attrs) -> Spec or a tuple of them; raises the user's error before any work.
-              A Python number stands for itself among the specs.
-    grad      one rule per input: (g, y, *xs, **attrs) -> cotangent; or one joint rule for all of
-              them: (g, y, *xs, wanted, **attrs) -> cotangents, `wanted` saying for which inputs
-              one is needed. A parameter whose name begins with '_' gets a tensor without values,
-              and the value is not kept for it.
-    normalize (*specs, **attrs) -> attrs in their one form (axes counted from the front, ...)
-    promote   (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if they do
+    infer     (*specs, **attrs) -> Spec or a tuple of them; raises user errors before any work.
+              Among the specs, a Python number is given as itself.
+    grad      one rule per input: (g, y, *xs, **attrs) -> cotangent; or one joint rule for all
+              inputs: (g, y, *xs, wanted, **attrs) -> cotangents, where `wanted` marks the inputs
+              that need one. A parameter whose name begins with '_' gets a tensor without values,
+              so the value is not kept for it.
+    normalize (*specs, **attrs) -> attrs in normal form (axes counted from the front, ...)
+    promote   (*specs) -> (shape, dtype) to which tensor inputs broadcast and promote, if any
 
-    How it runs, beside kernels:
+    How it runs, besides kernels:
 
     nest          at one index of a loop nest: (n, index, *sources, **attrs) -> id or ids
-    scatter_nest  as a nest that stores by itself: (n, outs, *sources, **attrs)
-    body          by other ops: (*tensors, **attrs) -> tensor or tuple
-    complex_body  the same for complex operands, where the nest is for real ones
-    fallback      the same where the nest cannot be part of one nest with others
-    host_impl     as it stands on tensors: (*tensors, **attrs) -> tensor or tuple, where a size of
-                  the result depends on values
-    view          (spec, **attrs) -> (strides, offset) where the result shares the input's memory,
-                  None where it cannot
+    scatter_nest  as a nest that does its own stores: (n, outs, *sources, **attrs)
+    body          as other ops: (*tensors, **attrs) -> tensor or tuple
+    complex_body  the same for complex operands, if the nest is for real ones
+    fallback      the same if its nest cannot be merged with others
+    host_impl     directly on tensors: (*tensors, **attrs) -> tensor or tuple, if a size of the
+                  result depends on values
+    view          (spec, **attrs) -> (strides, offset) if the result shares the input's memory,
+                  None if it cannot
 
-    What else there is to know:
+    Other properties:
 
     cross_device  whether operands may live on several devices
-    inlines       whether a graph that is compiled always takes it apart, whatever kernels it has
-    accepts_none_cotangents   whether the joint rule takes None, instead of zeros, for a cotangent
-                  of an output to which nothing arrives
-    internal      whether it is a step of another op: without samples, not to be found by name
+    inlines       whether compiled graphs always inline it, whatever kernels it has
+    accepts_none_cotangents   whether the joint rule takes None instead of zeros for an output
+                  that has no cotangent
+    internal      whether it is only a step of another op: no samples, not found by name
     samples, errors   dtype name -> cases, for the conformance suite
-    ulp           how far a result may lie from the exact one, in units in the last place
+    ulp           the largest allowed error of a result, in units in the last place
     dtypes        names of the dtypes for which samples are made
-    doc           a line for people
+    doc           a one-line description
     """
 
     name: str
@@ -90,19 +90,19 @@ class Op:
         return f"<op {self.name}>"
 
     def composition(self, specs: Iterable[Any]) -> Callable[..., Any] | None:
-        """Return what computes it by other ops for these operands; None where nothing does."""
+        """Return the function that computes it with other ops for these operands, or None."""
         if self.complex_body is not None and _any_complex(specs):
             return self.complex_body
         return self.body or self.fallback
 
     def lowers_directly(self, specs: Iterable[Any]) -> bool:
-        """Return whether it becomes statements of a nest by itself, for these operands."""
+        """Return whether its own nest serves these operands, without its body."""
         if self.nest is None:
             return self.scatter_nest is not None
         return self.complex_body is None or not _any_complex(specs)
 
     def rule(self, k: int) -> Rule | None:
-        """Return the rule for input `k`, the joint one where there is one."""
+        """Return the rule for input `k`, or the joint rule if there is one."""
         if isinstance(self.grad, tuple):
             return self.grad[k] if k < len(self.grad) else None
         return self.grad
@@ -117,12 +117,12 @@ def _any_complex(specs: Iterable[Any]) -> bool:
 
 
 def _kept(grad: tuple[Rule | None, ...] | Rule | None) -> tuple[tuple[bool, ...], bool, bool]:
-    """Which inputs, which further inputs, and whether the output rules read: by their names."""
+    """Return which inputs, whether further inputs, and whether the output the rules read."""
     if grad is None:
         return (), False, False
     if not isinstance(grad, tuple):
         code = grad.__code__
-        others = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # that of `*xs`
+        others = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]  # the name of `*xs`
         return (), not others.startswith("_"), not code.co_varnames[1].startswith("_")
     keeps = [False] * len(grad)
     keeps_y = rest = False
@@ -145,8 +145,8 @@ OPS: dict[str, Op] = {}
 def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
     """Add a record to the table.
 
-    Raises ArgumentError where the name is taken, or where the op has neither a gradient nor a body
-    and is not declared non-differentiable, so that no gradient is missing silently.
+    Raises ArgumentError if the name is taken, or if the op has neither a gradient nor a body and
+    is not declared non-differentiable, so that no gradient is silently missing.
     """
     op = Op(name, infer, **fields)
     if name in OPS:
@@ -161,9 +161,10 @@ def define(name: str, infer: Callable[..., Any], **fields: Any) -> Op:
 
 
 def find(name: str) -> Op:
-    """Return the op of that name; raises KernelNotFound where there is none, or an internal one.
+    """Return the op with this name; raise KernelNotFound if there is none or it is internal.
 
-    Internal ops trust their operands, so none may be called from outside, by a file least of all.
+    Internal ops trust their operands, so they must not be called from outside, least of all by a
+    file.
 
     >>> import tinyml
     >>> find("tanh")
@@ -184,7 +185,7 @@ def find(name: str) -> Op:
 
 
 class Scope:
-    """What variables know of the graph that they belong to: whether it is still being built."""
+    """The state that a graph's variables share: whether the graph is still being built."""
 
     __slots__ = ("open",)
 
@@ -193,9 +194,9 @@ class Scope:
 
 
 class Var:
-    """A value of a graph: an input, or what an equation gives.
+    """A value of a graph: an input, or the result of an equation.
 
-    `location` is the user's file and line of its equation, where that is known.
+    `location` is the user's file and line of its equation, if known.
     """
 
     __slots__ = ("spec", "scope", "location")
@@ -208,9 +209,9 @@ class Var:
 
 
 class Equation:
-    """outs = op(inputs, attrs): one line of a graph; inputs are variables and Python numbers.
+    """One line of a graph, outs = op(inputs, attrs); inputs are variables and Python numbers.
 
-    `location` is the user's file and line where it was written, where that is known.
+    `location` is the user's file and line that made it, if known.
     """
 
     __slots__ = ("op", "inputs", "attrs", "outs", "location")
@@ -230,7 +231,7 @@ class Equation:
 
 
 def attribute_key(value: Any) -> Any:
-    """A hashable key that carries type and bits: 0.0 is not -0.0, 1 is not True, NaN is itself.
+    """Return a hashable key with type and bits: 0.0 is not -0.0, 1 is not True, NaN equals NaN.
 
     >>> attribute_key(0.0) == attribute_key(-0.0), attribute_key(1) == attribute_key(True)
     (False, False)
@@ -238,7 +239,7 @@ def attribute_key(value: Any) -> Any:
     kind = type(value)
     if kind is float:
         return kind, value.hex() if value == value else "nan"
-    if hasattr(value, "dtype") and hasattr(value, "item"):  # of NumPy: 0-d is a number
+    if hasattr(value, "dtype") and hasattr(value, "item"):  # from NumPy: a 0-d array is a number
         if getattr(value, "ndim", 1) or not hasattr(value, "tobytes"):
             raise ArgumentTypeError("an array is no attribute", remedy="pass it as an operand")
         return kind, str(value.dtype), attribute_key(value.item())

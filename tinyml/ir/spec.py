@@ -1,4 +1,4 @@
-"""What a tensor is without its values: shape, dtype, device, strides."""
+"""Specs, what tensors are without their values: shape, dtype, device, strides."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MAX_BYTES = (1 << 63) - 1
 class Spec:
     """Shape, dtype, device and strides (in elements) of a tensor. Equal specs are one object.
 
-    `symbolic` marks the value of a graph under construction: it has no memory. The stride of an
-    axis of size 1, and every stride of an empty tensor, is written as 0, so that layouts that
-    address the same elements are one. `unknown` marks a shape with a size that depends on values
-    (a `tinyml.ir.dims.Dim`); only symbolic specs and results of shape rules have one.
+    `symbolic` marks a value of a graph under construction, which has no memory. The stride of an
+    axis of size 1, and every stride of an empty tensor, is 0, so that layouts that address the same
+    elements are equal. `unknown` marks a shape with a size that depends on values (a
+    `tinyml.ir.dims.Dim`); only symbolic specs and results of shape rules have one.
     """
 
     __slots__ = ("shape", "dtype", "device", "strides", "size", "ndim", "contiguous", "symbolic",
@@ -41,7 +41,7 @@ class Spec:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the elements take when stored densely."""
+        """The number of bytes of the elements when stored densely."""
         if self.dtype.is_subbyte:
             return -(-self.size * self.dtype.bits // 8)
         return self.size * self.dtype.itemsize
@@ -52,7 +52,7 @@ _lock = threading.Lock()
 
 
 def element_count(shape: Sequence[int], itemsize: int) -> int:
-    """Return the product of the sizes; AllocationError where the bytes would overflow 63 bits."""
+    """Return the product of the sizes; raise AllocationError if the bytes overflow 63 bits."""
     count = 1
     for size in shape:
         count *= size
@@ -65,7 +65,7 @@ def element_count(shape: Sequence[int], itemsize: int) -> int:
 
 
 def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return strides of a dense row-major tensor, in elements.
+    """Return the strides of a dense row-major tensor, in elements.
 
     >>> dense_strides((2, 3, 4))
     (12, 4, 1)
@@ -80,7 +80,7 @@ def dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
               strides: tuple[int, ...] | None = None, symbolic: bool = False) -> Spec:
-    """Return the one Spec with these fields; `strides` None means dense.
+    """Return the unique Spec with these fields; `strides` None means dense.
 
     >>> from tinyml.dtypes import float32
     >>> make_spec((2, 1), float32, None) is make_spec((2, 1), float32, None, (1, 77))
@@ -117,7 +117,7 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
 
 
 def stored(spec: Spec) -> Spec:
-    """Return how a kernel writes a tensor: as it is, or the bytes of a packed one.
+    """Return the spec that a kernel writes for a tensor: unchanged, or the bytes of a packed one.
 
     >>> from tinyml.dtypes import float32, uint4
     >>> [stored(make_spec((3, 3), dtype, None)).shape for dtype in (float32, uint4)]
@@ -127,5 +127,5 @@ def stored(spec: Spec) -> Spec:
 
 
 def flat(spec: Spec) -> Spec:
-    """Return the dense spec with one axis of as many elements."""
+    """Return the dense one-axis spec with the same number of elements."""
     return make_spec((spec.size,), spec.dtype, spec.device)

@@ -1,4 +1,4 @@
-"""Networks: modules that are pytrees, layers in PyTorch's names, and their functions.
+"""Neural networks: modules that are pytrees, layers with PyTorch's names, and their functions.
 
 >>> import tinyml
 >>> from tinyml import nn

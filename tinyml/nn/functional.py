@@ -1,4 +1,4 @@
-"""The functions of networks, with the names and the order of arguments that PyTorch has."""
+"""Neural-network functions, with PyTorch's names and order of arguments."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: An
            padding: Any = 0, dilation: Any = 1) -> Tensor:
     """Return the cross-correlation (N, O, H', W') of input (N, C, H, W), weight (O, C, kh, kw).
 
-    H' = floor((H + 2 padding - dilation (kh - 1) - 1) / stride) + 1, and W' alike. `stride`,
-    `padding` and `dilation` are one int or one per axis. bias is (O,). Raises ShapeError where no
+    H' = floor((H + 2 padding - dilation (kh - 1) - 1) / stride) + 1, and likewise W'. `stride`,
+    `padding` and `dilation` are one int or one per axis. bias is (O,). Raises ShapeError if no
     window fits.
 
     >>> import tinyml
@@ -43,10 +43,10 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: An
 
 
 def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
-    """Return the greatest value of each window: (N, C, H, W) -> (N, C, H', W').
+    """Return the maximum of each window: (N, C, H, W) -> (N, C, H', W').
 
-    `stride` None is the kernel's size. Padding counts as minus infinity; NaN in a window is its
-    greatest value. Raises ShapeError where no window fits.
+    `stride` defaults to the kernel's size. Padding counts as minus infinity; a NaN in a window is
+    its maximum. Raises ShapeError if no window fits.
 
     >>> import tinyml
     >>> max_pool2d(tinyml.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 2).tolist()
@@ -91,7 +91,7 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Return the mean of (x - y)^2, their "sum", or each with "none". Raises ArgumentError.
+    """Return the "mean" or "sum" of (x - y)^2, or each with "none". Raises ArgumentError.
 
     >>> import tinyml
     >>> mse_loss(tinyml.tensor([1.0, 2.0]), tinyml.tensor([3.0, 2.0])).item()

@@ -1,7 +1,7 @@
-"""Layers in PyTorch's names, with PyTorch's distributions of initial values.
+"""Layers with PyTorch's names and PyTorch's distributions of initial values.
 
-A layer with parameters takes a `key` from which they are drawn; without one it takes the next key
-of the global generator. `dtype` and `device` are those of the parameters.
+A layer with parameters draws them from `key`, by default the next key of the global generator.
+`dtype` and `device` are those of the parameters.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tinyml.tensor import Tensor
 
 def _drawn(key: Any, shapes: list[tuple[int, ...]], fan_in: int, dtype: Any,
            device: Any) -> list[Tensor]:
-    """Draw parameters that are uniform within 1 / sqrt(fan_in) of 0.
+    """Draw parameters uniformly within 1 / sqrt(fan_in) of 0.
 
-    This is He et al. (2015), with the slope sqrt(5) for which PyTorch's layers take it: the gain
-    is sqrt(2 / (1 + 5)), and a uniform value within b has the deviation b / sqrt(3).
+    This is He et al. (2015) with the slope sqrt(5) of PyTorch's layers: the gain is
+    sqrt(2 / (1 + 5)), and a uniform value within b has the deviation b / sqrt(3).
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     start = random.next_key() if key is None else key
@@ -76,7 +76,7 @@ class Linear(Module):
 
 
 class Conv2d(Module):
-    """Cross-correlation: (N, in_channels, H, W) -> (N, out_channels, H', W').
+    """2-D cross-correlation: (N, in_channels, H, W) -> (N, out_channels, H', W').
 
     weight (out_channels, in_channels, kh, kw), bias (out_channels,); sizes as in
     `functional.conv2d`.
@@ -109,7 +109,7 @@ class Conv2d(Module):
                                  self.dilation)
 
     def extra_repr(self) -> str:
-        """Return the sizes, and what differs from the default."""
+        """Return the sizes, and the settings that differ from the defaults."""
         text = (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
                 f"stride={self.stride}")
         if self.padding != (0, 0):
@@ -120,7 +120,7 @@ class Conv2d(Module):
 
 
 class MaxPool2d(Module):
-    """The greatest value of each window: (N, C, H, W) -> (N, C, H', W'); `stride` None: the kernel.
+    """The maximum of each window: (N, C, H, W) -> (N, C, H', W'); `stride` defaults to the kernel.
 
     >>> import tinyml
     >>> MaxPool2d(2)(tinyml.ones((1, 3, 4, 6))).shape
@@ -133,11 +133,11 @@ class MaxPool2d(Module):
         self.padding = as_pair(padding, "padding")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the greatest value of each window: (N, C, H, W) -> (N, C, H', W')."""
+        """Return the maximum of each window: (N, C, H, W) -> (N, C, H', W')."""
         return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding)
 
     def extra_repr(self) -> str:
-        """Return the window."""
+        """Return the window's settings."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
@@ -158,7 +158,7 @@ class GELU(Module):
 
 
 class Flatten(Module):
-    """The axes from `start_dim` to `end_dim` as one.
+    """The axes from `start_dim` to `end_dim` merged into one.
 
     >>> import tinyml
     >>> Flatten()(tinyml.ones((2, 3, 4))).shape
@@ -170,7 +170,7 @@ class Flatten(Module):
         self.end_dim = as_size(end_dim, "end_dim")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x with these axes as one: (..., a, b, ...) -> (..., a b, ...)."""
+        """Return x with these axes merged: (..., a, b, ...) -> (..., a b, ...)."""
         start, end = as_axis(self.start_dim, x.ndim), as_axis(self.end_dim, x.ndim)
         if start > end:
             raise AxisError(f"start_dim {self.start_dim} lies behind end_dim {self.end_dim}")
@@ -183,7 +183,7 @@ class Flatten(Module):
 
 
 class LayerNorm(Module):
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis, of `normalized_shape`.
+    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis, of size `normalized_shape`.
 
     >>> import tinyml
     >>> LayerNorm(3)(tinyml.ones((2, 3))).tolist()
@@ -211,7 +211,7 @@ class LayerNorm(Module):
 
 
 class Sequential(Module):
-    """Modules one after the other, named '0', '1', ...
+    """Modules applied one after the other, named '0', '1', ...
 
     >>> len(Sequential(Flatten(), ReLU())), Sequential(Flatten(), ReLU())[-1]
     (2, ReLU())
@@ -222,7 +222,7 @@ class Sequential(Module):
             setattr(self, str(i), module)
 
     def forward(self, x: Any) -> Any:
-        """Return the last module's result."""
+        """Return the last module's result, each module taking the result of the one before."""
         for module in self:
             x = module(x)
         return x

@@ -15,18 +15,18 @@ from tinyml.errors import ArgumentError, DTypeError, ReadOnlyError, TinyMLError
 from tinyml.ops.creation import asarray
 from tinyml.tensor import Tensor
 
-# Attributes that belong to the mechanism: the mode, and which attributes are children of a module
-# that was put together from other leaves than tensors.
+# Internal attributes: the mode, and the names of the children of a module that was rebuilt from
+# leaves other than tensors.
 _MODE, _CHILDREN, _BORN = "training", "_children", "_born"
 
 
 class Module:
     """A function with parameters. Subclasses assign attributes and define `forward`.
 
-    A Tensor attribute is state, and a parameter where it requires a gradient; a Module, and a list,
-    tuple or dict that holds tensors or modules, is a child. Everything else is fixed, and should be
-    hashable. As a pytree a module has its tensors as leaves, so `grad` and `tree.map` take it; a
-    tensor that stands in two places is two leaves there, and one parameter in `parameters`.
+    A Tensor attribute is state, and a parameter if it requires a gradient. A Module, or a list,
+    tuple or dict that holds tensors or modules, is a child. Everything else is static, and should
+    be hashable. A module is a pytree whose leaves are its tensors, so `grad` and `tree.map` take
+    it; a tensor used in two places is two leaves there, but one parameter in `parameters`.
 
     >>> import tinyml
     >>> class Scale(Module):
@@ -41,7 +41,7 @@ class Module:
     training: bool = True
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        """Make a module, which knows the graph under construction in which it is made."""
+        """Create a module that records the graph under construction, if any."""
         module = super().__new__(cls)
         if STATE.building is not None:
             vars(module)[_BORN] = STATE.building.scope
@@ -51,7 +51,7 @@ class Module:
         builder = STATE.building
         if builder is not None and vars(self).get(_BORN) is not builder.scope:
             raise ReadOnlyError(
-                f"{type(self).__name__}.{name} of the outside would be changed while a graph is "
+                f"{type(self).__name__}.{name} from outside would be changed while a graph is "
                 "built, once and not at each run",
                 remedy="pass the module as an argument: what changes in it is written back",
             )
@@ -65,13 +65,13 @@ class Module:
         return self.forward(*args, **options)
 
     def forward(self, *args: Any, **options: Any) -> Any:
-        """Compute what a call of the module returns; each subclass defines it."""
+        """Compute the module's result; each subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Declare that a submodule taken out of a container may have any attribute."""
+            """Tell type checkers that a submodule from a container may have any attribute."""
 
     # ---- what is inside
 
@@ -81,7 +81,7 @@ class Module:
             yield from _modules(name, value)
 
     def modules(self) -> Iterator[Module]:
-        """Yield this module and all inside it, each once, parents first."""
+        """Yield this module and all modules inside it, each once, parents first."""
         seen: set[int] = set()
         stack: list[Module] = [self]
         while stack:
@@ -105,9 +105,9 @@ class Module:
             yield value
 
     def accumulate_grad(self, gradient: Module) -> None:
-        """Add a gradient in this module, as `value_and_grad` gives it, to `grad` of the parameters.
+        """Add a gradient with this module's structure, as from `value_and_grad`, to each `grad`.
 
-        A tensor that stands in two places gets the sum. Raises ArgumentError for another structure.
+        A tensor used in two places gets the sum. Raises ArgumentError for another structure.
 
         >>> import tinyml
         >>> layer = tinyml.nn.Linear(2, 1)
@@ -126,15 +126,15 @@ class Module:
     # ---- state
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors by name, as they are now: training on does not change them."""
+        """Return all tensors by name, as they are now; further training does not change them."""
         return {name: value.detach() for name, value in _tensors("", self)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace the content of all tensors by the values of these names, Tensor or NumPy.
+        """Replace the contents of all tensors with the values of the same names, Tensor or NumPy.
 
-        A value is moved to the tensor's device and cast to its dtype within its kind. Raises
-        ArgumentError that lists all missing and unexpected names and all wrong shapes and kinds;
-        then nothing was replaced.
+        Each value is moved to the tensor's device and cast to its dtype, if of the same kind.
+        Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
+        kinds; in that case nothing is replaced.
         """
         own = dict(_tensors("", self))
         wrong = [f"missing: {name}" for name in own if name not in state]
@@ -155,7 +155,7 @@ class Module:
             own[name]._replace(content)
 
     def to(self, device: Any = None, dtype: Any = None) -> Module:
-        """Move all tensors to a device, and cast the floating ones; returns the module itself."""
+        """Move all tensors to a device and cast the floating ones; return the module itself."""
         for module_tensor in {id(value): value for _, value in _tensors("", self)}.values():
             gradient = module_tensor.grad
             _become(module_tensor, _moved(module_tensor.detach(), device, dtype))
@@ -164,19 +164,19 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Module:
-        """Set `training` on this module and all inside it; returns the module itself."""
+        """Set `training` on this module and all inside it; return the module itself."""
         for module in self.modules():
             module.training = bool(mode)
         return self
 
     def eval(self) -> Module:
-        """Set `training` to False, as `train(False)` does; returns the module itself."""
+        """Set `training` to False, as `train(False)` does; return the module itself."""
         return self.train(False)
 
     # ---- text
 
     def extra_repr(self) -> str:
-        """Return what stands between the parentheses of a module without children."""
+        """Return the text between the parentheses in the repr of a module without children."""
         return ""
 
     def __repr__(self) -> str:
@@ -190,7 +190,7 @@ class Module:
 
 
 def conform(value: Any, like: Tensor) -> Tensor:
-    """Return `value` as a tensor of the shape, dtype and device of `like`.
+    """Return `value` as a tensor with the shape, dtype and device of `like`.
 
     Raises ArgumentError for another shape and DTypeError for another kind of dtype.
     """
@@ -203,7 +203,7 @@ def conform(value: Any, like: Tensor) -> Tensor:
 
 
 def _become(value: Tensor, new: Tensor) -> None:
-    """Give a tensor another content, also of another dtype or device; a leaf becomes a new leaf."""
+    """Replace a tensor's content, even with another dtype or device; a leaf becomes a new leaf."""
     value.buf, value.spec = new.buf, new.spec
     value.node = Leaf(new.spec, 0) if isinstance(value.node, Leaf) else None
 
@@ -224,7 +224,7 @@ def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a container holds, with the names of the places."""
+    """Yield a container's items with their names."""
     if isinstance(value, Module):
         yield from _attributes(value)
     elif isinstance(value, dict):
@@ -236,7 +236,7 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors below a value in PyTorch's order: those of a place itself come first."""
+    """Yield the tensors below a value in PyTorch's order: a module's own tensors come first."""
     if isinstance(value, Tensor):
         yield name, value
         return

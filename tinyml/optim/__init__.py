@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, equal to PyTorch's step by step.
+"""Optimizers and learning-rate schedules that match PyTorch's step by step.
 
 >>> import tinyml
 >>> w = tinyml.tensor([4.0], requires_grad=True)

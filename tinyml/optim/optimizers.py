@@ -1,4 +1,4 @@
-"""Optimizer, SGD and AdamW: each step replaces a parameter's content, by one kernel."""
+"""Optimizer, SGD and AdamW: a step replaces each parameter's content, with one kernel."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tinyml.tensor import Tensor
 
 
 class Optimizer:
-    """What steps parameters by their gradients; SGD and AdamW define how.
+    """Base class of optimizers, which update parameters by their gradients; see SGD and AdamW.
 
     `lr` may be set between steps. `names` are the settings and `slots` the tensors per parameter
-    that `state_dict` holds. A parameter whose gradient is None does not change, nor does its count
-    of steps.
+    that `state_dict` holds. A parameter whose gradient is None does not change, nor does its step
+    count.
     """
 
     names: tuple[str, ...] = ("lr",)
@@ -51,7 +51,7 @@ class Optimizer:
         self._lr = _setting("lr", value)
 
     def zero_grad(self) -> None:
-        """Forget the gradients: `grad` of each parameter is None."""
+        """Set `grad` of each parameter to None."""
         for param in self.params:
             param.grad = None
 
@@ -72,13 +72,13 @@ class Optimizer:
 
     def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
                step: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the new content and state of a parameter at its `step`-th step, counted from 1."""
+        """Return a parameter's new content and state at step `step`, counted from 1."""
         raise NotImplementedError(f"{type(self).__name__} does not define update")
 
     # ---- state
 
     def state_dict(self) -> dict[str, Any]:
-        """Return settings, counts and tensors under flat names, ready for `tinyml.save`.
+        """Return settings, step counts and tensors under flat names, ready for `tinyml.save`.
 
         'step.0', 'exp_avg.0' and so on belong to the first parameter.
         """
@@ -91,10 +91,10 @@ class Optimizer:
         return result
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace settings, counts and tensors by a state of `state_dict`, as it is or from a file.
+        """Restore settings, step counts and tensors from a `state_dict`, direct or from a file.
 
         Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
-        kinds; then nothing was changed.
+        kinds; in that case nothing is changed.
         """
         wrong: list[str] = []
         settings = {name: _number(state, name, wrong) for name in self.names}
@@ -123,7 +123,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Gradient descent with momentum (Polyak 1964, Nesterov's as in Sutskever et al. 2013).
+    """Gradient descent with momentum (Polyak 1964; Nesterov's as in Sutskever et al. 2013).
 
     `weight_decay` adds an L2 penalty to the gradient. Raises ArgumentError for negative or NaN
     settings and for `nesterov` without momentum.

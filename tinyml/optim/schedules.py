@@ -8,9 +8,9 @@ from tinyml.errors import ArgumentError
 
 
 def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: float = 0.0) -> float:
-    """Return the rate of a step: a linear rise from 0 over `warmup` steps, then half a cosine.
+    """Return the rate at a step: a linear rise from 0 over `warmup` steps, then half a cosine.
 
-    The cosine falls from `lr` to `final` at `total`, and the rate stays there (Loshchilov and
+    The cosine falls from `lr` to `final` at step `total`, where the rate stays (Loshchilov and
     Hutter 2017, without restarts). Raises ArgumentError unless 0 <= warmup < total.
 
     >>> [round(cosine(step, 4, 1.0), 3) for step in range(6)]
@@ -25,11 +25,11 @@ def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: flo
 
 def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_factor: float = 25.0,
               final_factor: float = 1e4) -> float:
-    """Return the rate of a step: up to `lr`, then down to lr / (start_factor final_factor).
+    """Return the rate at a step: up to `lr`, then down to lr / (start_factor final_factor).
 
-    It begins at lr / start_factor (Smith and Topin 2018), and has the two half-cosine phases of
-    PyTorch's OneCycleLR: `rise` is the first one's share. `step` counts from 0 to total - 1. Raises
-    ArgumentError for a `total` that leaves a phase without a step.
+    The rate begins at lr / start_factor (Smith and Topin 2018) and follows the two half-cosine
+    phases of PyTorch's OneCycleLR; `rise` is the fraction of steps in the first. `step` counts from
+    0 to total - 1. Raises ArgumentError if `total` leaves a phase without a step.
 
     >>> [round(one_cycle(step, 11, 1.0), 3) for step in (0, 2, 5, 10)]
     [0.04, 0.96, 0.726, 0.0]
@@ -46,5 +46,5 @@ def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_facto
 
 
 def _blend(start: float, end: float, share: float) -> float:
-    """Return the value at a share of the way from start to end along half a cosine."""
+    """Return the value at a fraction of the way from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -111,7 +111,7 @@ def _gelu_dx(g: Any, x: Any) -> Any:
 GELU_DX: Op = define(
     "gelu_dx", lambda g, x: same_float(g, x), body=_gelu_dx, ulp=80,
     samples=samples.with_cotangent(samples.unary()),
-    doc="Return gelu's gradient: g (Phi(x) + x phi(x)).",
+    doc="gelu's gradient: g (Phi(x) + x phi(x)).",
 )
 
 

@@ -70,7 +70,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
 COPY: Op = define(
     "copy", lambda x: make_spec(x.shape, x.dtype, x.device, None, x.symbolic),
     nest=lambda n, index, x: x(index), grad=(lambda g, _y, _x: g,),
-    samples=samples.unary(), dtypes=EVERY, doc="Return the same values in new, dense memory.",
+    samples=samples.unary(), dtypes=EVERY, doc="The same values in new, dense memory.",
 )
 
 Implicit.cast, Implicit.copy = CAST, COPY

@@ -195,7 +195,7 @@ def elementwise(kind: str, *, op: str | None = None, word: str | None = None, co
 
 
 def _nothing() -> None:
-    """Return the body of a primitive, whose bytecode all primitives have."""
+    """Do nothing: the body of a primitive, whose bytecode all primitives have."""
     ...
 
 

@@ -224,7 +224,7 @@ POLYGAMMA: Op = define(
     grad=(lambda g, _y, x, n: g * apply(POLYGAMMA, x, n=n + 1),), ulp=64,
     samples=_of_order(_positive, (1, 0, 2, 3)),
     errors=error_cases(ErrorCase(([1.0],), {"n": -1}, ArgumentError, "0 <= n <= 100")),
-    doc="Return the n-th derivative of psi.",
+    doc="The n-th derivative of psi.",
 )
 
 
@@ -389,7 +389,7 @@ def _sum_samples(dtype: str) -> list[Sample]:
 SUM: Op = define(
     "gamma_sum", lambda a, x, form: infer(a, x), nest=_sum_nest, differentiable=False,
     samples=_sum_samples, dtypes=FLOATS, ulp=64,
-    doc="Return what an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) "
+    doc="What an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) "
         "'rising', (-x)^k / (k! (a+k)) 'alternating', or the continued 'fraction' "
         "x + 1 - a + 1 (a-1) / (x + 3 - a + ...) (DLMF 8.7.1, 8.7.3, 8.9.2).",
 )

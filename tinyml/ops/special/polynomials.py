@@ -159,7 +159,7 @@ POLYNOMIAL: Op = define(
     errors=error_cases(
         ErrorCase(([1.0], [2]), {"family": "chebyt", "most": 0}, OutOfRangeError, "degrees up to"),
         ErrorCase(([1.0], [2]), {"family": "bessel", "most": 3}, ArgumentError, "a family among")),
-    doc="Return an orthogonal polynomial of degree n, by its recurrence; 0 for n < 0, NaN for "
+    doc="An orthogonal polynomial of degree n, by its recurrence; 0 for n < 0, NaN for "
         "n > most.",
 )
 
