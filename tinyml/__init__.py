@@ -31,15 +31,16 @@ def _find_from_checkout() -> None:
 _find_from_checkout()
 
 # First: the function `tensor`, below, takes the name that loading this module binds.
-from tinyml.tensor import Tensor  # noqa: E402, I001
+from tinyml.tensor import Tensor as Tensor  # noqa: E402, I001
 from tinyml.dtypes import *  # noqa: E402, F403
 from tinyml.dtypes import __all__ as _dtypes  # noqa: E402
-from tinyml.dtypes import bool_ as bool  # noqa: E402
-from tinyml.errors import TinyMLError  # noqa: E402
+from tinyml.dtypes import bool_ as bool  # noqa: E402, F401
+from tinyml.errors import TinyMLError as TinyMLError  # noqa: E402
 from tinyml.functions.datatypes import __array_namespace_info__  # noqa: E402, F401
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
-from tinyml.ir.devices import get_num_threads, set_num_threads  # noqa: E402
+from tinyml.ir.devices import get_num_threads as get_num_threads  # noqa: E402
+from tinyml.ir.devices import set_num_threads as set_num_threads  # noqa: E402
 from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
@@ -61,10 +62,12 @@ def _lazy_names() -> dict[str, str]:
 
 
 _LAZY = _lazy_names()
-__all__ = ["Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
-           "get_num_threads", "set_num_threads"]
-__all__ += [*_dtypes, *_functions, *_ops]
-__all__ += [name for name, module in _LAZY.items() if module != __name__]
+# Not assigned by its name: a type checker cannot compute it, and would export nothing else.
+globals()["__all__"] = [
+    "Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool", "get_num_threads",
+    "set_num_threads", *_dtypes, *_functions, *_ops,
+    *[name for name, module in _LAZY.items() if module != __name__],
+]
 
 
 def __getattr__(name: str) -> object:
