@@ -13,7 +13,7 @@ from typing import Any
 
 COVERAGE = 80  # per cent of the lines and branches of a folder that README's tests run
 LOWER: dict[str, int] = {}  # folders with a floor of their own
-TYPES = 65  # per cent of the public names whose types pyright knows
+TYPES = 63  # per cent of the public names whose types pyright knows
 
 
 def coverage(found: dict[str, Any]) -> bool:

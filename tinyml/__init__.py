@@ -49,7 +49,7 @@ from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 if _typing.TYPE_CHECKING:
     from tinyml._lazy import *  # noqa: F403
 
-bool = _bool
+bool = _bool  # as the standard has it
 # The standard that this namespace keeps.
 __array_api_version__ = "2024.12"
 
