@@ -71,7 +71,7 @@ class Module:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Declare, for type checkers, that a submodule from a container may have any attribute."""
+            """Tell type checkers that a submodule from a container may have any attribute."""
 
     # ---- what is inside
 
