@@ -101,7 +101,7 @@ def _by_launches(count: int, dtype: Any) -> bool:
 
 
 def _groups(xs: tuple[Spec, ...], dtype: Any) -> Iterator[tuple[Spec, ...]]:
-    """Yield the operands of each launch: up to MANY small ones of the same spec, or one."""
+    """Yield the operands of each launch: MANY small ones that are alike, or one."""
     k = 0
     while k < len(xs):
         x, run = xs[k], xs[k : k + MANY]

@@ -111,7 +111,7 @@ def _uploaded(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[T
 @named_in_errors
 def tril_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
-    """Return the int64 rows and columns of the elements on and below the k-th diagonal of (n, m).
+    """Return the int64 rows and columns on and below the k-th diagonal of an (n, m) matrix.
 
     >>> import tinyml
     >>> [places.tolist() for places in tinyml.tril_indices(2)]
@@ -123,7 +123,7 @@ def tril_indices(n: int, k: int = 0, m: int | None = None,
 @named_in_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
-    """Return the int64 rows and columns of the elements on and above the k-th diagonal of (n, m)."""
+    """Return the int64 rows and columns on and above the k-th diagonal of an (n, m) matrix."""
     return _uploaded(np.triu_indices(n, k, m), device)
 
 
