@@ -327,7 +327,7 @@ EIGVALSH: Op = _row(
     "eigvalsh", True, _values, "The ascending eigenvalues of the Hermitian part of x.", "hermitian",
     grad=(_eigvalsh_rule,))
 SVD: Op = _row(
-    "svd", False, _svd_outputs, "u, the descending singular values s, and vh: u diag(s) vh = x.",
+    "svd", False, _svd_outputs, "The descending singular values s, and u, vh: u diag(s) vh = x.",
     "any", grad=(_svd_rule,), accepts_none_cotangents=True)
 SVDVALS: Op = _row("svdvals", False, _values, "The descending singular values of x.", "any",
                    grad=(_svdvals_rule,))
