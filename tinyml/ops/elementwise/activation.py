@@ -134,19 +134,19 @@ def leaky_relu(x: Operand, /, negative_slope: Operand = 0.01) -> Tensor:
 
 @elementwise("real")
 def relu6(x: Operand, /) -> Tensor:
-    """Return x clamped to 0 to 6."""
+    """Return x clamped to [0, 6]."""
     return clip(x, 0, 6)
 
 
 @elementwise("float")
 def hardtanh(x: Operand, /, min_val: Operand = -1.0, max_val: Operand = 1.0) -> Tensor:
-    """Return x clamped to min_val to max_val."""
+    """Return x clamped to [min_val, max_val]."""
     return clip(x, min_val, max_val)
 
 
 @elementwise("float", ulp=2)
 def hardsigmoid(x: Operand, /) -> Tensor:
-    """Return (x + 3) / 6 clamped to 0 to 1."""
+    """Return (x + 3) / 6 clamped to [0, 1]."""
     return clip(x + 3.0, 0.0, 6.0) / 6.0
 
 

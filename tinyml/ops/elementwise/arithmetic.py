@@ -257,12 +257,12 @@ _CLIP_RULES: tuple[Rule, ...] = (
 
 @elementwise("real", op="clip", grad=_CLIP_RULES)
 def _clip(x: Operand, low: Operand, high: Operand, /) -> Tensor:
-    """Return x clamped to `low` to `high`."""
+    """Return x clamped to [low, high]."""
     return minimum(maximum(x, low), high)
 
 
 def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """Return x clamped to `min` to `max`; `max` where `min` is greater.
+    """Return x clamped to [min, max]; `max` where `min` is greater.
 
     >>> import tinyml
     >>> tinyml.clip(tinyml.tensor([-1.0, 0.5, 9.0]), 0.0, 1.0).tolist()
