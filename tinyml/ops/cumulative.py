@@ -124,7 +124,7 @@ def _check_start(x: Spec, start: tuple[Spec, ...], axis: int, dtype: DType) -> N
 
 def scan_nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: tuple[Any, ...],
           dtype: DType, axis: int, reverse: bool, exclusive: bool) -> int:
-    """Return one element of a scan; raises NotOneNest if its index is not a plain axis."""
+    """Return one element of a scan; raises NotOneNest where its index is not an axis itself."""
     along, size = index[axis], xs[0].shape[axis]
     if in_blocks(xs[0].shape, axis):
         raise NotOneNest

@@ -65,7 +65,7 @@ def _before(n: Nest, own: tuple[int, int], other: tuple[int, int], size: int,
 
 def _step_scatter(n: Nest, outs: list[int], values: Any, indices: Any, block: Any, distance: Any, *,
                size: int, descending: bool) -> None:
-    """Exchange each element with the one at a distance if they are out of order.
+    """Exchange each element and the one at a distance, where they are out of order.
 
     Every other block is sorted in the opposite order.
     """

@@ -195,7 +195,7 @@ def elementwise(kind: str, *, op: str | None = None, word: str | None = None, co
 
 
 def _nothing() -> None:
-    """Stand for the body of a primitive: all primitives have the same bytecode."""
+    """Return the body of a primitive, whose bytecode all primitives have."""
     ...
 
 

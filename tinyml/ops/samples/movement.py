@@ -1,4 +1,4 @@
-"""Sample generators for ops that move, index and contract; the counterpart of elementwise.py."""
+"""Sample generators of the ops that move, index and contract: the other half of elementwise.py."""
 
 from __future__ import annotations
 
@@ -308,7 +308,7 @@ def vecdot() -> Samples:
 
 
 def cross_entropy() -> Samples:
-    """Sample cross_entropy(logits (N, C), labels (N,)), with labels in two integer types."""
+    """cross_entropy(logits (N, C), labels (N,)): the mean, with labels in two integer types."""
 
     def samples(dtype: str) -> list[Sample]:
         logits = spread(dtype, (5, 4), -3.0, 3.0)
@@ -325,7 +325,7 @@ def cross_entropy() -> Samples:
 
 
 def layer_norm() -> Samples:
-    """Sample layer_norm(x, weight, bias, eps): 1 to 3 axes, large means, no variance."""
+    """layer_norm(x, weight, bias, eps) over the last axis: 1 to 3 axes, far means, no variance."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(x: Array, name: str, smooth: bool = True) -> Sample:
@@ -401,7 +401,7 @@ def _convolution(kind: str, dtype: str) -> list[Sample]:
 
 
 def conv2d() -> Samples:
-    """Sample conv2d(x, w, stride, padding, dilation): strides, uneven sizes, an empty batch."""
+    """conv2d(x NCHW, w OIHW, stride, padding, dilation): strides, uneven sizes, an empty batch."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = _convolution("forward", dtype)
@@ -412,12 +412,12 @@ def conv2d() -> Samples:
 
 
 def conv2d_dx() -> Samples:
-    """Sample conv2d_dx(g, w, shape, stride, padding, dilation), conv2d's gradient for its input."""
+    """conv2d_dx(g, w, shape, stride, padding, dilation): the gradient of conv2d to its input."""
     return lambda dtype: _convolution("input", dtype)
 
 
 def conv2d_dw() -> Samples:
-    """Sample conv2d_dw(g, x, shape, stride, padding, dilation), the gradient for its weight."""
+    """conv2d_dw(g, x, shape, stride, padding, dilation): the gradient of conv2d to its weight."""
     return lambda dtype: _convolution("weight", dtype)
 
 
@@ -430,7 +430,7 @@ _POOLS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 
 
 def _pooled(dtype: str) -> list[tuple[str, Array, dict[str, Any], Array]]:
-    """Return name, x, attributes, and each window's argmax, found by a plain loop."""
+    """Name, x, attributes, and where the maximum of each window lies, found by a plain loop."""
     rows = []
     for name, (shape, kernel, stride, padding) in _POOLS:
         x = spread(dtype, shape, -3.0, 3.0)
@@ -452,7 +452,7 @@ def _pooled(dtype: str) -> list[tuple[str, Array, dict[str, Any], Array]]:
 
 
 def max_pool2d() -> Samples:
-    """Sample max_pool2d(x, kernel, stride, padding): overlaps, padding, ties, NaN."""
+    """max_pool2d(x, kernel, stride, padding) -> (values, indices): overlaps, padding, ties, NaN."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = [Sample((x,), attrs, name, True) for name, x, attrs, _ in _pooled(dtype)]
@@ -473,7 +473,7 @@ def max_pool2d() -> Samples:
 
 
 def max_pool2d_dx() -> Samples:
-    """Sample max_pool2d_dx(g, indices, shape): cotangents add up where the maxima were."""
+    """max_pool2d_dx(g, indices, shape): cotangents go to where the maxima were, and add up."""
 
     def samples(dtype: str) -> list[Sample]:
         return [
@@ -490,7 +490,7 @@ def max_pool2d_dx() -> Samples:
 
 
 def max_pool2d_take() -> Samples:
-    """Sample max_pool2d_take(x, indices): the values of each plane at the indices."""
+    """Return max_pool2d_take(x, indices): the values of each plane at the indices."""
 
     def samples(dtype: str) -> list[Sample]:
         return [Sample((x, where), {}, name, True) for name, x, _, where in _pooled(dtype)]

@@ -389,8 +389,8 @@ def _sum_samples(dtype: str) -> list[Sample]:
 SUM: Op = define(
     "gamma_sum", lambda a, x, form: infer(a, x), nest=_sum_nest, differentiable=False,
     samples=_sum_samples, dtypes=FLOATS, ulp=64,
-    doc="The sum in an incomplete gamma function, by `form`: x^k / ((a+1)...(a+k)) for "
-        "'rising', (-x)^k / (k! (a+k)) for 'alternating', or the continued 'fraction' "
+    doc="Return what an incomplete gamma function sums up, by `form`: x^k / ((a+1)...(a+k)) "
+        "'rising', (-x)^k / (k! (a+k)) 'alternating', or the continued 'fraction' "
         "x + 1 - a + 1 (a-1) / (x + 3 - a + ...) (DLMF 8.7.1, 8.7.3, 8.9.2).",
 )
 
