@@ -1,4 +1,4 @@
-"""Arguments of operations, checked and brought into one form: sizes, axes, shapes, numbers."""
+"""Checking and normalising the arguments of operations: sizes, axes, shapes, numbers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tinyml.ir.lower import Scalar, Source
 from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.spec import Spec, make_spec
 
-MAX_PLACE = 1 << 60  # a place in a tensor, or a step between two: sums of a few fit into 64 bits
+MAX_PLACE = 1 << 60  # an offset or step in a tensor: sums of a few of them fit into 64 bits
 
 
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
-    """Return a dense spec of a shape on the same device; of the same type unless one is given."""
+    """Return a dense spec of the given shape on the same device, with the same type by default."""
     return make_spec(shape, dtype or spec.dtype, spec.device, None, spec.symbolic)
 
 
 def float_spec(spec: Spec) -> Spec:
-    """Return a dense spec of the same shape in a float type: its own, or float32."""
+    """Return a dense spec of the same shape in its own type if that is a float, else float32."""
     return with_shape(spec, spec.shape, spec.dtype if spec.dtype.is_float else float32)
 
 
 def same_float(first: Spec, second: Spec) -> Spec:
-    """Return a dense spec like both; raises where their shapes or float types differ."""
+    """Return a dense spec like both; raises if their shapes or float types differ."""
     expect(first.dtype.is_float, "a float type", first.dtype.name, DTypeError)
     expect(second.dtype is first.dtype, f"operand 1 of {first.dtype.name}", second.dtype.name,
            DTypeError)
@@ -44,12 +44,12 @@ def same_float(first: Spec, second: Spec) -> Spec:
 
 
 def as_float(x: Any) -> Any:
-    """Return a tensor as it is where it is of a float type; others as float32."""
+    """Return a float tensor as it is, any other as float32."""
     return x if x.dtype.is_float else x.astype(float32)
 
 
 def as_size(value: Any, what: str = "size") -> int:
-    """Return a Python int from an integer of any kind; raises ArgumentTypeError for others."""
+    """Return a Python int from any kind of integer; raises ArgumentTypeError for anything else."""
     if isinstance(value, bool):
         raise ArgumentTypeError(f"{what} is a bool: {value!r}", remedy="an integer")
     try:
@@ -69,7 +69,7 @@ def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
 
 
 def as_places(values: Any, what: str) -> tuple[int, ...]:
-    """Return ints that can be added up in 64 bits: widths, steps, places. Raises ArgumentError."""
+    """Return ints whose sums fit into 64 bits: widths, steps, offsets. Raises ArgumentError."""
     places = as_sizes(values, what)
     expect(all(abs(n) <= MAX_PLACE for n in places), f"{what} of at most {MAX_PLACE}", places,
            ArgumentError)
@@ -77,7 +77,7 @@ def as_places(values: Any, what: str) -> tuple[int, ...]:
 
 
 def as_number(value: Any, what: str) -> float:
-    """Return a Python number, int or float, from one of any kind; raises ArgumentTypeError.
+    """Return a Python int or float from any kind of number; raises ArgumentTypeError.
 
     >>> as_number(1, "eps"), as_number(-0.0, "eps")
     (1, -0.0)
@@ -102,7 +102,7 @@ def as_shape(values: Any) -> tuple[int, ...]:
 
 
 def as_axis(axis: Any, ndim: int) -> int:
-    """Return an axis counted from the front; raises AxisError where there is none such.
+    """Return an axis counted from the front; raises AxisError if there is no such axis.
 
     >>> as_axis(-1, 3)
     2
@@ -114,7 +114,7 @@ def as_axis(axis: Any, ndim: int) -> int:
 
 
 def as_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return axes counted from the front, in rising order; None means all. Raises AxisError."""
+    """Return axes counted from the front, in ascending order; None means all. Raises AxisError."""
     if axis is None:
         return tuple(range(ndim))
     axes = tuple([as_axis(a, ndim) for a in as_sizes(axis, "axis")])
@@ -132,7 +132,7 @@ def shape_along(size: int, axis: int, ndim: int) -> tuple[int, ...]:
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape to which all broadcast (standard 2024.12, broadcasting); raises ShapeError.
+    """Return the common broadcast shape (standard 2024.12, broadcasting); raises ShapeError.
 
     >>> broadcast_shapes((3, 1), (4,))
     (3, 4)
@@ -169,7 +169,7 @@ def kind_of(value: Any) -> DType | type:
 
 
 def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
-    """Return an element of an operand that broadcasts to `index`, in the type of the arithmetic."""
+    """Return the element at `index` of an operand that broadcasts, in the arithmetic's type."""
     if isinstance(value, Scalar):
         return value.at(n, dtype)
     if not isinstance(value, Source):

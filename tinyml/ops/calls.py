@@ -17,7 +17,7 @@ from tinyml.ir.spec import Spec
 
 
 def unary(op: Op) -> Callable[[Any], Any]:
-    """Return a function of one tensor: straight from the spec to the plan."""
+    """Return a function of one tensor that goes straight from the spec to the plan."""
     memo, state = op.memo, STATE
 
     def call(x: Any, /) -> Any:
@@ -38,9 +38,9 @@ def unary(op: Op) -> Callable[[Any], Any]:
 
 
 def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[Any, Any], Any]:
-    """Return a function of two tensors, or of a tensor and a number: the most used way in.
+    """Return a function of two tensors, or of a tensor and a number: the most frequent call.
 
-    `miss(x, y)` is asked where there is no plan yet; by default that is `apply`.
+    `miss(x, y)`, by default `apply`, is called if there is no plan yet.
     """
     memo, state = op.memo, STATE
     otherwise = functools.partial(apply, op) if miss is None else miss

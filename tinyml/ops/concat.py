@@ -1,8 +1,8 @@
 """Concatenation: tensors joined along an axis.
 
-Few operands are one nest, which chooses among them at each element. Many are joined by launches of
-such nests, each of which writes to its place in the result: one nest would be slow to choose, and
-be compiled anew for each number of operands.
+A few operands are joined by one nest, which chooses among them at each element. Many are joined by
+several launches of such nests, each writing its part of the result: a single nest would be slow to
+choose, and would be compiled anew for each number of operands.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tinyml.ops.views import SLICE, Ints, reshape
 
 __all__ = ["concat"]
 
-MANY = 8  # operands of one nest at the most
-SMALL = 1024  # elements of an operand that take less time to choose among MANY than to launch alone
+MANY = 8  # the most operands of one nest
+SMALL = 1024  # elements of an operand; up to here, choosing among MANY is faster than a launch
 
 
 def _normalize(*xs: Spec, axis: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ CONCAT: Op = define(
     "concat", _infer, normalize=_normalize, nest=_nest, grad=_grad,
     samples=samples.concat(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_X, _X[:, :2]), {"axis": 0}, ShapeError, "outside axis 0")],
-    doc="Tensors one behind the other along an axis; dtypes promote.",
+    doc="Tensors joined along an axis; dtypes promote.",
 )
 
 
@@ -96,12 +96,12 @@ CONCAT: Op = define(
 
 
 def _by_launches(count: int, dtype: Any) -> bool:
-    """Return whether so many operands are joined launch by launch; packed elements share bytes."""
+    """Return whether to join `count` operands launch by launch; packed elements share bytes."""
     return count > MANY and not dtype.is_subbyte
 
 
 def _groups(xs: tuple[Spec, ...], dtype: Any) -> Iterator[tuple[Spec, ...]]:
-    """Yield the operands of each launch: MANY that are small and alike, or one."""
+    """Yield the operands of each launch: MANY small ones that are alike, or one."""
     k = 0
     while k < len(xs):
         x, run = xs[k], xs[k : k + MANY]
@@ -113,7 +113,7 @@ def _groups(xs: tuple[Spec, ...], dtype: Any) -> Iterator[tuple[Spec, ...]]:
 
 @kernel("concat")
 def join_many(call: Call) -> Plan | None:
-    """Join many operands, each group of them by a launch; equal groups share one kernel."""
+    """Join many operands, one launch for each group of them; equal groups share one kernel."""
     (out,), device, axis = call.outs, call.device, call.attrs["axis"]
     if not _by_launches(len(call.ins), out.dtype):
         return None
@@ -149,7 +149,8 @@ def join_many(call: Call) -> Plan | None:
 def concat(arrays: Any, axis: int | None = 0) -> Tensor:
     """Join tensors along an axis; None flattens them first; dtypes promote.
 
-    The other sizes agree. Raises ShapeError, AxisError, and ArgumentError where there is no tensor.
+    The other sizes must agree. Raises ShapeError, AxisError, and ArgumentError if there are no
+    tensors.
 
     >>> import tinyml
     >>> tinyml.concat([tinyml.zeros(2), tinyml.ones(1)]).tolist()
@@ -162,7 +163,7 @@ def concat(arrays: Any, axis: int | None = 0) -> Tensor:
 
 
 def concat_rows(rows: Sequence[Any], shape: Ints, dtype: Any, device: Any) -> Tensor:
-    """Return tensors of one shape, one behind the other in row-major order, as one of `shape`."""
+    """Join tensors of one shape in row-major order into one tensor of shape `shape`."""
     if not rows:
         return full(shape, 0, dtype, device)
     return reshape(concat(rows if rows[0].ndim else [reshape(row, (1,)) for row in rows]), shape)

@@ -1,4 +1,4 @@
-"""Creation: tensors from data, from NumPy and DLPack, and from nothing."""
+"""Creation: tensors from data, from NumPy and DLPack, and from shapes."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ IOTA: Op = define(
 @named_in_errors
 def tensor(data: Any, dtype: Any = None, device: Any = None,
            requires_grad: bool = False) -> Tensor:
-    """Return a new tensor with a copy of `data`: a number, nested lists, a NumPy array, a tensor.
+    """Return a new tensor holding a copy of `data`: a number, nested lists, an array or a tensor.
 
-    Python floats become float32, ints int64. Raises ArgumentTypeError where there is no tensor in
-    `data`, DTypeError where its type has no counterpart.
+    Python floats become float32, ints int64. Raises ArgumentTypeError if `data` cannot be made into
+    a tensor, DTypeError if its type has no counterpart.
 
     >>> import tinyml
     >>> tinyml.tensor([[1, 2], [3, 4]], dtype="float32").shape
@@ -72,7 +72,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None,
 
 
 def _as_leaf(result: Tensor) -> Tensor:
-    """Make a new tensor one for which gradients may be asked."""
+    """Turn a new tensor into a leaf that requires a gradient."""
     expect(result.spec.dtype.is_inexact, "a float type for a gradient", result.spec.dtype.name,
            GradientError)
     result.node = Leaf(result.spec, 0)
@@ -81,9 +81,9 @@ def _as_leaf(result: Tensor) -> Tensor:
 
 @named_in_errors
 def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
-    """Return a tensor of `obj`; on 'cpu' it may share the memory of an array or a DLPack object.
+    """Return `obj` as a tensor; on 'cpu' it may share memory with an array or a DLPack object.
 
-    `copy` True always copies, False raises ArgumentError where sharing is not possible.
+    `copy` True always copies, False raises ArgumentError if sharing is not possible.
 
     >>> asarray([[1, 2], [3, 4]]).shape
     (2, 2)
@@ -113,7 +113,7 @@ def asarray(obj: Any, dtype: Any = None, device: Any = None, copy: bool | None =
 
 
 def as_tensors(*values: Any) -> list[Any]:
-    """Return tensors as they are; numbers and arrays as tensors on the first tensor's device."""
+    """Return tensors as they are, numbers and arrays as tensors on the first tensor's device."""
     device = next((x.spec.device for x in values if isinstance(x, Data)), None)
     return [x if isinstance(x, Data) else asarray(x, device=device) for x in values]
 
@@ -128,12 +128,12 @@ def from_numpy(array: np.ndarray[Any, Any], device: Any = None) -> Tensor:
 
 @named_in_errors
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """Return a tensor of an object with `__dlpack__`, on the CPU in the object's own memory.
+    """Return an object with `__dlpack__` as a tensor, on the CPU in the object's own memory.
 
-    Array API standard 2024.12, from_dlpack. What lies elsewhere is copied, unless `copy` is False;
-    True always copies. Whoever holds the memory keeps it alive; changes by its other owners are
-    seen. Raises ArgumentTypeError where the object refuses, ArgumentError where sharing is asked
-    for and not possible.
+    Array API standard 2024.12, from_dlpack. Data on other devices is copied, unless `copy` is
+    False; True always copies. Shared memory stays alive as long as anyone holds it, and changes by
+    its other owners are visible. Raises ArgumentTypeError if the object refuses, ArgumentError if
+    sharing is requested but not possible.
     """
     if isinstance(x, Data):
         return asarray(x, None, device, copy)
@@ -142,12 +142,12 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     return asarray(find_device(HOST).as_array(x, copy=copy), None, device, copy)
 
 
-# ---- of one value
+# ---- from one value
 
 
 @named_in_errors
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return a tensor of one value, of the value's type unless `dtype` names another.
+    """Return a tensor filled with one value, of the value's type unless `dtype` names another.
 
     >>> full((2,), 1.5).tolist()
     [1.5, 1.5]
@@ -172,13 +172,13 @@ def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
 
 
 def empty(shape: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return a tensor whose values nobody may rely on; they are zeros, so nothing old is read."""
+    """Return a tensor with unspecified values; they are zeros, so that no old data leaks."""
     return zeros(shape, dtype, device)
 
 
 @named_in_errors
 def full_like(x: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return a tensor of one value with the shape of x, and its type and device unless given."""
+    """Return a tensor of one value, with the shape of x, and its type and device unless given."""
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
                 x.device if device is None else device)
 
@@ -195,11 +195,11 @@ def ones_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 empty_like = zeros_like
 
-# ---- of numbers that follow a rule
+# ---- from a rule
 
 
 def index_along(shape: tuple[int, ...], axis: int, device: Any) -> Tensor:
-    """Return the int64 index along an axis, in a shape; the device itself counts.
+    """Return the int64 index along an axis, as a tensor of a shape, computed on the device.
 
     >>> index_along((2, 2), 1, None).tolist()
     [[0, 1], [0, 1]]
@@ -209,10 +209,10 @@ def index_along(shape: tuple[int, ...], axis: int, device: Any) -> Tensor:
 
 def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: Any, default: Any,
                device: Any) -> Tensor:
-    """Return a tensor of NumPy's values; raises AllocationError before they are made.
+    """Return a tensor of values computed by NumPy; raises AllocationError before computing them.
 
-    They are there while a graph is built, too, and floats are rounded once, from double precision,
-    on devices that have none.
+    The values are known even while a graph is built, and floats are rounded once, from double
+    precision, even for devices without it.
     """
     wanted = as_dtype(default if dtype is None else dtype)
     find_device(device).afford(element_count(shape, wanted.itemsize) * wanted.itemsize)
@@ -222,10 +222,10 @@ def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: Any, de
 @named_in_errors
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
            device: Any = None) -> Tensor:
-    """Return start, start + step, ... before stop; with one argument, 0, 1, ... before it.
+    """Return start, start + step, ... up to but not including stop; with one argument, from 0.
 
-    Of whole numbers int64, else float32, unless `dtype` names another type. Raises ArgumentError
-    for a step of 0.
+    int64 for integers, else float32, unless `dtype` names another type. Raises ArgumentError for a
+    step of 0.
 
     >>> arange(3).tolist(), arange(1.0, 2.0, 0.5).tolist()
     ([0, 1, 2], [1.0, 1.5])
@@ -242,9 +242,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
 @named_in_errors
 def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = None,
              endpoint: bool = True) -> Tensor:
-    """Return `num` evenly spaced values from start to stop, without stop if not `endpoint`.
+    """Return `num` evenly spaced values from start to stop, excluding stop if not `endpoint`.
 
-    float32, of complex ends complex64, unless `dtype` names another type.
+    float32, or complex64 for complex ends, unless `dtype` names another type.
 
     >>> linspace(0.0, 1.0, 4, endpoint=False).tolist()
     [0.0, 0.25, 0.5, 0.75]
@@ -258,7 +258,7 @@ def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = N
 @named_in_errors
 def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
         device: Any = None) -> Tensor:
-    """Return ones on the k-th diagonal, above the main one where k is positive; zeros elsewhere.
+    """Return ones on the k-th diagonal, above the main one if k is positive; zeros elsewhere.
 
     >>> eye(2, 3, k=1).tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]

@@ -1,8 +1,8 @@
 """Scans: running sums, running products and linear recurrences along an axis.
 
-A nest goes along the axis element by element, in parallel over the other axes. A long axis with few
-others is cut into blocks: their totals are scanned first, and each block begins with the state
-before it. The shape alone decides, and with it the order of every sum.
+A nest runs along the axis element by element, in parallel over the other axes. A long axis with few
+rows is cut into blocks: their totals are scanned first, and each block begins with the state before
+it. The shape alone decides this, and so the order of every sum.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from tinyml.ops.views import broadcast_to, reshape, slice_axis
 __all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "linear_scan"]
 
 LONG_AXIS = 4096  # a shorter axis is not cut into blocks
-MANY_ROWS = 64  # nor one with so many axes beside it: they run in parallel
-BLOCK = 1024  # elements of a block, about
+MANY_ROWS = 64  # with this many rows none is: the rows run in parallel
+BLOCK = 1024  # approximate number of elements in a block
 
 
 # ---- shapes
@@ -68,7 +68,7 @@ def _kept(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
 
 
 def split_blocks(x: Any, axis: int, length: int, fill: int) -> Any:
-    """Split the axis in two, blocks and places in a block; fill up the last block."""
+    """Split the axis in two, blocks and positions in a block, padding the last block."""
     blocks = -(-x.shape[axis] // length)
     missing = blocks * length - x.shape[axis]
     if missing:
@@ -78,19 +78,19 @@ def split_blocks(x: Any, axis: int, length: int, fill: int) -> Any:
 
 
 def join_blocks(x: Any, axis: int, size: int) -> Any:
-    """Join blocks to one axis again, without what filled up the last one."""
+    """Join blocks into one axis again, without the padding of the last one."""
     x = reshape(x, (*x.shape[:axis], -1, *x.shape[axis + 2 :]))
     return x if x.shape[axis] == size else slice_axis(x, axis, 0, size)
 
 
 def _last(x: Any, axis: int, reverse: bool) -> Any:
-    """Return the element at which a scan ends, the axis kept."""
+    """Return the element at which a scan ends, keeping the axis."""
     size = x.shape[axis]
     return slice_axis(x, axis, 0, 1) if reverse else slice_axis(x, axis, size - 1, size)
 
 
 def shifted(x: Any, axis: int, reverse: bool, first: Any = None) -> Any:
-    """Return each element's predecessor in the order of a scan; for the first `first`, or 0."""
+    """Return each element's predecessor in scan order; the first gets `first`, by default 0."""
     size = x.shape[axis]
     if not size:
         return x
@@ -141,7 +141,7 @@ def scan_nest(n: Nest, index: Ids, monoid: Monoid, xs: tuple[Any, ...], start: t
 
 def _in_blocks(op: Op, xs: tuple[Any, ...], fills: tuple[int, ...], before: Any, axis: int,
                **ways: bool) -> Any:
-    """Scan block by block, each beginning with the state `before` it."""
+    """Scan block by block, each starting from the state `before` it."""
     length = block_length(xs[0].shape[axis])
     blocks = [split_blocks(x, axis, length, fill) for x, fill in zip(xs, fills)]
     begin = reshape(before, (*before.shape[: axis + 1], 1, *before.shape[axis + 1 :]))
@@ -149,10 +149,10 @@ def _in_blocks(op: Op, xs: tuple[Any, ...], fills: tuple[int, ...], before: Any,
 
 
 def _wide(x: Any) -> DType:
-    """Return the type of totals: float64 where the device has it.
+    """Return the type of the totals: float64 if the device has it.
 
-    A block's product is the quotient of the results at its two ends, so it may overflow where they
-    do not.
+    A block's product is the quotient of the results at its two ends, so it may overflow even if
+    they do not.
     """
     if x.dtype.is_float and x.device.supports(float64):
         return float64
@@ -165,7 +165,7 @@ def _totals_infer(x: Spec, *rest: Spec, axis: int, reverse: bool, dtype: DType) 
 
 
 def _totals_nest(monoid: Monoid) -> Callable[..., Ids | int]:
-    """Return the nest that combines all of a block, in the order of the scan."""
+    """Return the nest that combines all elements of a block, in scan order."""
 
     def nest(n: Nest, index: Ids, *xs: Any, axis: int, reverse: bool, dtype: DType) -> Ids | int:
         size = xs[0].shape[axis]
@@ -184,7 +184,7 @@ PRODUCTS: Op = define(
 )
 MAPS: Op = define(
     "block_maps", _totals_infer, nest=_totals_nest(AFFINE), differentiable=False, internal=True,
-    dtypes=(), doc="The map y -> a y + b that each block's maps make, one after another.",
+    dtypes=(), doc="The composition y -> a y + b of each block's maps, in order.",
 )
 
 
@@ -237,8 +237,8 @@ def _cumsum_grad(g: Any, _y: Any, *_xs: Any, wanted: tuple[bool, ...], axis: int
 
 CUMSUM: Op = _define(
     "cumsum", SUM, fallback=_cumsum_body, grad=_cumsum_grad, samples=samples.running_sum(),
-    doc="Sums of the elements up to each, along an axis; `exclusive`: before each; `reverse`: from "
-        "the end. An optional second operand is what they begin with.",
+    doc="The running sums along an axis; `exclusive`: without each element itself; `reverse`: from "
+        "the end. An optional second operand is the starting value.",
 )
 
 
@@ -260,7 +260,7 @@ def _cumprod_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int
                   exclusive: bool) -> list[Any]:
     """Return dx_i = P_i R_i: P_i is the product before i, and R_i = g_i + x_(i+1) R_(i+1).
 
-    Nothing is divided, so zeros do no harm.
+    There is no division, so zeros do no harm.
     """
     x, *start = [conj(each) for each in xs]
     back = not reverse
@@ -277,8 +277,8 @@ def _cumprod_grad(g: Any, _y: Any, *xs: Any, wanted: tuple[bool, ...], axis: int
 CUMPROD: Op = _define(
     "cumprod", PRODUCT, fallback=_cumprod_body, grad=_cumprod_grad,
     samples=samples.running_product(),
-    doc="Products of the elements up to each, along an axis; `exclusive`: before each; `reverse`: "
-        "from the end. An optional second operand is what they begin with.",
+    doc="The running products along an axis; `exclusive`: without each element itself; `reverse`: "
+        "from the end. An optional second operand is the starting value.",
 )
 
 
@@ -304,7 +304,7 @@ def _linear_body(a: Any, b: Any, *start: Any, axis: int, reverse: bool) -> Any:
     length, dtype = block_length(a.shape[axis]), _wide(a) if a.dtype.is_float else a.dtype
     blocks = split_blocks(a, axis, length, 1), split_blocks(b, axis, length, 0)
     factor, term = apply_many(MAPS, *blocks, axis=axis + 1, reverse=reverse, dtype=dtype)
-    if dtype.is_float:  # an infinite factor would make NaN of a zero that it multiplies
+    if dtype.is_float:  # an infinite factor times a zero would be NaN
         most = float(np.finfo(dtype.numpy).max)
         factor = maximum(minimum(factor, most), -most)
     begin = [value.astype(dtype) for value in start]
@@ -336,7 +336,7 @@ LINEAR_SCAN: Op = define(
         ErrorCase((_X, _X), {"axis": 2, "reverse": False}, AxisError, "-2 <= axis < 2"),
     ],
     doc="y_i = a_i y_(i-1) + b_i along an axis; `reverse`: from the end. An optional third operand "
-        "is what stands before the first y, which is 0 without it.",
+        "is the value before the first y, by default 0.",
 )
 
 
@@ -344,7 +344,7 @@ LINEAR_SCAN: Op = define(
 
 
 def _of_axis(x: Any, axis: Any) -> tuple[Any, int]:
-    """Return a tensor and the axis to scan; None is the axis of a vector."""
+    """Return a tensor and the axis to scan; None is a vector's only axis."""
     x = asarray(x)
     if axis is None:
         expect(x.ndim == 1, "an axis, or one axis only", f"axis=None with {x.ndim} axes", AxisError,
@@ -369,10 +369,10 @@ def _cumulative(op: Op, empty: int, x: Any, axis: Any, dtype: Any, include_initi
 @named_in_errors
 def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
                    include_initial: bool = False) -> Tensor:
-    """Return sums of the elements up to each along `axis` (Array API standard 2023.12).
+    """Return the running sums along `axis` (Array API standard 2023.12).
 
-    Integers add up in 64 bits, or in `dtype`, to which x is cast first. `axis` may be None for a
-    vector. With `include_initial` a 0 comes first, and the axis is one longer. Raises AxisError.
+    Integers are summed in 64 bits, or in `dtype`, to which x is cast first. `axis` may be None for
+    a vector. With `include_initial` a 0 comes first, so the axis is one longer. Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.cumulative_sum(tinyml.tensor([1.0, 2.0, 3.0]), include_initial=True).tolist()
@@ -384,10 +384,11 @@ def cumulative_sum(x: Any, *, axis: int | None = None, dtype: Any = None,
 @named_in_errors
 def cumulative_prod(x: Any, *, axis: int | None = None, dtype: Any = None,
                     include_initial: bool = False) -> Tensor:
-    """Return products of the elements up to each along `axis` (Array API standard 2024.12).
+    """Return the running products along `axis` (Array API standard 2024.12).
 
-    Integers multiply in 64 bits, or in `dtype`, to which x is cast first. `axis` may be None for a
-    vector. With `include_initial` a 1 comes first, and the axis is one longer. Raises AxisError.
+    Integers are multiplied in 64 bits, or in `dtype`, to which x is cast first. `axis` may be None
+    for a vector. With `include_initial` a 1 comes first, so the axis is one longer. Raises
+    AxisError.
 
     >>> import tinyml
     >>> tinyml.cumulative_prod(tinyml.tensor([[1, 2], [3, 4]]), axis=0).tolist()
@@ -405,10 +406,10 @@ def _flat(x: Any, axis: Any) -> tuple[Any, int]:
 @named_in_errors
 def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
            exclusive: bool = False) -> Tensor:
-    """Return sums of the elements up to each along `axis`; None flattens x first.
+    """Return the running sums along `axis`; None flattens x first.
 
-    Integers add up in 64 bits. `exclusive` leaves each element itself out, `reverse` adds up from
-    the end. Raises AxisError. The gradient is the same sum, the other way round.
+    Integers are summed in 64 bits. `exclusive` leaves each element itself out, `reverse` sums from
+    the end. Raises AxisError. The gradient is the same sum in the opposite direction.
 
     >>> import tinyml
     >>> x = tinyml.tensor([1.0, 2.0, 3.0])
@@ -422,10 +423,10 @@ def cumsum(x: Any, axis: int | None = None, *, reverse: bool = False,
 @named_in_errors
 def cumprod(x: Any, axis: int | None = None, *, reverse: bool = False,
             exclusive: bool = False) -> Tensor:
-    """Return products of the elements up to each along `axis`; None flattens x first.
+    """Return the running products along `axis`; None flattens x first.
 
-    Integers multiply in 64 bits. `exclusive` leaves each element itself out, `reverse` multiplies
-    from the end. Raises AxisError. The gradient divides by nothing, so zeros do no harm.
+    Integers are multiplied in 64 bits. `exclusive` leaves each element itself out, `reverse`
+    multiplies from the end. Raises AxisError. The gradient has no division, so zeros do no harm.
 
     >>> import tinyml
     >>> tinyml.cumprod(tinyml.tensor([2.0, 0.0, 3.0])).tolist()
@@ -440,8 +441,8 @@ def linear_scan(a: Any, b: Any, axis: int = 0, *, reverse: bool = False,
                 start: Any = None) -> Tensor:
     """Return y_i = a_i y_(i-1) + b_i along `axis`, a linear recurrence; `reverse`: from the end.
 
-    a and b broadcast and promote to the result's shape and type, which is no bool. `start`, of that
-    shape but of size 1 along the axis, stands before the first y; without it that is 0. Raises
+    a and b broadcast and promote to the result's shape and type, which must not be bool. `start`,
+    of that shape but size 1 along the axis, is the value before the first y, by default 0. Raises
     ShapeError, AxisError, DTypeError. Differentiable in all three.
 
     >>> import tinyml

@@ -1,6 +1,6 @@
-"""Running extremes, and logarithms of sums of exponentials, over axes or running along one.
+"""Running extremes, and the logarithm of a sum of exponentials, over axes or running along one.
 
-A long axis with few others is cut into blocks, as in cumulative.py.
+A long axis with few rows is cut into blocks, as in cumulative.py.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["cummax", "cummin", "logcumsumexp", "logsumexp"]
 
 
 def _define(name: str, monoid: Monoid, extreme: Callable[[Any, Any], Any], doc: str) -> Op:
-    """Define a running extreme, whose blocks are joined by the elementwise one."""
+    """Define a running extreme, whose blocks are combined by the elementwise `extreme`."""
 
     def nest(n: Any, index: Ids, x: Any, *, axis: int) -> int:
         return scan_nest(n, index, monoid, (x,), (), x.dtype, axis, False, False)
@@ -72,7 +72,7 @@ def _define(name: str, monoid: Monoid, extreme: Callable[[Any, Any], Any], doc: 
 
 
 def _places(x: Any, y: Any, axis: int) -> Any:
-    """Return where each running extreme stands: the last place so far that holds it."""
+    """Return the index of each running extreme: the last position so far that holds it."""
     hit = equal(x, y)
     if x.dtype.is_float:
         hit = logical_or(hit, isnan(x))
@@ -81,10 +81,10 @@ def _places(x: Any, y: Any, axis: int) -> Any:
 
 CUMMAX: Op = _define(
     "cummax", MAX, maximum,
-    "The greatest of the elements up to each, along an axis; NaN from the first NaN on.")
+    "The running maximum along an axis; NaN from the first NaN on.")
 CUMMIN: Op = _define(
     "cummin", MIN, minimum,
-    "The least of the elements up to each, along an axis; NaN from the first NaN on.")
+    "The running minimum along an axis; NaN from the first NaN on.")
 
 
 def _running(op: Op, x: Any, axis: int) -> tuple[Tensor, Tensor]:
@@ -99,10 +99,10 @@ def _running(op: Op, x: Any, axis: int) -> tuple[Tensor, Tensor]:
 
 @named_in_errors
 def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Return the greatest of the elements up to each along `axis`, and its int64 index.
+    """Return the running maximum along `axis`, and its int64 index.
 
-    Of equal ones the last is named; NaN from the first NaN on. The gradient goes to that index.
-    Raises AxisError.
+    Ties give the last index; from the first NaN on, the result is NaN. The gradient goes to that
+    index. Raises AxisError.
 
     >>> import tinyml
     >>> [y.tolist() for y in tinyml.cummax(tinyml.tensor([1, 3, 2]))]
@@ -113,7 +113,7 @@ def cummax(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
 
 @named_in_errors
 def cummin(x: Any, axis: int = -1) -> tuple[Tensor, Tensor]:
-    """Return the least of the elements up to each along `axis`, and its index; see `cummax`."""
+    """Return the running minimum along `axis`, and its int64 index; see `cummax`."""
     return _running(CUMMIN, x, axis)
 
 
@@ -142,13 +142,13 @@ LOGSUMEXP: Op = define(
     grad=(lambda g, y, x, axis, keepdims:
           restore(g, x, axis) * exp(x - restore(y, x, axis)),),
     samples=samples.reduction(),
-    doc="log(sum(exp(x))) over axes, the greatest element taken out of the sum: no overflow.",
+    doc="log(sum(exp(x))) over axes, with the maximum factored out, so without overflow.",
 )
 
 
 @named_in_errors
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return log(sum(exp(x))) over `axis` without overflow; -inf over nothing.
+    """Return log(sum(exp(x))) over `axis` without overflow; -inf if there are no elements.
 
     Known as scipy.special.logsumexp. Integers become float32. Raises AxisError.
 
@@ -164,7 +164,7 @@ def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
     """Return log(cumsum(exp(x))) along `axis` without overflow.
 
     The sum is kept relative to the running maximum m, s_i = s_(i-1) exp(m_(i-1) - m_i) +
-    exp(x_i - m_i), a linear recurrence with factors of at most 1. Integers become float32.
+    exp(x_i - m_i): a linear recurrence with factors of at most 1. Integers become float32.
 
     >>> import tinyml
     >>> [round(y, 3) for y in tinyml.logcumsumexp(tinyml.tensor([1000.0, 1000.0])).tolist()]

@@ -1,7 +1,7 @@
 """Diagonals and triangles of matrices.
 
-A diagonal is a slice of the flattened matrix: from one element to the next is one row and one
-column. So to take one is a view, and its gradient is the slice's.
+A diagonal is a slice of the flattened matrix: each step moves one row and one column on. So taking
+one is a view, and its gradient is the slice's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["diag", "diag_embed", "diagonal", "tril", "tril_indices", "triu", "tr
 
 def _diagonal_slice(batch: tuple[int, ...], rows: int, columns: int,
                     offset: int) -> dict[str, Any]:
-    """Return the slice that a diagonal is of flattened matrices, as the op takes it."""
+    """Return a diagonal as a slice of flattened matrices, in the form that the op takes."""
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     start = (offset if offset >= 0 else -offset * columns) if count else 0
     stop = start + (count - 1) * (columns + 1) + 1 if count else 0
@@ -43,10 +43,10 @@ def _diagonal_slice(batch: tuple[int, ...], rows: int, columns: int,
 
 @named_in_errors
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-    """Return a diagonal of the matrices in two axes, as the last axis, without copying.
+    """Return a diagonal of the matrices in two axes as a new last axis, without copying.
 
-    `offset` counts columns to the right, negative ones rows downward. Raises AxisError, and
-    ArgumentError where both axes are the same.
+    A positive `offset` counts columns to the right, a negative one rows down. Raises AxisError, and
+    ArgumentError if both axes are the same.
 
     >>> import tinyml
     >>> tinyml.diagonal(tinyml.tensor([[1, 2], [3, 4]]), 1).tolist()
@@ -65,7 +65,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
 @named_in_errors
 def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-    """Return square matrices in two new axes, the last axis of x on a diagonal, zeros elsewhere.
+    """Return square matrices with the last axis of x on a diagonal and zeros elsewhere.
 
     `offset` is as in `diagonal`. Raises ShapeError for a 0-d tensor, AxisError, ArgumentError.
 
@@ -90,7 +90,7 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Ten
 
 @named_in_errors
 def diag(x: Any, k: int = 0) -> Tensor:
-    """Return the k-th diagonal of a matrix, or the matrix with a vector there.
+    """Return the k-th diagonal of a matrix, or a matrix with a vector as its k-th diagonal.
 
     Raises ShapeError for another number of axes.
 
@@ -111,7 +111,7 @@ def _uploaded(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[T
 @named_in_errors
 def tril_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
-    """Return rows and columns (int64) of the elements on and below the k-th diagonal of (n, m).
+    """Return the int64 rows and columns on and below the k-th diagonal of an (n, m) matrix.
 
     >>> import tinyml
     >>> [places.tolist() for places in tinyml.tril_indices(2)]
@@ -123,7 +123,7 @@ def tril_indices(n: int, k: int = 0, m: int | None = None,
 @named_in_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
-    """Return rows and columns (int64) of the elements on and above the k-th diagonal of (n, m)."""
+    """Return the int64 rows and columns on and above the k-th diagonal of an (n, m) matrix."""
     return _uploaded(np.triu_indices(n, k, m), device)
 
 
@@ -131,7 +131,7 @@ def triu_indices(n: int, k: int = 0, m: int | None = None,
 
 
 def _triangle(name: str, keeps: Callable[[Any, Any], Any], doc: str) -> Op:
-    """Define an op that keeps elements by their column and the column of their row's diagonal."""
+    """Define an op that keeps elements by comparing their column with their row's diagonal."""
 
     def infer(x: Spec, *, k: int) -> Spec:
         expect(x.ndim >= 2, "at least 2 axes", x.shape, ShapeError)
@@ -162,7 +162,7 @@ TRIU: Op = _triangle("triu", greater_equal,
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
-    """Return matrices with the elements on and below the k-th diagonal, and 0 above.
+    """Return matrices with the elements above the k-th diagonal replaced by 0.
 
     Raises ShapeError for fewer than 2 axes.
 
@@ -174,5 +174,5 @@ def tril(x: Any, k: int = 0) -> Tensor:
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
-    """Return matrices with the elements on and above the k-th diagonal, and 0 below; see `tril`."""
+    """Return matrices with the elements below the k-th diagonal replaced by 0; see `tril`."""
     return apply(TRIU, x, k=k)

@@ -1,9 +1,9 @@
 """The discrete Fourier transform, as one op; its public functions are those of `tinyml.fft`.
 
-The op is the plain sum y[k] = sum of x[j] exp(-2 pi i j k / n). A length is split into radices, and
+The op is the plain sum y[k] = sum of x[j] exp(-2 pi i j k / n). The length is split into radices;
 each radix is one small matrix product and one product with roots of unity (Cooley and Tukey 1965,
-in Stockham's order, which needs no reversal of digits). Where a prime is too great for a matrix,
-Bluestein's chirps (1970) make a convolution of it, of a length that is a power of two.
+in Stockham's order, which needs no digit reversal). If a prime factor is too large for a matrix,
+Bluestein's algorithm (1970) turns the transform into a convolution whose length is a power of two.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from tinyml.ops.samples.values import ErrorCase, Sample, spread, transposed
 from tinyml.ops.views import permute_dims, reshape, slice_axis
 
 Roots = npt.NDArray[np.complex128]
-RADIX = 16  # products of primes go up to this
-PRIME = 32  # a greater prime is Bluestein's
-KEPT = 1 << 14  # constants of so many elements are kept, the last KEPT_COUNT of them
+RADIX = 16  # the greatest product of several primes
+PRIME = 32  # greater primes go to Bluestein's algorithm
+KEPT = 1 << 14  # constants of up to this many elements are cached, the last KEPT_COUNT of them
 KEPT_COUNT = 128
 
 # ---- roots of unity
 
 
 def roots(turns: npt.NDArray[np.int64], n: int) -> Roots:
-    """Return exp(-2 pi i turns / n), to the last bit or so: whole quarters are taken off exactly.
+    """Return exp(-2 pi i turns / n), to about the last bit; quarter turns are split off exactly.
 
     >>> roots(np.array([0, 1, 2, 3]), 4).tolist()
     [(1+0j), -1j, (-1+0j), 1j]
@@ -53,12 +53,12 @@ def roots(turns: npt.NDArray[np.int64], n: int) -> Roots:
 
 
 def _matrix(radix: int, _: int) -> Roots:
-    """Return the matrix of the transform of a radix."""
+    """Return the transform matrix of a radix."""
     return roots(np.multiply.outer(np.arange(radix), np.arange(radix)), radix)
 
 
 def _twiddles(radix: int, rest: int) -> Roots:
-    """Return the factors between two radices: (rest, radix, 1)."""
+    """Return the twiddle factors between two radices: (rest, radix, 1)."""
     return roots(np.multiply.outer(np.arange(rest), np.arange(radix))[..., None], radix * rest)
 
 
@@ -69,7 +69,7 @@ def _chirp(n: int, _: int) -> Roots:
 
 
 def _chirped(n: int, width: int) -> Roots:
-    """Return the transform of the inverse chirp, cyclic in `width`, over `width`: (width, 1)."""
+    """Return the transform of the inverse chirp, cyclic in `width`, divided by it: (width, 1)."""
     chirp = _chirp(n, 1)[:, 0].conj()
     cyclic = np.zeros(width, np.complex128)
     cyclic[:n] = chirp
@@ -96,7 +96,7 @@ def _of(kind: Any, n: int, other: int, inverse: bool, x: Any) -> Tensor:
 
 @functools.lru_cache(1024)
 def radices(n: int) -> tuple[int, ...]:
-    """Return the factors of a length, all small; none where a prime among them is too great.
+    """Return the factors of a length, all small; none if a prime among them is too large.
 
     >>> radices(1000), radices(4096), radices(31), radices(74)
     ((10, 10, 10), (16, 16, 16), (31,), ())
@@ -140,12 +140,12 @@ def _transform(x: Any, inverse: bool) -> Any:
 
 
 def _bluestein(x: Any, inverse: bool) -> Any:
-    """Transform columns by a convolution with a chirp, as j k = (j^2 + k^2 - (k - j)^2) / 2."""
+    """Transform columns by convolution with a chirp, since j k = (j^2 + k^2 - (k - j)^2) / 2."""
     n = x.shape[0]
     width = 1 << (2 * n - 2).bit_length()
     chirp = _of(_chirp, n, 1, inverse, x)
     wide = _transform(pad(x * chirp, (0, 0), (width - n, 0), 0), False)
-    # The chirp is even, so the transform of its conjugate is the conjugate's.
+    # The chirp is even, so the transform of its conjugate is the conjugate of its transform.
     wide = _transform(wide * _of(_chirped, n, width, inverse, x), True)
     return slice_axis(wide, 0, 0, n) * chirp
 
@@ -195,5 +195,5 @@ FFT: Op = define(
         ErrorCase((np.ones(2, np.complex64),), {"axis": 1}, AxisError, "-1 <= axis < 1"),
         ErrorCase((np.ones(2, np.float32),), {"axis": 0}, DTypeError, "float32"),
     ],
-    doc="The sums over j of x[j] exp(-2 pi i j k / n) along an axis, +2 in the inverse; unscaled.",
+    doc="The sums over j of x[j] exp(-2 pi i j k / n) along an axis; +2 in the inverse; unscaled.",
 )

@@ -1,7 +1,7 @@
-"""Indexing by tensors of integers: gather and scatter, and their forms with one index per place.
+"""Indexing by integer tensors: gather and scatter, and their forms with one index per element.
 
-`gather` and `scatter` take any number of tables of indices, for as many neighbouring axes; how a
-key of `x[...]` becomes slices and tables is written in subscript.py.
+`gather` and `scatter` take any number of index tables, for as many neighbouring axes; subscript.py
+turns a key of `x[...]` into slices and tables.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _need_integers(*tables: Spec) -> None:
 
 
 def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, ...]:
-    """Return x's shape with the tables' shape instead of the axes that they index."""
+    """Return x's shape with the indexed axes replaced by the tables' shape."""
     _need_integers(*tables)
     expect(0 < len(tables) <= x.ndim - axis, f"tables for 1 to {x.ndim - axis} axes from {axis} on",
            len(tables), AxisError)
@@ -70,7 +70,7 @@ def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, .
 def _place(n: Nest, table: Any, inner: Ids, shape: tuple[int, ...], axis: int) -> int:
     """Return a checked index from a table that broadcasts to `inner`."""
     value = element(n, table, inner, table.dtype)
-    if table.dtype is uint64:  # beyond int64 is beyond every axis, and must not wrap around
+    if table.dtype is uint64:  # values beyond int64 are out of range, and must not wrap around
         value = n.prim("minimum", value, n.const(integer_range(int64)[1], uint64))
     return n.check(n.cast(value, int64), shape[axis], axis)
 
@@ -112,9 +112,9 @@ GATHER: Op = define(
         ErrorCase((_X, _TABLE), {"axis": 2}, AxisError, "-2 <= axis < 2"),
         ErrorCase((_X, _TABLE, _TABLE), {"axis": 1}, AxisError, "tables for 1 to 1 axes"),
     ],
-    doc="Elements of x at indices along an axis (numpy.take), or along several that follow each "
-        "other, one table each, which broadcast: negative indices count from the end; others out "
-        "of range raise.",
+    doc="Elements of x at indices along an axis (numpy.take), or along several neighbouring axes "
+        "with one table each, which broadcast; negative indices count from the end, and indices "
+        "out of range raise.",
 )
 
 # ---- scatter
@@ -157,7 +157,7 @@ def _scatter_scatter(mode: str) -> Callable[..., None]:
 
 
 def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
-    """Return which updates were the last ones at their place; broadcasts to the updates."""
+    """Return which updates were the last at their position; broadcasts to the updates."""
     inner = broadcast_shapes(*[table.shape for table in tables])
     order = reshape(index_along((math.prod(inner),), 0, updates.device), inner)
     nobody = full(sizes, -1, int64, updates.device)
@@ -172,7 +172,7 @@ def _set_update(g: Any, _y: Any, _x: Any, _u: Any, *tables: Any, axis: int) -> A
 
 
 def _factors(x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
-    """Return per place the product of the factors that are not 0, and the others' sum and count."""
+    """Return, per position, the product of the nonzero factors, and the sum and count of zeros."""
 
     def joined(op: Op, of: Callable[[Any], Any]) -> Any:
         return apply(op, of(x), of(u), *tables, axis=axis)
@@ -183,7 +183,7 @@ def _factors(x: Any, u: Any, tables: tuple[Any, ...], axis: int) -> list[Any]:
 
 
 def _others(c: Any, product: Any, zero: Any, count: Any) -> Any:
-    """Return the product of all factors but c; a 0 stays a variable, so its derivative is right."""
+    """Return the product of all factors but c; zeros stay variables, so derivatives are right."""
     one_left = where(count == 2, zero - c, where(count == 1, 1.0, 0.0))
     rest = where(c == 0, one_left, where(count == 1, zero, where(count == 0, 1.0, 0.0)))
     return (product / where(c == 0, 1.0, c) * rest).astype(c.dtype)
@@ -218,7 +218,7 @@ _SCATTER_ERRORS = samples.error_cases(
     ErrorCase((_X, _X[:2], _TABLE), {"axis": 0}, ShapeError, r"updates of shape \(4, 3\)"),
     ErrorCase((_X, _X[:2] > 0, _FAR), {"axis": 0}, DTypeError, "updates of float32"),
 )
-# name, word, dtypes, rules of x and of the updates, what it does
+# name, word, dtypes, gradient rules for x and for the updates, description
 SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
     define(
         name, _scatter_infer if word == "set" else _joining_infer(dtypes), normalize=_normalize,
@@ -238,14 +238,14 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
         ("scatter_mul", "mul", NUMBERS, (_mul_x, _mul_update),
          "the elements at indices multiplied by updates, in the order of the indices"),
         ("scatter_min", "minimum", (*FLOATS, *INTEGERS), _EXTREME,
-         "the least of each element and the updates at its place; NaN where one is NaN"),
+         "the least of each element and its updates; NaN where one is NaN"),
         ("scatter_max", "maximum", (*FLOATS, *INTEGERS), _EXTREME,
-         "the greatest of each element and the updates at its place; NaN where one is NaN"),
+         "the greatest of each element and its updates; NaN where one is NaN"),
     )
 )
 
 
-# ---- one index per place
+# ---- one index per element
 
 
 def _take_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
@@ -303,7 +303,7 @@ TAKE_ALONG: Op = define(
     samples=_along, dtypes=EVERY,
     errors=lambda: [ErrorCase((_X, np.array([[3], [0], [0], [0]])), {"axis": 1}, OutOfRangeError,
                               "index 3 is out of range")],
-    doc="x at one index per place along an axis (numpy.take_along_axis).",
+    doc="x at one index per element along an axis (numpy.take_along_axis).",
 )
 PUT_ALONG: Op = define(
     "put_along", _put_infer, normalize=_normalize, scatter_nest=_put_scatter,
@@ -316,7 +316,7 @@ PUT_ALONG: Op = define(
         ErrorCase((_X, np.full((4, 1), 3), _X[:, :1]), {"axis": 1}, OutOfRangeError,
                   "index 3 is out of range"),
     ],
-    doc="x with updates added at one index per place along an axis: take_along's gradient.",
+    doc="x with updates added at one index per element along an axis: take_along's gradient.",
 )
 
 # ---- public functions
@@ -326,13 +326,13 @@ MODES = {"set": SCATTER, "add": SCATTER_ADD, "mul": SCATTER_MUL, "min": SCATTER_
 
 
 def update_op(mode: str) -> Op:
-    """Return the op that updates in this mode; raises ArgumentError for another one."""
+    """Return the op for an update mode; raises ArgumentError for an unknown one."""
     expect(mode in MODES, f"a mode, one of {', '.join(MODES)}", mode, ArgumentError)
     return MODES[mode]
 
 
 def _bounded(indices: Any, size: int, mode: str) -> Any:
-    """Return indices as they are, or moved into the axis: to its nearest end, or around it."""
+    """Return indices as they are, or brought into range by clipping or wrapping around."""
     expect(mode in ("raise", "clip", "wrap"), "mode 'raise', 'clip' or 'wrap'", mode, ArgumentError)
     if mode == "raise":
         return indices
@@ -348,8 +348,8 @@ def _bounded(indices: Any, size: int, mode: str) -> Any:
 def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
     """Return elements of x at `indices` along `axis`; negative indices count from the end.
 
-    The shape is x's with that of `indices` instead of the axis. Raises OutOfRangeError for
-    others out of range (on OpenCL when the result is read), DTypeError, AxisError.
+    The shape is x's with the axis replaced by the shape of `indices`. Raises OutOfRangeError for
+    indices out of range (on OpenCL when the result is read), DTypeError, AxisError.
 
     >>> import tinyml
     >>> tinyml.gather(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([2, 0])).tolist()
@@ -362,10 +362,10 @@ def gather(x: Any, indices: Any, axis: int = 0) -> Tensor:
 def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise") -> Tensor:
     """Return elements of x at `indices` along `axis` (Array API standard 2024.12, take).
 
-    The shape is x's with that of `indices` instead of the axis; without an axis, x is flattened.
-    Negative indices count from the end. `mode` says what happens to those out of range: 'raise'
+    The shape is x's with the axis replaced by the shape of `indices`; without an axis, x is
+    flattened. Negative indices count from the end. `mode` decides about those out of range: 'raise'
     OutOfRangeError (on OpenCL when the result is read), 'clip' to the nearest end, where negative
-    ones become 0, or 'wrap' around. Raises DTypeError for indices that are no integers.
+    ones become 0, or 'wrap' around. Raises DTypeError for indices that are not integers.
 
     >>> import tinyml
     >>> tinyml.take(tinyml.tensor([1.0, 2.0, 3.0]), tinyml.tensor([4, -1]), mode="clip").tolist()
@@ -380,7 +380,7 @@ def take(x: Any, indices: Any, /, axis: int | None = None, *, mode: str = "raise
 
 
 def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
-    """Return x and indices, broadcast together on every axis but one."""
+    """Return x and indices, broadcast against each other on every axis but one."""
     expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
     rest = [tuple(1 if d == axis else n for d, n in enumerate(t.shape)) for t in (x, indices)]
     wide = broadcast_shapes(*rest)
@@ -392,10 +392,10 @@ def _fitted(x: Any, indices: Any, axis: int) -> tuple[Any, Any]:
 @named_in_errors
 def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
                     mode: str = "raise") -> Tensor:
-    """Return one element of x per place of `indices`, along `axis` (Array API standard 2024.12).
+    """Return one element of x per element of `indices`, along `axis` (standard 2024.12).
 
-    `indices` has as many axes as x; on all but `axis` the sizes broadcast, and the shape is that
-    of the indices so broadcast. With axis None, x is flattened. `mode` is as in `take`. Raises
+    `indices` has as many axes as x. On all but `axis` the sizes broadcast, and the result has the
+    shape of the broadcast indices. With axis None, x is flattened. `mode` is as in `take`. Raises
     ShapeError, AxisError, DTypeError, OutOfRangeError.
 
     >>> import tinyml
@@ -415,12 +415,12 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int | None = -1,
 @named_in_errors
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
                    mode: str = "set") -> Tensor:
-    """Return x with `values` at one index per place along `axis`: take_along_axis reversed.
+    """Return x with `values` put at one index each along `axis`: take_along_axis reversed.
 
-    `indices` broadcast as in take_along_axis but not wider than x; `values` broadcast to them.
-    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, values are taken in
-    row-major order: of 'set' the last one stays. x itself does not change. Raises as
-    take_along_axis.
+    `indices` broadcast as in take_along_axis, but not to more than x's shape; `values` broadcast to
+    them. `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, values apply in
+    row-major order; with 'set' the last one wins. x itself does not change. Raises as
+    take_along_axis does.
 
     >>> import tinyml
     >>> x = tinyml.zeros((2, 2))
@@ -441,10 +441,10 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1,
 
 
 def like(value: Any, x: Any) -> Any:
-    """Return a number, an array or a tensor in x's type and on its device, to be put into x.
+    """Return a number, array or tensor converted to x's type and device, to be put into x.
 
-    Raises ArgumentError for a Python integer that the type does not hold, DTypeError where a
-    complex number would lose its imaginary part.
+    Raises ArgumentError for a Python integer that the type cannot hold, DTypeError if a complex
+    number would lose its imaginary part.
     """
     if type(value) is int and x.dtype.is_integer:
         low, high = integer_range(x.dtype)
@@ -462,9 +462,9 @@ def like(value: Any, x: Any) -> Any:
 def scatter(x: Any, indices: Any, updates: Any, axis: int = 0, mode: str = "set") -> Tensor:
     """Return x with the elements at `indices` along `axis` replaced; the last update wins.
 
-    With `mode` 'add', 'mul', 'min' or 'max' the updates are combined with them, in row-major order
-    of the indices. Their shape is that of gather(x, indices, axis). Raises OutOfRangeError (on
-    OpenCL when the result is read), ShapeError, DTypeError.
+    With `mode` 'add', 'mul', 'min' or 'max' the updates are combined with the elements, in
+    row-major order of the indices. `updates` has the shape of gather(x, indices, axis). Raises
+    OutOfRangeError (on OpenCL when the result is read), ShapeError, DTypeError.
 
     >>> import tinyml
     >>> tinyml.scatter(tinyml.zeros(3), tinyml.tensor([2]), tinyml.tensor([5.0])).tolist()

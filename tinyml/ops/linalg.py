@@ -1,10 +1,10 @@
-"""Linear algebra by LAPACK: one table of records, which devices without LAPACK refuse.
+"""Linear algebra by LAPACK: one table of records; devices without LAPACK reject them.
 
-Each takes matrices in the last two axes, the axes before being a batch, of float32, float64,
-complex64 or complex128. The public functions are those of `tinyml.linalg`. Rules are Hermitian
-adjoints; `cholesky` and the eigenvalues read the Hermitian part (x + x^H) / 2, so that their
-gradients are Hermitian. Where eigenvalues or singular values are equal their vectors have no
-derivative, and a gradient that arrives at those is not finite; one of the values alone is.
+Each takes matrices in the last two axes, with the axes before as a batch, of float32, float64,
+complex64 or complex128. The public functions are in `tinyml.linalg`. Gradient rules are Hermitian
+adjoints; `cholesky` and the eigenvalue ops read the Hermitian part (x + x^H) / 2, so that their
+gradients are Hermitian. Where eigenvalues or singular values are equal, their vectors have no
+derivative: gradients through them are not finite, but gradients through the values are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Output = tuple[Shape, DType]
 
 def _shapes(name: str, square: bool,
             outputs: Callable[..., tuple[Output, ...]]) -> Callable[..., Any]:
-    """Return a shape rule: matrices of a wide type, on a device that has a kernel of the op."""
+    """Return a shape rule: matrices of a wide type, on a device with a kernel for the op."""
 
     def infer(x: Spec, *others: Any, **attrs: Any) -> Any:
         expect(x.dtype.name in WIDE, f"one of {', '.join(WIDE)}", x.dtype.name, DTypeError)
@@ -69,7 +69,7 @@ def adjoint(x: Any) -> Any:
 
 
 def _as_column(x: Any) -> Any:
-    """Return a number or a vector per matrix with one more axis, as a column beside matrices."""
+    """Return a number or vector per matrix with one more axis, to broadcast as a column."""
     return reshape(x, (*x.shape, 1))
 
 
@@ -82,7 +82,7 @@ def _hermitian(x: Any) -> Any:
 
 
 def _halved(x: Any, triangle: Callable[..., Any], strict: int) -> Any:
-    """Return a triangle of matrices with half their diagonals."""
+    """Return a triangle of matrices with the diagonal halved."""
     return (triangle(x) + triangle(x, strict)) * 0.5
 
 
@@ -92,7 +92,7 @@ def _over(x: Any, r: Any) -> Any:
 
 
 def _gaps(sums: Any, differences: Any) -> Any:
-    """Return 1 / (sums differences) beside the diagonal, 0 on it."""
+    """Return 1 / (sums differences) off the diagonal, 0 on it."""
     own = apply(IOTA, differences, axis=-1) == apply(IOTA, differences, axis=-2)
     gaps = where(own, 1.0, differences if sums is None else differences * sums)
     return where(own, 0.0, 1.0 / gaps)
@@ -102,21 +102,21 @@ def _gaps(sums: Any, differences: Any) -> Any:
 
 
 def _cholesky_rule(g: Any, y: Any, _x: Any) -> Any:
-    """Return y^-H P(y^H g) y^-1, P the lower triangle with half its diagonal (Murray 2016)."""
+    """Return y^-H P(y^H g) y^-1; P takes the lower triangle, diagonal halved (Murray 2016)."""
     inner = _halved(matmul(adjoint(y), g), tril, -1)
     left = apply(SOLVE, adjoint(y), inner)
     return _hermitian(_over(left, adjoint(y)))
 
 
 def _cofactor_rule(g: Any, _y: Any, x: Any) -> Any:
-    """Differentiate det(x) x^-T, where x has an inverse."""
+    """Return the gradient of det(x) x^-T, where x has an inverse."""
     h, inverse, det = conj(g), apply(INV, x), _as_column(_as_column(apply(DET, x)))
     trace = sum(h * inverse.mT, (-2, -1), keepdims=True)
     return conj(det * (trace * inverse.mT - matmul(inverse, matmul(h, inverse)).mT))
 
 
 def _slogdet_rule(g: Any, y: Any, x: Any) -> Any:
-    """Return x^-H times the cotangent of log |det|, and of the turn of a complex sign."""
+    """Return x^-H times the cotangent of log |det| and of the angle of a complex sign."""
     of_size, of_sign = g
     factor = of_size
     if of_sign is not None and x.dtype.kind == "complex":
@@ -136,7 +136,7 @@ def _solve_second(g: Any, _y: Any, a: Any, _b: Any) -> Any:
 
 
 def _qr_rule(g: Any, y: Any, _x: Any, complete: bool) -> Any:
-    """Return (gq + q S) r^-H, S made Hermitian from a triangle of r gr^H - gq^H q (Walter 2010)."""
+    """Return (gq + q S) r^-H, with S Hermitian from a triangle of r gr^H - gq^H q (Walter 2010)."""
     gq, gr = g
     q, r = y
     if q.shape[-1] > r.shape[-1]:
@@ -152,7 +152,7 @@ def _qr_rule(g: Any, y: Any, _x: Any, complete: bool) -> Any:
 
 
 def _eigh_rule(g: Any, y: Any, _x: Any) -> Any:
-    """Return v (diag(gw) + (v^H gv) / (w_j - w_i)) v^H (Giles 2008), its Hermitian part."""
+    """Return the Hermitian part of v (diag(gw) + (v^H gv) / (w_j - w_i)) v^H (Giles 2008)."""
     gw, gv = g
     w, v = y
     found = None if gw is None else v * _as_row(gw)
@@ -164,7 +164,7 @@ def _eigh_rule(g: Any, y: Any, _x: Any) -> Any:
 
 
 def _svd_rule(g: Any, y: Any, _x: Any, full: bool) -> Any:
-    """Return what values and vectors add (Wan and Zhang 2019), as far as a gradient arrives."""
+    """Return the contributions of those outputs that have a cotangent (Wan and Zhang 2019)."""
     gs, gu, gvh = g
     s, u, vh = y
     count = s.shape[-1]
@@ -183,7 +183,7 @@ def _svd_rule(g: Any, y: Any, _x: Any, full: bool) -> Any:
         own = matmul(adjoint(u), gu)
         skew = own - adjoint(own)
         inner = _plus(inner, skew * gaps * row)
-        if own.dtype.kind == "complex":  # its phase, which u shares with v
+        if own.dtype.kind == "complex":  # the phase that u and v share
             inner = inner + skew * eye(count, dtype=s.dtype) / (2.0 * column)
         outer = matmul((gu - matmul(u, own)) / row, vh)
     if gvh is not None:
@@ -208,7 +208,7 @@ def _eigvalsh_rule(g: Any, _y: Any, x: Any) -> Any:
 
 
 def _pinv_rule(g: Any, y: Any, x: Any, _rtol: Any) -> Any:
-    """Return the rule of Golub and Pereyra (1973), for a rank that does not change."""
+    """Return the gradient by Golub and Pereyra (1973), for a rank that does not change."""
     gh, yh = adjoint(g), adjoint(y)
     left = matmul(matmul(gh, y), yh)
     right = matmul(yh, matmul(y, gh))
@@ -221,7 +221,7 @@ def _pinv_rule(g: Any, y: Any, x: Any, _rtol: Any) -> Any:
 
 def _row(name: str, square: bool, outputs: Callable[..., tuple[Output, ...]], doc: str,
          make: str = "square", errors: tuple[ErrorCase, ...] = (), **fields: Any) -> Op:
-    """Define an op with the error cases of all: no matrix, not square, a type without LAPACK."""
+    """Define an op with the shared error cases: no matrix, not square, a type without LAPACK."""
     others = _OTHERS.get(name, ((), {}))
 
     def cases() -> list[ErrorCase]:
@@ -239,7 +239,7 @@ def _row(name: str, square: bool, outputs: Callable[..., tuple[Output, ...]], do
                   errors=cases, dtypes=WIDE, ulp=16, doc=doc, **fields)
 
 
-# Operands after the matrix, and attributes, of the error cases and most samples.
+# Operands after the matrix, and attributes, for the error cases and most samples.
 _OTHERS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "pinv": ((1e-5,), {}), "qr": ((), {"complete": False}), "svd": ((), {"full": False}),
     "solve": ((np.ones((2, 1), np.float32),), {}),
@@ -290,7 +290,7 @@ def _pinv_outputs(x: Spec, rtol: Any) -> tuple[Output, ...]:
 _SINGULAR = np.ones((2, 2), np.float32)
 
 CHOLESKY: Op = _row(
-    "cholesky", True, _same, "The lower triangle l with l l^H the Hermitian part of x.",
+    "cholesky", True, _same, "The lower triangular l with l l^H the Hermitian part of x.",
     "positive", grad=(_cholesky_rule,),
     errors=(ErrorCase((-_SINGULAR,), {}, ArgumentError, "not positive definite"),))
 INV: Op = _row(
@@ -301,11 +301,11 @@ DET: Op = _row(
     "det", True, lambda x: ((x.shape[:-2], x.dtype),), "The determinant of x.",
     grad=(lambda g, _y, x: _as_column(_as_column(g)) * conj(apply(COFACTOR, x)),))
 COFACTOR: Op = _row(
-    "cofactor", True, _same, "The cofactors of x: det's slope, also where x has no inverse.",
+    "cofactor", True, _same, "The cofactors of x: det's gradient, even if x has no inverse.",
     grad=(_cofactor_rule,))
 SLOGDET: Op = _row(
     "slogdet", True, lambda x: ((x.shape[:-2], part(x.dtype)), (x.shape[:-2], x.dtype)),
-    "The logarithm of the determinant's size, and its sign, a number of size 1 or 0.",
+    "The logarithm of the determinant's modulus, and its sign, of modulus 1 or 0.",
     grad=(_slogdet_rule,), accepts_none_cotangents=True)
 SOLVE: Op = _row(
     "solve", True, _solve_outputs, "The solution y of x y = b; the batches broadcast.", "solve",
@@ -315,24 +315,24 @@ SOLVE: Op = _row(
             ErrorCase((_SINGULAR, np.ones((2, 1))), {}, DTypeError, "float64")))
 QR: Op = _row(
     "qr", False, _qr_outputs,
-    "q with orthonormal columns and r, an upper triangle, whose product is x, by Householder's "
-    "reflections: an element of r's diagonal has the sign that its column's first element had not.",
+    "q with orthonormal columns and an upper triangular r, whose product is x, by Householder "
+    "reflections: each diagonal element of r has the sign opposite to its column's first element.",
     "tall", grad=(_qr_rule,), accepts_none_cotangents=True,
     errors=(ErrorCase((np.ones((2, 3), np.float32),), {"complete": False}, ShapeError, "as many"),))
 EIGH: Op = _row(
     "eigh", True, lambda x: (*_values(x), (x.shape, x.dtype)),
-    "The rising eigenvalues of the Hermitian part of x, and their vectors in columns.",
+    "The ascending eigenvalues of the Hermitian part of x, and their vectors in columns.",
     "hermitian", grad=(_eigh_rule,), accepts_none_cotangents=True)
 EIGVALSH: Op = _row(
-    "eigvalsh", True, _values, "The rising eigenvalues of the Hermitian part of x.", "hermitian",
+    "eigvalsh", True, _values, "The ascending eigenvalues of the Hermitian part of x.", "hermitian",
     grad=(_eigvalsh_rule,))
 SVD: Op = _row(
-    "svd", False, _svd_outputs, "The falling singular values s, and u, vh with u diag(s) vh = x.",
+    "svd", False, _svd_outputs, "The descending singular values s, and u, vh: u diag(s) vh = x.",
     "any", grad=(_svd_rule,), accepts_none_cotangents=True)
-SVDVALS: Op = _row("svdvals", False, _values, "The falling singular values of x.", "any",
+SVDVALS: Op = _row("svdvals", False, _values, "The descending singular values of x.", "any",
                    grad=(_svdvals_rule,))
 PINV: Op = _row(
-    "pinv", False, _pinv_outputs, "The pseudo-inverse of x; singular values of at most rtol times "
+    "pinv", False, _pinv_outputs, "The pseudoinverse of x; singular values of at most rtol times "
     "the greatest count as 0.", "any", grad=(_pinv_rule, None))
 
 BY_LAPACK = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, SLOGDET, SOLVE, QR, EIGH,

@@ -1,6 +1,6 @@
 """Products of matrices and vectors, and of tensors over several axes.
 
-Each is a sum of products over fresh axes of the nest; how it becomes fast is the schedule's matter.
+Each is a sum of products over fresh axes of the nest; making it fast is the schedule's job.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _transposed(x: Any) -> Any:
 
 
 def unbatched(g: Any, x: Any) -> Any:
-    """Return the sum over batch axes along which x was repeated, in x's type."""
+    """Return g summed over the batch axes along which x was broadcast, in x's type."""
     lead = g.ndim - x.ndim
     axes = [d for d in range(g.ndim) if d < lead or x.shape[d - lead] != g.shape[d]]
     if axes:
@@ -82,9 +82,9 @@ MATMUL: Op = define(
 
 @named_in_errors
 def matmul(x: Any, y: Any) -> Tensor:
-    """Return the matrix product; a vector is a row on the left, a column on the right.
+    """Return the matrix product; a vector acts as a row on the left, a column on the right.
 
-    Raises ShapeError where the inner sizes differ.
+    Raises ShapeError if the inner sizes differ.
 
     >>> import tinyml
     >>> tinyml.matmul(tinyml.tensor([[1.0, 2.0]]), tinyml.tensor([3.0, 4.0])).tolist()
@@ -118,15 +118,15 @@ VECDOT: Op = define(
     dtypes=(*NUMBERS, *COMPLEX),
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)), {},
                               ShapeError, "3 != 4")],
-    doc="The sums of products along the last axis, x conjugated; the axes before broadcast.",
+    doc="The sums of products along the last axis, with x conjugated; the axes before broadcast.",
 )
 
 
 @named_in_errors
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
-    """Return the dot products of vectors along `axis`, x1's conjugated (standard 2024.12).
+    """Return the dot products of vectors along `axis`, with x1 conjugated (standard 2024.12).
 
-    The other axes broadcast. Raises ShapeError where the vectors differ in size.
+    The other axes broadcast. Raises ShapeError if the vectors differ in size.
 
     >>> import tinyml
     >>> tinyml.vecdot(tinyml.tensor([[1, 2], [3, 4]]), tinyml.tensor([1, 1])).tolist()
@@ -145,17 +145,17 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
 
 @named_in_errors
 def matrix_transpose(x: Any) -> Tensor:
-    """Return x with its last two axes exchanged, without copying. Raises ShapeError."""
+    """Return x with its last two axes swapped, without copying. Raises ShapeError."""
     transposed: Tensor = x.mT
     return transposed
 
 
 @named_in_errors
 def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
-    """Return the sums of products over axes of x1 and as many of x2 (standard 2024.12).
+    """Return sums of products over axes of x1 and as many axes of x2 (standard 2024.12).
 
-    `axes`: how many, the last of x1 and the first of x2; or two sequences that name them. Raises
-    ShapeError where their sizes differ.
+    `axes` is a number n, for the last n axes of x1 and the first n of x2, or two sequences that
+    name them. Raises ShapeError if their sizes differ.
 
     >>> import tinyml
     >>> x = tinyml.reshape(tinyml.arange(6), (2, 3))

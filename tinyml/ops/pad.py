@@ -61,7 +61,7 @@ PAD: Op = define(
 
 @named_in_errors
 def pad(x: Any, before: Any, after: Any, value: float = 0.0) -> Tensor:
-    """Return x with a border of `value`: so wide `before` and `after` each axis, or all of them.
+    """Return x with a border of `value`, of widths `before` and `after` for each axis or for all.
 
     Raises ShapeError for widths that are negative or not one per axis.
 

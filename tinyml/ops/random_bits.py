@@ -1,4 +1,4 @@
-"""Random bits: Threefry 2x32-20 as words of a nest, the same bits on every device.
+"""Random bits: Threefry 2x32-20 in words of a nest, with the same bits on every device.
 
 Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011). The counter of element i is i
 itself, in two words: jax's partitionable scheme.
@@ -25,7 +25,7 @@ PARITY = 0x1BD11BDA  # the key schedule's constant
 
 
 def threefry(n: Nest, keys: tuple[int, int], x0: int, x1: int) -> tuple[int, int]:
-    """Return two words after twenty rounds under a key of two words."""
+    """Return two words encrypted by twenty rounds under a key of two words."""
 
     def add(a: int, b: int) -> int:
         return n.prim("add", a, b)
@@ -71,7 +71,7 @@ RANDOM_BITS: Op = define(
     normalize=lambda key, shape: {"shape": as_shape(shape)},
     samples=samples.random_bits(), dtypes=("uint32",),
     errors=lambda: [ErrorCase((np.zeros(3, np.uint32),), {"shape": (2,)}, DTypeError, "a key")],
-    doc="uint32 bits of a shape from a key (2,): element i from the key and i alone.",
+    doc="uint32 bits of a shape from a key (2,); element i depends on the key and i alone.",
 )
 
 

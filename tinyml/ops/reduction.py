@@ -1,4 +1,4 @@
-"""Reductions: sums, products, extremes and their places, variance. Each nest names a monoid."""
+"""Reductions: sums, products, extremes and their indices, variance. Each nest names a monoid."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reduced_shape(shape: tuple[int, ...], axis: tuple[int, ...],
 
 
 def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) -> tuple[Ids, Ids]:
-    """Return the index into x, and the axes to reduce over, for one element of the result."""
+    """Return, for one element of the result, the index into x and the reduced axes."""
     over = n.over(index, [x.shape[a] for a in axis])
     inner = dict(zip(axis, over))
     kept = iter(i for d, i in enumerate(index) if not (keepdims and d in axis))
@@ -58,7 +58,7 @@ def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) ->
 
 
 def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
-    """Return a reduced value at every place of x that it came from."""
+    """Return a reduced value broadcast back to the shape of x."""
     kept = reduced_shape(x.shape, axis, True)
     return broadcast_to(reshape(g, kept), x.shape)
 
@@ -76,7 +76,7 @@ def _bad_axis() -> Callable[[], list[ErrorCase]]:
 
 
 def sum_dtype(dtype: DType) -> DType:
-    """Return the type of a sum: integers and bools add up in 64 bits (Array API standard, sum)."""
+    """Return the type of a sum: integers and bools use 64 bits (Array API standard, sum)."""
     if dtype.kind in ("bool", "int"):
         return int64
     if dtype.kind == "uint":
@@ -86,7 +86,7 @@ def sum_dtype(dtype: DType) -> DType:
 
 def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: bool = True,
             through: DType | None = None, **fields: Any) -> Op:
-    """Define a reduction whose type is `out` of x's; each element is cast to `through` first."""
+    """Define a reduction with result type out(x's type); elements are cast to `through` first."""
 
     def infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
         expect(identity or builtins.all(x.shape[a] for a in axis), "at least one element to reduce",
@@ -105,15 +105,15 @@ SUM_OP: Op = _define(
     "sum", SUM, sum_dtype,
     grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
     samples=samples.reduction(), dtypes=COMPUTABLE,
-    doc="The sum over axes: over a long one partial sums, 64 on the CPU and 8 elsewhere, "
-        "then merged pairwise.",
+    doc="The sum over axes; a long axis uses partial sums, 64 on the CPU and 8 elsewhere, "
+        "merged pairwise.",
 )
 
 
 def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Return g times the product of all others: of those before a place and those after it.
+    """Return g times the product of all other elements: those before each one and those after.
 
-    Nothing is divided, so zeros do no harm.
+    There is no division, so zeros do no harm.
     """
     order = (*[d for d in range(x.ndim) if d not in axis], *axis)
     moved = permute_dims(x, order)
@@ -127,20 +127,20 @@ def _prod_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -
 
 PROD_OP: Op = _define(
     "prod", PRODUCT, sum_dtype, grad=(_prod_grad,), samples=samples.reduction(), dtypes=COMPUTABLE,
-    doc="The product over axes; integers multiply in 64 bits.",
+    doc="The product over axes; integers are multiplied in 64 bits.",
 )
 _test: dict[str, Any] = {"through": bool_, "differentiable": False,
                          "samples": samples.reduction(), "dtypes": COMPUTABLE}
 ALL_OP: Op = _define("all", ALL_OF, lambda d: bool_, **_test,
-                     doc="Whether all elements over axes are true or not 0; NaN is not 0.")
+                     doc="Whether all elements over axes are true or nonzero; NaN is nonzero.")
 ANY_OP: Op = _define("any", ANY_OF, lambda d: bool_, **_test,
-                     doc="Whether some element over axes is true or not 0; NaN is not 0.")
+                     doc="Whether any element over axes is true or nonzero; NaN is nonzero.")
 COUNT_OP: Op = _define("count_nonzero", SUM, lambda d: int64, **_test,
-                       doc="How many elements over axes are not 0 (int64); NaN is not 0.")
+                       doc="The number (int64) of nonzero elements over axes; NaN is nonzero.")
 
 
 def _extreme_grad(g: Any, y: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """Return equal shares of g for the places that hold the extreme."""
+    """Return g shared equally among the elements that hold the extreme."""
     hits = (x == restore(y, x, axis)).astype(g.dtype)
     return restore(g, x, axis) * hits / restore(hits.sum(axis, True), x, axis)
 
@@ -209,7 +209,7 @@ VAR_OP: Op = define(
         x, axis, keepdims, correction=float(as_number(correction, "correction"))),
     samples=samples.variance(), dtypes=FLOATS, errors=lambda: [
         case._replace(attrs={**case.attrs, "correction": 0.0}) for case in _bad_axis()()],
-    doc="The mean squared deviation, sum over n - correction (Welford 1962, one pass).",
+    doc="The variance: the sum of squared deviations over n - correction (Welford 1962, one pass).",
 )
 
 
@@ -227,13 +227,13 @@ def _mean_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
 MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize, errors=_bad_axis(),
                  samples=samples.reduction(identity=False),
                  dtypes=(*FLOATS, *COMPLEX, "int32", "bool"),
-                 doc="The sum over axes divided by the count; of integers, in float32.")
+                 doc="The sum over axes divided by the count; float32 for integers.")
 
 
 STD_OP: Op = define(
     "std", _var_infer, body=lambda x, **attrs: sqrt(apply(VAR_OP, x, **attrs)),
     normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
-    # Squares of the least numbers are 0, so that their root says nothing about them.
+    # Squares of the smallest numbers underflow to 0, so their root says nothing about them.
     samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],
     doc="The square root of the variance.",
 )
@@ -243,7 +243,7 @@ STD_OP: Op = define(
 
 
 def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor:
-    """Reduce x in another type, to a result of that type."""
+    """Reduce x after casting it to a type, with a result of that type."""
     wanted = as_dtype(dtype)
     return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
 
@@ -251,8 +251,8 @@ def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor
 def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the sum over `axis`: an int, a tuple of them, or None for all axes.
 
-    Integers and bools add up in 64 bits. With `dtype`, x is cast to it first, and the result has
-    that type. Over nothing it is 0. Raises AxisError.
+    Integers and bools are summed in 64 bits. With `dtype`, x is cast to it first, and the result
+    has that type. An empty sum is 0. Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.sum(tinyml.tensor([[1, 2], [3, 4]]), axis=0).tolist()
@@ -264,7 +264,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) 
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
-    """Return the product over `axis`; arguments are as in `sum`, over nothing it is 1.
+    """Return the product over `axis`; arguments are as in `sum`, and an empty product is 1.
 
     >>> import tinyml
     >>> tinyml.prod(tinyml.tensor([2, 3, 4])).item()
@@ -278,7 +278,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None)
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean over `axis`: an int, a tuple of them, or None for all axes.
 
-    Of integers it is float32, over nothing NaN. Raises AxisError.
+    float32 for integers; the mean of no elements is NaN. Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.mean(tinyml.tensor([1.0, 2.0, 6.0])).item()
@@ -290,8 +290,8 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the greatest element over `axis`: an int, a tuple of them, or None for all axes.
 
-    NaN where one is NaN. Equal greatest elements share the gradient. Raises ShapeError where there
-    is no element, AxisError, DTypeError for complex numbers.
+    NaN where one is NaN. Equal greatest elements share the gradient. Raises ShapeError if there are
+    no elements, AxisError, DTypeError for complex numbers.
 
     >>> import tinyml
     >>> tinyml.max(tinyml.tensor([[1, 5], [4, 2]]), axis=1).tolist()
@@ -306,9 +306,9 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return whether all elements over `axis` are true or not 0; NaN is not 0.
+    """Return whether all elements over `axis` are true or nonzero; NaN is nonzero.
 
-    `axis` is an int, a tuple of them, or None for all axes. True over nothing. Raises AxisError.
+    `axis` is an int, a tuple of them, or None for all axes. True if empty. Raises AxisError.
 
     >>> import tinyml
     >>> tinyml.all(tinyml.tensor([[1, 0], [2, 3]]), axis=1).tolist()
@@ -318,20 +318,20 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return whether some element over `axis` is true or not 0; False over nothing. See `all`."""
+    """Return whether any element over `axis` is true or nonzero; False if empty. See `all`."""
     return apply(ANY_OP, x, axis=axis, keepdims=keepdims)
 
 
 def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return how many elements over `axis` are not 0 (int64); NaN is not 0. See `all`."""
+    """Return the number (int64) of nonzero elements over `axis`; NaN is nonzero. See `all`."""
     return apply(COUNT_OP, x, axis=axis, keepdims=keepdims)
 
 
 def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Return the variance over `axis`: the squared deviations' sum over n - correction.
+    """Return the variance over `axis`: the sum of squared deviations over n - correction.
 
-    `axis` is an int, a tuple of them, or None for all axes. NaN where n is not greater than the
-    correction. Raises DTypeError where x has no float type, AxisError.
+    `axis` is an int, a tuple of them, or None for all axes. NaN unless n is greater than the
+    correction. Raises DTypeError if x does not have a float type, AxisError.
 
     >>> import tinyml
     >>> tinyml.var(tinyml.tensor([1.0, 3.0])).item()

@@ -1,8 +1,8 @@
 """Sorting and searching: sort, topk, searchsorted, and nonzero, whose size depends on values.
 
-A sort is a bitonic network (Batcher 1968) over pairs of value and index. The index decides between
-equals, so the order is total and the sort stable. Each step is one launch of the same kernel, which
-learns at run time which step it is. A device may have a kernel of its own instead.
+A sort is a bitonic network (Batcher 1968) over pairs of value and index. The index breaks ties, so
+the order is total and the sort stable. Each step is one launch of the same kernel, with the step
+passed at run time. A device may have a kernel of its own instead.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _step_scatter(n: Nest, outs: list[int], values: Any, indices: Any, block: An
                   size: int, descending: bool) -> None:
     """Exchange each element and the one at a distance, where they are out of order.
 
-    Every other block is ordered the other way round.
+    Every other block is sorted in the opposite order.
     """
     row, place = n.axes_for(values.shape)
     block, distance = (element(n, number, (), int64) for number in (block, distance))
@@ -136,8 +136,8 @@ SORT: Op = define(
     samples=samples.sort(),
     errors=lambda: [ErrorCase((np.ones((2, 3), np.float32),), {"axis": 2, "descending": False},
                               AxisError, "-2 <= axis < 2")],
-    doc="The elements along an axis in order, and where they were (int64); equal ones keep their "
-        "order, NaN is greatest, -0.0 equals 0.0.",
+    doc="The sorted elements along an axis, and their original indices (int64); equal elements "
+        "keep their order, NaN is greatest, -0.0 equals 0.0.",
 )
 
 
@@ -145,7 +145,7 @@ SORT: Op = define(
 
 
 def _partition_scatter(n: Nest, outs: list[int], mask: Any, ranks: Any, count: Any) -> None:
-    """Store each index at its rank among those of its kind, where no other one is stored."""
+    """Store each index at its rank among those of its kind, a position that no other one takes."""
     i = n.axis("i0", mask.shape[0])
     rank = ranks((i,))
     after = n.prim("sub", n.prim("add", i, element(n, count, (), int64)), rank)
@@ -157,8 +157,8 @@ PARTITION: Op = define(
     "partition", lambda mask, ranks, count: with_shape(ranks, ranks.shape),
     scatter_nest=_partition_scatter, differentiable=False, internal=True,
     dtypes=(),
-    doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums and "
-        "`count` the last of them.",
+    doc="The indices where a mask holds, then the others; `ranks` are the mask's running sums, "
+        "`count` is the last of them.",
 )
 
 
@@ -171,7 +171,7 @@ def _coordinates_scatter(n: Nest, outs: list[int], places: Any, *, shape: Ints) 
 COORDINATES: Op = define(
     "coordinates", lambda places, shape: with_shape(places, (*places.shape, len(shape))),
     scatter_nest=_coordinates_scatter, differentiable=False, internal=True,
-    dtypes=(), doc="The index, one row each, at places of a dense tensor of a shape.",
+    dtypes=(), doc="The indices, one row each, of flat positions in a dense tensor of a shape.",
 )
 
 
@@ -181,7 +181,7 @@ def _nonzero_infer(x: Spec) -> Spec:
 
 
 def _nonzero(x: Any) -> Any:
-    """Read how many there are, then store each index at its place."""
+    """Read the number of nonzero elements, then store each index at its position."""
     flat = reshape(x, (x.size,)) != 0
     if not x.size:
         return full((0, x.ndim), 0, int64, x.device)
@@ -195,8 +195,8 @@ NONZERO: Op = define(
     "nonzero", _nonzero_infer, host_impl=_nonzero, differentiable=False, dtypes=COMPUTABLE,
     samples=samples.nonzero(),
     errors=lambda: [ErrorCase((np.ones((), np.float32),), {}, ShapeError, "at least 1 axis")],
-    doc="The indices (int64) of the elements that are not zero, one row each, in row-major order; "
-        "NaN is not zero.",
+    doc="The indices (int64) of the nonzero elements, one row each, in row-major order; NaN is "
+        "nonzero.",
 )
 
 
@@ -210,7 +210,7 @@ def _search_infer(table: Spec, values: Spec, *, side: str) -> Spec:
 
 
 def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> int:
-    """Search by steps of falling powers of two, each taken if what it skips comes before."""
+    """Search by steps of decreasing powers of two, each taken if what it skips comes before."""
     dtype, size = meet((table, values)), table.shape[0]
     value, one = element(n, values, index, dtype), n.const(1, int64)
     tables = [table]
@@ -241,12 +241,12 @@ def _search_nest(n: Nest, index: Ids, table: Any, values: Any, *, side: str) -> 
     try:
         return n.reduce(search, over, value)[0] if steps else ZERO
     finally:
-        tables.clear()  # the nest keeps its monoids: they must not keep the nest
+        tables.clear()  # the nest holds its monoids; they must not hold the nest
 
 
 def _search_samples(dtype: str) -> list[Sample]:
     table, values = special(dtype), spread(dtype, (3, 4), -3.0, 3.0)
-    # ml_dtypes' comparison puts NaN nowhere.
+    # ml_dtypes' comparison gives NaN no place in the order.
     table = table[np.argsort(table.astype(np.float64) if DTYPES[dtype].is_small_float else table)]
     return [Sample((x, y), {"side": side}, f"{name} {side}")
             for side in ("left", "right")
@@ -262,8 +262,8 @@ SEARCH: Op = define(
     samples=_search_samples,
     errors=lambda: [ErrorCase((np.ones((2, 2), np.float32), np.ones(2, np.float32)),
                               {"side": "left"}, ShapeError, "a sorted vector")],
-    doc="Where values go into a sorted vector (int64): before equal ones on the left, after them "
-        "on the right; NaN is greatest.",
+    doc="The indices (int64) at which to insert values into a sorted vector: before equal elements "
+        "with side left, after them with right; NaN is greatest.",
 )
 
 
@@ -272,11 +272,11 @@ SEARCH: Op = define(
 
 @named_in_errors
 def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Tensor:
-    """Return the int64 places where x2 goes into the sorted vector x1 (standard 2024.12).
+    """Return the int64 indices at which to insert x2 into the sorted x1 (standard 2024.12).
 
-    x1 stays in order when x2's elements are inserted before those places, on the `side` of equal
-    ones. `sorter` are the indices that put x1 in order, where it is not. NaN is greatest. Each
-    element is a binary search. Raises ShapeError, ArgumentError.
+    x1 stays sorted when x2's elements are inserted before those indices, on the given `side` of
+    equal elements. `sorter` holds the indices that sort x1, if it is not sorted. NaN is greatest.
+    Each element is a binary search. Raises ShapeError, ArgumentError.
 
     >>> import tinyml
     >>> tinyml.searchsorted(tinyml.tensor([1, 3, 5]), tinyml.tensor([0, 3, 6])).tolist()
@@ -293,11 +293,11 @@ def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:
 
 
 def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """Return the elements along `axis` in order (Array API standard 2024.12, sort).
+    """Return the elements along `axis`, sorted (Array API standard 2024.12, sort).
 
-    NaN counts as greatest: last, or first where `descending`. Equal elements keep their order, and
-    -0.0 equals 0.0; so `stable` False changes nothing. Raises AxisError. Gradients go back to where
-    the elements were.
+    NaN is greatest: last, or first if `descending`. Equal elements keep their order, and -0.0
+    equals 0.0; `stable` False changes nothing. Raises AxisError. Gradients go back to the elements'
+    original positions.
 
     >>> import tinyml
     >>> tinyml.sort(tinyml.tensor([3.0, 1.0, 2.0]), descending=True).tolist()
@@ -307,7 +307,7 @@ def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = Tru
 
 
 def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """Return the int64 indices that put the elements along `axis` in order (standard 2024.12).
+    """Return the int64 indices that sort the elements along `axis` (standard 2024.12).
 
     The order is that of `sort`. Raises AxisError.
 
@@ -320,11 +320,10 @@ def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = 
 
 @named_in_errors
 def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
-    """Return the k greatest elements along `axis`, or the least, in order, and their indices.
+    """Return the k greatest (or least) elements along `axis`, sorted, and their indices.
 
-    Both have x's shape with k as the axis's size; the indices are int64. Of equal elements the
-    first come first; NaN counts as greatest. Raises AxisError, and ShapeError where k is not in
-    0..size.
+    Both have x's shape with size k along the axis; the indices are int64. Equal elements keep their
+    order, and NaN is greatest. Raises AxisError, and ShapeError unless 0 <= k <= size.
 
     >>> import tinyml
     >>> values, indices = tinyml.topk(tinyml.tensor([3.0, 1.0, 2.0]), 2)
@@ -340,10 +339,10 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Tensor, 
 
 @named_in_errors
 def nonzero(x: Any) -> tuple[Tensor, ...]:
-    """Return the int64 indices of the elements that are not zero (standard 2024.12, nonzero).
+    """Return the int64 indices of the nonzero elements (Array API standard 2024.12, nonzero).
 
-    One vector for each axis, in row-major order; NaN is not zero. The values are waited for, since
-    they decide how many there are. Raises ShapeError for a 0-d tensor.
+    One vector for each axis, in row-major order; NaN is nonzero. The values are waited for, since
+    they decide the result's size. Raises ShapeError for a 0-d tensor.
 
     >>> import tinyml
     >>> [index.tolist() for index in tinyml.nonzero(tinyml.tensor([[0, 1], [2, 3]]))]
@@ -351,6 +350,6 @@ def nonzero(x: Any) -> tuple[Tensor, ...]:
     """
     x = asarray(x)
     found = apply(NONZERO, x)
-    # A slice would name the size, which a graph under construction does not know.
+    # A slice would need the size, which is unknown while a graph is built.
     columns = [full((), d, int64, x.device) for d in range(x.ndim)]
     return tuple([apply(GATHER, found, column, axis=1) for column in columns])

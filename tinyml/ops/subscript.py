@@ -1,8 +1,8 @@
-"""Keys of x[...], brought into one form, from which views, gathers and scatters follow.
+"""Keys of x[...], normalised to one form, from which views, gathers and scatters follow.
 
-Every key is a slice of each axis, new axes, and, for what is left, tables of integers along
-neighbouring axes. A mask of booleans is the tables of where it holds, so how many there are depends
-on values; to put one value where a mask holds, no such number is needed.
+Every key becomes a slice of each axis, new axes, and, for the rest, tables of integers along
+neighbouring axes. A boolean mask becomes the tables of where it holds, so their size depends on
+values; putting a single value where a mask holds does not need that size.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _SEVERAL = (Data, np.ndarray, list)
 
 
 class Selection(NamedTuple):
-    """A key of x[...] in its one form.
+    """A key of x[...] in normal form.
 
     start, stop, step  of every axis of x, as slice.indices gives them
-    shape    of that slice without the axes that a number took, with new axes
-    order    the axes of that shape, where indexed ones stand apart and come to the front, or None
-    axis     where the first indexed axis stands then; the others follow it
-    picks    what indexes them: tensors of integers, or masks, which index as many axes as they have
+    shape    of that slice without the axes that a number indexed, with new axes
+    order    a permutation of that shape that moves separated indexed axes to the front, or None
+    axis     the position of the first indexed axis after that; the others follow it
+    picks    what indexes them: integer tensors, or masks, which index as many axes as they have
     """
 
     start: Ints
@@ -61,22 +61,22 @@ class Selection(NamedTuple):
 
     @property
     def counts(self) -> Ints:
-        """The shape of the slice, an axis for each of x."""
+        """The shape of the slice, with one axis for each of x."""
         return tuple([len(range(*cut)) for cut in zip(self.start, self.stop, self.step)])
 
     def cut(self, x: Any) -> Any:
-        """Return the slice of x, in x's axes: a view."""
+        """Return the slice of x, with x's axes, as a view."""
         if self.counts == x.shape and min(self.step, default=1) > 0:
             return x
         return apply(SLICE, x, start=self.start, stop=self.stop, step=self.step)
 
     def arranged(self, part: Any) -> Any:
-        """Return the slice with the axes that the picks expect: a view."""
+        """Return the slice with the axes that the picks expect, as a view."""
         part = part if part.shape == self.shape else reshape(part, self.shape)
         return part if self.order is None else permute_dims(part, self.order)
 
     def put_back(self, x: Any, part: Any) -> Any:
-        """Return x with its slice replaced by one that has the axes that the picks expect."""
+        """Return x with its slice replaced by `part`, which has the axes that the picks expect."""
         if self.order is not None:
             part = permute_dims(part, tuple(np.argsort(self.order).tolist()))
         part = reshape(part, self.counts)
@@ -89,7 +89,7 @@ class Selection(NamedTuple):
 
 
 def _items(key: Any, x: Any) -> tuple[list[Any], int]:
-    """Return the parts of a key, with arrays as tensors and ... as slices, and where ... stood."""
+    """Return the parts of a key, arrays as tensors and ... as slices, and where ... was."""
     parts = [_part(part, x) for part in (key if isinstance(key, tuple) else (key,))]
     dots = [k for k, part in enumerate(parts) if part is Ellipsis]
     expect(len(dots) <= 1, "at most one ...", len(dots), AxisError)
@@ -131,14 +131,14 @@ def _table(part: Any, x: Any) -> Any:
 
 
 def _axes(part: Any) -> int:
-    """Return how many axes a part of a key indexes."""
+    """Return the number of axes that a part of a key indexes."""
     if part is None or part is Ellipsis:
         return 0
     return part.spec.ndim if isinstance(part, Data) and part.spec.dtype is bool_ else 1
 
 
 def select(x: Any, key: Any) -> Selection:
-    """Return the one form of a key.
+    """Return the normal form of a key.
 
     Raises AxisError, OutOfRangeError, ArgumentTypeError, DTypeError.
     """
@@ -147,7 +147,7 @@ def select(x: Any, key: Any) -> Selection:
     shape: list[int] = []
     picks: list[Any] = []
     picked: list[int] = []  # axes of `shape`
-    numbers: list[int] = []  # where in the key numbers and picks stand
+    numbers: list[int] = []  # positions of numbers and picks in the key
     for k, part in enumerate(parts):
         sizes = x.shape[len(cuts) : len(cuts) + _axes(part)]
         if part is None:
@@ -157,7 +157,7 @@ def select(x: Any, key: Any) -> Selection:
             cuts.append(_cut(part, *sizes))
             shape.append(len(range(*cuts[-1])))
             continue
-        numbers.append(k + (k >= dots))  # ... keeps apart what stands around it
+        numbers.append(k + (k >= dots))  # ... separates what is on either side of it
         if isinstance(part, int):
             place = _number(part, sizes[0], len(cuts))
             cuts.append((place, place + 1, 1))
@@ -167,11 +167,11 @@ def select(x: Any, key: Any) -> Selection:
                 n in (size, 0) for n, size in zip(part.shape, sizes))
             expect(fits, f"a mask of shape {sizes} for axes from {len(cuts)} on",
                    part.shape, OutOfRangeError, remedy="a mask has the sizes of what it indexes")
-            if part.shape != sizes:  # the standard lets an empty mask choose nothing from any size
+            if part.shape != sizes:  # the standard lets an empty mask select nothing from any size
                 part = full(sizes, False, bool_, x.device)
         picks.append(part)
         cuts += [(0, size, 1) for size in sizes]
-        sizes = sizes or (1,)  # a mask without axes chooses from a new one of size 1
+        sizes = sizes or (1,)  # a 0-d mask selects from a new axis of size 1
         picked += range(len(shape), len(shape) + len(sizes))
         shape += sizes
     together = numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
@@ -187,7 +187,7 @@ def _cut(part: slice, size: int) -> tuple[int, int, int]:
     try:
         start, stop, step = part.indices(size)
         count = len(range(start, stop, step))
-        if count < 2:  # then a step of any size is one of 1
+        if count < 2:  # then any step is equivalent to 1
             return (start, start + 1, 1) if count else (0, 0, 1)
         return start, stop, step
     except TinyMLError:
@@ -206,7 +206,7 @@ def _number(place: int, size: int, axis: int) -> int:
 
 
 def _tables(picks: tuple[Any, ...]) -> list[Any]:
-    """Return tables of integers; a mask becomes the tables of where it holds."""
+    """Return integer tables; a mask becomes the tables of where it holds."""
     tables: list[Any] = []
     for pick in picks:
         if pick.dtype is not bool_:
@@ -217,16 +217,16 @@ def _tables(picks: tuple[Any, ...]) -> list[Any]:
 
 
 def _one_mask(chosen: Selection, shape: Ints, value: Ints) -> tuple[Any, Ints] | None:
-    """Return a lone mask, and the shape of a value, as both broadcast to the part that they change.
+    """Return a lone mask, and a value's shape, so that both broadcast to the part they change.
 
-    None where the values belong to places that the mask alone tells.
+    None if each value belongs to its own position, which only the mask's content determines.
     """
     if len(chosen.picks) != 1 or chosen.picks[0].dtype is not bool_:
         return None
     mask = chosen.picks[0]
     rank = mask.ndim or 1
     after = len(shape) - chosen.axis - rank
-    own = len(value) - after - 1  # the value's axis along the places
+    own = len(value) - after - 1  # the value's axis along the masked positions
     if own >= 0 and value[own] != 1:
         return None
     wide = reshape(mask, (*(mask.shape or (1,)), *(1,) * after))
@@ -245,7 +245,7 @@ def getitem(x: Any, key: Any) -> Tensor:
     """
     chosen = select(x, key)
     part = chosen.arranged(chosen.cut(x))
-    if not chosen.picks:  # an object of its own, even where all of x is asked for
+    if not chosen.picks:  # a new object, even if all of x is selected
         return reshape(x, x.shape) if part is x else part
     return apply(GATHER, part, *_tables(chosen.picks), axis=chosen.axis)
 
@@ -253,11 +253,11 @@ def getitem(x: Any, key: Any) -> Tensor:
 def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
     """Return x with x[key] changed by `value`, which broadcasts and takes x's type.
 
-    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, updates are taken in
-    row-major order of the broadcast indices, one after the other: of 'set' the last one stays.
+    `mode` is 'set', 'add', 'mul', 'min' or 'max'. Where indices repeat, updates apply one after the
+    other in row-major order of the broadcast indices; with 'set' the last one wins.
     """
     op = update_op(mode)
-    if x.dtype.is_subbyte and mode == "set":  # parts of a byte are not written one by one
+    if x.dtype.is_subbyte and mode == "set":  # parts of a byte cannot be written one by one
         whole = astype(x, "int8" if x.dtype.kind == "int" else "uint8")
         return astype(setitem(whole, key, like(value, x), mode), x.dtype)
     chosen = select(x, key)
@@ -285,7 +285,7 @@ def setitem(x: Any, key: Any, value: Any, mode: str = "set") -> Tensor:
 
 
 def _without_lead(value: Any, ndim: int) -> Any:
-    """Return a value without surplus axes of size 1 in front, which NumPy's assignment allows."""
+    """Return a value without extra leading axes of size 1, which NumPy's assignment allows."""
     extra = value.ndim - ndim
     if extra > 0 and value.shape[:extra] == (1,) * extra:
         return reshape(value, value.shape[extra:])
@@ -293,7 +293,7 @@ def _without_lead(value: Any, ndim: int) -> Any:
 
 
 def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
-    """Call getitem or setitem, and let errors name what was indexed."""
+    """Call getitem or setitem, and name the indexed tensor in errors."""
     try:
         return function(x, *arguments)
     except TinyMLError as error:
@@ -301,10 +301,10 @@ def indexed(function: Callable[..., Tensor], x: Any, *arguments: Any) -> Tensor:
 
 
 class At:
-    """Functional updates: `x.at[key].set(v)` returns a new tensor, and x does not change.
+    """Functional updates: `x.at[key].set(v)` returns a new tensor and leaves x unchanged.
 
-    Where indices repeat, updates are taken one after the other in row-major order of the broadcast
-    indices, so results are the same on every run: of `set` the last one stays.
+    Where indices repeat, updates apply one after the other in row-major order of the broadcast
+    indices, so results are the same on every run; with `set` the last one wins.
 
     >>> import tinyml
     >>> x, i = tinyml.ones(3), tinyml.tensor([0, 2, 0])
@@ -330,7 +330,7 @@ class At:
         return indexed(getitem, self._tensor, self._key)
 
     def set(self, value: Any) -> Tensor:
-        """Return x with x[key] replaced by a value, which broadcasts; the last of several stays.
+        """Return x with x[key] replaced by a value, which broadcasts; the last of several wins.
 
         >>> import tinyml
         >>> tinyml.zeros(3).at[1].set(5.0).tolist()
@@ -339,24 +339,24 @@ class At:
         return self._changed(value, "set")
 
     def add(self, value: Any) -> Tensor:
-        """Return x with a value added to x[key]; indices that repeat add up."""
+        """Return x with a value added to x[key]; repeated indices accumulate."""
         return self._changed(value, "add")
 
     def mul(self, value: Any) -> Tensor:
-        """Return x with x[key] multiplied by a value; indices that repeat multiply each time."""
+        """Return x with x[key] multiplied by a value; repeated indices multiply each time."""
         return self._changed(value, "mul")
 
     def divide(self, value: Any) -> Tensor:
-        """Return x with x[key] divided by a value; indices that repeat divide by the product."""
+        """Return x with x[key] divided by a value; repeated indices divide by the product."""
         ones = broadcast_to(like(1, self._tensor), self._tensor.shape)
         return divide(self._tensor, indexed(setitem, ones, self._key, value, "mul"))
 
     def min(self, value: Any) -> Tensor:
-        """Return x with the lesser of x[key] and a value there; NaN where one is NaN."""
+        """Return x with x[key] replaced by its minimum with a value; NaN where one is NaN."""
         return self._changed(value, "min")
 
     def max(self, value: Any) -> Tensor:
-        """Return x with the greater of x[key] and a value there; NaN where one is NaN."""
+        """Return x with x[key] replaced by its maximum with a value; NaN where one is NaN."""
         return self._changed(value, "max")
 
     def apply(self, function: Callable[[Tensor], Any]) -> Tensor:

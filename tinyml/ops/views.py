@@ -1,6 +1,6 @@
-"""Views: reshape, permute, expand and slice share memory; with what undoes a slice.
+"""Views: reshape, permute, expand and slice, which share memory; and the inverses of a slice.
 
-To memory each of them is other strides; in a nest it is another index.
+In memory, each view is other strides; in a nest, another index.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Ints = tuple[int, ...]
 
 
 def ravel(n: Nest, index: Ids, shape: Ints) -> int:
-    """Return the place of an index in a dense tensor."""
+    """Return the flat position of an index in a dense tensor."""
     place = ZERO
     for i, size in zip(index, shape):
         place = n.add(n.mul(place, n.param(size)), i)
@@ -43,7 +43,7 @@ def ravel(n: Nest, index: Ids, shape: Ints) -> int:
 
 
 def unravel(n: Nest, place: int, shape: Ints) -> Ids:
-    """Return the index at a place of a dense tensor."""
+    """Return the index at a flat position of a dense tensor."""
     index = []
     for size in reversed(shape[1:]):
         extent = n.param(size)
@@ -72,7 +72,7 @@ def _reshape_infer(x: Spec, *, shape: Ints) -> Spec:
 
 
 def _reshape_view(x: Spec, *, shape: Ints) -> tuple[Ints, int] | None:
-    """Return strides of the new shape where its axes split or join axes that lie together."""
+    """Return strides for the new shape if its axes only split or join contiguous axes."""
     if x.contiguous:
         return dense_strides(shape), 0
     old = [(n, s) for n, s in zip(x.shape, x.strides) if n != 1]
@@ -116,7 +116,7 @@ RESHAPE: Op = define(
     samples=samples.reshape(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"shape": (5,)}, ShapeError, "12 elements"),
                     ErrorCase((_ROW,), {"shape": (-1, -1)}, ShapeError, "one size of -1")],
-    doc="The same elements in row-major order under another shape.",
+    doc="The same elements in row-major order in another shape.",
 )
 
 # ---- permute_dims
@@ -140,7 +140,7 @@ PERMUTE: Op = define(
     grad=(lambda g, _y, _x, axes: apply(PERMUTE, g, axes=_inverse(axes)),),
     samples=samples.permute_dims(), dtypes=EVERY,
     errors=lambda: [ErrorCase((_ROW,), {"axes": (0, 0)}, AxisError, "each of 2 axes once")],
-    doc="Axes in another order: result.shape[d] is x.shape[axes[d]].",
+    doc="x with its axes in another order: result.shape[d] is x.shape[axes[d]].",
 )
 
 # ---- expand
@@ -158,7 +158,7 @@ def _expand_nest(n: Nest, index: Ids, x: Any, *, shape: Ints) -> int:
 
 
 def _expand_grad(g: Any, _y: Any, _x: Any, shape: Ints) -> Any:
-    """Sum over every axis that was stretched."""
+    """Return g summed over every axis that was expanded."""
     lead = len(shape) - _x.ndim
     axes = [d for d, n in enumerate(shape) if d < lead or _x.shape[d - lead] != n]
     total = g.sum(tuple(axes)) if axes else g
@@ -179,7 +179,7 @@ Implicit.expand = EXPAND
 
 
 def slice_shape(start: Ints, stop: Ints, step: Ints) -> Ints:
-    """Return the shape of a slice given as `slice.indices` gives it."""
+    """Return the shape of a slice given in the form of `slice.indices`."""
     return tuple([len(range(a, b, s)) for a, b, s in zip(start, stop, step)])
 
 
@@ -224,7 +224,7 @@ SLICE: Op = define(
 
 def place_in_slice(n: Nest, index: Ids, start: Ints, stop: Ints, step: Ints,
                    shape: Ints) -> tuple[Ids, int | None]:
-    """Return the index into a slice for an index into the whole, and whether there is one."""
+    """Return the index into a slice for an index into the whole, and whether it is inside."""
     inner = []
     guard: int | None = None
     counts = slice_shape(start, stop, step)
@@ -272,7 +272,7 @@ UNSLICE: Op = define(
     grad=(lambda h, _y, _g, shape, start, stop, step: apply(
         SLICE, h, start=start, stop=stop, step=step),),
     samples=_unslice_samples, dtypes=(*FLOATS, *COMPLEX),
-    doc="Zeros of a shape with g in a slice of them: slice's gradient.",
+    doc="Zeros of a shape, with g in a slice of them: slice's gradient.",
     errors=lambda: [ErrorCase((_ROW,), {"shape": (9, 9), "start": (0, 0), "stop": (3, 3),
                                         "step": (1, 1)}, ShapeError, r"g of shape \(3, 3\)")],
 )
@@ -305,7 +305,7 @@ SLICE_SET: Op = define(
 
 
 def zeros_of(x: Any) -> Any:
-    """Return zeros of a tensor's shape, dtype and device."""
+    """Return zeros with a tensor's shape, dtype and device."""
     return full(x.shape, 0, x.dtype, x.device)
 
 
@@ -315,7 +315,7 @@ def zeros_of(x: Any) -> Any:
 def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
     """Return the same elements in row-major order in another shape; -1 is the size that fits.
 
-    `copy` True always copies, False raises ArgumentError where strides demand a copy.
+    `copy` True always copies, False raises ArgumentError if the strides require a copy.
 
     >>> import tinyml
     >>> tinyml.reshape(tinyml.arange(6), (2, -1)).shape

@@ -1,7 +1,7 @@
-"""Activations: composites of a line or two, which become one loop nest and differentiate by it.
+"""Activations: composites of a line or two, which become one loop nest and differentiate it.
 
-Where a formula holds on one side only, the operand is replaced on the other side, so that an
-infinity there does not meet a zero in the gradient.
+If a formula holds on one side only, the operand is replaced on the other side, so that an infinity
+there does not meet a zero in the gradient.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def celu(x: Operand, /, alpha: Operand = 1.0) -> Tensor:
 
 @elementwise("float", ulp=8)
 def selu(x: Operand, /) -> Tensor:
-    """Return a scaled elu that keeps mean and variance (Klambauer 2017)."""
+    """Return a scaled elu that preserves mean and variance (Klambauer 2017)."""
     return where(x > 0, x, expm1(_below(x)) * _SELU_ALPHA) * _SELU_SCALE
 
 
@@ -117,14 +117,14 @@ GELU_DX: Op = define(
 
 @elementwise("float", ulp=80, grad=lambda g, _y, x: apply(GELU_DX, g, x))
 def gelu(x: Operand) -> Tensor:
-    """Return x Phi(x) with the normal distribution's Phi, the exact form (Hendrycks, Gimpel 2016).
+    """Return x Phi(x) with the normal distribution's exact Phi (Hendrycks, Gimpel 2016).
 
-    By erfc, which keeps the far negative side accurate, where 1 + erf would cancel.
+    It uses erfc, which stays accurate far on the negative side, where 1 + erf would cancel.
     """
     return x * 0.5 * erfc(x * -_ROOT_HALF)
 
 
-# ---- by pieces
+# ---- piecewise
 
 
 @elementwise("real", grad=lambda g, y, _x: where(y > 0, g, 0.0))
@@ -141,19 +141,19 @@ def leaky_relu(x: Operand, /, negative_slope: Operand = 0.01) -> Tensor:
 
 @elementwise("real")
 def relu6(x: Operand, /) -> Tensor:
-    """Return x, but not below 0 and not above 6."""
+    """Return x clamped to [0, 6]."""
     return clip(x, 0, 6)
 
 
 @elementwise("float")
 def hardtanh(x: Operand, /, min_val: Operand = -1.0, max_val: Operand = 1.0) -> Tensor:
-    """Return x, but not below min_val and not above max_val."""
+    """Return x clamped to [min_val, max_val]."""
     return clip(x, min_val, max_val)
 
 
 @elementwise("float", ulp=2)
 def hardsigmoid(x: Operand, /) -> Tensor:
-    """Return (x + 3) / 6, but not below 0 and not above 1."""
+    """Return (x + 3) / 6 clamped to [0, 1]."""
     return clip(x + 3.0, 0.0, 6.0) / 6.0
 
 
@@ -187,7 +187,7 @@ def threshold(x: Operand, limit: Operand, value: Operand, /) -> Tensor:
     return where(x <= limit, value, x)
 
 
-# ---- of two halves
+# ---- gated
 
 
 def glu(x: Operand, /, axis: int = -1) -> Tensor:

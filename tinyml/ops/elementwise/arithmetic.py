@@ -1,4 +1,4 @@
-"""Arithmetic: sums, products, quotients, signs, roundings, the greater and the lesser of two."""
+"""Arithmetic: sums, products, quotients, signs, rounding, maxima and minima."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _conj(x: Any) -> Any:
-    """Return the conjugate of an operand of a rule, which may be a Python number."""
+    """Return the conjugate of a gradient rule's operand, which may be a Python number."""
     return conj(x) if isinstance(x, Data) else x.conjugate()
 
 
@@ -76,7 +76,7 @@ def negative(x: Operand, /) -> Tensor:
 
 
 def positive(x: Operand, /) -> Tensor:
-    """Return x in new memory."""
+    """Return a copy of x."""
     return apply(COPY, x)
 
 
@@ -104,25 +104,25 @@ def _sign_slope(g: Any, y: Any, x: Any) -> Any:
 @elementwise("number", samples=samples.finite(samples.unary()), grad=_sign_slope,
              complex_body=_direction)
 def sign(x: Operand, /) -> Tensor:
-    """Return -1, 0 or 1 by the sign of x, x / |x| if complex; NaN stays NaN."""
+    """Return -1, 0 or 1 by the sign of x, or x / |x| if complex; NaN stays NaN."""
     ...
 
 
 @elementwise("size", grad=lambda g, _y, x: g * sign(x), complex_body=_modulus)
 def abs(x: Operand, /) -> Tensor:
-    """Return |x|; the least integer stays itself."""
+    """Return |x|; the least integer stays as it is."""
     ...
 
 
 @elementwise("float", grad=(lambda g, y, a, _b: g * sign(a) * sign(y), None))
 def copysign(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return |x1| with the sign of x2, that of -0.0 and NaN too."""
+    """Return |x1| with the sign of x2, even if that is -0.0 or NaN."""
     ...
 
 
 @elementwise("check", samples=samples.predicate())
 def signbit(x: Operand, /) -> Tensor:
-    """Return whether the sign is minus, that of -0.0 and of NaN too."""
+    """Return whether the sign bit is set, even that of -0.0 or NaN."""
     ...
 
 
@@ -132,7 +132,7 @@ def heaviside(x1: Operand, x2: Operand, /) -> Tensor:
     return where(x1 == 0, x2, where(x1 < 0, 0.0, where(x1 > 0, 1.0, x1)))
 
 
-# ---- roundings
+# ---- rounding
 
 
 @elementwise("real")
@@ -149,7 +149,7 @@ def ceil(x: Operand, /) -> Tensor:
 
 @elementwise("real")
 def trunc(x: Operand, /) -> Tensor:
-    """Return x without its fraction, in x's type."""
+    """Return x without its fractional part, in x's type."""
     ...
 
 
@@ -159,25 +159,25 @@ def _rint_parts(z: Any) -> Tensor:
 
 @elementwise("number", op="round", complex_body=_rint_parts)
 def rint(x: Operand, /) -> Tensor:
-    """Return the nearest whole number, the even one of two."""
+    """Return the nearest whole number; ties go to the even one."""
     ...
 
 
 @elementwise("float", grad=lambda g, _y, _x: g)
 def frac(x: Operand, /) -> Tensor:
-    """Return x - trunc(x), the fraction with x's sign."""
+    """Return x - trunc(x), the fractional part with x's sign."""
     return x - trunc(x)
 
 
 @elementwise("wide", samples=samples.binary(mixed=False),
              grad=(lambda g, _y, a, b: where(a == b, 0.0, g), None))
 def nextafter(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the number next to x1 in the direction of x2."""
+    """Return the next number after x1 in the direction of x2."""
     ...
 
 
 def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
-    """Return the nearest multiple of 10^-decimals, the even one of two; integers as they are.
+    """Return the nearest multiple of 10^-decimals; ties go to even; integers stay as they are.
 
     >>> import tinyml
     >>> tinyml.round(tinyml.tensor([0.5, 1.5, -2.5])).tolist()
@@ -196,15 +196,15 @@ def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
 
 @elementwise("real", ulp=1, samples=samples.division())
 def floor_divide(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the greatest whole number not above x1 / x2, and x1 / x2 where one is infinite; of
-    integers 0 where x2 is 0."""
+    """Return the greatest whole number not above x1 / x2, or x1 / x2 if one is infinite; for
+    integers, 0 where x2 is 0."""
     ...
 
 
 @elementwise("real", samples=samples.division(),
              grad=(lambda g, _y, _a, _b: g, lambda g, _y, a, b: -(g * floor_divide(a, b))))
 def remainder(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 - x2 * floor_divide(x1, x2), with the sign of x2; of integers 0 where x2 is 0."""
+    """Return x1 - x2 * floor_divide(x1, x2), with the sign of x2; for integers, 0 where x2 is 0."""
     ...
 
 
@@ -215,7 +215,7 @@ def fmod(x1: Operand, x2: Operand, /) -> Tensor:
     ...
 
 
-# ---- the greater and the lesser
+# ---- maxima and minima
 
 
 def _share(g: Any, won: Any, tied: Any) -> Tensor:
@@ -225,26 +225,26 @@ def _share(g: Any, won: Any, tied: Any) -> Tensor:
 @elementwise("real", grad=(lambda g, _y, a, b: _share(g, a > b, a == b),
                            lambda g, _y, a, b: _share(g, b > a, a == b)))
 def maximum(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the greater; NaN where one is. At a tie each side gets half the gradient."""
+    """Return the greater of two; NaN where one is. In a tie each side gets half the gradient."""
     ...
 
 
 @elementwise("real", grad=(lambda g, _y, a, b: _share(g, a < b, a == b),
                            lambda g, _y, a, b: _share(g, b < a, a == b)))
 def minimum(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the lesser; NaN where one is. At a tie each side gets half the gradient."""
+    """Return the lesser of two; NaN where one is. In a tie each side gets half the gradient."""
     ...
 
 
 @elementwise("real")
 def fmax(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the greater; the other where one is NaN."""
+    """Return the greater of two; where one is NaN, the other."""
     return where(x1 != x1, x2, where(x2 != x2, x1, maximum(x1, x2)))
 
 
 @elementwise("real")
 def fmin(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the lesser; the other where one is NaN."""
+    """Return the lesser of two; where one is NaN, the other."""
     return where(x1 != x1, x2, where(x2 != x2, x1, minimum(x1, x2)))
 
 
@@ -257,12 +257,12 @@ _CLIP_RULES: tuple[Rule, ...] = (
 
 @elementwise("real", op="clip", grad=_CLIP_RULES)
 def _clip(x: Operand, low: Operand, high: Operand, /) -> Tensor:
-    """Return x, but not below `low` and not above `high`."""
+    """Return x clamped to [low, high]."""
     return minimum(maximum(x, low), high)
 
 
 def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """Return x, but not below `min` and not above `max`; `max` where min is above it.
+    """Return x clamped to [min, max]; `max` where `min` is greater.
 
     >>> import tinyml
     >>> tinyml.clip(tinyml.tensor([-1.0, 0.5, 9.0]), 0.0, 1.0).tolist()
@@ -278,17 +278,17 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
 
 @elementwise("integer")
 def gcd(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the greatest common divisor, not negative; gcd(0, 0) is 0."""
+    """Return the greatest common divisor, never negative; gcd(0, 0) is 0."""
     ...
 
 
 @elementwise("integer")
 def lcm(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the least common multiple, not negative; 0 where one is 0."""
+    """Return the least common multiple, never negative; 0 where one is 0."""
     return abs(floor_divide(x1, gcd(x1, x2))) * abs(x2)
 
 
-# ---- several at once
+# ---- combinations
 
 
 @elementwise("number", ulp=1)
@@ -305,21 +305,21 @@ def addcdiv(x: Operand, x1: Operand, x2: Operand, /, value: Operand = 1) -> Tens
 
 @elementwise("float", ulp=2)
 def lerp(x1: Operand, x2: Operand, weight: Operand, /) -> Tensor:
-    """Return x1 + weight (x2 - x1): at 0 it is x1, at 1 x2."""
+    """Return x1 + weight (x2 - x1): x1 at weight 0, x2 at weight 1."""
     return where(weight < 0.5, x1 + weight * (x2 - x1), x2 - (x2 - x1) * (1.0 - weight))
 
 
 @elementwise("float", op="nan_to_num")
 def _nan_to_num(x: Operand, nan: Operand, posinf: Operand, neginf: Operand, /) -> Tensor:
-    """Return x with other numbers for NaN and infinities."""
+    """Return x with NaN and infinities replaced by numbers."""
     return where(x != x, nan, where(x == math.inf, posinf, where(x == -math.inf, neginf, x)))
 
 
 def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None,
                neginf: float | None = None) -> Tensor:
-    """Return x with NaN replaced by `nan`, infinities by `posinf` and `neginf`.
+    """Return x with NaN replaced by `nan` and infinities by `posinf` and `neginf`.
 
-    Without these, infinities become the greatest and the least number of the type.
+    By default infinities become the greatest and the least number of the type.
 
     >>> import tinyml
     >>> tinyml.nan_to_num(tinyml.tensor([float("nan"), 1.0]), nan=7.0).tolist()

@@ -28,7 +28,7 @@ def equal(x1: Operand, x2: Operand, /) -> Tensor:
 
 @elementwise("equality", samples=samples.comparison())
 def not_equal(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return whether x1 != x2; NaN differs from all."""
+    """Return whether x1 != x2; NaN differs from everything."""
     ...
 
 
@@ -60,7 +60,7 @@ def greater_equal(x1: Operand, x2: Operand, /) -> Tensor:
 
 
 def _size(x: Any) -> Tensor:
-    """Return |x|, or the greater part: infinite where one is, else NaN where one is."""
+    """Return |x|, or the greater of a complex number's parts; infinite, else NaN, if one is."""
     if x.dtype.kind != "complex":
         return abs(x)
     a, b = abs(real(x)), abs(imag(x))
@@ -87,19 +87,19 @@ def isinf(x: Operand, /) -> Tensor:
 
 @elementwise("check", samples=samples.predicate())
 def isposinf(x: Operand, /) -> Tensor:
-    """Return whether x is the positive infinity."""
+    """Return whether x is positive infinity."""
     return x == float("inf")
 
 
 @elementwise("check", samples=samples.predicate())
 def isneginf(x: Operand, /) -> Tensor:
-    """Return whether x is the negative infinity."""
+    """Return whether x is negative infinity."""
     return x == float("-inf")
 
 
 @elementwise("equality", samples=samples.predicate())
 def isreal(x: Operand, /) -> Tensor:
-    """Return whether x has no imaginary part, or 0 there."""
+    """Return whether x is real, or complex with imaginary part 0."""
     return imag(x) == 0 if x.dtype.kind == "complex" else (x == x) | (x != x)
 
 
@@ -178,12 +178,12 @@ def bitwise_xor(x1: Operand, x2: Operand, /) -> Tensor:
 
 @elementwise("integer", samples=samples.shifts())
 def bitwise_left_shift(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 shifted left by x2 bits; 0 where x2 is negative or not below the width."""
+    """Return x1 shifted left by x2 bits; 0 where x2 is negative or at least the width."""
     ...
 
 
 @elementwise("integer", samples=samples.shifts())
 def bitwise_right_shift(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 shifted right by x2 bits, filled with the sign; sign alone where x2 is negative or
-    not below the width."""
+    """Return x1 shifted right by x2 bits, filled with the sign; only the sign where x2 is negative
+    or at least the width."""
     ...

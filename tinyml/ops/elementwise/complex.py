@@ -1,10 +1,10 @@
 """Transcendental functions of complex numbers, by their real and imaginary parts.
 
-They are the complex bodies of the functions of the same names. Those of real parts they call by
-name, since `transcendental.py` imports this module. Branch cuts lie where the Array API puts them;
-the inverse functions are Kahan's ("Branch cuts for complex elementary functions", 1987), made of
-sqrt, so that nothing cancels beside a cut. Infinities and NaN give what ISO C, annex G, says, which
-the Array API adopted.
+They are the complex bodies of the functions of the same names. They call the real functions by
+name, since `transcendental.py` imports this module. Branch cuts are those of the Array API; the
+inverse functions are Kahan's ("Branch cuts for complex elementary functions", 1987), made of sqrt,
+so that nothing cancels near a cut. Infinities and NaN follow ISO C, annex G, which the Array API
+adopted.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def _split(z: Any) -> tuple[Any, Any]:
 
 
 def _turned(f: Any, z: Any) -> Any:
-    """Return -i f(i z), which makes a hyperbolic function of a circular one, and back."""
+    """Return -i f(i z), which turns a circular function into a hyperbolic one, and back."""
     a, b = _split(z)
     u, v = _split(f(complex(-b, a)))
     return complex(v, -u)
 
 
 def _nowhere(b: Any) -> Any:
-    """Return whether an angle is infinite or NaN, so that it points nowhere."""
+    """Return whether an angle is infinite or NaN, so that it has no direction."""
     return logical_not(isfinite(b))
 
 
@@ -56,10 +56,7 @@ def exp(z: Any) -> Any:
 
 
 def _direction(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return cos b and sin b.
-
-    At an infinite a, an angle that points nowhere leaves e^a infinite or 0.
-    """
+    """Return cos b and sin b; if a is infinite and b has no direction, e^a stays infinite or 0."""
     lost = isinf(a) & _nowhere(b)
     return where(lost, 1.0, b.cos()), where(lost & (a < 0), 0.0, b.sin())
 
@@ -74,7 +71,7 @@ def expm1(z: Any) -> Any:
 
 
 def log(z: Any) -> Any:
-    """Return log |z| + i arg z; where |z| is near 1, by log1p of |z|^2 - 1."""
+    """Return log |z| + i arg z; where |z| is near 1, using log1p of |z|^2 - 1."""
     a, b = _split(z)
     p, q = abs(a), abs(b)
     great, small = maximum(p, q), minimum(p, q)
@@ -85,7 +82,7 @@ def log(z: Any) -> Any:
 
 
 def log1p(z: Any) -> Any:
-    """Return log(1 + z); its real part by log1p of |1 + z|^2 - 1, where that is small."""
+    """Return log(1 + z); its real part uses log1p of |1 + z|^2 - 1 where that is small."""
     a, b = _split(z)
     square = a * (a + 2.0) + b * b
     near = (square > -0.5) & (square < 1.0)
@@ -95,7 +92,7 @@ def log1p(z: Any) -> Any:
 
 
 def log_to(base: float) -> Any:
-    """Return the function that takes the logarithm to a base."""
+    """Return a function that computes the logarithm to a base."""
 
     def scaled(z: Any) -> Any:
         a, b = _split(log(z))
@@ -206,7 +203,7 @@ def asinh(z: Any) -> Any:
 
 
 def atanh(z: Any) -> Any:
-    """Return log1p(4 |a| / ((1 - |a|)^2 + b^2)) / 4, with a's sign, and half an angle.
+    """Return log1p(4 |a| / ((1 - |a|)^2 + b^2)) / 4 with a's sign, plus i times half an angle.
 
     The angle is that of the point ((1 - a)(1 + a) - b^2, 2 b).
     """
@@ -226,7 +223,7 @@ def atan(z: Any) -> Any:
 
 
 def power(z: Any, w: Any) -> Any:
-    """Return exp(w log z); 0^0 is 1, 0 to a power with a positive real part 0, to others NaN."""
+    """Return exp(w log z); 0^0 is 1, 0^w is 0 if w's real part is positive, else NaN."""
     zero = z == 0
     none = where(real(w) > 0, 0.0, math.nan) if hasattr(w, "spec") else 0.0 * w
     return where(w == 0, 1.0, where(zero, none, exp(log(where(zero, 1.0, z)) * w)))

@@ -1,4 +1,4 @@
-"""Choice, conversion and copies of values of every type; complex numbers and their parts."""
+"""Selecting, converting and copying values of every type; complex numbers and their parts."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ CAST: Op = define(
     grad=(lambda g, _y, _x, dtype: astype(g if _x.dtype.kind == "complex" else real(g), _x.dtype),),
     samples=samples.cast(), dtypes=EVERY,
     errors=lambda: [ErrorCase(([1.0],), {"dtype": "float31"}, DTypeError, "float31")],
-    doc="x in another type: floats to integers truncate and saturate, NaN becomes 0; "
-        "integers wrap around; to bool is x != 0.",
+    doc="x in another type: floats truncate and saturate when cast to integers, and NaN becomes 0; "
+        "integers wrap around; bool is x != 0.",
 )
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """Return x in another data type, a new tensor; x itself where it has the type already.
+    """Return x in another data type as a new tensor, or x itself if it already has the type.
 
-    Floats to integers truncate and saturate, NaN becomes 0; integers wrap around.
+    Floats truncate and saturate when cast to integers, and NaN becomes 0; integers wrap around.
 
     >>> import tinyml
     >>> tinyml.astype(tinyml.tensor([1.9, -300.0]), tinyml.int8).tolist()
@@ -81,7 +81,7 @@ Implicit.cast, Implicit.copy = CAST, COPY
 @elementwise("pair", samples=samples.binary(mixed=False),
              grad=(lambda g, _y, _a, _b: real(g), lambda g, _y, _a, _b: imag(g)))
 def complex(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the complex number of a real and an imaginary part."""
+    """Return the complex number with the given real and imaginary parts."""
     ...
 
 
@@ -108,7 +108,7 @@ def _is_real(x: Any) -> bool:
 
 
 def real(x: Operand, /) -> Tensor:
-    """Return the real part of x; of real numbers, x itself.
+    """Return the real part of x; for real numbers, x itself.
 
     >>> import tinyml
     >>> tinyml.real(tinyml.tensor([1 + 2j])).tolist()
@@ -118,7 +118,7 @@ def real(x: Operand, /) -> Tensor:
 
 
 def imag(x: Operand, /) -> Tensor:
-    """Return the imaginary part of x; of real numbers, zeros.
+    """Return the imaginary part of x; for real numbers, zeros.
 
     >>> import tinyml
     >>> tinyml.imag(tinyml.tensor([1 + 2j])).tolist()
@@ -128,7 +128,7 @@ def imag(x: Operand, /) -> Tensor:
 
 
 def conj(x: Operand, /) -> Tensor:
-    """Return the complex conjugate of x; of real numbers, x itself.
+    """Return the complex conjugate of x; for real numbers, x itself.
 
     >>> import tinyml
     >>> tinyml.conj(tinyml.tensor([1 + 2j])).tolist()

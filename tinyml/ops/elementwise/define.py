@@ -5,10 +5,10 @@
         \"\"\"Return the hyperbolic tangent.\"\"\"
         ...
 
-Everything else is derived from the function: the record, with the function's name, its operands and
-its docstring; the way from a call to the plan; the cases and error cases of the conformance suite.
-A function whose body is a docstring and `...` is one word of the vocabulary, which each device
-spells. Any other body says the op by other ops, and becomes one loop nest by itself.
+Everything else is derived from the function: the record, with the function's name, operands and
+docstring; the path from a call to the plan; the cases and error cases of the conformance suite. A
+function whose body is only a docstring and `...` is one word of the vocabulary, which each device
+implements. Any other body defines the op by other ops, and becomes one loop nest automatically.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ from tinyml.ops.samples import ErrorCase
 __all__ = ["ALL", "KINDS", "NUMBERS", "Operand", "device_of", "elementwise", "meet",
            "operand_dtype", "shape_of"]
 
-# What an elementwise function takes: a tensor, a number, an array or a list. A body computes with
-# it as with a tensor, which no union of those types would allow: hence Any.
+# What an elementwise function takes: a tensor, a number, an array or a list. A body treats it as a
+# tensor, which no union of those types would allow: hence Any.
 Operand: TypeAlias = "Tensor | Any"
 
 NUMBERS = (*FLOATS, *INTEGERS)
@@ -62,7 +62,7 @@ ALL = ("bool", *NUMBERS)
 
 
 class Kind(NamedTuple):
-    """What a kind of op accepts, what it computes in and gives, and a sentence for people."""
+    """The types that a kind of op accepts, computes in and returns, and a sentence for the docs."""
 
     accepts: tuple[str, ...]
     computes: Callable[[DType], DType]
@@ -127,7 +127,7 @@ def meet(operands: tuple[Any, ...]) -> DType:
 
 
 def operand_dtype(kind: str, operands: tuple[Any, ...]) -> DType:
-    """Return the type in which an op of a kind computes; DTypeError where it accepts none."""
+    """Return the type in which an op of a kind computes; raises DTypeError if not accepted."""
     accepted = KINDS[kind].accepts
     dtype = meet(operands)
     if dtype.name not in accepted:
@@ -137,7 +137,7 @@ def operand_dtype(kind: str, operands: tuple[Any, ...]) -> DType:
 
 
 def shape_of(specs: tuple[Any, ...]) -> tuple[int, ...]:
-    """Return the shape to which specs and numbers broadcast."""
+    """Return the common broadcast shape of specs and numbers."""
     return broadcast_shapes(*[s.shape if isinstance(s, Spec) else () for s in specs])
 
 
@@ -156,13 +156,13 @@ def elementwise(kind: str, *, op: str | None = None, word: str | None = None, co
                 complex_body: Rule | None = None, **fields: Any) -> Callable[[F], F]:
     """Make the decorated function an elementwise op, whose record is the function's `op`.
 
-    kind          a key of KINDS: what types it accepts, computes in and gives
+    kind          a key of KINDS: the types it accepts, computes in and returns
     op            the record's name, where it is not the function's
-    word          the word of the vocabulary, where it is not the record's name
-    conditions    how many operands in front are conditions, of any type
-    grad          one rule, or one per operand, see Op; left out where the body differentiates
-                  itself, or the result is constant almost everywhere
-    complex_body  the op by other ops for complex operands, where the function is for real ones
+    word          the word of the vocabulary, if it is not the record's name
+    conditions    the number of leading operands that are conditions, of any type
+    grad          one rule, or one per operand, see Op; omitted if the body itself is
+                  differentiable, or the result is constant almost everywhere
+    complex_body  the op by other ops for complex operands, if the function is for real ones
     fields        further fields of the record: `ulp`, `samples`, `dtypes`, ...
     """
 
@@ -200,12 +200,12 @@ def _nothing() -> None:
 
 
 def _is_empty(function: FunctionType) -> bool:
-    """Return whether a function's body is a docstring and `...` alone."""
+    """Return whether a function's body is only a docstring and `...`."""
     return function.__code__.co_code == _nothing.__code__.co_code
 
 
 def _sampled(kind: str) -> tuple[str, ...]:
-    """Return the types for which an op of a kind is judged by samples."""
+    """Return the types in which an op of a kind is tested with samples."""
     if kind == "float":
         return FLOATS
     if kind in ("inexact", "angle"):
@@ -228,7 +228,7 @@ def _infer(kind: str, arity: int, conditions: int) -> Callable[..., Spec]:
 
 def _ways(kind: str, word: str, conditions: int, body: Rule | None,
           complex_body: Rule | None) -> dict[str, Any]:
-    """Return the fields that say how an op runs: by a word, or by other ops."""
+    """Return the fields that define how an op runs: by a word, or by other ops."""
     gives = KINDS[kind].gives
 
     def nest(n: Nest, index: Ids, *xs: Any) -> int:
@@ -241,7 +241,7 @@ def _ways(kind: str, word: str, conditions: int, body: Rule | None,
         return shape_of(specs), operand_dtype(kind, specs[conditions:])
 
     def composed(formula: Rule) -> Rule:
-        """Return a body whose tensors come in the type of the arithmetic."""
+        """Return a body whose operands are cast to the arithmetic's type first."""
 
         def by_other_ops(*xs: Any) -> Any:
             dtype = operand_dtype(kind, tuple([x.spec if isinstance(x, Data) else x for x in xs]))
@@ -258,7 +258,7 @@ def _ways(kind: str, word: str, conditions: int, body: Rule | None,
 
 
 def _as_noun(text: str) -> str:
-    """Return the first sentence of a docstring as a record's line: what it returns, by itself.
+    """Return a docstring's summary as a record's noun phrase, without "Return".
 
     >>> _as_noun("Return the sine."), _as_noun("Return x1 + x2.")
     ('The sine.', 'x1 + x2.')
@@ -289,7 +289,7 @@ def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
 
 def _call(op: Op, function: FunctionType, arity: int,
           defaults: tuple[Any, ...]) -> Callable[..., Any]:
-    """Return the shortest way from operands to the plan."""
+    """Return the function with the shortest path from operands to the plan."""
     straight = (unary(op) if arity == 1 else binary(op) if arity == 2 else
                 ternary(op) if arity == 3 else functools.partial(apply, op))
     if function.__code__.co_posonlyargcount == arity <= 3:
@@ -312,7 +312,7 @@ def _call(op: Op, function: FunctionType, arity: int,
 
 
 def _about_operands(kind: str, arity: int) -> str:
-    """Return the sentences on types and shapes that end a docstring."""
+    """Return the closing sentences of a docstring, on types and shapes."""
     shape = "The result has the shape of x." if arity == 1 else "Operands broadcast."
     refusal = "" if kind == "any" else " Other types raise DTypeError."
     return f"{KINDS[kind].sentence} {shape}{refusal}"

@@ -39,7 +39,7 @@ _CIRCLE: Any = samples.unary(-3.0, 3.0, (-100.0, 100.0))
 def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
     if isinstance(b, SCALARS):
         return g * 0.0 if b == 0 else g * conj(a ** (b - 1) * b)
-    # At 0^0 the slope is 0, where 0 times an infinity would say NaN.
+    # At 0^0 the slope is 0, where 0 times an infinity would give NaN.
     return g * conj(b * a ** where((a == 0) & (b == 0), 1.0, b - 1))
 
 
@@ -55,13 +55,13 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
 @elementwise("number", ulp=16, samples=samples.finite(samples.power()),
              grad=(_power_base, _power_exponent), complex_body=of_complex.power)
 def pow(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 to the power x2 (IEEE 754 pow); integers wrap around, and with a negative x2 are
-    truncated toward 0, 0 for x1 = 0."""
+    """Return x1 to the power x2 (IEEE 754 pow); integers wrap around; with a negative x2 they are
+    truncated toward 0, and 0 for x1 = 0."""
     ...
 
 
 def float_power(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 to the power x2 in float64, or complex128 where one is complex.
+    """Return x1 to the power x2 in float64, or complex128 if one is complex.
 
     >>> import tinyml
     >>> tinyml.float_power(tinyml.tensor([2, 4]), -1).tolist()
@@ -113,7 +113,7 @@ def rsqrt(x: Operand, /) -> Tensor:
 @elementwise("float", ulp=4,
              grad=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)))
 def hypot(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return sqrt(x1^2 + x2^2) without overflow; inf where one is infinite, beside NaN too."""
+    """Return sqrt(x1^2 + x2^2) without overflow; inf where one is infinite, even next to NaN."""
     ...
 
 
@@ -163,9 +163,9 @@ def logaddexp2(x1: Operand, x2: Operand, /) -> Tensor:
 
 
 def _as_tensor(x: Any, other: Any) -> Any:
-    """Return a number as a tensor like the other operand, so that functions take it.
+    """Return a number as a tensor like the other operand, so that functions accept it.
 
-    Where the other is NaN so is this, and so is any result made of both.
+    It is NaN where the other is NaN, and so is any result made from both.
     """
     return x if isinstance(x, Data) else where(other == other, x, other)
 
@@ -173,7 +173,7 @@ def _as_tensor(x: Any, other: Any) -> Any:
 @elementwise("float", ulp=4, samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)),
              grad=(lambda g, _y, _a, b: g.op("xlogy", b), lambda g, _y, a, b: g * (a / b)))
 def xlogy(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 log(x2), 0 where x1 is 0; NaN where x2 is."""
+    """Return x1 log(x2), or 0 where x1 is 0; NaN where x2 is."""
     return where((x1 == 0) & (x2 == x2), 0.0, x1 * log(_as_tensor(x2, x1)))
 
 
@@ -189,7 +189,7 @@ def logb(x: Operand, /) -> Tensor:
 @elementwise("float", word="ldexp", ulp=1, samples=samples.scaling(),
              grad=(lambda g, _y, _a, b: g.op("scaled", b), None))
 def scaled(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return x1 times 2 to the power x2, a whole number."""
+    """Return x1 times 2 to the power x2, which is a whole number."""
     ...
 
 
@@ -271,13 +271,13 @@ def atan2(x1: Operand, x2: Operand, /) -> Tensor:
 
 @elementwise("angle", ulp=6, complex_body=lambda z: atan2(imag(z), real(z)))
 def angle(x: Operand, /) -> Tensor:
-    """Return the angle of x in the complex plane; of real numbers pi below 0, else 0."""
+    """Return the angle of x in the complex plane; for real numbers, pi below 0, else 0."""
     return where(x < 0, math.pi, where(x == x, 0.0, x))
 
 
 @elementwise("pair", ulp=6, samples=samples.binary(mixed=False, hard=False))
 def polar(x1: Operand, x2: Operand, /) -> Tensor:
-    """Return the complex number of size x1 and angle x2."""
+    """Return the complex number with modulus x1 and angle x2."""
     turn = x2 if isinstance(x2, Data) else x1 * 0.0 + x2
     return complex(x1 * cos(turn), x1 * sin(turn))
 
@@ -301,7 +301,7 @@ def sinc(x: Operand, /) -> Tensor:
 
 
 def _sinc(x: Any) -> Tensor:
-    """Return sinc(x); the sine is that of x less the nearest whole number, 0 where x is whole."""
+    """Return sinc(x), from the sine of x minus the nearest whole number; 0 where x is whole."""
     whole = rint(x)
     sine = sin((x - whole) * math.pi)
     around = where(x == 0, 1.0, x) * math.pi

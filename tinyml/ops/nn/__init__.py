@@ -1,1 +1,1 @@
-"""Records of neural networks: windows, softmax, losses, norms, steps of optimizers."""
+"""Neural-network records: convolution, pooling, softmax, losses, layer norm, optimizer steps."""

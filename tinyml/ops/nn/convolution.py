@@ -1,7 +1,7 @@
 """Convolution with its two gradients.
 
 conv2d, conv2d_dx and conv2d_dw are a closed set: the gradients of each are the other two. Each is a
-sum of products over fresh axes of the nest; how it becomes fast is the schedule's matter.
+sum of products over fresh axes of the nest; making it fast is the schedule's job.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _window_normalize(*_: Any, stride: Any = 1, padding: Any = 0, dilation: Any 
 
 
 def _shape(x: Ints, w: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Ints:
-    """Return the shape of conv2d's result; raises ShapeError where no window fits."""
+    """Return the shape of conv2d's result; raises ShapeError if no window fits."""
     expect(len(x) == 4 and len(w) == 4, "x (N, C, H, W) and w (O, C, kH, kW)", (x, w))
     expect(x[1] == w[1], "x.shape[1] == w.shape[1]", f"{x[1]} != {w[1]}")
     sizes = [window_count(x[2 + d], w[2 + d], stride[d], padding[d], dilation[d]) for d in (0, 1)]
@@ -132,21 +132,21 @@ CONV_DX: Op = define(
     "conv2d_dx", _conv_dx_infer, nest=_conv_dx_nest, **_conv, samples=samples.conv2d_dx(),
     grad=(lambda h, _y, _g, w, shape, **window: apply(CONV, h, w, **window),
           lambda h, _y, g, _w, shape, **window: apply(CONV_DW, g, h, shape=_w.shape, **window)),
-    doc="conv2d's gradient to its images: transposed convolution.",
+    doc="conv2d's gradient with respect to its images: transposed convolution.",
 )
 CONV_DW: Op = define(
     "conv2d_dw", _conv_dw_infer, nest=_conv_dw_nest, **_conv, samples=samples.conv2d_dw(),
     grad=(lambda h, _y, _g, x, shape, **window: apply(CONV, x, h, **window),
           lambda h, _y, g, _x, shape, **window: apply(CONV_DX, g, h, shape=_x.shape, **window)),
-    doc="conv2d's gradient to its weights.",
+    doc="conv2d's gradient with respect to its weights.",
 )
 
 
 def conv2d(x: Any, w: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Tensor:
     """Return the cross-correlation (N, O, H', W') of images (N, C, H, W) with w (O, C, kH, kW).
 
-    H' = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1, and W' alike. Stride, padding and
-    dilation are one int or one per axis. Raises ShapeError where no window fits.
+    H' = (H + 2 padding - dilation (kH - 1) - 1) // stride + 1, and likewise W'. Stride, padding and
+    dilation are one int or one per axis. Raises ShapeError if no window fits.
 
     >>> import tinyml
     >>> tinyml.conv2d(tinyml.ones((1, 1, 3, 3)), tinyml.ones((1, 1, 3, 3))).tolist()

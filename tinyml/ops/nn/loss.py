@@ -1,4 +1,4 @@
-"""Losses of classification: cross-entropy, with its gradient."""
+"""Classification losses: cross-entropy, with its gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation of activations: layer norm."""
+"""Normalisation of activations: layer normalisation."""
 
 from __future__ import annotations
 

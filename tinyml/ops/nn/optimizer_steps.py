@@ -1,8 +1,8 @@
-"""The steps of optimizers: each composite updates one parameter and its state in one kernel.
+"""Optimizer steps: each composite updates one parameter and its state in one kernel.
 
-What changes from step to step (rates, corrections) is a Python number, handed over at run time, so
-nothing is compiled again; what is fixed for a training run is an attribute. All of it is computed
-in double precision by the optimizer: 1 - 0.999 in float32 has a relative error of 5e-5.
+What changes from step to step (rates, corrections) is a Python number, passed at run time, so
+nothing is recompiled; what is fixed for a training run is an attribute. The optimizer computes all
+of them in double precision: 1 - 0.999 in float32 has a relative error of 5e-5.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
             expect(spec.dtype is p.dtype, f"operand {k} of {p.dtype.name}", spec.dtype.name,
                    DTypeError)
         for k, rate in enumerate(others[tensors - 1 :], tensors):
-            if isinstance(rate, Spec):  # a number that was computed
+            if isinstance(rate, Spec):  # a number computed as a tensor
                 expect(rate.shape == (), f"operand {k} of shape ()", rate.shape, ShapeError)
                 expect(rate.dtype is p.dtype, f"operand {k} of {p.dtype.name}", rate.dtype.name,
                        DTypeError)
@@ -57,7 +57,7 @@ def _normalize(*names: str) -> Callable[..., dict[str, Any]]:
 
 def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
              **other: Any) -> Callable[[str], list[Sample]]:
-    """Return the samples of a step; a fourth tensor, a mean of squares, is positive."""
+    """Return the samples of a step; the fourth tensor, a mean of squares, is positive."""
 
     def make(dtype: str) -> list[Sample]:
         def args(*shape: int) -> tuple[Any, ...]:
@@ -115,7 +115,7 @@ def adamw_step(p: Any, g: Any, m: Any, v: Any, keep: Any, rate: Any, root: Any, 
                weight1: float, beta2: float, weight2: float, eps: float) -> tuple[Any, Any, Any]:
     """Return p', m' and v' of a step with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    eps stands beside the corrected root:
+    eps is added to the corrected root:
 
     m' = m + weight1 (g - m);  v' = beta2 v + weight2 g^2
     p' = keep p - rate m' / (sqrt(v') / root + eps)

@@ -1,4 +1,4 @@
-"""Max-pooling: the greatest element of each window and its place, with the gradients."""
+"""Max-pooling: the greatest element of each window and its index, with the gradients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _pool_nest(n: Nest, index: Ids, x: Any, *, kernel: Ints, stride: Ints,
 
 
 def _row_and_column(n: Nest, place: int, width: int) -> Pair:
-    """Return where a checked place of a flattened plane lies in the plane."""
+    """Return the row and column of a checked position in a flattened plane."""
     extent = n.param(width)
     return n.prim("floordiv", place, extent), n.prim("mod", place, extent)
 
@@ -104,7 +104,7 @@ MAX_POOL: Op = define(
     grad=(lambda g, y, _x, **window: apply(MAX_POOL_DX, g[0], y[1], shape=_x.shape),),
     samples=samples.max_pool2d(), dtypes=(*FLOATS, "int32"),
     doc="The greatest element of each window, and its index in the flattened plane; the first of "
-        "equals, NaN above all.",
+        "equals, and NaN is greatest.",
 )
 MAX_POOL_DX: Op = define(
     "max_pool2d_dx", _pool_dx_infer, scatter_nest=_pool_dx_scatter,
@@ -128,9 +128,8 @@ MAX_POOL_TAKE: Op = define(
 def max_pool2d(x: Any, kernel: Any, stride: Any = None, padding: Any = 0) -> tuple[Tensor, Tensor]:
     """Return the greatest element of each window of images (N, C, H, W), and its int64 index.
 
-    Both are (N, C, H', W'). The index counts in the flattened H*W plane; of equal elements it is
-    the first one's, and NaN is greatest. `stride` None is the kernel's size. Raises ShapeError
-    where no window fits.
+    Both are (N, C, H', W'). The index is into the flattened H*W plane; ties give the first, and NaN
+    is greatest. `stride` defaults to the kernel's size. Raises ShapeError if no window fits.
 
     >>> import tinyml
     >>> values, indices = tinyml.max_pool2d(tinyml.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 2)

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm along an axis, written by other ops, with their gradients.
+"""Softmax and its logarithm along an axis, written in terms of other ops, with their gradients.
 
 A body of elementwise words and reductions becomes one kernel; the gradients are ops of their own,
 written in the same way, so that a backward pass is one kernel too.
@@ -34,7 +34,7 @@ def _dx_infer(g: Spec, y: Spec, *, axis: int) -> Spec:
 
 
 def softmax_body(x: Any, *, axis: int) -> Any:
-    """Return softmax by other ops: exp(x - max) over its sum."""
+    """Return softmax in terms of other ops: exp(x - max) over its sum."""
     x = as_float(x)
     if not x.shape[axis]:
         return x.copy()

@@ -1,4 +1,4 @@
-"""Windows that slide over the planes of images (N, C, H, W): sizes, places and bounds."""
+"""Windows that slide over the planes of images (N, C, H, W): sizes, positions and bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pair = tuple[int, int]
 
 
 def as_pair(value: Any, what: str) -> Pair:
-    """Return one int for each axis of a plane, from one for both or two.
+    """Return two ints, one for each axis of a plane, from one int or two.
 
     Raises ShapeError for another number of them, and as `as_places` does.
 
@@ -27,7 +27,7 @@ def as_pair(value: Any, what: str) -> Pair:
 
 
 def window_count(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Return how many places a window has along an axis.
+    """Return the number of positions of a window along an axis.
 
     >>> window_count(8, 3, 1, 1, 1)
     8
@@ -37,9 +37,9 @@ def window_count(size: int, kernel: int, stride: int, padding: int, dilation: in
 
 def cell_place(n: Nest, window: Pair, cell: Pair, stride: Ints, padding: Ints, dilation: Ints,
                shape: Ints) -> tuple[Pair, int | None]:
-    """Return where a cell of a window lies in its plane, and whether it lies inside.
+    """Return the position in the plane of a window's cell, and whether it lies inside.
 
-    The second is None where there is no padding to lie in.
+    The second is None if there is no padding.
     """
     places = []
     guard: int | None = None

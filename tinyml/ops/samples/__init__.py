@@ -1,4 +1,4 @@
-"""Sample generators: the small, seeded cases that every record is judged by."""
+"""Sample generators: the small, seeded cases that every record is tested on."""
 
 from tinyml.ops.samples.cumulative import *  # noqa: F403
 from tinyml.ops.samples.elementwise import *  # noqa: F403

@@ -18,18 +18,18 @@ from tinyml.ops.samples.values import (
     transposed,
 )
 
-LONG = 4099  # beyond the length from which few rows are cut into blocks, and not a multiple of one
+LONG = 4099  # longer than what is scanned without blocks, and not a multiple of a block
 
 
 def _widened(dtype: str) -> str:
-    """Return the type in which a running sum or product of a dtype begins."""
+    """Return the type in which a running sum or product of a dtype starts."""
     if dtype in (*FLOATS, *COMPLEX):
         return dtype
     return "uint64" if dtype.startswith("u") else "int64"
 
 
 def _along(dtype: str, low: float, high: float, long: tuple[float, float]) -> list[Sample]:
-    """Return one tensor, an axis, and both ways."""
+    """Return the samples of one tensor along an axis, in both directions."""
 
     def x(*shape: int) -> Array:
         return spread(dtype, shape, low, high)
@@ -73,7 +73,7 @@ def _along(dtype: str, low: float, high: float, long: tuple[float, float]) -> li
 
 
 def running_sum() -> Samples:
-    """Return cumsum(x[, start], axis, reverse, exclusive): both ways, blocks, hard values."""
+    """Sample cumsum(x[, start], axis, reverse, exclusive): both ways, blocks, hard values."""
 
     def samples(dtype: str) -> list[Sample]:
         hard = {"axis": 0, "reverse": False, "exclusive": False}
@@ -89,7 +89,7 @@ def running_sum() -> Samples:
 
 
 def running_product() -> Samples:
-    """cumprod(x[, start], axis, reverse, exclusive): zeros among the factors, blocks, overflow."""
+    """Sample cumprod(x[, start], axis, reverse, exclusive): zero factors, blocks, overflow."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = _along(dtype, -2.0, 2.0, (0.99, 1.01) if dtype in FLOATS else (0.0, 9.0))
@@ -110,7 +110,7 @@ def running_product() -> Samples:
 
 
 def recurrence() -> Samples:
-    """Return linear_scan(a, b[, start], axis, reverse): decays, growth, zeros, blocks."""
+    """Sample linear_scan(a, b[, start], axis, reverse): decays, growth, zeros, blocks."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(a: Array, axis: int, name: str, smooth: bool = False, reverse: bool = False,
@@ -154,7 +154,7 @@ def recurrence() -> Samples:
 
 
 def sort() -> Samples:
-    """Return sort(x, axis, descending): ties, NaN, both zeros, every size around powers of two."""
+    """Sample sort(x, axis, descending): ties, NaN, both zeros, every size around powers of two."""
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -194,7 +194,7 @@ def sort() -> Samples:
 
 
 def nonzero() -> Samples:
-    """Return nonzero(x): none, some, all; NaN counts, -0.0 does not; layouts; more than a block."""
+    """Sample nonzero(x): none, some, all; NaN counts, -0.0 does not; layouts; more than a block."""
 
     def samples(dtype: str) -> list[Sample]:
         some = spread(dtype, (3, 4), -3.0, 3.0)
@@ -219,7 +219,7 @@ def nonzero() -> Samples:
 
 
 def running_extreme() -> Samples:
-    """Return cummax(x, axis): rows, columns, blocks, hard values, NaN among numbers."""
+    """Sample cummax(x, axis): rows, columns, blocks, hard values, NaN among numbers."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(shape: tuple[int, ...], axis: int, name: str, smooth: bool = False) -> Sample:

@@ -1,6 +1,6 @@
-"""Sample generators: the small, seeded cases that every op record is judged by.
+"""Sample generators: the small, seeded cases that every op record is tested on.
 
-A generator is made once, where the record is written, and called with a dtype's name:
+A generator is made once, where the record is defined, and called with a dtype's name:
 
 >>> from tinyml.ops.samples import unary
 >>> [sample.name for sample in unary(-1.0, 1.0)("float32")][:3]
@@ -10,8 +10,8 @@ Corner cases come first. Shapes repeat on purpose: a kernel is compiled per stru
 merging, strides, dtype), so one shape used ten times costs one compilation. The dtypes in `RICH`
 see every layout; the others see contiguous data and special values.
 
-Attributes are those of the record, normalised: axes are not negative, slices are what
-`slice.indices` gives, and a dtype is its name.
+Attributes are those of the record, normalised: axes are not negative, slices have the form of
+`slice.indices`, and a dtype is its name.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def unary(
     wide: tuple[float, float] | None = None,
     rich: tuple[str, ...] = RICH,
 ) -> Samples:
-    """One tensor, elementwise: smooth points in [low, high], accuracy over `wide`, hard values.
+    """Sample one tensor: smooth points in [low, high], accuracy over `wide`, hard values.
 
     Dtypes in `rich` see every layout.
     """
@@ -89,10 +89,10 @@ def binary(
     hard: bool = True,
     rich: tuple[str, ...] = RICH,
 ) -> Samples:
-    """Return two tensors, elementwise: broadcast pairs, layouts, Python scalars, every hard pair.
+    """Sample two tensors, elementwise: broadcast pairs, layouts, Python scalars, every hard pair.
 
-    `second` is the range of the second operand, `mixed` adds operands of two dtypes, `hard` the
-    pairs of special values; dtypes in `rich` see every layout.
+    `second` is the range of the second operand, `mixed` adds operands of two dtypes, and `hard`
+    holds the pairs of special values; dtypes in `rich` see every layout.
     """
 
     def samples(dtype: str) -> list[Sample]:
@@ -133,7 +133,7 @@ def binary(
 
 
 def comparison() -> Samples:
-    """Return two tensors compared: as `binary`, with equal values among them; nothing is smooth."""
+    """Sample two tensors to compare: as `binary`, with some equal values; nothing is smooth."""
     base = binary(rich=("float32", "bool"))
 
     def samples(dtype: str) -> list[Sample]:
@@ -147,25 +147,25 @@ def comparison() -> Samples:
 
 
 def predicate() -> Samples:
-    """Return one tensor to bool (isnan, logical_not): as `unary`; nothing is smooth."""
+    """Sample one tensor to bool (isnan, logical_not): as `unary`; nothing is smooth."""
     base = unary(rich=("float32",))
     return lambda dtype: [sample._replace(smooth=False) for sample in base(dtype)]
 
 
 def logical() -> Samples:
-    """Return two tensors as truth values."""
+    """Sample two tensors as truth values."""
     base = binary(mixed=False, rich=("bool",))
     return lambda dtype: [sample._replace(smooth=False) for sample in base(dtype)]
 
 
 def bits() -> Samples:
-    """Return two integer or bool tensors, bit by bit, over the whole range of the dtype."""
+    """Sample two integer or bool tensors, bit by bit, over the whole range of the dtype."""
     base = binary(mixed=False, rich=("int32",))
     return lambda dtype: [sample._replace(smooth=False) for sample in base(dtype)]
 
 
 def shifts() -> Samples:
-    """Return an integer shifted by an integer: by 0 to bits - 1, then by bits and more."""
+    """Sample an integer shifted by an integer: by 0 to bits - 1, then by bits and more."""
 
     def samples(dtype: str) -> list[Sample]:
         size = np.iinfo(dtype).bits
@@ -186,7 +186,7 @@ def shifts() -> Samples:
 
 
 def division() -> Samples:
-    """Return x1 over x2: the divisor of either sign and away from 0; every hard pair."""
+    """Sample x1 over x2: the divisor of either sign and away from 0; every hard pair."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = binary(-9.0, 9.0, second=(0.6, 2.9))(dtype)
@@ -199,7 +199,7 @@ def division() -> Samples:
 
 
 def finite(base: Samples) -> Samples:
-    """Return the cases of a generator, complex ones without infinities and NaN."""
+    """Return a generator's cases, with complex ones free of infinities and NaN."""
 
     def tame(x: Any) -> Any:
         return np.where(np.isfinite(x), x, 0) if isinstance(x, np.ndarray) else x
@@ -215,7 +215,7 @@ def finite(base: Samples) -> Samples:
 
 
 def scaling() -> Samples:
-    """Return x1 beside whole numbers x2."""
+    """Sample x1 with whole numbers x2."""
     base = binary(-3.0, 3.0, second=(-9.0, 9.0), hard=False)
 
     def whole(x: Any) -> Any:
@@ -226,7 +226,7 @@ def scaling() -> Samples:
 
 
 def operands(arity: int) -> Samples:
-    """Return `unary`, `binary`, or three and more tensors that broadcast."""
+    """Return `unary`, `binary`, or a generator of three or more tensors that broadcast."""
     if arity < 3:
         return unary() if arity == 1 else binary()
 
@@ -248,19 +248,19 @@ def operands(arity: int) -> Samples:
 
 
 def with_numbers(base: Samples, numbers: tuple[Any, ...]) -> Samples:
-    """Return the cases of a generator with Python numbers as further operands."""
+    """Return a generator's cases with Python numbers as further operands."""
     return lambda dtype: [case._replace(args=(*case.args, *numbers)) for case in base(dtype)]
 
 
 def with_cotangent(base: Samples) -> Samples:
-    """Return a generator of the smooth cases of another, with a cotangent as first operand."""
+    """Return a generator of another's smooth cases, with a cotangent as first operand."""
     return lambda dtype: [
         case._replace(args=(spread(dtype, case.args[0].shape, -2, 2, seed="g"), *case.args))
         for case in base(dtype) if case.smooth]
 
 
 def power() -> Samples:
-    """Return x ** y: positive bases are smooth; integers take exponents 0 to 5 and wrap around."""
+    """Sample x ** y: positive bases are smooth; integers take exponents 0 to 5 and wrap around."""
 
     def samples(dtype: str) -> list[Sample]:
         if dtype in FLOATS:
@@ -276,7 +276,7 @@ def power() -> Samples:
 
 
 def ternary() -> Samples:
-    """Return where(condition, x, y): broadcast in all three, a Python scalar for either branch."""
+    """Sample where(condition, x, y): broadcast in all three, a Python scalar for either branch."""
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -307,7 +307,7 @@ def ternary() -> Samples:
 
 
 def cast() -> Samples:
-    """Return cast(x, dtype): to a float, to integers narrow and wide, to bool; hard values last.
+    """Sample cast(x, dtype): to a float, to narrow and wide integers, to bool; hard values last.
 
     Out-of-range floats saturate, NaN becomes 0; integers wrap around.
     """

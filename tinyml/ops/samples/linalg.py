@@ -1,4 +1,4 @@
-"""Sample generators of linear algebra: matrices far from singular, values far from each other."""
+"""Sample generators of linear algebra: matrices far from singular, with well-separated values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinyml.ops.samples.values import Array, Sample, Samples, spread, transposed
 
 
 def _matrix(dtype: str, shape: tuple[int, ...], kind: str) -> Array:
-    """Elements in (-1, 1), and a diagonal that keeps apart what is divided by a difference."""
+    """Return elements in (-1, 1), with a diagonal that keeps differences in denominators large."""
     x = spread(dtype, shape, -1.0, 1.0)
     rows, columns = shape[-2:]
     apart = np.diag(3.0 + 2.0 * np.arange(max(rows, columns)))[:rows, :columns]
@@ -23,9 +23,9 @@ def _matrix(dtype: str, shape: tuple[int, ...], kind: str) -> Array:
 
 
 def matrices(kind: str, others: tuple[Any, ...], attrs: dict[str, Any]) -> Samples:
-    """Return `kind` is square, positive, hermitian, solve, tall or any.
+    """Sample matrices of a kind, each followed by `others`.
 
-    `others` follow each matrix.
+    `kind` is square, positive, hermitian, solve, tall or any.
     """
     square = kind not in ("tall", "any")
 
@@ -54,7 +54,7 @@ def matrices(kind: str, others: tuple[Any, ...], attrs: dict[str, Any]) -> Sampl
         if kind == "solve":
             a, b = _matrix(dtype, (2, 1, 2, 2), kind), spread(dtype, (3, 2, 1), -1, 1, seed="b")
             cases.append(Sample((a, b), {}, "batches broadcast", True))
-        for name in attrs:  # complete and full, of shapes in which they say something
+        for name in attrs:  # complete and full, for shapes in which they make a difference
             cases += [case(shape, f"{name} {size}")._replace(attrs={name: True})
                       for shape, size in (((3, 2), "tall"), ((2, 2, 2), "batch"))]
             if kind == "any":
@@ -65,7 +65,7 @@ def matrices(kind: str, others: tuple[Any, ...], attrs: dict[str, Any]) -> Sampl
 
 
 def _changed(sample: Sample, value: float) -> Sample:
-    """With a value in a corner of the first matrix."""
+    """Return a sample with a value put into a corner of its first matrix."""
     x = sample.args[0]
     x[(0,) * x.ndim] = value
     return sample

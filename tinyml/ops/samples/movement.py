@@ -22,7 +22,7 @@ from tinyml.ops.samples.values import (
 
 
 def _three(dtype: str, shape: tuple[int, ...]) -> list[tuple[Array, str]]:
-    """Return the same values in three layouts, named; dense alone for a dtype that is not rich."""
+    """Return the same values in three named layouts; only dense for a dtype that is not rich."""
     x = spread(dtype, shape, -3.0, 3.0)
     if dtype not in RICH:
         return [(x, "dense")]
@@ -32,7 +32,7 @@ def _three(dtype: str, shape: tuple[int, ...]) -> list[tuple[Array, str]]:
 def _each(
     shape: tuple[int, ...], *attrs: dict[str, Any], empty: dict[str, Any] | None = None
 ) -> Samples:
-    """One tensor of `shape` under each set of attributes, in each layout, and an empty one."""
+    """Sample a tensor of `shape` with each set of attributes, in each layout, and an empty one."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = [
@@ -48,10 +48,7 @@ def _each(
 
 
 def reshape() -> Samples:
-    """Return reshape(x, shape): merged, split, to and from size 1.
-
-    A copy where strides demand it.
-    """
+    """Sample reshape(x, shape): merged, split, to and from size 1, and strides that need a copy."""
     shapes = ((12,), (2, 6), (3, 1, 4))
     base = _each((3, 4), *({"shape": shape} for shape in shapes), empty={"shape": (3, 0)})
 
@@ -64,13 +61,13 @@ def reshape() -> Samples:
 
 
 def permute_dims() -> Samples:
-    """Return permute_dims(x, axes): all orders that differ in kind."""
+    """Sample permute_dims(x, axes): one order of each kind."""
     orders = ((2, 0, 1), (1, 0, 2), (0, 1, 2))
     return _each((2, 3, 4), *({"axes": axes} for axes in orders), empty=None)
 
 
 def slices() -> Samples:
-    """Return slice(x, start, stop, step) as `slice.indices` gives them: gaps, backward, empty."""
+    """Sample slice(x, start, stop, step) as `slice.indices` gives them: gaps, backward, empty."""
 
     def attrs(*parts: tuple[int, int, int]) -> dict[str, Any]:
         return dict(zip(("start", "stop", "step"), zip(*parts, strict=True), strict=True))
@@ -85,7 +82,7 @@ def slices() -> Samples:
     )
 
     def samples(dtype: str) -> list[Sample]:
-        # A slice without elements has no gradient worth differences.
+        # An empty slice has no gradient to check by differences.
         return [s._replace(smooth=s.smooth and not s.name.endswith("3")) for s in base(dtype)]
 
     return samples
@@ -97,7 +94,7 @@ def _slice_shape(attrs: dict[str, Any]) -> tuple[int, ...]:
 
 
 def unslice() -> Samples:
-    """Return unslice(g, shape, start, stop, step): g at a slice of zeros of a shape."""
+    """Sample unslice(g, shape, start, stop, step): g in a slice of zeros of a shape."""
 
     def samples(dtype: str) -> list[Sample]:
         return [
@@ -114,7 +111,7 @@ def unslice() -> Samples:
 
 
 def expand() -> Samples:
-    """Return expand(x, shape): new axes, stretched axes, both; from 0-d and to empty."""
+    """Sample expand(x, shape): new axes, stretched axes, both; from 0-d and to empty."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(shape: tuple[int, ...], to: tuple[int, ...], name: str) -> Sample:
@@ -133,10 +130,7 @@ def expand() -> Samples:
 
 
 def concat() -> Samples:
-    """Return concat(*xs, axis): two, three, one tensor.
-
-    Sizes differ, one is empty, layouts differ.
-    """
+    """Sample concat(*xs, axis): two, three, one tensor; sizes and layouts differ, one is empty."""
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -159,7 +153,7 @@ def concat() -> Samples:
 
 
 def pad() -> Samples:
-    """Return pad(x, before, after, value): uneven widths, zero widths, hard fill values."""
+    """Sample pad(x, before, after, value): uneven widths, zero widths, hard fill values."""
 
     def samples(dtype: str) -> list[Sample]:
         fill: Any = {"bool": True}.get(dtype, -1.5 if dtype in FLOATS else 7)
@@ -188,7 +182,7 @@ def index_table(*index: int, dtype: str = "int64") -> Array:
 
 
 def gather() -> Samples:
-    """Return gather(x, indices, axis) as numpy.take: repeats, negative, 0-d, empty, 2-d indices."""
+    """Sample gather(x, indices, axis) as numpy.take: repeats, negative, 0-d, empty, 2-d indices."""
 
     def samples(dtype: str) -> list[Sample]:
         table = index_table(0, 3, 3, 1)
@@ -209,7 +203,7 @@ def gather() -> Samples:
 
 
 def scatter(word: str) -> Samples:
-    """scatter (x, updates, *tables, axis) by a word: repeats, where the last one wins for "set"."""
+    """Sample scatter(x, updates, *tables, axis) by a word: repeats; for "set" the last wins."""
 
     def samples(dtype: str) -> list[Sample]:
         x, updates = spread(dtype, (4, 3), -3.0, 3.0), spread(dtype, (4, 3), -3.0, 3.0, seed="u")
@@ -241,7 +235,7 @@ def scatter(word: str) -> Samples:
 
 
 def slice_set() -> Samples:
-    """Return slice_set(x, v, start, stop, step): the slice of x replaced by v of its shape."""
+    """Sample slice_set(x, v, start, stop, step): the slice of x replaced by v of its shape."""
 
     def samples(dtype: str) -> list[Sample]:
         wanted = [s for s in slices()(dtype) if not s.name.startswith("empty")]
@@ -258,7 +252,7 @@ def slice_set() -> Samples:
 
 
 def matmul() -> Samples:
-    """matmul(x, y): matrices, batches that broadcast, no terms, one row, layouts, hard values."""
+    """Sample matmul(x, y): matrices, broadcast batches, no terms, one row, layouts, hard values."""
 
     def samples(dtype: str) -> list[Sample]:
         def x(*shape: int) -> Array:
@@ -291,7 +285,7 @@ def matmul() -> Samples:
 
 
 def vecdot() -> Samples:
-    """Return vecdot(x, y) along the last axis: vectors, batches that broadcast, no terms."""
+    """Sample vecdot(x, y) along the last axis: vectors, broadcast batches, no terms."""
 
     def samples(dtype: str) -> list[Sample]:
         def case(x: tuple[int, ...], y: tuple[int, ...], name: str) -> Sample:
@@ -314,10 +308,7 @@ def vecdot() -> Samples:
 
 
 def random_bits() -> Samples:
-    """Return random_bits(key, shape): keys 0, 7 and one with a high word.
-
-    Odd counts, 0-d, empty.
-    """
+    """Sample random_bits(key, shape): three keys, one with a high word; odd counts, 0-d, empty."""
 
     def samples(dtype: str) -> list[Sample]:
         zero, seven, high = ((0, 0), (0, 7), (0xDEADBEEF, 0xFFFFFFFF))

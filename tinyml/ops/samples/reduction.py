@@ -1,4 +1,4 @@
-"""Samples of reductions and of what runs along an axis."""
+"""Sample generators of reductions and of ops along one axis."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def reduction(
     rich: tuple[str, ...] = RICH,
     **attrs: Any,
 ) -> Samples:
-    """Return a reduction over `axis` (a tuple) with `keepdims`.
+    """Sample a reduction over `axis` (a tuple) with `keepdims`.
 
-    `identity` says that an empty reduction has a value (sum has, max has not); `single` makes
-    `axis` an int, as softmax has it, and drops `keepdims`; `attrs` are added to every sample.
+    `identity` says whether an empty reduction has a value (sum does, max does not); `single` makes
+    `axis` an int, as for softmax, and drops `keepdims`; `attrs` are added to every sample.
     Dtypes in `rich` see every layout.
     """
 
@@ -78,7 +78,7 @@ def reduction(
 
 
 def arg_reduction() -> Samples:
-    """Return argmax and argmin: `axis` is an int; ties give the first, NaN wins."""
+    """Sample argmax and argmin: `axis` is an int; ties give the first, NaN wins."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = reduction(multi_axis=False, identity=False, rich=("float32",))(dtype)
@@ -91,7 +91,7 @@ def arg_reduction() -> Samples:
 
 
 def variance() -> Samples:
-    """Return var: as `reduction`, with corrections 0 and 1; a large mean shows cancellation."""
+    """Sample var: as `reduction`, with corrections 0 and 1; a large mean shows cancellation."""
 
     def samples(dtype: str) -> list[Sample]:
         cases = reduction(identity=False, correction=0.0)(dtype)
@@ -106,5 +106,5 @@ def variance() -> Samples:
 
 
 def axis_map() -> Samples:
-    """Return softmax and log_softmax: an int `axis`, the shape stays."""
+    """Sample softmax and log_softmax: an int `axis`; the shape stays."""
     return reduction(multi_axis=False, identity=False, single=True)

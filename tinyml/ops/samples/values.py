@@ -1,4 +1,4 @@
-"""What samples are made of: the record of a case, spread and hard values, odd layouts."""
+"""The parts of samples: the record of a case, spread and hard values, odd layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Array", "ErrorCase", "RICH", "Sample", "Samples", "finfo", "layouts"
 
 Array = npt.NDArray[Any]
 
-# Dtypes that see every layout. Index arithmetic is the same for all, so these few stand for it.
+# Dtypes that see every layout. Index arithmetic is the same for all, so these few suffice.
 RICH = ("float32", "float64", "bool")
 
 
@@ -50,7 +50,7 @@ Samples = Callable[[str], list[Sample]]
 
 
 def spread(dtype: str, shape: tuple[int, ...], low: float, high: float, seed: str = "x") -> Array:
-    """Distinct shuffled values over [low, high], none on a round number: no ties, no kinks.
+    """Return distinct shuffled values over [low, high], off round numbers: no ties, no kinks.
 
     >>> sorted(spread("int32", (3,), 0, 9).tolist())
     [1, 4, 7]
@@ -71,7 +71,7 @@ def spread(dtype: str, shape: tuple[int, ...], low: float, high: float, seed: st
 
 
 def with_cotangent(base: Samples) -> Samples:
-    """The smooth samples of an op's first operand, a cotangent of its shape in front of each."""
+    """Return a generator's smooth samples, each with a cotangent of its shape in front."""
 
     def samples(dtype: str) -> list[Sample]:
         return [s._replace(args=(spread(dtype, s.args[0].shape, -2, 2, seed="g"), *s.args))
@@ -81,7 +81,7 @@ def with_cotangent(base: Samples) -> Samples:
 
 
 def special(dtype: str) -> Array:
-    """The dtype's hard values: NaN, infinities, zeros, subnormals and extremes, or int extremes.
+    """Return the dtype's hard values: NaN, infinities, zeros, subnormals and extremes.
 
     >>> special("int8").tolist()
     [-128, -127, -1, 0, 1, 2, 126, 127]
@@ -104,14 +104,14 @@ def special(dtype: str) -> Array:
 
 
 def finfo(dtype: DType) -> Any:
-    """NumPy's `finfo` of any float type."""
+    """Return NumPy's `finfo` of any float type."""
     import ml_dtypes
 
     return ml_dtypes.finfo(dtype.numpy)
 
 
 def pairs(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return every element of x beside every element of y, as two vectors.
+    """Return every element of x paired with every element of y, as two vectors.
 
     >>> pairs(np.array([1, 2]), np.array([3, 4]))
     (array([1, 1, 2, 2]), array([3, 4, 3, 4]))
@@ -139,14 +139,14 @@ def transposed(x: Array) -> Array:
 
 
 def scalar(dtype: str) -> Any:
-    """Return a Python scalar that a tensor of dtype meets without changing dtype."""
+    """Return a Python scalar that leaves a tensor's dtype unchanged in promotion."""
     if dtype == "bool":
         return True
     return 2.5 if as_dtype(dtype).is_inexact else 3
 
 
 def layouts(dtype: str, shape: Sequence[int], low: float = -3.0, high: float = 3.0) -> list[Array]:
-    """The same values contiguous, transposed, reversed with gaps; contiguous only when not rich.
+    """Return the same values contiguous, transposed, reversed with gaps; contiguous if not rich.
 
     >>> [x.flags.c_contiguous for x in layouts("float32", (2, 3))]
     [True, False, False]

@@ -1,1 +1,1 @@
-"""Special functions: errors, gamma, Bessel, polynomials."""
+"""Special functions: error functions, gamma, Bessel, orthogonal polynomials."""

@@ -1,7 +1,7 @@
 """Bessel functions of orders 0 and 1, plain and modified, and Airy's function Ai.
 
-Near 0 a polynomial in x^2, beyond a fit of what multiplies the leading behaviour: Hankel's form
-for those that oscillate (DLMF 10.17.3), exp(-+x) / sqrt(x) for the others (10.40.1).
+Near 0 each is a polynomial in x^2; beyond, a fit of the factor on the leading behaviour: Hankel's
+form for those that oscillate (DLMF 10.17.3), exp(-+x) / sqrt(x) for the others (10.40.1).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ __all__ = ["airy_ai", "airy_aip", "i0", "i0e", "i1", "i1e", "j0", "j1", "k0", "k
 
 
 def _over(y: Any, x: Any, at_zero: float) -> Tensor:
-    """Return y / x, and its limit at 0."""
+    """Return y / x, or its limit at 0."""
     zero = x == 0
     return where(zero, at_zero, y / where(zero, 1.0, x))
 
@@ -61,7 +61,7 @@ def _over(y: Any, x: Any, at_zero: float) -> Tensor:
 
 
 def _hankel(x: Any, order: int, *, second: bool) -> Tensor:
-    """Return J or Y for x >= 6, with cos and sin of x - pi/4 - order pi/2 by those of x."""
+    """Return J or Y for x >= 6; cos and sin of x - pi/4 - order pi/2 come from those of x."""
     p, q = ((P0, Q0), (P1, Q1))[order]
     w = 1.0 / (x * x)
     even, odd = ratio(w, p), ratio(w, q) / x
@@ -72,7 +72,7 @@ def _hankel(x: Any, order: int, *, second: bool) -> Tensor:
 
 
 def _near(x: Any, order: int) -> tuple[Any, Any]:
-    """Return J0, or J1 over x, for |x| <= 6, exact at 0, and the variable of the fits."""
+    """Return J0, or J1 / x, for |x| <= 6, exact at 0, and the variable of the fits."""
     z = minimum(x * x, 36.0)
     t = z * (1 / 18) - 1.0
     return (z * horner(t, J1) + 0.5 if order else z * horner(t, J0) + 1.0), t
@@ -128,7 +128,7 @@ def _i(x: Any, near: tuple[float, ...], far: tuple[float, ...], *, odd: bool,
        scaled: bool) -> Tensor:
     """Return I of order 0 or 1, times exp(-|x|) if scaled.
 
-    The power is taken in two halves, which do not overflow.
+    The exponential is computed in two halves, which do not overflow.
     """
     a = abs(x)
     small = horner(minimum(x * x, 64.0), near) * (x if odd else 1.0)
@@ -211,7 +211,7 @@ def k1e(x: Operand, /) -> Tensor:
 
 
 def _spherical_grad(g: Any, y: Any, x: Any) -> Any:
-    """Return -g j_1(x); near 0 by its series, since (cos x - sin x / x) / x cancels (DLMF 10.53.1).
+    """Return -g j_1(x); near 0 its series, since (cos x - sin x / x) / x cancels (DLMF 10.53.1).
     """
     series = [-1.0 / (math.factorial(k) * (-2.0) ** k * math.prod(range(3, 2 * k + 4, 2)))
               for k in range(9)]
@@ -254,18 +254,18 @@ def _tamed(x: Any) -> Any:
 
 
 def _around_zero(dtype: str) -> list[Sample]:
-    """Return samples without values so great that their phase is unknown."""
+    """Return samples without values so large that their phase is unknown."""
     cases = samples.unary(-7.0, 4.0, (-30.0, 20.0))(dtype)
     return [s._replace(args=(_tamed(s.args[0]),)) if s.name == "special" else s for s in cases]
 
 
 @elementwise("float", ulp=64, samples=_around_zero, grad=lambda g, _y, x: g * x.op("airy_aip"))
 def airy_ai(x: Operand, /) -> Tensor:
-    """Return Airy's function Ai."""
+    """Return the Airy function Ai."""
     return _airy(x, AI, AI_FAR, AI_P, AI_Q, slope=False)
 
 
 @elementwise("float", ulp=64, samples=_around_zero, grad=lambda g, _y, x: g * x * airy_ai(x))
 def airy_aip(x: Operand, /) -> Tensor:
-    """Return the derivative of Airy's function Ai."""
+    """Return the derivative of the Airy function Ai."""
     return _airy(x, AIP, AIP_FAR, AIP_P, AIP_Q, slope=True)

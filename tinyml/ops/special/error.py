@@ -1,8 +1,8 @@
-"""Special functions of one and two operands by words: errors, quantiles, entropies.
+"""Special functions of one and two operands: error functions, quantiles, entropies.
 
-Each body is a formula of words, which becomes one loop nest on every device and in every float
-type, and a gradient by public functions. Where a function is made of pieces, all are computed and
-`where` chooses one; the pieces are polynomials and their quotients from tables.py.
+Each has a body, a formula of words that becomes one loop nest on every device and in every float
+type, and a gradient written with public functions. If a function is piecewise, all pieces are
+computed and `where` chooses one; the pieces are polynomials and their quotients from tables.py.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ ROOT_PI = math.sqrt(math.pi)
 
 
 def infer(*specs: Any) -> Spec:
-    """Return the shape to which operands broadcast, in the float type in which they meet."""
+    """Return a spec of the operands' broadcast shape, in their common float type."""
     first = device_of(specs)
     dtype = operand_dtype("float", specs)
     return make_spec(shape_of(specs), dtype, first.device, None, first.symbolic)
 
 
 def _alike(x: Any, number: float) -> Tensor:
-    """Return a tensor like x of one number: bounded from both sides, whatever x holds."""
+    """Return a tensor like x filled with one number: clamped from both sides, whatever x holds."""
     return maximum(minimum(where(isnan(x), 0.0, x), number), number)
 
 
 def as_tensors(*xs: Any) -> list[Any]:
-    """Return operands of a body, of which one at least is a tensor, as tensors.
+    """Return a body's operands, at least one of which is a tensor, as tensors.
 
-    A formula may ask anything of its operands, and a number has no methods.
+    A formula may call methods of its operands, which a number does not have.
     """
     known = next(x for x in xs if isinstance(x, Data))
     return [x if isinstance(x, Data) else _alike(known, x) for x in xs]
 
 
 def as_operand(x: Any, g: Any) -> Any:
-    """Return an operand of a rule, a number or of a narrower type, as a tensor in the type of g."""
+    """Return a rule's operand, a number or of a narrower type, as a tensor in the type of g."""
     return astype(x, g.dtype) if isinstance(x, Data) else full((), x, g.dtype, g.device)
 
 
@@ -77,7 +77,7 @@ def in_wide(dtype: DType) -> DType:
     return float32 if dtype.is_small_float else dtype
 
 
-# ---- what formulas are written with
+# ---- building blocks of formulas
 
 
 def horner(x: Any, coefficients: Sequence[float]) -> Tensor:
@@ -94,14 +94,14 @@ def ratio(x: Any, fit: Fit) -> Tensor:
 
 
 def turn_of(x: Any) -> Any:
-    """Return x less the nearest integer, exactly: up to its sign sin(pi x) is sin(pi turn)."""
+    """Return x minus the nearest integer, exactly: up to sign, sin(pi x) is sin(pi turn)."""
     return x - floor(x + 0.5)
 
 
 def exp_of_square(x: Any, sign: float) -> Tensor:
-    """Return exp(sign x^2), 0 or infinity beyond 30 in size.
+    """Return exp(sign x^2), which is 0 or infinity for |x| beyond 30.
 
-    The square is in two parts, of which the first is exact: its error would grow by x^2.
+    The square is split into two parts, the first of them exact: an error would grow by x^2.
     """
     x = minimum(abs(x), 30.0)
     high = floor(x * 16.0) * 0.0625
@@ -126,7 +126,7 @@ def _quantile(q: Any, rest: Any) -> Tensor:
     return where(abs(q) <= 0.42, q * ratio(0.1764 - q * q, NDTRI), where(q < 0, -tail, tail))
 
 
-# ---- the error function's relatives
+# ---- relatives of the error function
 
 
 @elementwise("float", ulp=8, samples=samples.unary(-3.0, 3.0, (-26.0, 100.0)),
@@ -140,7 +140,7 @@ def erfcx(x: Operand, /) -> Tensor:
 @elementwise("float", ulp=8, samples=samples.unary(-0.9, 0.9, (-1.0, 1.0)),
              grad=lambda g, y, _x: g * exp(y * y) * (ROOT_PI / 2))
 def erfinv(x: Operand, /) -> Tensor:
-    """Return the inverse of erf on [-1, 1], infinite at its ends, NaN outside."""
+    """Return the inverse of erf on [-1, 1], infinite at the ends, NaN outside."""
     return _quantile(x * 0.5, (1.0 - abs(x)) * 0.5) * ROOT_HALF
 
 
@@ -162,7 +162,7 @@ def ndtri(p: Operand, /) -> Tensor:
 @elementwise("float", ulp=16, samples=samples.unary(-3.0, 3.0, (-40.0, 10.0)),
              grad=lambda g, _y, x: g / erfcx(x * -ROOT_HALF) * (2 * ROOT_HALF / ROOT_PI))
 def log_ndtr(x: Operand, /) -> Tensor:
-    """Return the logarithm of ndtr, exact in the lower tail too."""
+    """Return the logarithm of ndtr, accurate in the lower tail too."""
     return _log_ndtr(x)
 
 
@@ -184,7 +184,7 @@ def entr(x: Operand, /) -> Tensor:
 
 
 def _xlog1py_slope(g: Any, _y: Any, x: Any, y: Any) -> Tensor:
-    """Return the logarithm, but 0 where x is 0 and the logarithm is none."""
+    """Return the logarithm, but 0 where x is 0 and the logarithm is undefined."""
     slope = xlog1py(g, y)
     return where(x == 0, where(y <= -1, 0.0, slope), slope)
 
@@ -192,7 +192,7 @@ def _xlog1py_slope(g: Any, _y: Any, x: Any, y: Any) -> Tensor:
 @elementwise("float", ulp=8, samples=samples.binary(-0.7, 3.0),
              grad=(_xlog1py_slope, lambda g, _y, x, y: g * x / (y + 1.0)))
 def xlog1py(x: Operand, y: Operand, /) -> Tensor:
-    """Return x log(1 + y), and 0 where x is 0, unless y is NaN."""
+    """Return x log(1 + y), or 0 where x is 0, unless y is NaN."""
     x, y = as_tensors(x, y)
     return where(isnan(y), y, where(x == 0, 0.0, x * log1p(y)))
 
@@ -201,7 +201,7 @@ def xlog1py(x: Operand, y: Operand, /) -> Tensor:
 def logit(x: Operand, eps: float | None = None) -> Tensor:
     """Return log(x / (1 - x)), the inverse of the sigmoid, elementwise; NaN outside [0, 1].
 
-    With `eps`, x is first clipped to [eps, 1 - eps]; where it was outside, no gradient flows.
+    With `eps`, x is first clipped to [eps, 1 - eps]; outside, the gradient is 0.
     Raises ArgumentError for an eps outside [0, 1/2].
 
     >>> import tinyml

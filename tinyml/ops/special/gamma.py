@@ -1,4 +1,4 @@
-"""The gamma function's family: its logarithm and derivatives, Hurwitz's zeta, incomplete gammas."""
+"""The gamma family: its logarithm and derivatives, the Hurwitz zeta, incomplete gammas."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _scaled_gamma(a: Any) -> Any:
 def _gamma(x: Any) -> Tensor:
     """Return Gamma(x): Stirling's form with a fitted factor.
 
-    The power is taken in two halves, which do not overflow.
+    The power is computed in two halves, which do not overflow.
     """
     a = abs(x)
     low = a < 1.0
@@ -98,8 +98,8 @@ def _gamma(x: Any) -> Tensor:
 
 # ---- psi and its derivatives
 
-# Where psi is 0, in three parts: the first two are float32 numbers, so that in every type the
-# difference keeps its digits.
+# The root of psi in three parts; the first two are float32 numbers, so that x minus the root keeps
+# its digits in every type.
 PSI_ROOT = (1.4616321325302124, 1.243815006546356e-08, -1.2654465062537432e-16)
 
 
@@ -127,7 +127,7 @@ def _bernoulli(count: int) -> list[Fraction]:
 
 
 BERNOULLI = _bernoulli(8)
-STEPS = 10  # terms of a zeta sum before Euler and Maclaurin's formula
+STEPS = 10  # terms of a zeta sum before the Euler-Maclaurin formula
 
 
 def _integer_power(x: Any, n: int) -> Any:
@@ -136,7 +136,7 @@ def _integer_power(x: Any, n: int) -> Any:
 
 
 def _zeta_integer(s: int, q: Any) -> Any:
-    """Return Hurwitz's zeta at an integer s > 1 for q > 0 (DLMF 25.11.5, Bernoulli's numbers)."""
+    """Return the Hurwitz zeta at an integer s > 1 for q > 0 (DLMF 25.11.5, Bernoulli numbers)."""
     rising = [math.prod(range(s, s + 2 * j + 1)) for j in range(len(BERNOULLI))]
     weights = [float(b * r) for b, r in zip(BERNOULLI, rising)]
     total: Any = 0.0
@@ -183,7 +183,7 @@ def _order(x: Spec, n: Any) -> dict[str, Any]:
 
 
 def _of_order(make: Samples, orders: tuple[int, ...]) -> Samples:
-    """Return the samples for the first order, and two for each further one."""
+    """Return a generator of all samples for the first order, and two for each other order."""
 
     def all_orders(dtype: str) -> list[Sample]:
         cases = make(dtype)
@@ -199,7 +199,7 @@ _positive = samples.unary(0.2, 4.0, (-9.0, 40.0))
 
 @elementwise("float", ulp=16, samples=_positive, grad=lambda g, _y, x: g * polygamma(1, x))
 def psi(x: Operand, /) -> Tensor:
-    """Return the digamma function, gammaln's derivative; NaN at -1, -2, ..., -1 / x at 0."""
+    """Return the digamma function, gammaln's derivative; NaN at -1, -2, ...; -1 / x at 0."""
     return _psi(x)
 
 
@@ -211,7 +211,7 @@ def gammaln(x: Operand, /) -> Tensor:
 
 @elementwise("float", ulp=40, samples=_positive, grad=lambda g, y, x: g * y * psi(x))
 def gamma(x: Operand, /) -> Tensor:
-    """Return the gamma function; NaN at -1, -2, ..., 1 / x at 0."""
+    """Return the gamma function; NaN at -1, -2, ...; 1 / x at 0."""
     return _gamma(x)
 
 
@@ -231,7 +231,7 @@ POLYGAMMA: Op = define(
 def polygamma(n: int, x: Operand) -> Tensor:
     """Return the n-th derivative of psi at x, elementwise; n is a Python integer from 0 to 100.
 
-    By Hurwitz's zeta function (DLMF 25.11.12), below 0 by reflection. Raises ArgumentError for
+    Uses the Hurwitz zeta function (DLMF 25.11.12), and reflection below 0. Raises ArgumentError for
     other n.
 
     >>> import tinyml
@@ -248,7 +248,7 @@ def polygamma(n: int, x: Operand) -> Tensor:
 def multigammaln(a: Operand, d: int) -> Tensor:
     """Return the logarithm of the multivariate gamma function of dimension d, elementwise.
 
-    d (d - 1) / 4 log(pi) plus the sum over j < d of gammaln(a - j / 2) (DLMF 35.3.4). Raises
+    It is d (d - 1) / 4 log(pi) plus the sum over j < d of gammaln(a - j / 2) (DLMF 35.3.4). Raises
     ArgumentError for d < 1.
 
     >>> import tinyml
@@ -263,16 +263,16 @@ def multigammaln(a: Operand, d: int) -> Tensor:
     return total
 
 
-# ---- Hurwitz's zeta
+# ---- the Hurwitz zeta function
 
 
 def _summed(x: Any, count: int) -> Any:
-    """Return x repeated along a new last axis of `count`."""
+    """Return x repeated along a new last axis of size `count`."""
     return x.reshape((*x.shape, 1)).broadcast_to((*x.shape, count))
 
 
 def _zeta_tail(s: Any, a: Any) -> Any:
-    """Return Euler and Maclaurin's rest of the sum of k^-s from a on; at s > 400 it is 0."""
+    """Return the Euler-Maclaurin tail of the sum of k^-s from a on; for s > 400 it is 0."""
     r, s = 1.0 / a, minimum(s, 400.0)
     inner: Any = 0.0
     for j in reversed(range(1, len(BERNOULLI))):
@@ -283,10 +283,10 @@ def _zeta_tail(s: Any, a: Any) -> Any:
 
 
 def _zeta(s: Any, q: Any) -> Tensor:
-    """Return the sum of (q + k)^-s over k >= 0 (DLMF 25.11.1): ten terms, a formula for the rest.
+    """Return the sum of (q + k)^-s over k >= 0 (DLMF 25.11.1): ten terms plus a tail formula.
 
     For an integer s and q < 0 the terms with q + k < 0 are a difference of two zetas at positive
-    points: three of them, each ten terms, are one loop.
+    points: the three zetas, ten terms each, are one loop.
     """
     shape = (s + q).shape
     s, q = (z.broadcast_to(shape) if z.shape != shape else z for z in (s, q))
@@ -318,8 +318,8 @@ def _zeta_grad(g: Any, _y: Any, s: Any, q: Any) -> Any:
 @elementwise("float", ulp=64, grad=(None, _zeta_grad),
              samples=samples.binary(1.3, 6.0, second=(0.2, 5.0), hard=False, rich=("float64",)))
 def zeta(s: Operand, q: Operand, /) -> Tensor:
-    """Return Hurwitz's zeta function, the sum of (q + k)^-s over k >= 0, for s > 1; inf at s = 1
-    and at q = 0, -1, ..., NaN for s < 1."""
+    """Return the Hurwitz zeta function, the sum of (q + k)^-s over k >= 0, for s > 1; inf at s = 1
+    and at q = 0, -1, ...; NaN for s < 1."""
     return _zeta(*as_tensors(s, q))
 
 
@@ -343,7 +343,7 @@ def beta(a: Operand, b: Operand) -> Tensor:
 
 # ---- the incomplete gamma functions
 
-LONG_SUM = 160  # enough for both forms where they are used: see _parts
+LONG_SUM = 160  # enough terms for both forms where they are used: see _parts
 
 Values = tuple[int, ...]
 
@@ -396,18 +396,18 @@ SUM: Op = define(
 
 
 def _log1p_less(x: Any) -> Any:
-    """Return log(1 + x) - x without cancellation for |x| < 1/3, by s = x / (2 + x)."""
+    """Return log(1 + x) - x without cancellation for |x| < 1/3, using s = x / (2 + x)."""
     s = x / (x + 2.0)
     z = s * s
     return s * z * 2.0 * horner(z, [1 / (2 * k + 3) for k in range(12)]) - x * s
 
 
 def _parts(a: Any, x: Any) -> tuple[Any, Any]:
-    """Return P and Q for a, x > 0; each is 1 less the other where it is not the lesser one.
+    """Return P and Q for a, x > 0; the greater one is 1 minus the lesser.
 
-    Near x = a > 200 Temme's uniform expansion (DLMF 8.12.3, 8.12.7), else the power series for
-    x <= max(a, 1) and the continued fraction beyond. The lesser side of a small a and x is
-    1 - x^a / Gamma(1 + a) and what is left of the alternating series.
+    Near x = a > 200 Temme's uniform expansion is used (DLMF 8.12.3, 8.12.7), else the power series
+    for x <= max(a, 1) and the continued fraction beyond. For small a and x, the lesser one is
+    1 - x^a / Gamma(1 + a) plus the rest of the alternating series.
     """
     off = (x - a) / a
     close = abs(off) < 0.3
@@ -436,12 +436,12 @@ def _parts(a: Any, x: Any) -> tuple[Any, Any]:
 
 
 def _expm1_near(x: Any) -> Any:
-    """Return exp(x) - 1 for |x| < 1/2, by its series."""
+    """Return exp(x) - 1 for |x| < 1/2, from its series."""
     return x * horner(x, [1 / math.factorial(k + 1) for k in range(15)])
 
 
 def _incomplete(which: int, a: Any, x: Any) -> Tensor:
-    """Return P (0) or Q (1), also on their borders: x = 0, x = inf, a = 0 and a = inf."""
+    """Return P (0) or Q (1), including the borders x = 0, x = inf, a = 0 and a = inf."""
     at_zero, at_inf = float(which), 1.0 - which
     inside = (a > 0) & (x > 0) & (a < math.inf) & (x < math.inf)
     y = _parts(where(inside, a, 1.0), where(inside, x, 1.0))[which]

@@ -1,7 +1,8 @@
-"""Orthogonal polynomials of degrees that are data, by their three-term recurrences (DLMF 18.9).
+"""Orthogonal polynomials whose degrees are data, by three-term recurrences (DLMF 18.9).
 
 p_{k+1} = (a x + b) p_k - c p_{k-1}, from p_0 = 1: one sequential loop over k, up to the greatest
-degree, in which each point stops at its own. Derivatives are polynomials of the same families.
+degree, in which each point stops at its own degree. Derivatives are polynomials of the same
+families.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ __all__ = ["eval_chebyt", "eval_chebyu", "eval_chebyv", "eval_chebyw", "eval_her
            "eval_hermitenorm", "eval_laguerre", "eval_legendre", "eval_sh_chebyt",
            "eval_sh_chebyu", "eval_sh_chebyv", "eval_sh_chebyw"]
 
-GREATEST = 1 << 16  # degrees, and so the steps of one loop
+GREATEST = 1 << 16  # the greatest degree, and so the most steps of one loop
 
-Linear = tuple[float, float]  # what it is at k: first + second * k
+Linear = tuple[float, float]  # the value at k is first + second * k
 
 
 class Family(NamedTuple):
@@ -48,7 +49,7 @@ class Family(NamedTuple):
 
 _ONE, _NONE = (1.0, 0.0), (0.0, 0.0)
 _CHEBYSHEV = ((2.0, 0.0), _NONE, _ONE, _ONE)
-# By name, of the parameter: lambda of Gegenbauer's (DLMF 18.3), alpha of Laguerre's.
+# From name to a function of the parameter: Gegenbauer's lambda (DLMF 18.3), Laguerre's alpha.
 FAMILIES: dict[str, Callable[[float], Family]] = {
     "chebyt": lambda _: Family(*_CHEBYSHEV, first=(1.0, 0.0)),
     "chebyv": lambda _: Family(*_CHEBYSHEV, first=(2.0, -1.0)),
@@ -63,7 +64,7 @@ FAMILIES: dict[str, Callable[[float], Family]] = {
 
 
 def _step(n: Nest, state: tuple[int, ...], items: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the next polynomial while k is below the degree; once infinite it only grows."""
+    """Return the next polynomial while k is below the degree; once infinite, it stays so."""
     now, before = state
     slope, back, go = items
     dtype = n.code[now].dtype
@@ -116,7 +117,7 @@ def _normalize(*_: Any, family: str, parameter: Any = 0.0, most: Any) -> dict[st
 
 
 def _slope(g: Any, _y: Any, x: Any, n: Any, family: str, parameter: float, most: int) -> Any:
-    """Return g times the derivative in x (DLMF 18.9.19, 18.9.21, 18.9.23, 18.9.25 and 18.9.27)."""
+    """Return g times the derivative in x (DLMF 18.9.19, 18.9.21, 18.9.23, 18.9.25, 18.9.27)."""
 
     def other(kind: str, value: float, less: int = 1) -> Any:
         return apply(POLYNOMIAL, x, n - less, family=kind, parameter=value, most=most)
@@ -165,7 +166,7 @@ POLYNOMIAL: Op = define(
 
 
 def _greatest(n: Any) -> Any:
-    """Return the greatest degree that is not NaN; 0 where there is none."""
+    """Return the greatest degree that is not NaN; 0 if there is none."""
     if not n.size:
         return 0
     known = where(isnan(n), 0, n) if n.dtype.is_float else n
@@ -187,7 +188,7 @@ def _polynomial(family: str, parameter: float, n: Any, x: Any, most: int | None)
 
 def _evaluator(name: str, family: str, parameter: float, shifted: bool,
                polynomial: str) -> Callable[..., Tensor]:
-    """Return the public function of a family, of 2x - 1 instead of x if shifted."""
+    """Return the public function of a family, evaluated at 2x - 1 instead of x if shifted."""
 
     def function(n: Operand, x: Operand, most: int | None = None) -> Tensor:
         place = x + x - 1.0 if shifted else x
@@ -196,8 +197,8 @@ def _evaluator(name: str, family: str, parameter: float, shifted: bool,
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""Return {polynomial} of degree n at x, elementwise; n and x broadcast.
 
-    n holds integers (a fraction is dropped); below 0 the polynomial is 0. Without `most`, the
-    greatest degree is read from n, which has no content yet inside jit; with it, nothing is read
+    n holds integers (fractions are dropped); below 0 the polynomial is 0. Without `most`, the
+    greatest degree is read from n, which has no content yet inside jit; with it, nothing is read,
     and the result is NaN where n is greater. Raises OutOfRangeError for degrees beyond {GREATEST}.
     """
     return function

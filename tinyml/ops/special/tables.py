@@ -1,9 +1,9 @@
-"""Coefficients of the special functions: a row of numbers for each piece of each function.
+"""Coefficients of the special functions: a row of numbers for each piece of a function.
 
-All were made for this project with 50 to 120 digits (mpmath): iterated linear least squares for p/q
-at Chebyshev nodes (Sanathanan and Koerner 1963) with Lawson's weights, which bring the error to
-within a bit of the least maximal one; degrees rise until it is below 2^-55 of the function, or of
-its amplitude where it oscillates. Numerators and denominators begin with the constant term.
+All were computed for this project with 50 to 120 digits (mpmath): iterated linear least squares for
+p/q at Chebyshev nodes (Sanathanan and Koerner 1963) with Lawson's weights, which bring the maximum
+error to within a bit of the minimax one. Degrees rise until it is below 2^-55 of the function, or
+of its amplitude if it oscillates. Numerators and denominators begin with the constant term.
 """
 
 from __future__ import annotations
