@@ -1,9 +1,9 @@
 """Check devices against the edge table: its rows bit for bit, its rules on filled samples.
 
 An entry gives rise to two checks. Each row is run as written. Every sample of the record is also
-run with its floats replaced by hard values. Under a `bits` rule the result is exactly NumPy's in that
-dtype; under an `ulp` rule it lies within the record's bound of the reference; under every rule the
-devices agree on each NaN, infinity and sign of zero. All NaNs compare equal.
+run with its floats replaced by hard values. Under a `bits` rule the result is exactly NumPy's in
+that dtype; under an `ulp` rule it lies within the record's bound of the reference; under every rule
+the devices agree on each NaN, infinity and sign of zero. All NaNs compare equal.
 """
 
 from __future__ import annotations

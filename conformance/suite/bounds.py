@@ -183,7 +183,7 @@ def _updates(*args: Array, **_: Any) -> int:
 
 
 def _reflected(name: str) -> Callable[..., Any]:
-    """Return the bound of a reflected function: below 0 it subtracts two terms, large near poles."""
+    """Return the bound of a reflected function: below 0 it subtracts terms large near poles."""
 
     def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         (x,) = args
@@ -231,8 +231,9 @@ def _fft(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 def _lapack(name: str) -> Callable[..., Any]:
     """Return 8 n epsilons of the matrix, the result and 1, times the condition where it counts.
 
-    The methods are backward stable: the result is exact for a matrix that is off by a small multiple
-    of n epsilons (Higham, theorems 9.4, 10.4, 19.4). The worst bound of a batch applies to all.
+    The methods are backward stable: the result is exact for a matrix that is off by a small
+    multiple of n epsilons (Higham, theorems 9.4, 10.4, 19.4). The worst bound of a batch applies to
+    all.
     """
 
     def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:

@@ -61,6 +61,6 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def products(xs: Sequence[Array], ys: Sequence[Array]) -> Array:
-    """Return the elementwise products of two lists of arrays as one vector; real for complex x, y."""
+    """Return the elementwise products of two lists of arrays as one real vector."""
     parts = [(np.conj(widest(x)) * y).real.reshape(-1) for x, y in zip(xs, ys, strict=True)]
     return np.concatenate([*parts, np.zeros(1, np.longdouble)])

@@ -35,8 +35,8 @@ def spacing(exact: Array, dtype: np.dtype[Any]) -> Array:
 def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
     """Return how many units in the last place of its dtype `computed` lies from the exact value.
 
-    `computed` may have any dtype. `exact` has the same shape, and is long double where `computed` is
-    a float, else of any integer or bool dtype. The distance is infinite where the two differ in
+    `computed` may have any dtype. `exact` has the same shape, and is long double where `computed`
+    is a float, else of any integer or bool dtype. The distance is infinite where the two differ in
     kind: NaN against a number, an infinity against anything else, unequal integers, and, with
     `signed_zero`, zeros of different sign. An infinity for a finite value beyond the range counts
     from one unit beyond the greatest number. All NaNs are equal.
