@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(verdict: Verdict, json_path: str | None = None, details: int = 1) -> int:
-    """Print a verdict, write it to a file if asked, and return the exit status: 0 where it suffices."""
+    """Print a verdict and write it to a file if asked; return 0 where it suffices, else 1."""
     print(verdict.text(details), file=sys.stdout)
     if json_path:
         Path(json_path).write_text(json.dumps(verdict.json(), indent=1), encoding="utf-8")
