@@ -1,10 +1,10 @@
 """Regenerate generated files: `python docs/tools/regenerate.py [NAME ...] [--measure]`.
 
-    errors      docs/errors.md, after a change of an error's words
+    errors      docs/errors.md, after a change to the text of an error
     gradients   docs/gradients.md, after a new op or rule
-    edges       docs/edges.md, after a change of conformance/edges/table.txt; with --measure, torch,
-                jax and NumPy are asked again
-    bad_input   tests/conformance/bad_input/, after a change of what wrong calls are told
+    edges       docs/edges.md, after a change to conformance/edges/table.txt; with --measure, torch,
+                jax and NumPy are measured again
+    bad_input   tests/conformance/bad_input/, after a change to the messages for wrong calls
 
 Without a name, it writes all of them. Tests compare the committed files with what would be written.
 """
