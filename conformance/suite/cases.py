@@ -78,8 +78,8 @@ def structure(case: Case) -> Any:
 def within(ops: Mapping[str, Any], budget: int) -> Within:
     """Return a sample of the ops' cases that needs at most `budget` kernels, always the same one.
 
-    In each round, every op gets one more structure in each of its types, first each op in float32 or
-    the first of its types, so that no op or type is left out before all have something.
+    In each round, every op gets one more structure in each of its types, first each op in float32
+    or the first of its types, so that no op or type is left out before all have something.
     """
     columns: dict[tuple[str, str], dict[Any, list[str]]] = {}
     for op in ops.values():
