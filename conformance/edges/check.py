@@ -1,9 +1,9 @@
-"""The edge table held against devices: its rows bit for bit, its rules over filled samples.
+"""Check devices against the edge table: its rows bit for bit, its rules on filled samples.
 
-Two checks derive from an entry. Each row is run as it stands. And every sample of the record is
-run again with its floats replaced by hard values: by a rule of bits the result is NumPy's own in
-that dtype, by one of ulp it lies within the record's bound of the reference, and by all of them the
-devices agree in every NaN, infinity and sign of zero. Any NaN equals any NaN.
+An entry gives rise to two checks. Each row is run as written. Every sample of the record is also
+run with its floats replaced by hard values. Under a `bits` rule the result is exactly NumPy's in
+that dtype; under an `ulp` rule it lies within the record's bound of the reference; under every rule
+the devices agree on each NaN, infinity and sign of zero. All NaNs compare equal.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tinyml.ir.op import find
 from tinyml.ops.samples.values import special
 
 Array = npt.NDArray[Any]
-TURNS = 2  # how often each sample of a full run is filled, beginning with other hard values
+TURNS = 2  # how often each sample of a full run is filled, each time starting at another value
 
 
 class Run(NamedTuple):
-    """One call that rows make, and what they say of it; `text` is as the table has it."""
+    """One call that rows make, and what they expect of it; `text` is the row as written."""
 
     args: tuple[Array, ...]
     attrs: dict[str, Any]
@@ -40,9 +40,10 @@ class Run(NamedTuple):
 
 def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None,
           sample: Within | None = None) -> list[str]:
-    """Return what devices do against the table for an op, one line each; empty where they obey it.
+    """Return each deviation of the devices from the table for an op, one per line.
 
-    With a `sample` only its cases are filled with hard values.
+    The list is empty where the devices agree with the table. With a `sample`, only its cases are
+    filled with hard values.
     """
     op = find(name)
     entry = read().entry(op)
@@ -72,7 +73,7 @@ def runs(entry: Entry, dtype: str) -> Iterator[Run]:
 def _run(entry: Entry, row: Row, dtype: str) -> Run:
     args = arrays([value(each, dtype) for each in row.args], dtype)
     attrs = {**(entry.along or {}), **row.attrs}
-    if entry.along is None:  # elementwise: a list is each of several, beside each of another's
+    if entry.along is None:  # elementwise: each value of a list meets each of the others
         args = [x.reshape(-1) for x in np.meshgrid(*args, indexing="ij")]
     return Run(tuple(args), attrs, row.results, row.text, entry.along is None)
 
@@ -84,9 +85,9 @@ def wanted(run: Run, number: int, like: Array) -> Array:
 
 
 def agrees(run: Run, number: int, got: Array, units: float) -> bool:
-    """Return whether output `number` is what the row says: the bits.
+    """Return whether output `number` is what the row says.
 
-    Of multiples of pi, within ulps.
+    The bits must be equal; multiples of pi need only be within the bound in ULPs.
     """
     want = wanted(run, number, got)
     if "pi" not in ast.unparse(run.results[number]):
@@ -96,7 +97,7 @@ def agrees(run: Run, number: int, got: Array, units: float) -> bool:
 
 
 def same(got: Array, want: Array) -> Any:
-    """Return where two arrays of one dtype are the same bits; any NaN is any NaN.
+    """Return where two arrays of one dtype have the same bits; all NaNs count as the same.
 
     >>> same(np.float32([0.0, np.nan]), np.float32([-0.0, np.nan])).tolist()
     [False, True]
@@ -112,8 +113,8 @@ def same(got: Array, want: Array) -> Any:
 
 
 def _wide(x: Array) -> Array:
-    """Return floats of fewer bits than 32 in float32, which holds them all; others as they are."""
-    with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
+    """Return floats narrower than 32 bits as float32, which holds them all; others unchanged."""
+    with np.errstate(invalid="ignore"):  # converting a NaN of ml_dtypes
         return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
 
@@ -141,13 +142,13 @@ def _fill(x: Any, turn: int) -> Any:
     if not isinstance(x, np.ndarray) or reference.kind(x.dtype) != "f" or x.size == 0:
         return x
     hard = np.roll(special(x.dtype.name), 3 * turn)
-    filled = np.empty_like(x, subok=False)  # of the same layout, where NumPy can
+    filled = np.empty_like(x, subok=False)  # in the same layout, where NumPy can
     filled[...] = np.resize(hard, x.size).reshape(x.shape)
     return filled
 
 
 def _cases(op: Any, dtype: str, within: Within | None) -> Iterator[Case]:
-    """Return each sample with its floats replaced; one without floats is the ops suite's."""
+    """Return each sample with its floats replaced; the ops suite covers those without floats."""
     for case in op_cases(op, (dtype,)):
         if within is not None and case.name not in within.names:
             continue
@@ -178,7 +179,7 @@ def _filled(op: Any, entry: Entry, dtype: str, backends: Sequence[Backend],
 
 
 def _outputs(backend: Backend, case: Case) -> tuple[Array, ...]:
-    """What a device gives; nothing where it refuses the values, as those of a singular matrix."""
+    """Return what a device gives; nothing where it refuses the values (a singular matrix, say)."""
     try:
         return backend.run(case.of, *case.sample.args, **case.sample.attrs)
     except ArgumentError:
@@ -210,7 +211,7 @@ def _rounded(x: Array, dtype: np.dtype[Any]) -> Array:
 
 
 class _Given:
-    """What a backend has computed already, for the judge."""
+    """A backend that returns results computed earlier, for the ops suite's judge."""
 
     name = version = "given"
 
@@ -218,7 +219,7 @@ class _Given:
         self.outputs = outputs
 
     def lacks(self, dtype: str) -> str | None:
-        """Nothing."""
+        """Return None: it lacks no dtype."""
         return None
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
@@ -226,16 +227,16 @@ class _Given:
         return self.outputs
 
     def pullback(self, *_: Any) -> Any:
-        """Not asked."""
+        """Raise NotImplementedError; gradients are never asked for."""
         raise NotImplementedError
 
     tangent = second = pullback
 
 
 def _unlike(op: Any, case: Case, first: Array, second: Array) -> str | None:
-    """Return where two devices differ in kind: NaN, infinity, sign of zero.
+    """Return where two devices differ in kind, or by more than the bound.
 
-    Or by more than the bound.
+    Values differ in kind where one is a NaN, an infinity or a zero of a sign that the other is not.
     """
     if reference.kind(first.dtype) != "f":
         apart = first != second

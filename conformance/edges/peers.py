@@ -1,7 +1,7 @@
-"""What other frameworks give for the rows of the edge table: measured, for the page to show.
+"""What other frameworks give for the rows of the edge table, measured for `docs/edges.md`.
 
-Each is asked by its own names in one dtype of a row's kind; '-' stands where it has no such
-function, or refuses.
+Each framework is called by its own names, in one dtype of a row's kind. A '-' means that it has no
+such function, or refuses the call.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ NAMES = ("numpy", "torch", "jax")
 ABSENT = "-"
 PADDED = 16
 
-# The dtype in which a kind is shown.
+# The dtype that represents a kind.
 SHOWN = {"float": "float32", "signed": "int32", "unsigned": "uint8", "int": "int32",
          "bool": "bool", "number": "float32", "complex": "complex64", "any": "float32"}
 
-# Where a framework's name is not the op's: per op, NumPy's (and jax.numpy's), torch's, jax's own.
+# Where a framework's name differs from the op's: NumPy's (and jax.numpy's), torch's, jax's own.
 _OWN = {
     "sub": ("subtract", "sub"), "mul": ("multiply", "mul"), "div": ("true_divide", "true_divide"),
     "neg": ("negative", "neg"), "max": ("max", "amax"), "min": ("min", "amin"),
     "pow": ("power", "pow"), "equal": ("equal", "eq"), "cumprod": ("cumprod", "cumprod"),
     "bitwise_invert": ("bitwise_not", "bitwise_not"),
     "rsqrt": ("", "rsqrt", "jax.lax.rsqrt"),
-    "slogdet": ("", ""), "svd": ("", ""),  # whose outputs have another order
+    "slogdet": ("", ""), "svd": ("", ""),  # their outputs come in another order
 }
 _SPECIAL = ("jax.scipy.special", "jax.nn", "jax.lax")
 
 
 def shown(row: Row, dtypes: tuple[str, ...]) -> str | None:
-    """Return the dtype of an op in which a row is shown.
+    """Return the dtype in which a row of this op is shown.
 
-    None where it has none that the row speaks of.
+    None where the row applies to none of them.
     """
     able = [dtype for dtype in dtypes if applies(row, dtype)]
     if row.kind in KINDS and SHOWN[row.kind] in able:
@@ -48,7 +48,7 @@ def shown(row: Row, dtypes: tuple[str, ...]) -> str | None:
     return able[0] if able else None
 
 
-# What never comes back: jax 0.10's gcd of the least integer.
+# Calls that never return: jax 0.10's gcd of the least integer.
 _ENDLESS = {("jax", "gcd"), ("jax", "lcm")}
 
 
@@ -76,7 +76,7 @@ def _function(peer: str, op: str) -> Callable[..., Any] | None:
 
 
 def _call(peer: str, op: str, run: Run) -> tuple[Array, ...]:
-    """Return the outputs of a peer, as arrays; any exception where it refuses."""
+    """Return a peer's outputs as arrays; raise whatever it raises where it refuses."""
     leave: Callable[[Any], Array] = np.asarray
     enter: Callable[[Array], Any] = np.asarray
     if peer == "torch":
@@ -89,7 +89,7 @@ def _call(peer: str, op: str, run: Run) -> tuple[Array, ...]:
 
         enter = jax.numpy.asarray
     count = run.args[0].size
-    if peer == "jax" and run.elementwise and count <= PADDED:  # of one size, compiled once
+    if peer == "jax" and run.elementwise and count <= PADDED:  # padded to one size, compiled once
         run = run._replace(args=tuple(np.resize(x, PADDED) for x in run.args))
         return tuple(y[:count] for y in _called(peer, op, run, enter, leave))
     return _called(peer, op, run, enter, leave)
@@ -111,7 +111,7 @@ def _called(peer: str, op: str, run: Run, enter: Any, leave: Any) -> tuple[Array
 
 
 def _along(peer: str, op: str, function: Any, xs: list[Any], attrs: dict[str, Any]) -> Any:
-    """Return a call under the attributes that the framework calls so."""
+    """Call a function with the attributes under the framework's own names."""
     words: dict[str, Any] = {}
     for name, value in attrs.items():
         if name == "axis":
@@ -160,9 +160,10 @@ def _text(x: Array) -> str:
 
 
 def measure(peer: str, ops: dict[str, Any]) -> dict[str, str]:
-    """What a peer gives, by 'op kind attrs: row': '=' where it agrees, '-' where it has nothing.
+    """Return what a peer gives, by 'op kind attrs: row'.
 
-    ops: the records whose entries are asked, by name.
+    The value is '=' where the peer agrees and '-' where it has no answer. `ops` holds the records
+    to measure, by name.
     """
     if peer == "jax":
         import jax
@@ -186,7 +187,7 @@ def _measure_all(peer: str, ops: dict[str, Any]) -> dict[str, str]:
 
 
 def key(entry: Entry, row: Row) -> str:
-    """Return the name of a row, unlike any other's."""
+    """Return a row's unique key."""
     given = " ".join(f"{name}={value!r}" for name, value in row.attrs.items())
     return f"{entry.op} {row.kind} {given}: {row.text}"
 
@@ -207,5 +208,5 @@ def _measured(peer: str, entry: Entry, row: Row, dtype: str) -> str:
 def _agrees(run: Run, number: int, got: Array) -> bool:
     try:
         return agrees(run, number, got, 4.0)
-    except (ValueError, OverflowError):  # their result's type does not hold ours
+    except (ValueError, OverflowError):  # their dtype cannot hold our value
         return False

@@ -1,4 +1,4 @@
-"""The edge table read: a rule per op, and rows that say what it gives, as values of each dtype."""
+"""Read the edge table: a rule per op, and rows that give its results as values of each dtype."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Array = npt.NDArray[Any]
 
 
 class Rule(NamedTuple):
-    """A class of behaviour: its name, how results are compared, and what it says.
+    """A class of behaviour: its name, how results are compared, and a description.
 
     `how` is 'bits' (they are NumPy's), 'ulp' (within the record's bound of the reference), or
-    'alike' (rows and the agreement of devices decide: parts may overflow where the whole does not).
+    'alike' (the rows and the agreement of devices decide: an intermediate may overflow where the
+    result does not).
     """
 
     name: str
@@ -31,7 +32,7 @@ class Rule(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One decision: `args -> results`, for dtypes of a kind, under attributes."""
+    """One decision: `args -> results`, for the dtypes of a kind, under given attributes."""
 
     kind: str
     attrs: dict[str, Any]
@@ -41,7 +42,7 @@ class Row(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the table says of one op; `along` are the attributes that make its lists vectors."""
+    """The table's entry for one op; `along` holds the attributes that make its lists vectors."""
 
     op: str
     rule: Rule
@@ -50,13 +51,13 @@ class Entry(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The whole: rules and entries, each by name."""
+    """The whole table: rules and entries, each by name."""
 
     rules: dict[str, Rule]
     entries: dict[str, Entry]
 
     def entry(self, op: Any) -> Entry | None:
-        """The entry of a record; one made of other ops, without an entry, is what these give."""
+        """Return a record's entry; an op without one that is made of other ops follows these."""
         found = self.entries.get(op.name)
         if found is None and op.body is not None:
             return Entry(op.name, self.rules["body"], None, ())
@@ -65,13 +66,13 @@ class Table(NamedTuple):
 
 @functools.cache
 def read() -> Table:
-    """Return the table; ValueError, with the line's number, where a line is not understood."""
+    """Return the table; raise ValueError, naming the line, where a line cannot be parsed."""
     text = resources.files("tinyml.conformance.edges").joinpath("table.txt").read_text("utf-8")
     return parse(text)
 
 
 def parse(text: str) -> Table:
-    """Return a table from its text.
+    """Return the table that a text describes.
 
     >>> table = parse("rule exact bits  As IEEE 754 has it.\\nadd  exact\\n  float  nan, 1 -> nan")
     >>> table.entries["add"].rows[0].text
@@ -79,7 +80,7 @@ def parse(text: str) -> Table:
     """
     rules: dict[str, Rule] = {}
     entries: dict[str, Entry] = {}
-    current: list[str] = []  # whose rows follow
+    current: list[str] = []  # the ops that the rows below belong to
     for number, line in enumerate(text.splitlines(), 1):
         try:
             if not line.strip() or line.startswith("#"):
@@ -108,7 +109,7 @@ def parse(text: str) -> Table:
 
 
 def _attrs(text: str) -> dict[str, Any] | None:
-    """Return attributes written as keyword arguments of literals.
+    """Return attributes written as keyword arguments with literal values.
 
     None where the text is "whole".
     """
@@ -154,13 +155,13 @@ _OPERATORS: dict[type, Any] = {
 
 
 def applies(row: Row, dtype: str) -> bool:
-    """Return whether a row speaks of a dtype: by its kind, or by the dtype's own name.
+    """Return whether a row applies to a dtype, by its kind or by the dtype's own name.
 
     >>> applies(parse("rule r bits x\\na  r\\n  int  1 -> 1").entries["a"].rows[0], "uint8")
     True
     """
     if dtype.endswith("fn") and any("inf" in ast.unparse(each) for each in row.args):
-        return False  # it has no infinity
+        return False  # the dtype has no infinity
     if row.kind not in KINDS:
         return dtype in row.kind.split(",")
     return as_dtype(dtype).kind in KINDS[row.kind]
@@ -180,7 +181,7 @@ def _constants(dtype: str) -> dict[str, Any]:
 
 
 def value(expression: ast.expr, dtype: str) -> Any:
-    """Return what an expression of the table stands for in a dtype: a number, or a list of them.
+    """Return what an expression of the table means in a dtype: a number, or a list of them.
 
     >>> value(ast.parse("[max, 0 - 1]", mode="eval").body, "int8")
     [127, -1]
@@ -197,7 +198,7 @@ def value(expression: ast.expr, dtype: str) -> Any:
         return known[expression.id]
     if isinstance(expression, ast.UnaryOp) and isinstance(expression.op, ast.USub):
         operand = value(expression.operand, dtype)
-        if type(operand) is int and operand == 0:  # so that -0 is the negative zero
+        if type(operand) is int and operand == 0:  # so that -0 is negative zero
             return -0.0
         return -operand
     if isinstance(expression, ast.BinOp) and type(expression.op) in _OPERATORS:
@@ -215,7 +216,7 @@ def arrays(values: Sequence[Any], dtype: str) -> list[Array]:
             made.append(np.array(v, bool))
         elif kind in ("float", "complex"):
             made.append(np.array(v, kind).astype(number))
-        else:  # by way of Python's ints, which no width holds
+        else:  # through Python's ints, which have no width
             made.append(np.array(v, object).astype(number))
     return made
 

@@ -1,1 +1,1 @@
-"""PyTorch's own samples (OpInfo) as a judge: which ops, tinyml's names for them, the verdict."""
+"""PyTorch's own samples (OpInfo) as a judge: the ops, tinyml's names for them, the verdict."""

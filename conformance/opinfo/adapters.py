@@ -1,6 +1,6 @@
 """All adapters in one table: PyTorch's name of an op -> a callable made of tinyml's functions.
 
-An adapter takes what torch's op takes, with tinyml tensors, and only renames and rearranges: every
+An adapter takes torch's arguments, with tinyml tensors, and only renames and rearranges them. Every
 computation is a public function of tinyml.
 """
 

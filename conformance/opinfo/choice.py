@@ -1,11 +1,12 @@
-"""Which of PyTorch's OpInfo entries are judged, and by which rule others are left out.
+"""Which of PyTorch's OpInfo entries are judged, and the rules that exclude the others.
 
-Judged are elementwise, reduction, shape, indexing and sorting ops that take float64: every entry
-of the classes UnaryUfuncInfo, BinaryUfuncInfo, ReductionOpInfo and ShapeFuncInfo, and every plain
-OpInfo entry that no rule below leaves out. The rules name what is left out, not what is taken: an
-entry that a new version adds is judged until somebody writes down why not.
+The judged ops are elementwise, reduction, shape, indexing and sorting ops that take float64: every
+entry of the classes UnaryUfuncInfo, BinaryUfuncInfo, ReductionOpInfo and ShapeFuncInfo, and every
+plain OpInfo entry that no rule below excludes. The rules name what is excluded, not what is
+included: an entry that a new version adds is judged until somebody writes down why not.
 
-`python -m tinyml.conformance.opinfo.choice` makes the list (ops.txt) anew from the torch installed.
+`python -m tinyml.conformance.opinfo.choice` regenerates the list (ops.txt) from the installed
+torch.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ LIST = Path(__file__).with_name("ops.txt")
 VERSION = "2.13.0"
 WHOLE_CLASSES = ("UnaryUfuncInfo", "BinaryUfuncInfo", "ReductionOpInfo", "ShapeFuncInfo")
 
-# Of every class: rule -> names, as regular expressions of the whole name.
+# For every class: rule -> names, as regular expressions that match the whole name.
 RULES_FOR_ALL = {
     "compiled for CUDA at run time, no CPU": r"jiterator_\w+|bmm_triton_optimized",
     "a hash of bit patterns, no number": r"hash_tensor",
     "random in most of its samples": r"nn_functional_rrelu",
     "makes complex32, a type that neither NumPy nor the Array API standard has": r"chalf",
 }
-# Of the plain entries only.
+# For plain entries only.
 RULES = {
     "linear algebra by factorisation or matrix norms": r"linalg_(?!cross$|diagonal$|vecdot$|vander$"
     r"|multi_dot$)\w+|cholesky\w*|lu|lu_\w+|qr|ormqr|geqrf|svd\w*|pca_lowrank|pinverse|matrix_exp"
@@ -57,7 +58,7 @@ RULES = {
 
 
 class Entry(NamedTuple):
-    """A line of the list: an OpInfo entry, its class, and the rule that leaves it out, if any."""
+    """A line of the list: an OpInfo entry, its class, and the rule that excludes it, if any."""
 
     name: str
     kind: str
@@ -65,7 +66,7 @@ class Entry(NamedTuple):
 
 
 def rule_for(name: str, kind: str, float64: bool) -> str:
-    """Return the rule that leaves an entry out; empty where it is judged.
+    """Return the rule that excludes an entry; empty where the entry is judged.
 
     >>> rule_for("sin", "UnaryUfuncInfo", True), rule_for("randn", "OpInfo", True)
     ('', 'random')
@@ -79,7 +80,7 @@ def rule_for(name: str, kind: str, float64: bool) -> str:
 
 
 def choose(op_db: Iterable[Any]) -> list[Entry]:
-    """Return the list for a table of OpInfo entries, in its order."""
+    """Return the list for a table of OpInfo entries, in the table's order."""
     import torch
 
     return [
@@ -90,7 +91,7 @@ def choose(op_db: Iterable[Any]) -> list[Entry]:
 
 
 def written(entries: Iterable[Entry]) -> str:
-    """The text of the list: judged entries with their class, then the others with their rule."""
+    """Return the text of the list: judged entries with class, then the others with rule."""
     entries = list(entries)
     judged = [entry for entry in entries if not entry.rule]
     lines = [
@@ -110,7 +111,7 @@ def listed() -> list[Entry]:
 
 
 def judged() -> tuple[str, ...]:
-    """Return the names of the ops that are judged."""
+    """Return the names of the judged ops."""
     return tuple([entry.name for entry in listed() if not entry.rule])
 
 

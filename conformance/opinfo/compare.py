@@ -12,21 +12,21 @@ import numpy.typing as npt
 import tinyml
 from tinyml.tensor import Tensor
 
-if TYPE_CHECKING:  # what this judges may be there without torch
+if TYPE_CHECKING:  # the ops under test may be installed without torch
     import torch
 
 Array = npt.NDArray[Any]
 RELATIVE = 1e-9
-ABSOLUTE = 1e-12  # near 0: sums that cancel leave rounding errors of their terms
-NARROW_UNITS = 16  # a type that holds less than RELATIVE: so many epsilons of the greatest element
+ABSOLUTE = 1e-12  # near 0, since sums that cancel leave the rounding errors of their terms
+NARROW_UNITS = 16  # for a type less precise than RELATIVE: epsilons of the greatest element
 
 
 class Different(AssertionError):
-    """A result unlike torch's; the text says which and how far."""
+    """A result that differs from torch's; the text says which and by how much."""
 
 
 def mapped(value: Any, f: Callable[[Any], Any]) -> Any:
-    """Return `f` at every leaf of nested tuples, lists, dicts and slices."""
+    """Return nested tuples, lists, dicts and slices, with `f` applied to every leaf."""
     import torch
 
     if isinstance(value, torch.Size):
@@ -59,7 +59,7 @@ def as_array(x: Any) -> Array:
 
 
 def converted(value: Any, device: str) -> Any:
-    """Return a leaf of torch's sample as tinyml takes it: a tensor, a dtype's name, a number."""
+    """Return a leaf of torch's sample in tinyml's form: a tensor, a dtype's name, a number."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -72,7 +72,7 @@ def converted(value: Any, device: str) -> Any:
 
 
 def tensors_of(value: Any) -> list[torch.Tensor]:
-    """Return the tensors among nested arguments that ask for a gradient, each once, in order."""
+    """Return the tensors in nested arguments that require a gradient, each once, in order."""
     import torch
 
     found: list[torch.Tensor] = []
@@ -87,7 +87,7 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
 
 
 def near(got: Any, want: Any, label: str) -> None:
-    """Different where two results are not one: shape, type, and value within the bound."""
+    """Raise Different unless two results agree in shape, type, and value within the bound."""
     import torch
 
     if isinstance(want, torch.Tensor):
@@ -132,10 +132,10 @@ def _cotangents(outputs: list[torch.Tensor], name: str, seed: int) -> list[torch
 
 def compare(op: Any, sample: Any, adapter: Callable[..., Any], device: str, name: str,
             seed: int) -> None:
-    """Run one sample through torch and through tinyml; Different where they are not one.
+    """Run one sample through torch and tinyml; raise Different where their results differ.
 
-    Values are compared from a call without gradients; where torch's op supports them, gradients of
-    a seeded cotangent from a second call.
+    Values are compared from a call without gradients. Where torch's op supports gradients, those of
+    a seeded cotangent are compared from a second call.
     """
     import torch
 

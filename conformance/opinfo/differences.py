@@ -1,6 +1,6 @@
-"""Where tinyml differs from torch because a standard says so: op, which samples, why, and where.
+"""Where tinyml differs from torch because a standard says so: the op, the samples, and why.
 
-A failing case named here is counted apart, neither passed nor failed; a passing one is a pass.
+A failing case listed here is counted apart, neither passed nor failed; a passing one still passes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 
 class Difference(NamedTuple):
-    """For ops of these names: `when(sample)` says for which samples; `why` names the source.
+    """A difference for the named ops: `when(sample)` selects samples, `why` names the source.
 
-    `only` is how the complaint begins that is explained: values and gradients where it is empty.
+    `only` is the beginning of the complaints that it explains; where empty, values and gradients.
     """
 
     names: tuple[str, ...]
@@ -22,7 +22,7 @@ class Difference(NamedTuple):
 
 
 def _stretched(sample: Any) -> bool:
-    """Return whether summed axes of different sizes meet, of which one is 1."""
+    """Return whether summed axes of different sizes meet, one of which is 1."""
     dims = sample.kwargs["dims"]
     return not isinstance(dims, int) and any(
         sample.input.shape[a] != sample.args[0].shape[b] for a, b in zip(*dims))
@@ -52,7 +52,7 @@ DIFFERENCES: tuple[Difference, ...] = (
 
 
 def reason(name: str, sample: Any, complaint: str) -> str | None:
-    """Why a sample of an op may differ so; None where no standard explains it."""
+    """Return why a sample of an op may differ in this way; None where no standard explains it."""
     for difference in DIFFERENCES:
         if name in difference.names and complaint.startswith(difference.only):
             if difference.when(sample):

@@ -10,11 +10,11 @@ import tinyml as tm
 
 
 def same(name: str) -> Callable[..., Any]:
-    """The function of tinyml of that name, looked up when called: an absent one fails its op."""
+    """Return tinyml's function of that name, looked up when called: a missing one fails its op."""
     return lambda *args: getattr(tm, name)(*args)
 
 
-# The same name and arguments in both.
+# The same name and arguments in both libraries.
 ALIKE = """
 abs acos acosh asin asinh atan atan2 atanh ceil complex conj copysign cos cosh
 deg2rad erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod frac frexp heaviside hypot
@@ -32,7 +32,7 @@ NAMES = {
     "nn_functional_logsigmoid": "logsigmoid", "nn_functional_softsign": "softsign",
     "nn_functional_tanhshrink": "tanhshrink",
 }
-# Functions of nn.functional with numbers beside x: tinyml's name, and torch's numbers in order.
+# Functions of nn.functional with number arguments: tinyml's name, and torch's numbers in order.
 WITH_NUMBERS: dict[str, tuple[tuple[str, float], ...]] = {
     "relu": (), "relu6": (), "selu": (), "hardswish": (), "hardsigmoid": (),
     "elu": (("alpha", 1.0),), "celu": (("alpha", 1.0),),
@@ -50,7 +50,7 @@ CASTS = {
 
 
 def with_numbers(name: str) -> Callable[..., Any]:
-    """Return an activation whose numbers torch takes by place or by name."""
+    """Return an activation whose numbers torch takes by position or by name."""
     defaults = WITH_NUMBERS[name]
 
     def call(x: Any, *args: Any, inplace: bool = False, **kwargs: Any) -> Any:
@@ -61,7 +61,7 @@ def with_numbers(name: str) -> Callable[..., Any]:
 
 
 def cast(dtype: str) -> Callable[..., Any]:
-    """Return a cast; where its elements lie in memory is no matter here."""
+    """Return a cast; torch's memory format has no meaning here."""
     return lambda x, memory_format=None: x.astype(dtype)
 
 
@@ -79,14 +79,14 @@ def clamp(x: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def prelu(x: Any, weight: Any) -> Any:
-    """Return slopes below 0, one for each channel: axis 1."""
+    """Return x, times a slope where negative; the channels (axis 1) may have a slope each."""
     if weight.ndim and x.ndim != 1:
         weight = weight.reshape((weight.size, *[1] * (x.ndim - 2)) if x.ndim else ())
     return tm.leaky_relu(x, weight)
 
 
 def gelu(x: Any, *, approximate: str = "none") -> Any:
-    """Return x Phi(x), or its approximation by tanh."""
+    """Return x Phi(x), or its tanh approximation."""
     if approximate == "none":
         return tm.gelu(x)
     inner = (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)

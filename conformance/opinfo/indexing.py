@@ -14,24 +14,24 @@ REDUCTIONS = {"sum": "sum", "prod": "prod", "mean": "mean", "amax": "max", "amin
 
 
 def vector(x: Any) -> Any:
-    """Return a number as a vector of one."""
+    """Return x, a number as a vector of one element."""
     return x.reshape((1,)) if x.ndim == 0 else x
 
 
 def put(x: Any, places: Any, values: Any, accumulate: bool = False) -> Any:
-    """Return x with values at places of its row-major elements."""
+    """Return x with values at flat, row-major indices."""
     flat = tm.scatter(tm.ravel(x), tm.ravel(places), tm.ravel(values), 0,
                       "add" if accumulate else "set")
     return flat.reshape(x.shape)
 
 
 def places_of(x: Any) -> Any:
-    """Return the row-major number of each element."""
+    """Return the flat, row-major index of each element."""
     return tm.arange(x.size, device=x.device).reshape(x.shape)
 
 
 def put_into(x: Any, part: Callable[[Any], Any], values: Any) -> Any:
-    """Return x with values in a part of it, which a function of views names."""
+    """Return x with values in a part of it, which a function of views selects."""
     return put(x, part(places_of(x)), values)
 
 
@@ -49,7 +49,7 @@ def sliced(x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int =
 
 
 def select(x: Any, dim: int, index: int) -> Any:
-    """Return one place of an axis."""
+    """Return one index along an axis."""
     dim = dim % x.ndim
     return x[tuple([index if d == dim else slice(None) for d in range(x.ndim)])]
 
@@ -73,7 +73,7 @@ def _fitting(x: Any, dim: int, index: Any) -> Any:
 
 
 def gather(x: Any, dim: int, index: Any, **_: Any) -> Any:
-    """Return one element per place along an axis; an index may cover less of the other axes."""
+    """Return one element per index along an axis; the index may cover less of the other axes."""
     if x.ndim == 0 or not index.size:
         whole = vector(x)
         if not index.size:
@@ -83,7 +83,7 @@ def gather(x: Any, dim: int, index: Any, **_: Any) -> Any:
 
 
 def scatter(x: Any, dim: int, index: Any, src: Any, *, reduce: Any = None) -> Any:
-    """Return x with elements of src at one index per place along an axis."""
+    """Return x with elements of src written at one index per element along an axis."""
     if x.ndim == 0:
         src = vector(src) if isinstance(src, tm.Tensor) else src
         return scatter(vector(x), 0, vector(index), src, reduce=reduce).reshape(())
@@ -111,7 +111,7 @@ def scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
 
 def index_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
                  include_self: bool = True) -> Any:
-    """Return slices of src reduced into those of x that an index names."""
+    """Return x with slices of src reduced into the slices that an index selects."""
     if x.ndim == 0:
         return index_reduce(vector(x), 0, vector(index), vector(src), reduce,
                             include_self).reshape(())
@@ -121,7 +121,7 @@ def index_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str,
 
 
 def indexed(mode: str) -> Callable[..., Any]:
-    """Return index_add, index_copy and index_fill: slices of x at an index."""
+    """Return index_add, index_copy or index_fill: x changed in the slices at an index."""
 
     def call(x: Any, dim: int, index: Any, src: Any, *, alpha: Any = 1) -> Any:
         if x.ndim == 0:
@@ -138,7 +138,7 @@ def indexed(mode: str) -> Callable[..., Any]:
 
 
 def masked_scatter(x: Any, mask: Any, source: Any) -> Any:
-    """Return x with the first elements of source, one after the other, where a mask holds."""
+    """Return x with the first elements of source written in order where a mask holds."""
     x, mask = tm.broadcast_arrays(x, mask)
     places = tm.nonzero(tm.ravel(mask))[0]
     flat = tm.scatter(tm.ravel(x), places, tm.ravel(source)[: places.size], 0)
@@ -152,7 +152,7 @@ def masked_select(x: Any, mask: Any) -> Any:
 
 
 def masked_index(x: Any, mask: Any, indices: Any, fill: Any) -> Any:
-    """Return x[indices] where a mask holds, else a value."""
+    """Return x[indices] where a mask holds, else the fill value."""
     safe = tuple([i if i is None else tm.where(tm.logical_and(i >= 0, i < n), i, 0)
                   for i, n in zip(indices, x.shape)])
     return tm.where(mask, x[safe], fill)
@@ -166,14 +166,14 @@ def masked_index_put(x: Any, mask: Any, indices: Any, values: Any) -> Any:
 
 
 def take_along(x: Any, index: Any, dim: Any = None) -> Any:
-    """Return one element per place along an axis, or of the flattened x."""
+    """Return one element per index along an axis, or of the flattened x."""
     if dim is None:
         return tm.gather(tm.ravel(x), tm.ravel(index), 0)
     return tm.take_along_axis(x, index, axis=dim)
 
 
 def nonzero(x: Any, *, as_tuple: bool = False) -> Any:
-    """Return where x is not zero: rows, or a vector for each axis."""
+    """Return the indices where x is nonzero, as rows or as one vector per axis."""
     if as_tuple:
         return tm.nonzero(vector(x))
     if x.ndim == 0:
@@ -182,7 +182,7 @@ def nonzero(x: Any, *, as_tuple: bool = False) -> Any:
 
 
 def nonzero_static(x: Any, *, size: int, fill_value: int = -1) -> Any:
-    """As nonzero, cut or filled up to a number of rows."""
+    """Return the rows of `nonzero`, cut or padded to a fixed number."""
     rows = nonzero(x)[:size]
     return tm.pad(rows, [(0, size - rows.shape[0]), (0, 0)], constant_values=fill_value)
 
@@ -191,7 +191,7 @@ def nonzero_static(x: Any, *, size: int, fill_value: int = -1) -> Any:
 
 
 def sort(x: Any, dim: int = -1, descending: bool = False, *, stable: Any = None) -> Any:
-    """Return the elements in order, and where they were."""
+    """Return the sorted elements, and their indices."""
     if x.ndim == 0:
         return x, tm.zeros((), "int64")
     order = tm.argsort(x, axis=dim, descending=descending)
@@ -199,27 +199,27 @@ def sort(x: Any, dim: int = -1, descending: bool = False, *, stable: Any = None)
 
 
 def topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """Return the k first in order."""
+    """Return the first k elements in order."""
     return as_vector(lambda v: tm.topk(v, k, 0 if v.ndim == 1 else dim, largest))(x)
 
 
 def unique(x: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
            dim: Any = None) -> Any:
-    """Distinct elements or slices, in order."""
+    """Return the distinct elements or slices, in order."""
     return tm.unique(vector(x) if dim is not None else x, dim, return_inverse=return_inverse,
                      return_counts=return_counts)
 
 
 def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool = False,
                        dim: Any = None) -> Any:
-    """Return neighbours that are equal, once."""
+    """Return the elements with consecutive repeats removed."""
     return tm.unique(vector(x) if dim is not None else x, dim, return_inverse=return_inverse,
                      return_counts=return_counts, consecutive=True)
 
 
 def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: bool = False,
                  side: Any = None, sorter: Any = None) -> Any:
-    """Return where values would be put in; rows of a table each for themselves."""
+    """Return where values would be inserted; each row of a table is searched separately."""
     side = side or ("right" if right else "left")
     number = not isinstance(values, tm.Tensor)
     values = tm.full((), float(values), table.dtype) if number else values
@@ -239,20 +239,20 @@ def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: boo
 
 
 def bucketize(x: Any, edges: Any, *, out_int32: bool = False, right: bool = False) -> Any:
-    """Return the number of the bucket of each element."""
+    """Return the index of each element's bucket."""
     return searchsorted(edges, x, out_int32=out_int32, right=right)
 
 
 def histogram(x: Any, bins: Any, *, range: Any = None, weight: Any = None,
               density: bool = False) -> Any:
-    """Counts as floats, and the edges."""
+    """Return the counts as floats, and the edges."""
     counts, edges = tm.histogram(x, bins, range, density, weight)
     return counts.astype(x.dtype), edges
 
 
 def histogramdd(x: Any, bins: Any, *, range: Any = None, weight: Any = None,
                 density: bool = False) -> Any:
-    """Counts as floats, and the edges of each axis; the last axis of x holds the points."""
+    """Return the counts as floats, and each axis's edges; the last axis of x holds the points."""
     points = x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
     weight = None if weight is None else tm.ravel(weight)
     pairs = None if range is None else list(zip(range[::2], range[1::2]))
@@ -261,22 +261,22 @@ def histogramdd(x: Any, bins: Any, *, range: Any = None, weight: Any = None,
 
 
 def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
-    """Counts as floats; equal limits mean those of the data."""
+    """Return the counts as floats; equal limits mean those of the data."""
     return tm.histogram(x, bins, None if min == max else (min, max))[0].astype(x.dtype)
 
 
 def segment_reduce(data: Any, reduce: str, *, lengths: Any = None, offsets: Any = None,
                    axis: int = 0, unsafe: bool = False, initial: Any = None) -> Any:
-    """Return reductions of neighbouring elements along an axis, of each length.
+    """Return reductions of segments of consecutive elements along an axis.
 
-    `initial` is taken in.
+    `initial` is included in each.
     """
     if lengths is None:
         lengths = tm.diff(offsets, axis=axis)
     *batch, count = lengths.shape
     ids = tm.repeat(tm.arange(lengths.size, device=data.device), tm.ravel(lengths))
     size = math.prod(data.shape[: axis + 1])
-    rows = data.reshape((size, *data.shape[axis + 1 :]))[: ids.size]  # lengths may end before
+    rows = data.reshape((size, *data.shape[axis + 1 :]))[: ids.size]  # the lengths may end earlier
     name = {"sum": "segment_sum", "mean": "segment_sum", "prod": "segment_prod",
             "max": "segment_max", "min": "segment_min"}[reduce]
     found = getattr(tm, name)(rows, ids, lengths.size)

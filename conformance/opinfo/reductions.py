@@ -10,12 +10,12 @@ import tinyml as tm
 
 
 def axes(x: Any, dim: Any) -> Any:
-    """Return torch's `dim` as an axis: none or an empty one means all, and a 0-d tensor has any."""
+    """Return torch's `dim` as an axis: None or empty means all, and a 0-d tensor accepts any."""
     return None if x.ndim == 0 or dim is None or dim == () or dim == [] else dim
 
 
 def as_vector(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function along an axis, for 0-d tensors too: those become vectors of one, and back."""
+    """Return a function along an axis that also takes 0-d tensors, as vectors of one element."""
 
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if x.ndim:
@@ -28,7 +28,7 @@ def as_vector(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reduction(name: str, **fixed: Any) -> Callable[..., Any]:
-    """Return a reduction over torch's (dim, keepdim); a dtype is taken on before."""
+    """Return a reduction over torch's (dim, keepdim); a given dtype is applied first."""
 
     def call(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         x = x if dtype is None else x.astype(dtype)
@@ -38,7 +38,7 @@ def reduction(name: str, **fixed: Any) -> Callable[..., Any]:
 
 
 def both(name: str, place: str) -> Callable[..., Any]:
-    """Return an extreme with its index, of one axis; of all axes the extreme alone."""
+    """Return an extreme: with its index along one axis, alone over all axes."""
 
     def call(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
         if dim is None:
@@ -55,7 +55,7 @@ def both(name: str, place: str) -> Callable[..., Any]:
 
 
 def spread(name: str) -> Callable[..., Any]:
-    """var and std: (unbiased) or (dim, unbiased) or a correction, which is 1 where it is None."""
+    """Return var or std, by (unbiased), (dim, unbiased) or a correction; None means 1."""
 
     def call(x: Any, dim: Any = None, unbiased: bool = True, keepdim: bool = False,
              correction: Any = None) -> Any:
@@ -79,7 +79,7 @@ def with_mean(name: str) -> Callable[..., Any]:
 
 
 def lower_median(name: str) -> Callable[..., Any]:
-    """torch's median is the lower of two middle elements, with its index where an axis is given."""
+    """Return torch's median: the lower of the two middle elements, with its index along an axis."""
 
     def call(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
         axis = axes(x, dim)
@@ -95,7 +95,7 @@ def lower_median(name: str) -> Callable[..., Any]:
 
 @as_vector
 def mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
-    """Return the mode with the last index that holds it, by which torch names it."""
+    """Return the mode and the last index that holds it, as torch does."""
     value = tm.mode(x, dim, keepdims=True)[0]
     there = tm.astype(tm.flip(x, dim) == value, "int8")
     index = x.shape[dim] - 1 - tm.argmax(there, axis=dim, keepdims=True)
@@ -114,13 +114,13 @@ def quantile(name: str) -> Callable[..., Any]:
 
 
 def norm(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the vector norm; Frobenius' is that of order 2."""
+    """Return the vector norm; the Frobenius norm is that of order 2."""
     return tm.vector_norm(x, axis=axes(x, dim), keepdims=keepdim,
                           ord=2 if p in (None, "fro") else p)
 
 
 def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
-    """Return the vector norm, by the names of torch.linalg."""
+    """Return the vector norm, under torch.linalg's argument names."""
     return norm(x, ord, dim, keepdim)
 
 
@@ -130,7 +130,7 @@ def cov(x: Any, correction: int = 1, fweights: Any = None, aweights: Any = None)
 
 
 def scanned(name: str) -> Callable[..., Any]:
-    """Return a scan along an axis; of a dtype where one is given."""
+    """Return a scan along an axis, in a dtype where one is given."""
 
     def call(x: Any, dim: int, dtype: Any = None) -> Any:
         return getattr(tm, name)(x if dtype is None else x.astype(dtype), dim)
@@ -139,19 +139,19 @@ def scanned(name: str) -> Callable[..., Any]:
 
 
 def gradient(x: Any, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> Any:
-    """Return slopes along axes, a sequence even for one."""
+    """Return the gradient along axes, as a sequence even for one."""
     more = [] if spacing is None else spacing if isinstance(spacing, (tuple, list)) else [spacing]
     found = tm.gradient(x, *more, axis=dim, edge_order=edge_order)
     return found if isinstance(found, tuple) else (found,)
 
 
 def diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """Return differences of order n; more than there are elements leave none."""
+    """Return differences of order n; empty where n exceeds the number of elements."""
     longer = sum(y.shape[dim] if y.ndim else 1 for y in (prepend, append) if y is not None)
     return tm.diff(x, axis=dim, n=min(n, x.shape[dim] + longer), prepend=prepend, append=append)
 
 
-# ---- masked: what the mask leaves out counts as what changes nothing
+# ---- masked: excluded elements are replaced by the reduction's identity
 
 
 def filled(x: Any, mask: Any, value: float) -> Any:
@@ -160,7 +160,7 @@ def filled(x: Any, mask: Any, value: float) -> Any:
 
 
 def masked(name: str, value: float) -> Callable[..., Any]:
-    """Return a reduction of what a mask leaves."""
+    """Return a reduction of the elements that a mask keeps."""
 
     def call(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
              mask: Any = None) -> Any:
@@ -170,12 +170,12 @@ def masked(name: str, value: float) -> Callable[..., Any]:
 
 
 def masked_place(name: str, value: float) -> Callable[..., Any]:
-    """Return an index among what a mask leaves; torch gives it in x's type."""
+    """Return an index among the elements that a mask keeps; torch gives it in x's type."""
     return lambda x, *args, **kwargs: masked(name, value)(x, *args, **kwargs).astype(x.dtype)
 
 
 def _count(x: Any, dim: Any, mask: Any) -> Any:
-    """Return how many elements a mask leaves."""
+    """Return how many elements a mask keeps."""
     ones = tm.full_like(x, 1.0)
     return tm.sum(filled(ones, mask, 0.0), axis=axes(x, dim), keepdims=True)
 
@@ -186,13 +186,13 @@ def _shaped(found: Any, x: Any, dim: Any, keepdim: bool) -> Any:
 
 def masked_mean(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
                 mask: Any = None) -> Any:
-    """Return the sum over the count."""
+    """Return the sum divided by the count."""
     total = tm.sum(filled(x, mask, 0.0), axis=axes(x, dim), keepdims=True)
     return _shaped(total / _count(x, dim, mask), x, dim, keepdim)
 
 
 def masked_spread(root: bool) -> Callable[..., Any]:
-    """Return the variance of what a mask leaves, or its root."""
+    """Return the variance of the elements that a mask keeps, or its root."""
 
     def call(x: Any, dim: Any = None, unbiased: Any = None, *, correction: Any = None,
              keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
@@ -209,27 +209,29 @@ def masked_spread(root: bool) -> Callable[..., Any]:
 
 def masked_norm(x: Any, ord: Any = 2, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
                 mask: Any = None) -> Any:
-    """Return the norm of what a mask leaves."""
+    """Return the norm of the elements that a mask keeps."""
     return norm(filled(x, mask, math.inf if ord < 0 else 0.0), ord, dim, keepdim)
 
 
 def masked_median(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
                   mask: Any = None) -> Any:
-    """Return the lower median of what a mask leaves."""
+    """Return the lower median of the elements that a mask keeps."""
     x = filled(x, mask, math.nan)
     return tm.nanquantile(x, 0.5, axis=axes(x, dim), method="lower", keepdims=keepdim)
 
 
 def masked_scan(name: str, value: float) -> Callable[..., Any]:
-    """Return a scan of what a mask leaves."""
+    """Return a scan of the elements that a mask keeps."""
     return as_vector(lambda x, dim, *, dtype=None, mask=None: getattr(tm, name)(
         filled(x, None if mask is None else tm.reshape(mask, (1,)) if mask.ndim == 0 else mask,
                value), dim))
 
 
 def softmax(name: str, sign: float = 1.0) -> Callable[..., Any]:
-    """Return softmax or log_softmax, of -x where `sign` is negative; of a dtype, and of what a mask
-    leaves."""
+    """Return softmax or log_softmax, of -x where `sign` is negative.
+
+    A dtype, and a mask of the elements to keep, may be given.
+    """
 
     def call(x: Any, dim: int, *_: Any, dtype: Any = None, mask: Any = None) -> Any:
         x = x if dtype is None else x.astype(dtype)
@@ -242,20 +244,20 @@ def softmax(name: str, sign: float = 1.0) -> Callable[..., Any]:
 
 
 def safe_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
-    """Return softmax with zeros for rows in which all is -inf."""
+    """Return softmax, with zeros for rows that are all -inf."""
     none = tm.max(x, axis=dim, keepdims=True) == -math.inf
     return tm.where(none, 0.0, tm.softmax(tm.where(none, 0.0, x), dim))
 
 
 def masked_normalize(x: Any, ord: Any, dim: int, *, eps: float = 1e-12, dtype: Any = None,
                      mask: Any = None) -> Any:
-    """Return x over its norm."""
+    """Return x divided by its norm."""
     return filled(x, mask, 0.0) / tm.maximum(masked_norm(x, ord, dim, keepdim=True, mask=mask), eps)
 
 
 def masked_logaddexp(x: Any, y: Any, *, dtype: Any = None, input_mask: Any = None,
                      other_mask: Any = None) -> Any:
-    """Return log(exp(x) + exp(y)) of what masks leave."""
+    """Return log(exp(x) + exp(y)) of the elements that the masks keep."""
     return tm.logaddexp(filled(x, input_mask, -math.inf), filled(y, other_mask, -math.inf))
 
 
@@ -263,12 +265,12 @@ def masked_logaddexp(x: Any, y: Any, *, dtype: Any = None, input_mask: Any = Non
 
 
 def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
-    """Return x over its norm, which is at least eps."""
+    """Return x divided by its norm, which is taken as at least eps."""
     return x / tm.maximum(norm(x, p, dim, True), eps)
 
 
 def cosine_similarity(x: Any, y: Any, dim: int = 1, eps: float = 1e-8) -> Any:
-    """Return the product of two vectors over that of their norms."""
+    """Return the dot product of two vectors divided by the product of their norms."""
     x, y = tm.broadcast_arrays(x, y)
     lengths = tm.maximum(norm(x, 2, dim), eps) * tm.maximum(norm(y, 2, dim), eps)
     return tm.sum(x * y, axis=axes(x, dim)) / lengths
@@ -281,15 +283,15 @@ def pairwise_distance(x: Any, y: Any, p: float = 2.0, eps: float = 1e-6,
 
 
 def pdist(x: Any, p: float = 2.0) -> Any:
-    """Return distances between rows, each pair once."""
+    """Return the distances between rows, each pair once."""
     rows, columns = tm.triu_indices(x.shape[0], 1)
     return tm.vector_norm(tm.gather(x, rows, 0) - tm.gather(x, columns, 0), axis=1, ord=p)
 
 
 def renorm(x: Any, p: float, dim: int, maxnorm: float) -> Any:
-    """Return slices along an axis, scaled to a norm of at most `maxnorm`.
+    """Return x with slices along an axis scaled to a norm of at most `maxnorm`.
 
-    Torch adds 1e-7 to norms.
+    Like torch, this adds 1e-7 to the norms.
     """
     others = tuple([d for d in range(x.ndim) if d != dim % x.ndim])
     length = tm.vector_norm(x, axis=others, keepdims=True, ord=p)

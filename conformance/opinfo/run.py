@@ -1,10 +1,10 @@
-"""Judging: each op of the list with each of PyTorch's samples, the verdict, the command line.
+"""Judging: run PyTorch's samples of each listed op, and give the verdict; the command line.
 
     python -m tinyml.conformance.opinfo --seed 1 --only cummax
 
-An op passes where at least 90 % of its cases do, all together where at least 98 % do. A case is one
-sample: its values and, where torch differentiates the op, its gradients. An op without an adapter
-fails with all its cases. Cases that `differences` explains are counted apart.
+An op passes where at least 90 % of its cases do; a run passes where at least 98 % of all do. A case
+is one sample: its values and, where torch differentiates the op, its gradients. An op without an
+adapter fails all its cases. Cases that `differences` explains are counted apart.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EACH, TOGETHER = 0.90, 0.98
 
 
 class Tally(NamedTuple):
-    """What became of one op: how many cases passed and failed, which were explained, and why."""
+    """The outcome of one op: how many cases passed, failed and were explained, and why."""
 
     name: str
     passed: int
@@ -42,13 +42,13 @@ class Tally(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The part of its cases that passed; an op without a case has passed none."""
+        """The share of its cases that passed; 0 for an op without cases."""
         count = self.passed + self.failed
         return self.passed / count if count else float(self.explained > 0)
 
 
 class Verdict:
-    """The tallies of a run, and whether they suffice.
+    """The tallies of a run, and whether they are good enough.
 
     >>> verdict = Verdict([Tally("sin", 9, 1, 0, [])], seed=0)
     >>> verdict.share, verdict.ok
@@ -61,23 +61,23 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """The part of all cases that passed."""
+        """The share of all cases that passed."""
         passed = sum(tally.passed for tally in self.tallies)
         count = passed + sum(tally.failed for tally in self.tallies)
         return passed / count if count else 0.0
 
     @property
     def short(self) -> list[Tally]:
-        """The ops of which too few cases passed."""
+        """The ops with too few passing cases."""
         return [tally for tally in self.tallies if tally.share < EACH]
 
     @property
     def ok(self) -> bool:
-        """Whether enough cases passed, of each op and together."""
+        """Whether enough cases passed, for each op and overall."""
         return not self.short and self.share >= TOGETHER
 
     def text(self, details: int = 1) -> str:
-        """Return the ops with failures, the worst first, and the totals."""
+        """Return the ops with failures, worst first, and the totals."""
         lines = []
         for tally in sorted(self.tallies, key=lambda t: t.share):
             if tally.failed:
@@ -101,10 +101,11 @@ class Verdict:
 
 def judge(only: str | None = None, device: str = HOST, seed: int = 0, limit: int | None = None,
           part: tuple[int, int] = (0, 1), each: Callable[[Tally], None] | None = None) -> Verdict:
-    """Judge the listed ops whose name `only` is or begins, with torch's samples of a seed.
+    """Judge the listed ops that match `only`, on torch's samples of a seed.
 
-    `limit` takes that many samples of an op, spread over all; `part` (k, n) every n-th op from the
-    k-th; `each` is called with every tally as it comes.
+    An op matches where `only` is its name or the beginning of it. `limit` takes that many samples
+    of each op, spread evenly; `part` (k, n) takes every n-th op from the k-th; `each` is called
+    with each tally as it is made.
     """
     with _quiet():
         from torch.testing._internal.common_methods_invocations import op_db
@@ -122,7 +123,7 @@ def judge(only: str | None = None, device: str = HOST, seed: int = 0, limit: int
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch warns of its own affairs; tinyml's warnings are not what is judged here."""
+    """Silence torch's warnings about itself; tinyml's warnings are not judged here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -134,7 +135,7 @@ def _samples(info: Any, seed: int, limit: int | None) -> list[tuple[int, Any]]:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  some of torch's sample functions draw from it
-    # Of itself torch would set one seed before each sample, whatever was set here.
+    # Torch itself would reset the seed before each sample, whatever was set here.
     found = list(enumerate(info.sample_inputs(
         "cpu", torch.float64, requires_grad=info.supports_autograd, set_seed=False)))
     if limit is None or len(found) <= limit:
@@ -175,7 +176,7 @@ def _judged(info: Any, name: str, device: str, seed: int, limit: int | None) -> 
 
 
 def _call(sample: Any) -> str:
-    """Return a sample in words: shapes instead of tensors."""
+    """Return a sample as text, with shapes instead of tensors."""
     import torch
 
     from tinyml.conformance.opinfo.compare import mapped
@@ -188,7 +189,7 @@ def _call(sample: Any) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Return the options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--only", metavar="NAME", help="one op, or those whose name begins so")
     parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")
     parser.add_argument("--seed", type=int, default=0, help="of torch's samples (default: 0)")
@@ -199,7 +200,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Judge what the options ask, print the verdict; 0 where it suffices."""
+    """Judge the chosen ops and print the verdict; return 0 where it suffices."""
     parser = argparse.ArgumentParser(prog="python -m tinyml.conformance.opinfo",
                                      description="PyTorch's samples through tinyml, beside torch.")
     add_arguments(parser)
@@ -210,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(verdict: Verdict, json_path: str | None = None, details: int = 1) -> int:
-    """Print a verdict, write it to a file if asked; the exit status: 0 where it suffices."""
+    """Print a verdict and write it to a file if asked; return 0 where it suffices, else 1."""
     print(verdict.text(details), file=sys.stdout)
     if json_path:
         Path(json_path).write_text(json.dumps(verdict.json(), indent=1), encoding="utf-8")

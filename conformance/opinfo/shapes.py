@@ -1,4 +1,4 @@
-"""Adapters of shapes, joins and splits, borders, windows, products of matrices and tensors."""
+"""Adapters of shapes, joins and splits, padding, windows, and products of matrices and tensors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def expand(x: Any, *sizes: Any) -> Any:
 
 
 def sum_to_size(x: Any, *sizes: Any) -> Any:
-    """Return x summed over the axes along which it would broadcast to its own shape."""
+    """Return x summed over the axes along which the target shape would broadcast to x's."""
     wanted = given(sizes)
     lead = x.ndim - len(wanted)
     over = [d for d in range(x.ndim) if d < lead or wanted[d - lead] != x.shape[d]]
@@ -33,31 +33,31 @@ def sum_to_size(x: Any, *sizes: Any) -> Any:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
-    """Return grids of vectors; a number is a vector of one."""
+    """Return coordinate grids of vectors; a number counts as a vector of one element."""
     parts = list(tensors[0]) if isinstance(tensors[0], (tuple, list)) else list(tensors)
     return tm.meshgrid(*[x.reshape((1,)) if x.ndim == 0 else x for x in parts], indexing=indexing)
 
 
 def split(x: Any, size: Any, dim: int = 0) -> Any:
-    """Return parts of one size, the last the rest, or of the sizes given."""
+    """Return parts of one size, the last one the remainder, or of the sizes given."""
     if isinstance(size, int):
         return tm.split(x, list(range(size, x.shape[dim], size)), dim)
     return tm.split(x, list(itertools.accumulate(size))[:-1], dim)
 
 
 def chunk(x: Any, chunks: int, dim: int = 0) -> Any:
-    """At most so many parts of one size."""
+    """Return at most this many parts of equal size."""
     return split(x, max(1, math.ceil(x.shape[dim] / chunks)), dim)
 
 
 def tensor_split(x: Any, at: Any, dim: int = 0) -> Any:
-    """Return parts, or cuts; numbers may come as tensors."""
+    """Return equal parts, or parts between indices; numbers may come as tensors."""
     at = at.tolist() if isinstance(at, tm.Tensor) else at
     return tm.array_split(x, list(at) if isinstance(at, tuple) else at, dim)
 
 
 def chunk_cat(tensors: Any, dim: int, count: int) -> Any:
-    """Return each tensor in so many rows along an axis, filled up with zeros, side by side."""
+    """Return each tensor in `count` rows along an axis, padded with zeros, concatenated."""
     rows = []
     for x in tensors:
         dim = dim % x.ndim
@@ -68,7 +68,7 @@ def chunk_cat(tensors: Any, dim: int, count: int) -> Any:
 
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
-    """Neighbouring axes as one."""
+    """Return x with neighbouring axes merged into one."""
     if x.ndim == 0:
         return x.reshape((1,))
     start, end = start_dim % x.ndim, end_dim % x.ndim
@@ -77,7 +77,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 def unflatten(x: Any, dim: int, sizes: Any) -> Any:
-    """Return an axis as several; one of them may be -1."""
+    """Return x with an axis split into several; one of the sizes may be -1."""
     dim = dim % x.ndim
     known = math.prod(n for n in sizes if n != -1)
     sizes = [x.shape[dim] // known if n == -1 else n for n in sizes]
@@ -85,24 +85,24 @@ def unflatten(x: Any, dim: int, sizes: Any) -> Any:
 
 
 def squeeze(x: Any, dim: Any = None) -> Any:
-    """Return x without axes of size 1, all or those among the named ones."""
+    """Return x without its axes of size 1: all, or those among the given ones."""
     named = range(x.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
     dims = [d % x.ndim for d in named] if x.ndim else []
     return tm.squeeze(x, tuple([d for d in dims if x.shape[d] == 1]))
 
 
 def transpose(x: Any, first: int, second: int) -> Any:
-    """Return two axes exchanged; a number has none."""
+    """Return x with two axes exchanged; a number has none."""
     return tm.swapaxes(x, first, second) if x.ndim else x
 
 
 def matrix_transposed(x: Any) -> Any:
-    """Return a matrix transposed; what has fewer axes as it is."""
+    """Return a matrix transposed; anything with fewer axes unchanged."""
     return x.T if x.ndim == 2 else x
 
 
 def movedim(x: Any, source: Any, destination: Any) -> Any:
-    """Return axes moved to other places."""
+    """Return x with axes moved to other positions."""
     return tm.moveaxis(x, tuple(source), tuple(destination))
 
 
@@ -113,13 +113,13 @@ def pairs(x: Any, widths: Any) -> list[tuple[int, int]]:
 
 
 def pad(x: Any, widths: Any, mode: str = "constant", value: Any = None) -> Any:
-    """Return a border; a negative width cuts off. A replicated edge is that of the whole x."""
+    """Return x padded; a negative width crops. A replicated edge is that of the whole x."""
     wanted = pairs(x, widths)
     named = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     more = {"constant_values": 0 if value is None else value} if mode == "constant" else {}
     cut = [(max(0, -a), max(0, -b)) for a, b in wanted]
     wide = [(max(0, a), max(0, b)) for a, b in wanted]
-    if mode == "circular":  # cuts first, since the circle is of what is left
+    if mode == "circular":  # crop first, since the wrapping is that of what is left
         x = x[tuple([slice(a, n - b) for (a, b), n in zip(cut, x.shape)])]
         return tm.pad(x, wide, named[mode])
     x = tm.pad(x, wide, named[mode], **more)
@@ -127,12 +127,12 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: Any = None) -> Any:
 
 
 def constant_pad(x: Any, widths: Any, value: Any = 0) -> Any:
-    """Return a border of one value."""
+    """Return x padded with one value."""
     return pad(x, widths, "constant", value)
 
 
 def unfold(x: Any, dim: int, size: int, step: int) -> Any:
-    """Return windows along an axis as a new last one."""
+    """Return windows along an axis, as a new last axis."""
     if x.ndim == 0:
         return x.reshape((1,)) if size else x.reshape((1,))[:0]
     if size == 0:
@@ -143,7 +143,7 @@ def unfold(x: Any, dim: int, size: int, step: int) -> Any:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Return one number for both, or two."""
+    """Return a pair from one number for both, or from two."""
     first, second = (value, value) if isinstance(value, int) else value
     return first, second
 
@@ -162,13 +162,13 @@ def image_windows(x: Any, kernel: Any, dilation: Any = 1, padding: Any = 0, stri
 
 
 def glu(x: Any, dim: int = -1) -> Any:
-    """Return one half times the sigmoid of the other."""
+    """Return one half of x times the sigmoid of the other."""
     value, gate = tm.split(x, 2, dim)
     return value * tm.sigmoid(gate)
 
 
 def to(x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Another dtype, by its name or that of a tensor."""
+    """Return x in another dtype, given by name or by a tensor."""
     for arg in args:
         if isinstance(arg, tm.Tensor):
             return x.astype(arg.dtype)
@@ -178,7 +178,7 @@ def to(x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def stored(x: Any, size: Any, stride: Any, offset: int = 0) -> Any:
-    """Return the places in a dense tensor that sizes and strides name."""
+    """Return the flat indices into a dense tensor that sizes and strides select."""
     place: Any = tm.full(tuple(size), offset, "int64", x.device)
     for d, (n, step) in enumerate(zip(size, stride)):
         shape = [n if k == d else 1 for k in range(len(size))]
@@ -187,12 +187,12 @@ def stored(x: Any, size: Any, stride: Any, offset: int = 0) -> Any:
 
 
 def as_strided(x: Any, size: Any, stride: Any, storage_offset: int = 0) -> Any:
-    """Return the elements at strides in the dense x."""
+    """Return the elements of the dense x at the given strides."""
     return tm.gather(tm.ravel(x), stored(x, size, stride, storage_offset), 0)
 
 
 def rolled_to_middle(sign: int) -> Callable[..., Any]:
-    """Return fftshift and its inverse: half a turn along axes."""
+    """Return fftshift or its inverse: a roll by half the size along axes."""
 
     def call(x: Any, dim: Any = None) -> Any:
         dims = range(x.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
@@ -203,7 +203,7 @@ def rolled_to_middle(sign: int) -> Callable[..., Any]:
 
 
 def pixel_shuffle(x: Any, upscale_factor: int) -> Any:
-    """Return channels become r by r blocks of pixels."""
+    """Return x with channels rearranged into r by r blocks of pixels."""
     r, (*batch, c, h, w) = upscale_factor, x.shape
     n = len(batch)
     x = x.reshape((*batch, c // (r * r), r, r, h, w))
@@ -212,7 +212,7 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> Any:
 
 
 def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
-    """Return r by r blocks of pixels become channels."""
+    """Return x with r by r blocks of pixels rearranged into channels."""
     r, (*batch, c, h, w) = downscale_factor, x.shape
     n = len(batch)
     x = x.reshape((*batch, c, h // r, r, w // r, r))
@@ -221,14 +221,14 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
 
 
 def channel_shuffle(x: Any, groups: int) -> Any:
-    """Return channels of groups, in turns."""
+    """Return x with the channels of its groups interleaved."""
     batch, c, *rest = x.shape
     x = tm.swapaxes(x.reshape((batch, groups, c // groups, *rest)), 1, 2)
     return x.reshape((batch, c, *rest))
 
 
 def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Any:
-    """Return every choice of r elements, in order."""
+    """Return every combination of r elements, in order."""
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     table = list(choose(range(x.shape[0]), r))
     if not table:
@@ -237,24 +237,24 @@ def combinations(x: Any, r: int = 2, with_replacement: bool = False) -> Any:
 
 
 def cartesian_prod(*vectors: Any) -> Any:
-    """Return every choice of one element of each."""
+    """Return every choice of one element from each vector."""
     if len(vectors) == 1:
         return vectors[0]
     return tm.stack([tm.ravel(grid) for grid in tm.meshgrid(*vectors, indexing="ij")], 1)
 
 
 def repeat(x: Any, *sizes: Any) -> Any:
-    """Return x so often along each axis; more axes come in front."""
+    """Return x repeated along each axis; additional axes come first."""
     return tm.tile(x, given(sizes))
 
 
 def repeat_interleave(x: Any, repeats: Any, dim: Any = None, output_size: Any = None) -> Any:
-    """Return each element so often."""
+    """Return x with each element repeated."""
     return tm.repeat(x.reshape((1,)) if x.ndim == 0 else x, repeats, dim)
 
 
 def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
-    """Return elements turned round along axes."""
+    """Return x with elements rolled along axes."""
     if not x.ndim or not x.size:
         return x
     dims = None if dims in (None, ()) else dims
@@ -267,12 +267,12 @@ def products(beta: Any, x: Any, alpha: Any, product: Any) -> Any:
 
 
 def tensordot(x: Any, y: Any, dims: Any = 2) -> Any:
-    """Return products summed over axes."""
+    """Return tensor products summed over axes."""
     return tm.tensordot(x, y, axes=dims if isinstance(dims, int) else tuple(map(tuple, dims)))
 
 
 def multi_dot(tensors: Any) -> Any:
-    """Matrix products of several."""
+    """Return the matrix product of several tensors."""
     found = tensors[0]
     for x in tensors[1:]:
         found = tm.matmul(found, x)
@@ -280,12 +280,12 @@ def multi_dot(tensors: Any) -> Any:
 
 
 def dims(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """Return a diagonal by torch's names of axes."""
+    """Return torch's arguments of a diagonal under tinyml's names."""
     return tm.diagonal(x, offset, dim1, dim2)
 
 
 def same(x: Any, *_: Any, **__: Any) -> Any:
-    """Return x as it is, whatever it is asked to be in memory."""
+    """Return x unchanged, whatever memory layout is asked for."""
     return x
 
 

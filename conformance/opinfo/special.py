@@ -9,7 +9,7 @@ import tinyml.special as special
 
 
 def _degree(name: str) -> Callable[..., Any]:
-    """Return torch's (x, n) as SciPy's (n, x)."""
+    """Return a function of torch's (x, n) that calls SciPy's (n, x)."""
     return lambda x, n: getattr(special, name)(n, x)
 
 

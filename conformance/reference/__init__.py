@@ -1,9 +1,9 @@
 """The reference: every operation in NumPy alone, in the widest float there is.
 
-It shares nothing with what it judges: not the dtype rules, not the shape rules, not a formula.
-`evaluate` gives for each output its exact value (long double for floats, the very integers for
-integers, which wrap around) and the dtype that the result must have. `define` enters a function for
-an op into `TABLE`; an op of a plugin is judged once it has one.
+It shares nothing with the code it judges: no dtype rules, no shape rules, no formulas. `evaluate`
+returns each output's exact value (long double for floats; integers as integers, which wrap around)
+and the dtype that the result must have. `define` enters a function for an op into `TABLE`; a
+plugin's op can be judged once it has one.
 
 >>> from tinyml.conformance.reference import evaluate
 >>> import numpy as np
@@ -31,7 +31,7 @@ UNIQUE = matrices.UNIQUE
 
 
 class Result(NamedTuple):
-    """One output: its value in the widest type, and the dtype it must be delivered in."""
+    """One output: its value in the widest type, and the dtype that the result must have."""
 
     value: npt.NDArray[Any]
     dtype: np.dtype[Any]
@@ -40,7 +40,7 @@ class Result(NamedTuple):
 def wide(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
     """Return the outputs of an op on arrays as they are, without promotion or rounding.
 
-    Central differences are taken of this: floats given in long double stay there.
+    Central differences are taken of these; floats given in long double stay in long double.
 
     >>> float(wide("square", np.longdouble(1.5))[0])
     2.25
@@ -51,11 +51,11 @@ def wide(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
 
 
 def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
-    """Return the outputs of an op, exact, each with the dtype of its result.
+    """Return the exact outputs of an op, each with the dtype of its result.
 
-    Arguments are NumPy arrays and Python scalars, the latter weakly typed: they take the dtype of
-    the arrays. Raises KeyError for an op the reference does not know, TypeError where dtypes have
-    no common type.
+    Arguments are NumPy arrays and Python scalars. The scalars are weakly typed: they take the dtype
+    of the arrays. Raises KeyError for an op the reference does not know, and TypeError where dtypes
+    have no common type.
     """
     rule = TABLE[name]
     prepared = _prepare(rule, args)
@@ -67,7 +67,7 @@ def evaluate(name: str, *args: Any, **attrs: Any) -> tuple[Result, ...]:
 
 
 def dtypes(name: str, *args: Any, **attrs: Any) -> tuple[np.dtype[Any], ...]:
-    """The dtypes that the outputs must have, without computing them. Raises as `evaluate` does.
+    """Return the dtypes that the outputs must have, without computing them. Raises as `evaluate`.
 
     >>> dtypes("less", np.int8([1]), 2)
     (dtype('bool'),)
@@ -77,9 +77,9 @@ def dtypes(name: str, *args: Any, **attrs: Any) -> tuple[np.dtype[Any], ...]:
 
 
 def native(name: str, *args: Any, **attrs: Any) -> tuple[npt.NDArray[Any], ...]:
-    """Return the outputs computed in the dtype of the arguments, as NumPy by itself would.
+    """Return the outputs computed in the dtype of the arguments, as NumPy itself would.
 
-    Narrow floats are computed in float32 and rounded once, which is what their arithmetic means.
+    Narrow floats are computed in float32 and rounded once, as their arithmetic is defined here.
 
     >>> native("sum", np.float32([1, 2]), axis=(0,))[0]
     array(3., dtype=float32)
@@ -97,12 +97,12 @@ def _computed(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def widened(name: str, *args: Any) -> tuple[npt.NDArray[Any], ...]:
-    """The arguments in their common dtype, floats in long double: what the op is computed of."""
+    """Return the arguments in their common dtype, floats in long double: the op's exact inputs."""
     return tuple(_widen(x) for x in _prepare(TABLE[name], args))
 
 
 def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
-    """Return the arguments with data brought to their common dtype, as the op sees them."""
+    """Return the arguments, with the data converted to their common dtype."""
     data = range(len(args)) if rule.data is None else rule.data
     if rule.result == "as is":
         return [np.asarray(arg) for arg in args]
@@ -115,16 +115,16 @@ def _prepare(rule: Rule, args: tuple[Any, ...]) -> list[Any]:
 
 
 def _widen(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return floats in long double, complex numbers of such parts, packed integers in bytes."""
+    """Return floats in long double, complex numbers with such parts, packed integers in bytes."""
     letter = kind(x.dtype)
     if letter in "fc":
-        with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
+        with np.errstate(invalid="ignore"):  # converting a NaN of ml_dtypes
             return x.astype(np.longdouble if letter == "f" else np.clongdouble)
     return x.astype(f"{letter}1") if x.dtype.name in ("int4", "uint4") else x
 
 
 def _fit(value: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return floats stay wide; integers and bools take the dtype of the result."""
+    """Return wide floats unchanged, integers and bools in the dtype of the result."""
     if kind(dtype) in "fc":
         return value.astype(np.longdouble if kind(dtype) == "f" else np.clongdouble)
     return value.astype(dtype)

@@ -22,7 +22,7 @@ _SQRT_HALF = np.longdouble("0.7071067811865475244008443621048490392848")
 # -- elementwise -------------------------------------------------------------------------------
 
 
-# NumPy's functions of one name, by the kind of their result.
+# NumPy's functions of the same name, by the kind of their result.
 _FLOAT = ("exp exp2 log log1p log2 log10 sqrt sin cos tan sinh cosh tanh deg2rad rad2deg "
           "hypot atan2=arctan2 copysign logaddexp logaddexp2 heaviside div=true_divide "
           "asin=arcsin acos=arccos atan=arctan asinh=arcsinh acosh=arccosh atanh=arctanh")
@@ -50,7 +50,7 @@ define("nextafter", result="float", wide=False)(np.nextafter)
 
 @define("expm1", result="float")
 def expm1(x: Array) -> Array:
-    """Return exp(x) - 1; of a complex number on the real axis, that axis's."""
+    """Return exp(x) - 1; for a complex number on the real axis, the real result."""
     result = np.expm1(x)
     return np.where(x.imag == 0, np.expm1(x.real), result) if x.dtype.kind == "c" else result
 
@@ -70,7 +70,7 @@ def joined(x: Array, y: Array) -> Array:
 
 @define("pow")
 def power(x: Array, y: Array) -> Array:
-    """Return x to the power y; integers modulo 2^64, negative powers of them cut off toward 0."""
+    """Return x to the power y; integers modulo 2^64, with negative powers truncated toward 0."""
     if x.dtype.kind in "fc":
         return np.asarray(np.power(x, y))
 
@@ -85,14 +85,14 @@ def power(x: Array, y: Array) -> Array:
 
 @define("floor_divide")
 def floor_divide(x: Array, y: Array) -> Array:
-    """Rounded down; x / y where one is infinite, as the Array API has it."""
+    """Return x / y rounded down; x / y itself where one is infinite, as the Array API requires."""
     result = np.floor_divide(x, y)
     return np.where(np.isinf(x) | np.isinf(y), x / y, result) if x.dtype.kind == "f" else result
 
 
 @define("frac", result="float")
 def frac(x: Array) -> Array:
-    """Return x less its whole part."""
+    """Return the fractional part of x."""
     return np.asarray(x - np.trunc(x))
 
 
@@ -104,7 +104,7 @@ def rsqrt(x: Array) -> Array:
 
 @define("scaled", result="float")
 def scaled(x: Array, y: Array) -> Array:
-    """Return x 2^y with the fraction of y cut off."""
+    """Return x 2^y, with y truncated."""
     whole = np.clip(np.where(y == y, y, 0), -20000, 20000).astype(np.int32)
     return np.where(y == y, np.ldexp(x, whole), y)
 
@@ -124,7 +124,7 @@ def logb(x: Array) -> Array:
 
 @define("sinc", result="float")
 def sinc(x: Array) -> Array:
-    """Return sin(pi x) / (pi x), of x less its whole part."""
+    """Return sin(pi x) / (pi x), with x reduced by its integer part."""
     whole = np.rint(x)
     sine = np.sin(_PI * (x - whole)) * np.where(whole % 2 == 0, 1, -1)
     return np.where(x == 0, 1, sine / np.where(x == 0, 1, _PI * x))
@@ -144,7 +144,7 @@ def reciprocal(x: Array) -> Array:
 
 @define("maximum")
 def maximum(x: Array, y: Array) -> Array:
-    """Return the greater; NaN wins; of two zeros the positive (IEEE 754-2019, maximum)."""
+    """Return the greater; NaN propagates; of two zeros, the positive (IEEE 754-2019, maximum)."""
     result = np.maximum(x, y)
     zeros = (x == 0) & (y == 0)
     return np.where(zeros, x + y, result) if result.dtype.kind == "f" else result
@@ -152,7 +152,7 @@ def maximum(x: Array, y: Array) -> Array:
 
 @define("minimum")
 def minimum(x: Array, y: Array) -> Array:
-    """Return the lesser; NaN wins; of two zeros the negative (IEEE 754-2019, minimum)."""
+    """Return the lesser; NaN propagates; of two zeros, the negative (IEEE 754-2019, minimum)."""
     return -maximum(-x, -y) if x.dtype.kind == "f" else np.minimum(x, y)
 
 
@@ -164,12 +164,12 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 
 @define("cast", result="attribute", data=(0,))
 def cast(x: Array, dtype: str) -> Array:
-    """Return x in another dtype: floats to integers truncate and saturate, NaN gives 0.
+    """Return x in another dtype.
 
-    Integers wrap.
+    Floats to integers truncate and saturate, and NaN gives 0. Integers wrap.
     """
     to = np.dtype(dtype)
-    if dtype == "float8_e4m3fn":  # it has no infinity: beyond 448, rounded, comes NaN
+    if dtype == "float8_e4m3fn":  # it has no infinity: a value that rounds beyond 448 gives NaN
         x = np.where(np.abs(x) > 464, np.nan, x)
     if kind(to) in "fc":
         return x.astype(np.longdouble if kind(to) == "f" else np.clongdouble)
@@ -178,12 +178,12 @@ def cast(x: Array, dtype: str) -> Array:
     if x.dtype.kind != "f":
         return x.astype(to)
     info = ml_dtypes.iinfo(to)
-    # In long double every 64-bit integer is exact, so clipping comes before the cast.
+    # Every 64-bit integer is exact in long double, so clipping comes before the cast.
     inside = np.clip(np.trunc(np.where(x != x, 0, x)), np.longdouble(info.min), info.max)
     return inside.astype(to)
 
 
-# -- erf and what is made of it ----------------------------------------------------------------
+# -- erf and functions of it --------------------------------------------------------------------
 
 
 def _erf_series(x: Array) -> Array:
@@ -197,7 +197,7 @@ def _erf_series(x: Array) -> Array:
 
 
 def _erfc_fraction(x: Array) -> Array:
-    """erfc for x >= 2.5 by its continued fraction (Abramowitz and Stegun 7.1.14), from below."""
+    """Return erfc for x >= 2.5 by its continued fraction (Abramowitz and Stegun 7.1.14)."""
     tail = np.zeros_like(x)
     for n in range(120, 0, -1):
         tail = (np.longdouble(n) / 2) / (x + tail)
@@ -229,7 +229,7 @@ def erfc(x: Array) -> Array:
 
 @define("relu")
 def relu(x: Array) -> Array:
-    """Return max(x, 0); NaN stays."""
+    """Return max(x, 0); NaN propagates."""
     return np.asarray(maximum(x, np.zeros_like(x)))
 
 
@@ -242,7 +242,7 @@ def sigmoid(x: Array) -> Array:
 
 @define("gelu", result="float")
 def gelu(x: Array) -> Array:
-    """x times the normal distribution function (Hendrycks and Gimpel 2016), exact in the tail."""
+    """Return x times the normal CDF (Hendrycks and Gimpel 2016), exact in the tail."""
     return np.asarray(x * _erfc(-x * _SQRT_HALF) / 2)
 
 
@@ -322,25 +322,25 @@ def count_nonzero(x: Array, axis: Axes, keepdims: bool = False) -> Array:
 
 @define("max")
 def greatest(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """Return the greatest over the axes; NaN wins."""
+    """Return the greatest over the axes; NaN propagates."""
     return np.asarray(np.max(x, axis=axis, keepdims=keepdims))
 
 
 @define("min")
 def least(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """Return the least over the axes; NaN wins."""
+    """Return the least over the axes; NaN propagates."""
     return np.asarray(np.min(x, axis=axis, keepdims=keepdims))
 
 
 @define("argmax", result="int64")
 def argmax(x: Array, axis: int, keepdims: bool = False) -> Array:
-    """Return where the first greatest lies; the first NaN wins."""
+    """Return the index of the first greatest element; the first NaN wins."""
     return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
 
 
 @define("argmin", result="int64")
 def argmin(x: Array, axis: int, keepdims: bool = False) -> Array:
-    """Return where the first least lies; the first NaN wins."""
+    """Return the index of the first least element; the first NaN wins."""
     return np.asarray(np.argmin(x, axis=axis, keepdims=keepdims))
 
 
@@ -350,13 +350,13 @@ def _count(x: Array, axis: Axes) -> int:
 
 @define("mean", result="float")
 def mean(x: Array, axis: Axes, keepdims: bool = False) -> Array:
-    """Return the mean over the axes; of nothing it is NaN."""
+    """Return the mean over the axes; NaN where there are no elements."""
     return np.asarray(np.true_divide(total(x, axis, keepdims), _count(x, axis)))
 
 
 @define("var", result="float")
 def var(x: Array, axis: Axes, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """Return the mean squared deviation over the axes, divided by the count less `correction`."""
+    """Return the squared deviations summed over the axes, over the count less `correction`."""
     off = x - mean(x, axis, True)
     squares = total(off * off, axis, keepdims)
     return np.asarray(np.true_divide(squares, _count(x, axis) - correction))

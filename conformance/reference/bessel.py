@@ -1,6 +1,7 @@
 """The reference's Bessel and Airy functions and orthogonal polynomials: integrals and steps.
 
-Integrals over a circle, or of what decays doubly exponentially, have all digits by equal steps.
+The trapezoidal rule reaches full precision for integrals over a circle, and for integrands that
+decay doubly exponentially.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _FAR = 70.0
 
 
 def _power_series(x: Array, n: int, sign: int) -> Array:
-    """J_n or I_n for |x| <= 1 (DLMF 10.2.2, 10.25.2)."""
+    """Return J_n or I_n for |x| <= 1 (DLMF 10.2.2, 10.25.2)."""
     term = (x / 2) ** n
     total = term.copy()
     for k in range(1, 20):
@@ -38,7 +39,7 @@ def _turns(x: Array, n: int) -> tuple[Array, Array]:
 
 
 def _hankel(x: Array, n: int) -> tuple[Array, Array]:
-    """J_n and Y_n for x > 70 (DLMF 10.17.3, 10.17.4)."""
+    """Return J_n and Y_n for x > 70 (DLMF 10.17.3, 10.17.4)."""
     even, odd, term = np.ones_like(x), np.zeros_like(x), np.ones_like(x)
     for k in range(1, 20):
         term = term * ((4 * n * n - (2 * k - 1) ** 2) / L(8 * k)) / x
@@ -74,7 +75,7 @@ def _j(n: int) -> Callable[[Array], Array]:
 
 def _y(n: int) -> Callable[[Array], Array]:
     def compute(x: Array) -> Array:
-        """DLMF 10.9.7; below 1e-9 the leading terms (10.8.1)."""
+        """Return the integral of DLMF 10.9.7; below 1e-9, the leading terms (10.8.1)."""
         a = np.clip(np.where(x != x, 1, x), L(1e-9), _FAR)
         wide = a[..., None]
         first = integral(lambda t: np.sin(wide * np.sin(t) - n * t), np.full_like(a, PI))
@@ -113,7 +114,7 @@ def _i(n: int, scaled: bool) -> Callable[[Array], Array]:
 
 
 def _k_integral(x: Array, order: Any) -> Array:
-    """Return exp(x) K(x): exp(-x (cosh t - 1)) cosh(order t), in 400 equal steps (DLMF 10.32.9)."""
+    """Return exp(x) K(x), the integral of DLMF 10.32.9 in 400 equal steps."""
     end = 2 * np.arcsinh(np.sqrt(30 / x)) + 5 / (1 + x)
     t = end[..., None] * (np.arange(401) / L(400))
     values = np.exp(-2 * x[..., None] * np.sinh(t / 2) ** 2) * np.cosh(order * t)
@@ -156,7 +157,7 @@ _STEP = L(0.25)
 
 
 def _airy_step(x: Any, y: Any, slope: Any, h: Any) -> tuple[Any, Any]:
-    """Ai and Ai' at x + h from those at x, by the powers of h that y'' = x y gives."""
+    """Return Ai and Ai' at x + h from those at x, by the power series in h that y'' = x y gives."""
     c = [y, slope, x * y / 2]
     for k in range(3, 34):
         c.append((x * c[k - 2] + c[k - 3]) / (k * (k - 1)))
@@ -165,7 +166,7 @@ def _airy_step(x: Any, y: Any, slope: Any, h: Any) -> tuple[Any, Any]:
 
 
 def _airy(x: Array, derivative: int) -> Array:
-    """Below 1 step by step from 0; beyond by K of order 1/3 or 2/3 (DLMF 9.6.2, 9.6.3)."""
+    """Return Ai or Ai': below 1 in steps from 0, beyond by K_1/3 or K_2/3 (DLMF 9.6.2, 9.6.3)."""
     known = np.where((np.abs(x) < 1e3), x, 0)
     count = int(max(0, np.ceil(-np.min(known, initial=0) / _STEP)))
     places = [(L(0), *_AI)]
@@ -199,7 +200,7 @@ _POLYNOMIAL: dict[str, Callable[..., Any]] = {
 
 
 def _of_degree(family: str, n: int, x: Array) -> Array:
-    """Return one polynomial at all of x, by NumPy's Clenshaw sums.
+    """Return the polynomial of one degree at all of x, by NumPy's Clenshaw sums.
 
     V and W are sums of T (DLMF 18.7).
     """
@@ -218,7 +219,7 @@ def _of_degree(family: str, n: int, x: Array) -> Array:
 @floating("polynomial")
 @in_long_double
 def polynomial(x: Array, n: Array, family: str, parameter: float, most: int) -> Array:
-    """Chebyshev's T, V and W, Legendre's, both Hermites', Laguerre's polynomials."""
+    """Return Chebyshev's T, V or W, Legendre's, one of Hermite's, or Laguerre's polynomial."""
     result = np.full(x.shape, np.nan, np.longdouble)
     for degree in np.unique(n[n == n]):
         sign = -1 if family == "laguerre" and degree % 2 else 1

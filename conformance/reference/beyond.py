@@ -14,13 +14,13 @@ Array = npt.NDArray[Any]
 
 @define("cummax")
 def cummax(x: Array, axis: int) -> Array:
-    """Return the greatest of the elements up to each."""
+    """Return the cumulative maximum along an axis."""
     return np.maximum.accumulate(x, axis)
 
 
 @define("cummin")
 def cummin(x: Array, axis: int) -> Array:
-    """Return the least of the elements up to each."""
+    """Return the cumulative minimum along an axis."""
     return np.minimum.accumulate(x, axis)
 
 
@@ -28,7 +28,7 @@ def cummin(x: Array, axis: int) -> Array:
 def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     """Return the logarithm of the sum of exponentials."""
     wide = x.astype(np.promote_types(x.dtype, np.float32))
-    reduce: Any = np.logaddexp.reduce  # over several axes, which its annotations do not know
+    reduce: Any = np.logaddexp.reduce  # over several axes, which its annotations do not allow
     return np.asarray(reduce(wide, axis, keepdims=keepdims))
 
 

@@ -1,8 +1,8 @@
 """The reference's linear algebra: elimination, reflections and rotations, one matrix at a time.
 
-Nothing of LAPACK is in it, so that it works in long double. A matrix that holds a NaN or an
-infinity gives NaN. Vectors of eigenvalues and singular values are determined up to a factor of
-size 1, so `UNIQUE` says for each such op what of its outputs is compared.
+It uses nothing from LAPACK, so it works in long double. A matrix that holds a NaN or an infinity
+gives NaN. Eigenvectors and singular vectors are determined only up to a factor of magnitude 1, so
+`UNIQUE` says for each such op which part of its outputs is compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .rules import define
 
 Array = npt.NDArray[Any]
-SWEEPS = 30  # of rotations; each squares what is left beside the diagonal
+SWEEPS = 30  # of rotations; each squares the remaining off-diagonal part
 
 
 def _part(x: Array) -> Any:
@@ -29,7 +29,7 @@ def _adjoint(x: Array) -> Array:
 
 
 def each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of one matrix (and of a second one, broadcast) over batches of them."""
+    """Return a function of one matrix (and of a second, broadcast) extended to batches of them."""
 
     def over(x: Array, *others: Any, **attrs: Any) -> Any:
         arrays = [np.asarray(other, x.dtype) for other in others if np.ndim(other) >= 2]
@@ -57,9 +57,9 @@ def each(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _eliminated(x: Array, b: Array) -> tuple[Array, Array, int]:
-    """Return x made an upper triangle by rows, those of greatest pivot first, b with it.
+    """Return x reduced to upper triangular form by partial pivoting, b alike, and the sign.
 
-    The sign.
+    The sign is that of the permutation of the rows.
     """
     sign = 1
     for k in range(len(x)):
@@ -77,7 +77,7 @@ def _eliminated(x: Array, b: Array) -> tuple[Array, Array, int]:
 @define("solve")
 @each
 def solve(x: Array, b: Array) -> Array:
-    """Elimination, then substitution from the last row on."""
+    """Return the solution by elimination, then back substitution."""
     x, b, _ = _eliminated(x, b)
     for k in range(len(x) - 1, -1, -1):
         b[k] = (b[k] - x[k, k + 1 :] @ b[k + 1 :]) / x[k, k]
@@ -86,7 +86,7 @@ def solve(x: Array, b: Array) -> Array:
 
 @define("inv")
 def inv(x: Array) -> Array:
-    """Return the solution for the columns of the identity."""
+    """Return the inverse: the solution for the columns of the identity."""
     return np.asarray(solve(x, np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)))
 
 
@@ -101,7 +101,7 @@ def det(x: Array) -> Array:
 @define("cofactor")
 @each
 def cofactor(x: Array) -> Array:
-    """Return the determinants of what is left without a row and a column."""
+    """Return the cofactors: signed determinants with one row and one column left out."""
     found = np.zeros_like(x)
     for i, j in np.ndindex(*x.shape):
         minor = np.delete(np.delete(x, i, 0), j, 1)
@@ -112,7 +112,7 @@ def cofactor(x: Array) -> Array:
 @define("slogdet", result="part and first")
 @each
 def slogdet(x: Array) -> tuple[Array, Array]:
-    """Return the sum of the logarithms of the pivots' sizes, the product of their signs."""
+    """Return the sum of the logarithms of the pivots' magnitudes, and their signs' product."""
     pivots, _, sign = _eliminated(x, np.zeros((len(x), 0), x.dtype))
     sizes = np.abs(np.diagonal(pivots))
     turns = np.where(sizes == 0, 0, np.diagonal(pivots) / np.where(sizes == 0, 1, sizes))
@@ -122,7 +122,7 @@ def slogdet(x: Array) -> tuple[Array, Array]:
 @define("cholesky")
 @each
 def cholesky(x: Array) -> Array:
-    """Row by row: what is left of an element over the diagonal above it."""
+    """Return the lower Cholesky factor, computed row by row."""
     x = (x + _adjoint(x)) / 2
     found = np.zeros_like(x)
     for i in range(len(x)):
@@ -138,7 +138,7 @@ def cholesky(x: Array) -> Array:
 @define("qr", result="two of the first")
 @each
 def qr(x: Array, complete: bool) -> tuple[Array, Array]:
-    """Householder's reflections; as in LAPACK a column whose first element is all stays."""
+    """Return Householder's factors; as in LAPACK, a column that is zero below its head stays."""
     m, n = x.shape
     q = np.eye(m, dtype=x.dtype)
     for k in range(min(m, n)):
@@ -162,7 +162,7 @@ def qr(x: Array, complete: bool) -> tuple[Array, Array]:
 
 
 def _rotated(x: Array) -> tuple[Array, Array]:
-    """Rising eigenvalues and vectors of a Hermitian matrix, by Jacobi's rotations."""
+    """Return the ascending eigenvalues and vectors of a Hermitian matrix, by Jacobi's rotations."""
     n = len(x)
     v = np.eye(n, dtype=x.dtype)
     small = np.finfo(_part(x)).tiny
@@ -188,18 +188,18 @@ def _rotated(x: Array) -> tuple[Array, Array]:
 @define("eigh", result="part and first")
 @each
 def eigh(x: Array) -> tuple[Array, Array]:
-    """Of the Hermitian part."""
+    """Return the eigenvalues and eigenvectors of the Hermitian part."""
     return _rotated((x + _adjoint(x)) / 2)
 
 
 @define("eigvalsh", result="part")
 def eigvalsh(x: Array) -> Array:
-    """Of the Hermitian part."""
+    """Return the eigenvalues of the Hermitian part."""
     return np.asarray(eigh(x)[0])
 
 
 def _decomposed(x: Array) -> tuple[Array, Array, Array]:
-    """Falling singular values and their vectors: of eigenvalues of the smaller of the squares."""
+    """Return the descending singular values and their vectors, by the smaller Gram matrix."""
     m, n = x.shape
     if m < n:
         s, u, vh = _decomposed(_adjoint(x))
@@ -210,7 +210,7 @@ def _decomposed(x: Array) -> tuple[Array, Array, Array]:
 
 
 def _completed(u: Array) -> Array:
-    """Orthonormal columns, and others that make a square of them."""
+    """Return orthonormal columns extended to a square matrix."""
     rest = qr(u.copy(), complete=True)[0][:, u.shape[1] :]
     return np.concatenate([u, rest], 1)
 
@@ -218,28 +218,28 @@ def _completed(u: Array) -> Array:
 @define("svd", result="part and two of the first")
 @each
 def svd(x: Array, full: bool) -> tuple[Array, Array, Array]:
-    """By rotations; with `full` the vectors are completed by reflections."""
+    """Return the factors by rotations; with `full`, reflections complete the vectors."""
     s, u, vh = _decomposed(x)
     return (s, _completed(u), _adjoint(_completed(_adjoint(vh)))) if full else (s, u, vh)
 
 
 @define("svdvals", result="part")
 def svdvals(x: Array) -> Array:
-    """As svd's."""
+    """Return the singular values that `svd` gives."""
     return np.asarray(svd(x, full=False)[0])
 
 
 @define("pinv", data=(0,))
 @each
 def pinv(x: Array, rtol: Any) -> Array:
-    """Return the inverses of the singular values, 0 for those that count as 0."""
+    """Return the pseudoinverse: singular values inverted, or 0 where they count as 0."""
     s, u, vh = _decomposed(x)
     kept = s > rtol * (s[0] if len(s) else 0)
     factors = np.where(kept, 1 / np.where(kept, s, 1), 0)
     return np.asarray(_adjoint(vh) @ (factors[:, None] * _adjoint(u)))
 
 
-# ---- what is unique of outputs
+# ---- the unique part of outputs
 
 
 def _eigen(w: Array, v: Array) -> tuple[Array, ...]:

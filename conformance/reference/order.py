@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 def _widened(x: Array) -> Array:
-    """Return integers in 64 bits, in which they add up and multiply."""
+    """Return integers in 64 bits, in which they are summed and multiplied."""
     letter = kind(x.dtype)
     return x if letter in "fc" else x.astype(np.uint64 if letter == "u" else np.int64)
 
@@ -21,7 +21,7 @@ def _widened(x: Array) -> Array:
 def _scanned(
     accumulate: Any, x: Array, start: Array, axis: int, reverse: bool, exclusive: bool
 ) -> Array:
-    """NumPy's accumulation of `start` and x, turned round where it runs from the end."""
+    """Return NumPy's accumulation of `start` and x, flipped where it runs from the end."""
     if reverse:
         x = np.flip(x, axis)
     result = accumulate(np.concatenate([start, _widened(x)], axis), axis=axis)
@@ -34,20 +34,20 @@ def _begin(x: Array, start: tuple[Array, ...], axis: int, empty: int) -> Array:
     if start:
         return start[0]
     shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-    # -0.0 is the one number that changes no sum, 0.0 not.
+    # -0.0 is the additive identity: adding 0.0 would change -0.0.
     zero = -0.0 if x.dtype.kind == "f" and empty == 0 else empty
     return np.full(shape, zero, _widened(x).dtype)
 
 
 @define("cumsum", result="sum", data=(0,))
 def cumsum(x: Array, *start: Array, axis: int, reverse: bool, exclusive: bool) -> Array:
-    """Sums of the elements up to each."""
+    """Return the cumulative sums along an axis."""
     return _scanned(np.cumsum, x, _begin(x, start, axis, 0), axis, reverse, exclusive)
 
 
 @define("cumprod", result="sum", data=(0,))
 def cumprod(x: Array, *start: Array, axis: int, reverse: bool, exclusive: bool) -> Array:
-    """Return products of the elements up to each."""
+    """Return the cumulative products along an axis."""
     return _scanned(np.cumprod, x, _begin(x, start, axis, 1), axis, reverse, exclusive)
 
 
@@ -65,7 +65,7 @@ def linear_scan(a: Array, b: Array, *start: Array, axis: int, reverse: bool) -> 
 
 
 def _rank(x: Array) -> Array:
-    """Return integers that order as the values do: NaN above all, both zeros alike."""
+    """Return integers that sort as the values do: NaN above all, both zeros equal."""
     distinct, rank = np.unique(x, return_inverse=True)
     rank = rank.reshape(x.shape)
     return np.where(x != x, distinct.size, rank)
@@ -73,7 +73,7 @@ def _rank(x: Array) -> Array:
 
 @define("sort", result="first and index")
 def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
-    """Return the elements in order and where they were; equal ones keep theirs."""
+    """Return the sorted elements and their indices; the sort is stable."""
     rank = _rank(x)
     indices = np.argsort(-rank if descending else rank, axis, kind="stable")
     return np.take_along_axis(x, indices, axis), indices.astype(np.int64)
@@ -87,7 +87,7 @@ def nonzero(x: Array) -> Array:
 
 @define("searchsorted", result="int64")
 def searchsorted(table: Array, values: Array, side: str) -> Array:
-    """Return how many of the table come before each value, or before it and its equals."""
+    """Return how many table entries precede each value; with side 'right', equal ones included."""
     x, y = table, values[..., None]
     less = (x < y) | ((y != y) & (x == x))
     equal = (x == y) | ((y != y) & (x != x))

@@ -9,12 +9,12 @@ import numpy as np
 
 Compute = Callable[..., Any]
 
-# The default integer and float: what Python scalars become where no array decides.
+# The default integer and float: the types of Python scalars where no array decides.
 INTEGER, FLOAT = np.dtype("int64"), np.dtype("float32")
 
 
 def kind(dtype: np.dtype[Any]) -> str:
-    """NumPy's letter for a kind of numbers, for the types of ml_dtypes, too.
+    """Return NumPy's letter for a kind of number, also for the types of ml_dtypes.
 
     >>> import ml_dtypes
     >>> kind(np.dtype("int8")), kind(np.dtype(ml_dtypes.bfloat16)), kind(np.dtype(ml_dtypes.uint4))
@@ -26,14 +26,14 @@ def kind(dtype: np.dtype[Any]) -> str:
 
 
 class Rule(NamedTuple):
-    """How the reference computes an op, and what its result is made of.
+    """How the reference computes an op, and the dtype of its result.
 
-    `result`: 'common' (the dtype in which the data meet), 'float' (that, or float32 for integers),
-    'part' (the type of its parts), 'real of float' (those of a float), 'pair' (the complex type of
-    two such), 'as is' (no promotion: `result` of the first argument), or the name of a dtype, or
-    'sum'.
-    `data`: which arguments meet in a common dtype; None means all. `wide`: whether floats come in
-    long double; where the dtype itself decides, they come as they are.
+    `result` is 'common' (the common dtype of the data), 'float' (the same, or float32 for
+    integers), 'part' (the type of its parts), 'real of float' (that of the parts of a float),
+    'pair' (the complex type of two such), 'as is' (no promotion: the first argument's), a dtype's
+    name, or 'sum'. `data` says which arguments share a common dtype; None means all. `wide` says
+    whether floats arrive in long double; where the dtype itself decides the result, they arrive
+    unchanged.
     """
 
     compute: Compute
@@ -46,7 +46,7 @@ TABLE: dict[str, Rule] = {}
 
 # Kinds of result with several outputs of the data's dtype.
 _SEVERAL = {"two of the first": 2, "three of the first": 3}
-# Kinds of result of which some are of the type of the data's parts.
+# Kinds of result in which some outputs have the type of the data's parts.
 _WITH_PART = {"part and first": ("part", "first"),
               "part and two of the first": ("part", "first", "first")}
 

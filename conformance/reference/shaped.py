@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 @define("copy", result="as is")
 def copy(x: Array) -> Array:
-    """Return the same elements, stored anew."""
+    """Return a copy of the elements."""
     result: Array = x.copy()
     return result
 
@@ -39,7 +39,7 @@ def permute_dims(x: Array, axes: Shape) -> Array:
 
 
 def _places(start: Shape, stop: Shape, step: Shape) -> tuple[Array, ...]:
-    # Ranges name every element, so nothing depends on what a slice object makes of -1.
+    # Ranges name every element, so nothing depends on how a slice object reads -1.
     steps = zip(start, stop, step, strict=True)
     return np.ix_(*(np.array(range(*each), np.intp) for each in steps))
 
@@ -52,13 +52,13 @@ def slice_(x: Array, start: Shape, stop: Shape, step: Shape) -> Array:
 
 @define("unslice", result="as is")
 def unslice(g: Array, shape: Shape, start: Shape, stop: Shape, step: Shape) -> Array:
-    """Return zeros of a shape with g at that slice."""
+    """Return zeros of a shape, with g at that slice."""
     return np.asarray(slice_set(np.zeros(shape, g.dtype), g, start, stop, step))
 
 
 @define("slice_set", data=(0, 1))
 def slice_set(x: Array, v: Array, start: Shape, stop: Shape, step: Shape) -> Array:
-    """Return x with v at that slice."""
+    """Return x, with v at that slice."""
     result: Array = x.copy()
     result[_places(start, stop, step)] = v
     return result
@@ -72,13 +72,13 @@ def expand(x: Array, shape: Shape) -> Array:
 
 @define("concat")
 def concat(*xs: Array, axis: int) -> Array:
-    """Return the tensors one after the other along an axis."""
+    """Return the tensors joined along an axis."""
     return np.concatenate(xs, axis)
 
 
 @define("pad", result="as is")
 def pad(x: Array, before: Shape, after: Shape, value: Any) -> Array:
-    """Return x amid `value`."""
+    """Return x surrounded by `value`."""
     # Python's False is a NumPy 0, so a bool tensor's value goes through its own type.
     shape = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
     result = np.full(shape, x.dtype.type(value), x.dtype)
@@ -91,9 +91,9 @@ def pad(x: Array, before: Shape, after: Shape, value: Any) -> Array:
 
 @define("gather", result="as is")
 def gather(x: Array, *tables: Array, axis: int) -> Array:
-    """Return the elements of x at the indices into one axis or several.
+    """Return the elements of x at the indices into one or more axes.
 
-    Negative ones from the end.
+    Negative indices count from the end.
     """
     return np.asarray(x[(slice(None),) * axis + tables])
 
@@ -120,9 +120,9 @@ for _name, _join in _JOINS.items():
 
 @define("take_along", result="as is")
 def take_along(x: Array, indices: Array, axis: int) -> Array:
-    """Return one element per place of `indices`, along an axis.
+    """Return one element per entry of `indices`, along an axis.
 
-    Negative ones count from the end.
+    Negative indices count from the end.
     """
     return np.take_along_axis(x, indices, axis)
 
@@ -160,18 +160,18 @@ def triu(x: Array, k: int) -> Array:
 
 @define("vecdot")
 def vecdot(x: Array, y: Array) -> Array:
-    """Return the sums of products along the last axis, x conjugated."""
+    """Return the dot products along the last axis, with x conjugated."""
     return np.asarray(np.sum(np.conj(x) * y, -1, dtype=x.dtype))
 
 
 @define("matmul")
 def matmul(x: Array, y: Array) -> Array:
-    """Return the product of matrices, batches broadcast."""
+    """Return the matrix product, with batches broadcast."""
     return np.asarray(np.matmul(x, y))
 
 
 def _window(stride: Pair, dilation: Pair, size: Shape, i: int, j: int) -> tuple[slice, slice]:
-    """Return where tap (i, j) of a kernel reads for every output position of a plane of `size`."""
+    """Return the slices that tap (i, j) of a kernel reads, over all outputs of a `size` plane."""
     top, left = i * dilation[0], j * dilation[1]
     return (
         slice(top, top + (size[0] - 1) * stride[0] + 1, stride[0]),
@@ -208,7 +208,7 @@ def conv2d(x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair) -> A
 def conv2d_dx(
     g: Array, w: Array, shape: Shape, stride: Pair, padding: Pair, dilation: Pair
 ) -> Array:
-    """What conv2d's input of `shape` receives from g: each tap's share added where it was read."""
+    """Return the cotangent of conv2d's input: each tap's share of g, added where it was read."""
     n, c, height, width = shape
     tall, long = height + 2 * padding[0], width + 2 * padding[1]
     result = np.zeros((n, c, tall, long), g.dtype)
@@ -222,7 +222,7 @@ def conv2d_dx(
 def conv2d_dw(
     g: Array, x: Array, shape: Shape, stride: Pair, padding: Pair, dilation: Pair
 ) -> Array:
-    """What conv2d's weight of `shape` receives from g: per tap, what it was multiplied with."""
+    """Return the cotangent of conv2d's weight: for each tap, g times the elements it read."""
     source = _padded(x, padding)
     result = np.zeros(shape, g.dtype)
     for i, j in np.ndindex(*shape[2:]):
@@ -236,9 +236,9 @@ def conv2d_dw(
 
 @define("max_pool2d", result="first and index")
 def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
-    """Return the greatest of each window and where it lies in its plane.
+    """Return the maximum of each window, and its index in the plane.
 
-    The first, and NaN, wins.
+    The first maximum wins; NaN beats everything.
     """
     height, width = x.shape[2:]
     size = _size((height, width), kernel, stride, padding, (1, 1))
@@ -258,7 +258,7 @@ def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Arr
 
 @define("max_pool2d_dx", result="as is")
 def max_pool2d_dx(g: Array, indices: Array, shape: Shape) -> Array:
-    """Return zeros of `shape` with each element of g added at its index of the plane."""
+    """Return zeros of `shape`, with each element of g added at its index in the plane."""
     result = np.zeros((shape[0], shape[1], shape[2] * shape[3]), g.dtype)
     for at in np.ndindex(*g.shape):
         result[at[0], at[1], indices[at]] += g[at]
@@ -280,7 +280,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def _threefry(key: tuple[int, int], high: Array, low: Array) -> tuple[Array, Array]:
-    """Threefry-2x32 with 20 rounds (Salmon et al. 2011), in 64-bit words so nothing overflows."""
+    """Return Threefry-2x32 with 20 rounds (Salmon et al. 2011); 64-bit words avoid overflow."""
     # 0x1BD11BDA is the parity constant of the Skein key schedule.
     schedule = (key[0], key[1], key[0] ^ key[1] ^ 0x1BD11BDA)
     mask = np.uint64(_MASK)
@@ -298,7 +298,7 @@ def _threefry(key: tuple[int, int], high: Array, low: Array) -> tuple[Array, Arr
 
 @define("random_bits", result="as is")
 def random_bits(key: Array, shape: Shape) -> Array:
-    """32 random bits per element: both words of each element's counter, joined by exclusive or."""
+    """Return 32 random bits per element: both words of its counter's output, combined by xor."""
     counter = np.arange(int(np.prod(shape)), dtype=np.uint64)
     high, low = counter >> np.uint64(32), counter & np.uint64(_MASK)
     first, second = _threefry((int(key[0]), int(key[1])), high, low)
@@ -307,6 +307,6 @@ def random_bits(key: Array, shape: Shape) -> Array:
 
 @define("threefry2x32", result="two of the first")
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """Return both words of Threefry-2x32 under a key, for counters of two words."""
+    """Return both output words of Threefry-2x32 under a key, for two-word counters."""
     words = _threefry((int(key[0]), int(key[1])), high.astype(np.uint64), low.astype(np.uint64))
     return words[0].astype(np.uint32), words[1].astype(np.uint32)

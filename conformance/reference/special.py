@@ -1,7 +1,7 @@
 """The reference's special functions: integrals by quadrature, and sums of many terms.
 
-Integrands have one sign or a bounded one, and go to 0 so fast at their ends that equal steps in
-tau give all digits (Takahasi and Mori 1974). Nothing here is a fit.
+The integrands have one sign or are bounded, and decay so fast at their ends that equal steps in tau
+reach full precision (Takahasi and Mori 1974). Nothing here is a fit.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _SINH = PI / 2 * np.sinh(_TAU)
 
 
 def integral(f: Callable[[Array], Array], end: Array) -> Array:
-    """Return the integral of f from 0 to `end`, of end's shape.
+    """Return the integral of f from 0 to `end`, in the shape of `end`.
 
-    F takes an array with one more axis.
+    `f` takes an array with one more axis.
     """
-    # The share of [0, end] from its nearer end, so that no digits are lost at either.
+    # The share of [0, end], measured from the nearer end so that no digits are lost at either.
     share = 1 / (1 + np.exp(2 * _SINH))
     weight = np.cosh(_TAU) * share * (1 - share) * PI / 64
     return np.asarray(np.sum(f(end[..., None] * share) * weight, -1) * end)
 
 
 def _to_infinity(f: Callable[[Array], Array]) -> Array:
-    """Return the integral of f from 0 on; f decays like exp(-s)."""
+    """Return the integral of f from 0 to infinity; f decays like exp(-s)."""
     s = np.exp(_SINH)
     weight = np.cosh(_TAU) * s * (PI / 2) / 64
     inside = (s > 1e-4000) & (s < 1e4)
@@ -50,7 +50,7 @@ def floating(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def in_long_double(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return arrays of long double, broadcast, in whatever type they come."""
+    """Return f on broadcast arrays of long double, whatever their type was."""
 
     def call(*xs: Array, **attrs: Any) -> Array:
         shaped = np.broadcast_arrays(*[np.asarray(x).astype(np.longdouble) for x in xs])
@@ -64,7 +64,7 @@ def in_long_double(f: Callable[..., Any]) -> Callable[..., Any]:
 
 @in_long_double
 def _erfcx_right(x: Array) -> Array:
-    """For x >= 0: by the series below 1, by the continued fraction beyond (DLMF 7.6.1, 7.9.1)."""
+    """Return erfcx, x >= 0: a series below 1, then a continued fraction (DLMF 7.6.1, 7.9.1)."""
     near, far = np.minimum(x, 1), np.clip(x, 1, 1e300)
     tail = np.zeros_like(far)
     for n in range(600, 0, -1):
@@ -90,14 +90,14 @@ def erfcx(x: Array) -> Array:
 
 @in_long_double
 def _upper(x: Array) -> Array:
-    """Return erfc(x), also where it is small."""
+    """Return erfc(x), accurate also where it is small."""
     tail = _erfcx_right(np.abs(x)) * _exp_square(x, -1)
     return np.where(x < 0, 2 - tail, np.where(x == np.inf, 0, tail))
 
 
 @in_long_double
 def _quantile(x: Array, rest: Array) -> Array:
-    """y >= 0 with erf(y) = x, erfc(y) = rest, by Newton's steps on erf or the logarithm of erfc."""
+    """Return y >= 0 with erf(y) = x, erfc(y) = rest, by Newton's method on erf or log(erfc)."""
     low = np.minimum(x, L(0.6))
     near = low * np.sqrt(PI) / 2
     for _ in range(8):
@@ -139,7 +139,7 @@ def ndtr(x: Array) -> Array:
 @floating("log_ndtr")
 @in_long_double
 def log_ndtr(x: Array) -> Array:
-    """Return its logarithm."""
+    """Return the logarithm of the normal distribution function."""
     low = np.log(_erfcx_right(np.abs(x) / np.sqrt(L(2))) / 2) - x * x / 2
     low = np.where(np.isinf(x * x), -np.inf, low)
     return np.where(x < 0, low, np.log1p(-_upper(x / np.sqrt(L(2))) / 2))
@@ -151,14 +151,14 @@ def log_ndtr(x: Array) -> Array:
 @floating("entr")
 @in_long_double
 def entr(x: Array) -> Array:
-    """-x log(x), -inf below 0."""
+    """Return -x log(x); -inf below 0."""
     return np.where(x < 0, -np.inf, np.where(x == 0, 0, -x * np.log(np.abs(x))))
 
 
 @floating("xlog1py")
 @in_long_double
 def xlog1py(x: Array, y: Array) -> Array:
-    """Return x log(1 + y), 0 where x is 0."""
+    """Return x log(1 + y); 0 where x is 0."""
     return np.where((x == 0) & (y == y), 0, x * np.log1p(y))
 
 
@@ -166,7 +166,7 @@ def xlog1py(x: Array, y: Array) -> Array:
 
 
 def _bernoulli(count: int) -> list[Fraction]:
-    """B_0, B_2, B_4, ... (DLMF 24.5.3)."""
+    """Return B_0, B_2, B_4, ... (DLMF 24.5.3)."""
     b: list[Fraction] = []
     for n in range(2 * count):
         b.append(Fraction(int(n == 0)) - sum(
@@ -179,14 +179,14 @@ def _ratio(value: Fraction) -> Any:
 
 
 _B = [_ratio(b) for b in _bernoulli(14)]
-# zeta(k) - 1 by its sum and Euler and Maclaurin's rest, k from 2.
+# zeta(k) - 1 for k from 2, by its sum and the Euler-Maclaurin remainder.
 _ZETAS = [sum(L(n) ** -k for n in range(2, 40)) + L(40) ** (1 - k) / (k - 1) + L(40) ** -k / 2
           + sum(_B[j] / math.factorial(2 * j) * math.prod(range(k, k + 2 * j - 1))
                 * L(40) ** (1 - k - 2 * j) for j in range(1, 6)) for k in range(2, 70)]
 
 
 def _near_two(z: Array) -> Array:
-    """log Gamma(2 + z) for |z| <= 1/2 (DLMF 5.7.3)."""
+    """Return log Gamma(2 + z) for |z| <= 1/2 (DLMF 5.7.3)."""
     total = np.zeros_like(z)
     for k in range(69, 1, -1):
         total = (total + (-1) ** k * _ZETAS[k - 2] / k) * z
@@ -194,11 +194,11 @@ def _near_two(z: Array) -> Array:
 
 
 def _right_gammaln(x: Array) -> Array:
-    """For x >= 1/2: DLMF 5.7.3 near 1 and 2, Stirling's series at x + 16 beyond."""
+    """Return log Gamma, x >= 1/2: DLMF 5.7.3 near 1 and 2, Stirling's series at x + 16 beyond."""
     far = np.maximum(x, 2.5)
     steps = np.where(far < 40, np.prod([far + k for k in range(16)], 0), 1)
     a = np.where(far < 40, far + 16, far)
-    # Far out a^-k is nothing; it must not be 0 over 0 either.
+    # Far out a^-k vanishes; it must not become 0 over 0 either.
     b = np.minimum(a, L(1e200))
     series = sum(_B[j] / (2 * j * (2 * j - 1)) * b ** (1 - 2 * j) for j in range(1, 14))
     stirling = (a - 0.5) * (np.log(a) - 1) - 0.5 + np.log(2 * PI) / 2 + series - np.log(steps)
@@ -208,14 +208,14 @@ def _right_gammaln(x: Array) -> Array:
 
 
 def _sine(x: Array) -> Array:
-    """Return sin(pi x) of the distance to the nearest integer."""
+    """Return sin(pi x), computed from the distance to the nearest integer."""
     return np.asarray(np.sin(PI * (x - np.round(x))))
 
 
 @floating("gammaln")
 @in_long_double
 def gammaln(x: Array) -> Array:
-    """log |Gamma(x)|, below 1/2 by reflection (DLMF 5.5.3)."""
+    """Return log |Gamma(x)|, below 1/2 by reflection (DLMF 5.5.3)."""
     y = _right_gammaln(np.where(x < 0.5, 1 - x, x))
     below = np.log(PI) - np.log(np.abs(_sine(x))) - y
     return np.where(np.isinf(x), np.inf, np.where(x < 0.5, below, y))
@@ -224,7 +224,7 @@ def gammaln(x: Array) -> Array:
 @floating("gamma")
 @in_long_double
 def gamma(x: Array) -> Array:
-    """Gamma(x)."""
+    """Return Gamma(x)."""
     sign = np.where((x < 0) & (np.floor(x) % 2 != 0), -1, 1)
     y = sign * np.exp(gammaln(x))
     pole = (x < 0) & ((x == np.floor(x)) | np.isinf(x))
@@ -232,7 +232,7 @@ def gamma(x: Array) -> Array:
 
 
 def _steps_up(x: Array) -> int:
-    """Return how many steps take every number of x that is no pole above 25."""
+    """Return how many unit steps take every x that is not a pole above 25."""
     inside = x[(x > -300) & (x < 25)]
     return int(25 - np.floor(np.min(inside))) if inside.size else 0
 
@@ -240,7 +240,7 @@ def _steps_up(x: Array) -> int:
 @floating("psi")
 @in_long_double
 def psi(x: Array) -> Array:
-    """The logarithm's derivative: its series at x + n, less what the steps make (DLMF 5.11.2)."""
+    """Return digamma: its series at x + n, less the contributions of the steps (DLMF 5.11.2)."""
     steps = _steps_up(x)
     low = np.where(x > -300, x, np.nan)
     total = sum((1 / (low + k) for k in range(steps)), np.zeros_like(x))
@@ -253,7 +253,7 @@ def psi(x: Array) -> Array:
 
 @in_long_double
 def _hurwitz(s: Array, q: Array) -> Array:
-    """Return zeta(s, q) for q no pole: a long sum and Euler and Maclaurin's rest (DLMF 2.10.1)."""
+    """Return zeta(s, q) for q no pole, by a sum and the Euler-Maclaurin rest (DLMF 2.10.1)."""
     steps = _steps_up(q)
     low = np.where(q > -300, q, np.nan)
     total = sum(((low + k) ** -s for k in range(steps)), np.zeros_like(q))
@@ -269,7 +269,7 @@ def _hurwitz(s: Array, q: Array) -> Array:
 @floating("polygamma")
 @in_long_double
 def polygamma(x: Array, n: int) -> Array:
-    """Return the n-th derivative of psi, by Hurwitz's zeta (DLMF 25.11.12)."""
+    """Return the n-th derivative of psi, by the Hurwitz zeta function (DLMF 25.11.12)."""
     if n == 0:
         return np.asarray(psi(x))
     sign = (-1) ** (n + 1)
@@ -281,7 +281,7 @@ def polygamma(x: Array, n: int) -> Array:
 @floating("zeta")
 @in_long_double
 def zeta(s: Array, q: Array) -> Array:
-    """Hurwitz's zeta; inf at s = 1 and at q = 0, -1, ...; NaN for s < 1."""
+    """Return the Hurwitz zeta function; inf at s = 1 and at q = 0, -1, ...; NaN for s < 1."""
     y = _hurwitz(s, q)
     y = np.where((q < 0) & (s != np.floor(s)), np.nan, y)
     y = np.where((q <= 0) & (q == np.floor(q)), np.inf, y)
@@ -290,21 +290,21 @@ def zeta(s: Array, q: Array) -> Array:
 
 
 def _lower_integral(a: Array, x: Array) -> Array:
-    """a x^-a times the lower incomplete gamma function: exp(-x v^(1/a)) over v from 0 to 1."""
+    """Return a x^-a times the lower incomplete gamma function: exp(-x v^(1/a)) over v in [0, 1]."""
     power = (1 / a)[..., None]
     scale = x[..., None]
     return integral(lambda v: np.exp(-scale * v**power), np.ones_like(a))
 
 
 def _upper_integral(a: Array, x: Array) -> Array:
-    """Return x exp(x) x^-a times the upper one: (1 + s / x)^(a-1) exp(-s) over s from 0 on."""
+    """Return x exp(x) x^-a times the upper one: (1 + s / x)^(a-1) exp(-s) over s >= 0."""
     return _to_infinity(lambda s: np.exp((a[..., None] - 1) * np.log1p(s / x[..., None]) - s))
 
 
 @floating("gammainc")
 @in_long_double
 def gammainc(a: Array, x: Array) -> Array:
-    """P(a, x), for a, x >= 0 that are not both 0."""
+    """Return P(a, x), for a, x >= 0 that are not both 0."""
     if (edge := (a == 0) | (x == 0)).any():
         inside = gammainc(np.where(edge, 1, a), np.where(edge, 1, x))
         return np.where(edge, np.where(x == 0, 0, 1), inside)
@@ -314,7 +314,7 @@ def gammainc(a: Array, x: Array) -> Array:
 @floating("gammaincc")
 @in_long_double
 def gammaincc(a: Array, x: Array) -> Array:
-    """Q(a, x), for a, x >= 0 that are not both 0."""
+    """Return Q(a, x), for a, x >= 0 that are not both 0."""
     if (edge := (a == 0) | (x == 0)).any():
         inside = gammaincc(np.where(edge, 1, a), np.where(edge, 1, x))
         return np.where(edge, np.where(x == 0, 1, 0), inside)
@@ -324,7 +324,7 @@ def gammaincc(a: Array, x: Array) -> Array:
 @floating("gamma_sum")
 @in_long_double
 def gamma_sum(a: Array, x: Array, form: str) -> Array:
-    """Return the three sums by the integrals that they stand for (DLMF 8.7.1, 8.7.3, 8.9.2)."""
+    """Return one of three sums, by the integrals that they equal (DLMF 8.7.1, 8.7.3, 8.9.2)."""
     if form == "rising":
         return np.exp(x) * _lower_integral(a, x) - 1
     if form == "fraction":

@@ -1,4 +1,4 @@
-"""The reference's gradients that are ops of their own, and the steps of optimizers."""
+"""The reference's gradients that are ops themselves, and the steps of optimizers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def softmax_dx(g: Array, y: Array, axis: int) -> Array:
 
 @define("log_softmax_dx", result="float")
 def log_softmax_dx(g: Array, y: Array, axis: int) -> Array:
-    """Return log_softmax's transposed Jacobian, 1 - exp(y) summed over, times g."""
+    """Return log_softmax's transposed Jacobian, I - exp(y) 1^T, times g."""
     return np.asarray(g - np.exp(y) * np.sum(g, axis, keepdims=True))
 
 
 @define("cross_entropy_dx", result="float", data=(0, 1))
 def cross_entropy_dx(g: Array, logits: Array, labels: Array) -> Array:
-    """Return g / N times (the probabilities less one at the label)."""
+    """Return g / N times (the probabilities, less one at the label)."""
     result = softmax(logits, 1)
     result[np.arange(len(labels)), labels] -= 1
     return np.asarray(result * (g / len(labels)))
@@ -44,7 +44,7 @@ def cross_entropy_dx(g: Array, logits: Array, labels: Array) -> Array:
 
 @define("sgd_step")
 def sgd_step(p: Array, g: Array, rate: Array, decay: float) -> Array:
-    """Gradient descent with an L2 penalty."""
+    """Return a step of gradient descent with an L2 penalty."""
     return np.asarray(p - rate * (g + decay * p))
 
 
@@ -52,7 +52,7 @@ def sgd_step(p: Array, g: Array, rate: Array, decay: float) -> Array:
 def sgd_momentum_step(
     p: Array, g: Array, b: Array, rate: Array, momentum: float, decay: float, nesterov: bool
 ) -> tuple[Array, Array]:
-    """Gradient descent with momentum (Polyak 1964; Sutskever et al. 2013 with `nesterov`)."""
+    """Return a step of momentum descent (Polyak 1964; Sutskever et al. 2013 with `nesterov`)."""
     slope = g + decay * p
     speed = momentum * b + slope
     return np.asarray(p - rate * (slope + momentum * speed if nesterov else speed)), speed
@@ -72,7 +72,7 @@ def adamw_step(
     weight2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """Adam with decoupled decay (Loshchilov and Hutter 2019); the caller gives the corrections."""
+    """Return a step of AdamW (Loshchilov and Hutter 2019); the caller passes the corrections."""
     first = (1 - np.longdouble(weight1)) * m + weight1 * g
     second = beta2 * v + weight2 * g * g
     return keep * p - rate * first / (np.sqrt(second) / root + eps), first, second

@@ -1,4 +1,4 @@
-"""The conformance suite: judges any backend by the reference, op by op, case by case.
+"""The conformance suite: it judges any backend by the reference, op by op, case by case.
 
 >>> from tinyml.conformance.suite.run import run
 >>> run("ops", "cpu", only="add/float32/same").ok

@@ -1,8 +1,8 @@
-"""Backends: whatever can run an op by its name. tinyml on a device, NumPy, or any other.
+"""Backends: anything that can run an op by its name, such as tinyml on a device, or NumPy.
 
 A backend has a `name`, a `version` and `run(op, *arrays, **attrs)`, which takes and returns NumPy
-arrays (Python scalars stay scalars). It raises NotImplementedError for what it lacks; that is
-counted as unsupported, never as passed. `pullback`, for the gradients suite, is optional.
+arrays (Python scalars stay scalars). It raises NotImplementedError for what it lacks; such a case
+counts as unsupported, never as passed. `pullback` is optional; the gradients suite uses it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pullback = Callable[[Array], tuple[Array, ...]]
 
 
 def elsewhere(op: str, backend: str) -> bool:
-    """Return whether an op has kernels alone, and none on this device of tinyml's.
+    """Return whether an op runs only by kernels and has none on this device of tinyml's.
 
     >>> elsewhere("svd", "tinyml:opencl"), elsewhere("svd", "tinyml:cpu"), elsewhere("svd", "numpy")
     (True, False, False)
@@ -34,38 +34,38 @@ def elsewhere(op: str, backend: str) -> bool:
 
 
 class Backend(Protocol):
-    """What the suites ask of a backend."""
+    """What the suites need from a backend."""
 
     name: str
     version: str
 
     def lacks(self, dtype: str) -> str | None:
-        """Why this machine's hardware cannot hold a dtype, or None; its cases are skipped."""
+        """Return why this machine cannot hold a dtype, or None; such cases are skipped."""
         ...
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
-        """Return the outputs of the op; NotImplementedError where the backend lacks it."""
+        """Return the outputs of the op; raise NotImplementedError where the backend lacks it."""
         ...
 
     def pullback(
         self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
     ) -> Pullback:
-        """From a cotangent of the op's first output, those of its arguments number `wrt`."""
+        """Return the map from the first output's cotangent to those of the arguments in `wrt`."""
         ...
 
     def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                 tangents: Sequence[Array]) -> Array:
-        """From tangents of the arguments number `wrt`, that of the op's first output."""
+        """Return the tangent of the op's first output, given those of the arguments in `wrt`."""
         ...
 
     def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
-        """The gradient of <directions, pullback of g>, with respect to arguments number `wrt`."""
+        """Return the gradient of <directions, pullback of g> for the arguments in `wrt`."""
         ...
 
 
 class NumPy:
-    """The reference's own functions, run in the dtype of their arguments instead of the widest.
+    """The reference's own functions, run in the dtype of their arguments, not in the widest.
 
     >>> NumPy().run("add", np.float32([1]), 2)[0]
     array([3.], dtype=float32)
@@ -75,7 +75,7 @@ class NumPy:
     version = np.__version__
 
     def lacks(self, dtype: str) -> str | None:
-        """NumPy lacks none of the dtypes."""
+        """Return None: NumPy has every dtype."""
         return None
 
     def run(self, op: str, /, *arrays: Any, **attrs: Any) -> tuple[Array, ...]:
@@ -87,24 +87,24 @@ class NumPy:
     def pullback(
         self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int]
     ) -> Pullback:
-        """NumPy has no gradients."""
+        """Raise NotImplementedError: NumPy has no gradients."""
         raise NotImplementedError(f"numpy has no gradient of {op}")
 
     def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                 tangents: Sequence[Array]) -> Array:
-        """NumPy has no gradients."""
+        """Raise NotImplementedError: NumPy has no gradients."""
         raise NotImplementedError(f"numpy has no jvp of {op}")
 
     def second(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                g: Array, directions: Sequence[Array]) -> tuple[Array, ...]:
-        """NumPy has no gradients."""
+        """Raise NotImplementedError: NumPy has no gradients."""
         raise NotImplementedError(f"numpy has no gradient of {op}")
 
 
 class TinyML:
     """tinyml on one of its devices.
 
-    Arrays become tensors of the same layout: a transposed array is a transposed view there.
+    Arrays become tensors of the same layout: a transposed array becomes a transposed view.
     """
 
     def __init__(self, device: str = HOST) -> None:
@@ -115,7 +115,7 @@ class TinyML:
         self.version = tinyml.__version__
 
     def lacks(self, dtype: str) -> str | None:
-        """Why the device has no such dtype: float64 is optional in OpenCL."""
+        """Return why the device lacks a dtype (float64 is optional in OpenCL), or None."""
         from tinyml.dtypes import as_dtype
 
         has = find_device(self.device).supports(as_dtype(dtype))
@@ -145,7 +145,7 @@ class TinyML:
 
     def tangent(self, op: str, args: Sequence[Any], attrs: dict[str, Any], wrt: Sequence[int],
                 tangents: Sequence[Array]) -> Array:
-        """Return the Jacobian-vector product that tinyml makes of this op's rules."""
+        """Return the Jacobian-vector product that tinyml derives from this op's rules."""
         from tinyml.autodiff.jvp import jvp
 
         only_these, entered = self._only(op, args, attrs, wrt)
@@ -171,7 +171,7 @@ class TinyML:
 
     def _only(self, op: str, args: Sequence[Any], attrs: dict[str, Any],
               wrt: Sequence[int]) -> tuple[Callable[..., Any], list[Any]]:
-        """Return the op's first output as a function of the arguments number `wrt`, and these."""
+        """Return the op's first output as a function of the arguments in `wrt`, and these."""
         entered = [self._enter(x) for x in args]
 
         def only_these(*variables: Any) -> Any:
@@ -189,7 +189,7 @@ class TinyML:
         return apply_many(find(op), *args, **attrs)
 
     def _enter(self, x: Any) -> Any:
-        """Return a tensor with the values and the layout of an array; anything else as it is."""
+        """Return a tensor with an array's values and layout; anything else unchanged."""
         if not isinstance(x, np.ndarray):
             return x
         if x.flags.c_contiguous or x.size == 0:
@@ -202,7 +202,7 @@ class TinyML:
         return tensor(np.ascontiguousarray(x).reshape(x.shape), device=self.device)
 
     def _laid_out(self, x: Array) -> Any:
-        """Flips, repeats, gaps and the order of axes are made again by views on the device."""
+        """Return a tensor with an array's flips, broadcasts, gaps and axis order, made by views."""
         from tinyml.ops.views import broadcast_to, permute_dims
 
         flips = tuple(slice(None, None, -1 if step < 0 else 1) for step in x.strides)
@@ -225,7 +225,7 @@ class TinyML:
 
 
 def open_backend(name: str) -> Backend:
-    """Return the backend of a name: 'numpy', 'tinyml:cpu', 'tinyml:opencl', or 'module:object'.
+    """Return the backend called 'numpy', 'tinyml:cpu', 'tinyml:opencl' or 'module:object'.
 
     >>> open_backend("numpy").name
     'numpy'

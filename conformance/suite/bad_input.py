@@ -1,10 +1,10 @@
-"""Bad input: calls of every op that are wrong in one thing, derived from its samples.
+"""Bad input: calls of every op with exactly one thing wrong, derived from its samples.
 
-Operands of other ranks, sizes, types and kinds, too many and too few; attributes left out, of other
-types, off by one and at the ends of 32 and 64 bits; indices there, too. Whatever the op answers
-must be a result or a TinyMLError that says op, operands and a remedy, the same on every device.
-`tests/conformance/bad_input/` holds what they say; `python docs/tools/regenerate.py bad_input`
-writes it anew.
+Operands have another rank, size, type or kind, or there are too many or too few. Attributes are
+missing, of another type, off by one, or at the limits of 32 and 64 bits; so are indices. Every call
+must give a result or a TinyMLError that names the op, the operands and a remedy, and every device
+must give the same answer. `tests/conformance/bad_input/` holds the messages;
+`python docs/tools/regenerate.py bad_input` regenerates them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.samples.values import Sample
 
 ENDS = (2**31 - 1, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63), 2**64)
-HUGE = 1 << 40  # bytes that no machine affords: refused before anything is allocated, or a view
-SHOWN = 3  # of the calls that a message answers
+HUGE = 1 << 40  # bytes, more than any machine has: refused before anything is allocated, or a view
+SHOWN = 3  # how many of the calls that get a message are listed with it
 ODD: dict[str, Any] = {
     "None": None, "a string": "x", "a half": 1.5, "NaN": float("nan"), "True": True,
     "an object": object(), "an empty list": [], "a set": {1}, "a list of lists": [[1]],
@@ -40,7 +40,7 @@ ODD: dict[str, Any] = {
 class Call(NamedTuple):
     """One call: what is wrong with it, its operands and attributes.
 
-    `value` says that only the values of an operand are wrong, so that it must run to be refused.
+    `value` is true where only an operand's values are wrong, so that the op must run to refuse it.
     """
 
     wrong: str
@@ -50,9 +50,9 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a call gave: the class of an error and its message, or None and the result's specs.
+    """What a call gave: an error's class and message, or None and the specs of the results.
 
-    `size` is the bytes of the greatest result that the rules allow.
+    `size` is the number of bytes of the largest result that the rules allow.
     """
 
     error: type[BaseException] | None
@@ -90,7 +90,7 @@ def calls(op: Any) -> Iterator[Call]:
 
 
 def base(op: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the call that the wrong ones are made of: a right one with several elements."""
+    """Return a correct call with several elements, from which the wrong ones are derived."""
     dtypes = sorted(op.dtypes, key=lambda dtype: dtype != "float32")
     samples: list[Sample] = [s for dtype in dtypes[:4] for s in op.samples(dtype)]
     whole = [s for s in samples if all(getattr(x, "ndim", 1) and np.size(x) for x in s.args)]
@@ -144,9 +144,9 @@ def _attributes(v: Any) -> Iterator[tuple[str, Any]]:
 
 
 def planned(op: Any, call: Call, device: str) -> Answer | None:
-    """Return what the op's own rules say, without running it.
+    """Return what the op's own rules answer, without running it.
 
-    None where operands are no tensors.
+    None where an operand is not a tensor.
     """
     target = find_device(device)
     specs: list[Any] = []
@@ -169,7 +169,7 @@ def planned(op: Any, call: Call, device: str) -> Answer | None:
 
 
 def answer(op: Any, call: Call, device: str) -> Answer:
-    """What a device gives: of a call that the rules refuse, or that only values can make wrong."""
+    """Return a device's answer to a call that the rules refuse or that only values make wrong."""
     told = planned(op, call, device)
     target = find_device(device)
     held = [as_dtype(x.dtype) for x in call.args if isinstance(x, np.ndarray)]
@@ -182,7 +182,7 @@ def answer(op: Any, call: Call, device: str) -> Answer:
         xs = [upload(x, target) if isinstance(x, np.ndarray) else x for x in call.args]
         result = apply_many(op, *xs, **call.attrs)
         for y in () if huge else result:
-            y.numpy()  # what OpenCL found out of range is said when a result is read
+            y.numpy()  # OpenCL reports an index out of range when a result is read
     except Exception as error:
         return _refused(error)
     return Answer(None, describe(result))
@@ -196,13 +196,13 @@ def _refused(error: Exception) -> Answer:
 
 
 def _plain(text: str) -> str:
-    """A message without what differs between machines: devices' names, addresses, budgets."""
+    """Return a message without what varies by machine: device names, addresses, budgets."""
     text = re.sub(rf"\b({'|'.join(ROOMS)})(:\d+)?\b", "DEVICE", text)
     return re.sub(r"0x[0-9a-f]+", "0x", text)
 
 
 def complaint(op: Any, call: Call, told: Answer) -> str | None:
-    """Return what is wrong with an answer: no TinyMLError, or one that does not say enough."""
+    """Return what is wrong with an answer: not a TinyMLError, or one that says too little."""
     if told.error is None:
         return None
     if not issubclass(told.error, TinyMLError):
@@ -220,12 +220,12 @@ def complaint(op: Any, call: Call, told: Answer) -> str | None:
 
 
 def family(op: Any) -> str:
-    """Return the room that an op is defined in: its snapshots are one file."""
+    """Return the package or module that defines an op; its snapshots share one file."""
     return str(op.infer.__module__).rpartition(".")[2]
 
 
 def families() -> dict[str, list[str]]:
-    """Return the ops of every family, by name."""
+    """Return the names of the ops of every family."""
     from tinyml.conformance.suite.run import all_ops
 
     found: dict[str, list[str]] = {}
@@ -235,7 +235,7 @@ def families() -> dict[str, list[str]]:
 
 
 def written(names: list[str]) -> str:
-    """Return the text of a family's file: each message once, with ops and calls that it answers."""
+    """Return the text of a family's file: each message once, with the ops and calls that get it."""
     said: dict[str, tuple[list[str], list[str]]] = {}
     for name in names:
         op = find(name)
@@ -254,7 +254,7 @@ def written(names: list[str]) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write the files of all families anew; remove those that have none."""
+    """Write the files of all families anew; remove files that belong to no family."""
     found = {folder / f"{name}.txt": ops for name, ops in families().items()}
     for path in folder.glob("*.txt"):
         if path not in found:

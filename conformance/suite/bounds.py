@@ -1,9 +1,9 @@
-"""How far a result may lie from the exact one: units per op, and the rounding of sums.
+"""How far a result may lie from the exact one: ULPs per op, and the rounding of sums.
 
-A bound has two parts: the record's `ulp`, in units in the last place of the result, and for ops
-that add up many terms an absolute part, in units of the dtype's epsilon, derived here. A sum of n
+A bound has two parts: the record's `ulp`, in units in the last place of the result, and, for ops
+that add up many terms, an absolute part in units of the dtype's epsilon, derived here. A sum of n
 terms in any order lies within (n - 1) / 2 epsilons of the sum of the terms' magnitudes (Higham,
-Accuracy and Stability of Numerical Algorithms, section 4.2); where rounded terms cancel, the
+Accuracy and Stability of Numerical Algorithms, section 4.2). Where rounded terms cancel, the
 magnitudes before cancellation count.
 """
 
@@ -24,8 +24,8 @@ from tinyml.ops.linalg import BY_LAPACK
 
 Array = npt.NDArray[Any]
 
-# Ops whose results are exact or correctly rounded keep the sign of a zero; of these others a zero
-# may have either: the order of a sum, or of equal operands, decides it.
+# Ops whose results are exact or correctly rounded keep the sign of zero. In the results of these
+# others a zero may have either sign, depending on the order of a sum or of equal operands.
 ZERO_HAS_NO_SIGN = frozenset(
     "maximum minimum fmax fmin elu celu selu logsigmoid max min relu sign sum mean var softmax "
     "log_softmax cross_entropy layer_norm gelu matmul conv2d conv2d_dx conv2d_dw scatter_add "
@@ -35,12 +35,12 @@ ZERO_HAS_NO_SIGN = frozenset(
 ) | BY_LAPACK
 
 
-# Ops that add to what lies in memory: a narrow float is rounded after each addition.
+# Ops that add to a value in memory: a narrow float is rounded after each addition.
 ADDS_IN_PLACE = frozenset("scatter_add scatter_mul put_along unslice max_pool2d_dx".split())
 
 
 def epsilon(name: str, dtype: str) -> float:
-    """Return the unit of an op's absolute bound: epsilon of the type in which it adds up.
+    """Return the unit of an op's absolute bound: the epsilon of the type it sums in.
 
     >>> epsilon("sum", "bfloat16"), epsilon("scatter_add", "bfloat16")
     (1.1920928955078125e-07, 0.0078125)
@@ -51,11 +51,11 @@ def epsilon(name: str, dtype: str) -> float:
 
 
 def units(op: Any, dtype: str) -> float:
-    """The record's bound in units in the last place; at least half a unit, the rounding itself.
+    """Return the record's bound in units in the last place; at least the half unit of rounding.
 
     A narrow float is computed in a wider type, whose error counts little, and rounded once. A part
-    of a complex product is two rounded products and their rounded sum, each at most as great as
-    the product of the sizes, which is below 3 of the units that its greater part has.
+    of a complex product is the rounded sum of two rounded products, each at most as large as the
+    product of the magnitudes, which is below 3 units of its larger part.
     """
     kind = as_dtype(dtype)
     given = op.ulp.get(kind.compute, 0.0) if isinstance(op.ulp, dict) else op.ulp
@@ -67,8 +67,8 @@ def units(op: Any, dtype: str) -> float:
 def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
     """Return the absolute part of an op's bound in epsilons, of the shape of its results.
 
-    `args` are wide: floats in long double. Zero for ops that do not add up. Where an op has
-    several float results, they are of one shape and share the bound.
+    `args` hold their floats in long double. The result is zero for ops that do not sum. Several
+    float results of one op have the same shape and share the bound.
 
     >>> x = np.array([1.0, -1.0, 2.0], np.longdouble)
     >>> float(magnitude("sum", (x,), {"axis": (0,), "keepdims": False}))
@@ -97,7 +97,7 @@ def _reduced(x: Array, axis: tuple[int, ...], **_: Any) -> int:
 
 
 def _statistics(x: Array, axis: tuple[int, ...], keepdims: bool) -> tuple[int, Array, Array]:
-    """Count, variance and mean square over the axes."""
+    """Return the count, variance and mean square over the axes."""
     variance = reference.wide("var", x, axis=axis, correction=0.0, keepdims=keepdims)[0]
     square = reference.wide("mean", x * x, axis=axis, keepdims=keepdims)[0]
     return _reduced(x, axis), variance, square
@@ -117,7 +117,7 @@ def _std(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 
 
 def _softmax_parts(x: Array, axis: int) -> tuple[Array, Array, int]:
-    """Distance below the maximum, logarithm of the sum, and the number of terms."""
+    """Return the distance below the maximum, the logarithm of the sum, and the number of terms."""
     if x.size == 0:
         return x, x, 0
     off = np.abs(x - np.max(x, axis, keepdims=True))
@@ -174,16 +174,16 @@ def _cross_entropy_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 
 
 def _along(x: Array, *_: Array, axis: int, **__: Any) -> int:
-    # A term more than a running sum has: that with which it begins.
+    # One term more than a running sum has: the initial value.
     return int(x.shape[axis]) + 1
 
 
 def _updates(*args: Array, **_: Any) -> int:
-    return sum(np.size(arg) for arg in args[1:])  # at least as many as meet at one place
+    return sum(np.size(arg) for arg in args[1:])  # at least as many as meet at one element
 
 
 def _reflected(name: str) -> Callable[..., Any]:
-    """Below 0 two terms are subtracted: what they are, by the function at 1 - x and near a pole."""
+    """Return the bound of a reflected function: below 0 it subtracts terms large near poles."""
 
     def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         (x,) = args
@@ -197,7 +197,7 @@ def _reflected(name: str) -> Callable[..., Any]:
 
 
 def _amplitude(args: tuple[Any, ...], _attrs: dict[str, Any]) -> Any:
-    # What oscillates is as good near its zeros as at its peaks.
+    # An oscillating function has the same absolute error near its zeros as at its peaks.
     return 8 / np.sqrt(1 + np.abs(args[0]))
 
 
@@ -218,7 +218,7 @@ def _polynomial(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 
 
 def _fft(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-    # Each radix adds up as many terms; a convolution has a chirp's transform between two others.
+    # Each radix sums that many terms; a convolution has a chirp's transform between two others.
     (x,) = args
     n = x.shape[attrs["axis"]]
     split = radices(n)
@@ -229,10 +229,11 @@ def _fft(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 
 
 def _lapack(name: str) -> Callable[..., Any]:
-    """8 n epsilons of the matrix, of what is found and of 1, times the condition where it counts.
+    """Return 8 n epsilons of the matrix, the result and 1, times the condition where it counts.
 
-    The methods are backward stable: the result is that of a matrix which is off by a small multiple
-    of n epsilons (Higham, theorems 9.4, 10.4, 19.4); the worst of a batch counts for all of it.
+    The methods are backward stable: the result is exact for a matrix that is off by a small
+    multiple of n epsilons (Higham, theorems 9.4, 10.4, 19.4). The worst bound of a batch applies to
+    all.
     """
 
     def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
@@ -259,7 +260,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("j0", "j1", "y0", "y1"), _amplitude),
     **dict.fromkeys(("airy_ai", "airy_aip"), _airy),
     "polynomial": _polynomial,
-    # erfc of an argument that is rounded: x^2 of its own units.
+    # erfc of a rounded argument is off by x^2 units.
     "ndtr": lambda args, attrs: 4 * (1 + args[0] ** 2) * reference.wide("ndtr", args[0])[0],
     "log_ndtr": lambda args, attrs: 4 * (1 + args[0] ** 2) * reference.wide("ndtr", -args[0])[0],
     "sum": lambda args, attrs: (
@@ -277,7 +278,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "cross_entropy": _cross_entropy,
     "layer_norm": _layer_norm,
     "abs": lambda args, attrs: 2 * abs(args[0]) if args[0].dtype.kind == "c" else 0,  # hypot
-    # Of complex numbers exp(y log x): the exponent's rounding grows with it.
+    # Complex powers are exp(y log x): the rounding error grows with the exponent.
     "pow": lambda args, attrs: 0 if args[0].dtype.kind != "c" else np.nan_to_num(
         4 * abs(np.power(*args)) * abs(args[1] * np.log(args[0])), posinf=0.0),
     "addcmul": lambda args, attrs: abs(args[0]) + 2 * abs(args[1] * args[2] * args[3]),
@@ -285,7 +286,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "lerp": lambda args, attrs: 2 * (abs(args[0]) + abs(args[1])) * (1 + abs(args[2])),
     "tanhshrink": lambda args, attrs: 4 * np.minimum(abs(args[0]), 1),
     "logit": lambda args, attrs: 4,
-    # Where the sum is near 1, its logarithm is the rest of a difference.
+    # Where the sum is near 1, its logarithm suffers cancellation.
     "logaddexp": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),
     "logaddexp2": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),
     # In the lower tail 1 + erf cancels, and x times an epsilon remains.
@@ -295,7 +296,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "softmax_dx": _softmax_dx,
     "log_softmax_dx": _log_softmax_dx,
     "cross_entropy_dx": _cross_entropy_dx,
-    # What is taken from a parameter may cancel it.
+    # Subtracting the step from a parameter may cancel.
     "sgd_step": lambda args, attrs: 2 * (np.abs(args[0]) + np.abs(args[1])),
     "sgd_momentum_step": lambda args, attrs: 4 * sum(np.abs(x) for x in args[:3]),
     "adamw_step": lambda args, attrs: 4 * (1 + sum(np.abs(x) for x in args[:4])),

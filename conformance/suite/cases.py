@@ -1,4 +1,4 @@
-"""The cases: every op with every sample of every dtype it declares, each under a name."""
+"""The cases: every op with every sample of every dtype that it declares, each with a name."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def op_cases(op: Any, dtypes: Iterable[str] | None = None) -> Iterator[Case]:
             yield Case(op, op.name, dtype, sample)
 
 
-# Kernels that CI compiles for the ops suite on each device: some 0.1 s each, by two processes.
+# Kernels that CI compiles for the ops suite on each device: about 0.1 s each, in two processes.
 BUDGET = 2000
 SETTING = "TINYML_CONFORMANCE"  # 'full', or another budget
 
 
 class Within(NamedTuple):
-    """A sample of the cases that needs few kernels: the names of those in it, and how many."""
+    """A sample of the cases that needs few kernels: the names of its cases, and the counts."""
 
     names: frozenset[str]
     kernels: int
@@ -57,7 +57,7 @@ class Within(NamedTuple):
 
 
 def structure(case: Case) -> Any:
-    """What kernels are told apart by, near enough: op, types, ranks, layouts, kinds of attributes.
+    """Return what distinguishes kernels, roughly: op, types, ranks, layouts, kinds of attributes.
 
     >>> import numpy as np
     >>> first, second = [Case(None, "neg", "int8", Sample((np.ones(n, "int8"),), {}, "a"))
@@ -76,10 +76,10 @@ def structure(case: Case) -> Any:
 
 
 def within(ops: Mapping[str, Any], budget: int) -> Within:
-    """A sample of all cases of the ops whose kernels number at most `budget`, the same every time.
+    """Return a sample of the ops' cases that needs at most `budget` kernels, always the same one.
 
-    In turns every op in each of its types gets one structure more, first each op in float32 or in
-    the first of its types, so that no op and no type is left out before all have something.
+    In each round, every op gets one more structure in each of its types, first each op in float32
+    or the first of its types, so that no op or type is left out before all have something.
     """
     columns: dict[tuple[str, str], dict[Any, list[str]]] = {}
     for op in ops.values():
@@ -102,14 +102,14 @@ def within(ops: Mapping[str, Any], budget: int) -> Within:
 def asked(ops: Mapping[str, Any]) -> Within | None:
     """Return the sample that the environment asks for, by default CI's; None for all cases.
 
-    No op is left out of it, however few kernels are asked for.
+    It leaves out no op, however small the budget.
     """
     text = os.environ.get(SETTING, str(BUDGET))
     return None if text == "full" else within(ops, max(int(text), len(ops)))
 
 
 def chosen(name: str, only: str | None) -> bool:
-    """Return whether a case of this name is meant by a pattern: its beginning, or a shell pattern.
+    """Return whether a pattern, a prefix of the name or a shell pattern, selects a case.
 
     A pattern 'op/sample' leaves out the dtype.
 
@@ -129,7 +129,7 @@ def cotangent(name: str, shape: tuple[int, ...], number: int = 0) -> Any:
 
 
 def describe(sample: Sample) -> str:
-    """Return the arguments and attributes of a sample in one line, without values.
+    """Return the arguments and attributes of a sample on one line, without values.
 
     >>> describe(Sample((np.ones((2, 3), "int8"), 2.5), {"axis": 0}, "x"))
     'int8[2, 3], 2.5, axis=0'

@@ -1,11 +1,11 @@
-"""The coverage matrix: for every op and input whether gradients flow, derived from the records.
+"""The coverage matrix: for every op and input, whether gradients flow, derived from the records.
 
 `rule`   a rule, or the op's body, gives the gradient; the suites check first and second order
 `flat`   the record says None, and the reference is constant around every sample: the slope is 0
-`whole`  only integers, bools, indices or numbers of Python arrive there
+`whole`  the input only takes integers, bools, indices or Python numbers
 `no`     the record declares the op not differentiable
 `none`   declared in DECLARED, with the reason
-`hole`   none of these: a gradient that would be missing without a word
+`hole`   none of these: a gradient that would be missing silently
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tinyml.conformance import reference
 from tinyml.conformance.suite.cases import Case, cotangent, op_cases
 from tinyml.conformance.suite.gradients import differences
 
-# Inputs along which a differentiable op is not: why.
+# Inputs along which a differentiable op has no gradient, and why.
 _NO_FORM = "no closed form; PyTorch has none either"
 DECLARED = {
     ("gammainc", 0): _NO_FORM,
@@ -30,14 +30,14 @@ _WIDEST = ("float64", "complex128", "float32", "bfloat16", "float16")
 
 
 class Row(NamedTuple):
-    """One op: its name, and what each of its inputs is."""
+    """One op: its name, and the status of each of its inputs."""
 
     op: str
     inputs: tuple[str, ...]
 
 
 def row(op: Any) -> Row:
-    """Return the matrix's row of a record.
+    """Return a record's row of the matrix.
 
     >>> from tinyml.conformance.suite.run import all_ops
     >>> row(all_ops()["where"]).inputs
@@ -57,10 +57,10 @@ def _input(op: Any, cases: list[Case], k: int) -> str:
     if (op.name, k) in DECLARED:
         return "none"
     if op.grad is None or (not isinstance(op.grad, tuple)):
-        return "rule"  # the body's, or one rule for all
+        return "rule"  # the body's, or one rule for all inputs
     if op.grad and k < len(op.grad) and op.grad[k] is not None:
         smooth = any(case.sample.smooth for case in floats)
-        return "rule" if smooth else "hole"  # what is never checked is no rule
+        return "rule" if smooth else "hole"  # a rule that is never checked does not count
     wide = next(name for name in _WIDEST if any(case.dtype == name for case in floats))
     return "flat" if all(_flat(c, k) for c in floats if c.dtype == wide) else "hole"
 
@@ -71,7 +71,7 @@ def _is_inexact(case: Case, k: int) -> bool:
 
 
 def _flat(case: Case, k: int) -> bool:
-    """Whether the reference has slope 0 along an input, where the sample is not at a jump."""
+    """Return whether the reference has slope 0 along an input; True where it may jump."""
     if not case.sample.smooth:
         return True
     wide = reference.widened(case.of, *case.sample.args)

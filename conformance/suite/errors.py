@@ -1,4 +1,4 @@
-"""Error cases: each record's bad calls raise what the record declares, and say what went wrong."""
+"""Error cases: each record's bad calls raise the declared error, and say what went wrong."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def error_cases(op: Any) -> Iterator[tuple[Case, ErrorCase]]:
 
 
 def judge(backend: Backend, case: Case, wrong: ErrorCase) -> Judgement:
-    """Return the call raises the declared class.
+    """Check that the call raises the declared class.
 
-    Its message names op, shapes, and what the case asks.
+    The message must name the op and the shapes, and match the case's pattern.
     """
     try:
         backend.run(case.of, *wrong.args, **wrong.attrs)

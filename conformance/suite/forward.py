@@ -1,6 +1,7 @@
 """The forward suite: the jvp of every op against central differences of the reference.
 
-With a cotangent g and tangents v, the differences of <g, f> give J'g; so <g, J v> must be <J'g, v>.
+For a cotangent g and tangents v, the differences of <g, f> give J'g, and <g, J v> must equal
+<J'g, v>.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tinyml.conformance.suite.ops import Judgement
 
 
 def forward_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
-    """The first and the last smooth sample in the widest float: jvp is made of the pullback."""
+    """Return the first and last smooth samples in the widest float: jvp reuses the pullback."""
     cases = list(gradient_cases(op, dtypes))
     first = [case for case in cases if case.dtype == cases[0].dtype and _one_type(case)]
     yield from first[:1]
@@ -34,13 +35,13 @@ def forward_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
 
 
 def _one_type(case: Case) -> bool:
-    """Whether nothing is rounded to a narrower type on the way, which differences do not see."""
+    """Return whether no value is rounded to a narrower type, which differences would not see."""
     args = case.sample.args
     return {args[k].dtype.name for k in wrt(case.op, args)} == {case.dtype}
 
 
 def judge(backend: Backend, case: Case) -> Judgement:
-    """Check one sample: the tangent's shape, dtype, and its product with a cotangent."""
+    """Check the shape and dtype of one sample's tangent, and its product with a cotangent."""
     args, attrs = case.sample.args, case.sample.attrs
     places = wrt(case.op, args)
     result = reference.evaluate(case.of, *args, **attrs)[0]
@@ -61,6 +62,6 @@ def judge(backend: Backend, case: Case) -> Judgement:
     allowed = DIFFERENCES + ROUNDINGS * max(float(ml_dtypes.finfo(dtype).eps) for dtype in types)
     if off <= allowed:
         return Judgement(None, off, off / allowed)
-    # NaN is the greatest error there is, and no comparison holds of it.
+    # NaN counts as the greatest error, and every comparison with it is false.
     worst = off if off == off else np.inf
     return Judgement(f"<g, J v> is off by {worst:.3g} from <J'g, v>", worst, worst / allowed)

@@ -1,7 +1,7 @@
 """The gradients suite: every rule against central differences of the reference, and linear in g.
 
-The differences are taken of the reference in long double, so they carry fourteen digits; what a
-rule returns must also have the shape and dtype of its argument.
+The differences are those of the reference in long double, so they have fourteen correct digits. The
+result of a rule must also have the shape and dtype of its argument.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tinyml.conformance.suite.ops import Judgement
 Array = npt.NDArray[Any]
 
 _EPS = float(np.finfo(np.longdouble).eps)
-# The step of a difference of fourth order that keeps rounding (eps over it) near eps^(3/4).
+# The step at which rounding (eps / step) leaves a fourth-order difference an error of eps^(3/4).
 STEP = 2.0 ** round(np.log2(_EPS) / 4)
 # A hundred times the error that this step leaves in a difference of order one.
 DIFFERENCES = 100 * _EPS**0.75
@@ -37,14 +37,14 @@ def differentiable(op: Any) -> bool:
 
 
 def wrt(op: Any, args: Sequence[Any]) -> tuple[int, ...]:
-    """The arguments that get a cotangent: float tensors with a rule (all of them with a body)."""
+    """Return the arguments that get a cotangent: float tensors with a rule (all, given a body)."""
     floats = (k for k, x in enumerate(args) if isinstance(x, np.ndarray)
               and reference.kind(x.dtype) in "fc")
     return tuple(k for k in floats if op.grad is None or op.rule(k) is not None)
 
 
 def gradient_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
-    """The smooth samples in the widest of `dtypes`, the first also in the other inexact ones."""
+    """Return the smooth samples in the widest of `dtypes`, the first also in other inexact ones."""
     floats = [dtype for dtype in ("float64", "complex128", "float32", "bfloat16", "float16")
               if dtype in dtypes]
     for number, dtype in enumerate(floats):
@@ -57,13 +57,13 @@ def gradient_cases(op: Any, dtypes: Sequence[str]) -> Iterator[Case]:
 
 
 def judge(backend: Backend, case: Case) -> Judgement:
-    """Check one sample: cotangents against differences, shapes, dtypes, linearity."""
+    """Check one sample's cotangents: against differences, and for shape, dtype and linearity."""
     args, attrs = case.sample.args, case.sample.attrs
     places = wrt(case.op, args)
     pull = backend.pullback(case.of, args, attrs, places)
     wide = reference.widened(case.of, *args)
     result = reference.evaluate(case.of, *args, **attrs)[0]
-    # The cotangent is rounded to the result's dtype first, so both sides see the same one.
+    # The cotangent is rounded to the result's dtype first, so both sides use the same one.
     g, other = (
         np.asarray(cotangent(case.name, result.value.shape, number), result.dtype)
         for number in (0, 1)
@@ -86,9 +86,9 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
-    """Return the cotangent of argument `k` for `g` by central differences of the reference.
+    """Return the cotangent of argument `k` for `g`, by central differences of the reference.
 
-    wide: the arguments with floats in long double; the result has the shape of argument k.
+    `wide` holds the arguments with floats in long double. The result has the shape of argument k.
     """
     weights = np.conj(widest(g))
 
@@ -98,7 +98,7 @@ def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
 
     x = np.array(wide[k])
     result = np.zeros(x.shape, x.dtype)
-    ways = (1, 1j) if x.dtype.kind == "c" else (1,)  # a complex cotangent is the slopes of both
+    ways = (1, 1j) if x.dtype.kind == "c" else (1,)  # along each part
     for place in np.ndindex(*x.shape):
         middle = x[place]
         step = np.longdouble(STEP * max(1.0, float(abs(middle))))
@@ -114,18 +114,18 @@ def differences(case: Case, wide: Sequence[Array], k: int, g: Array) -> Array:
 
 
 def widest(x: Array) -> Array:
-    """Long double, or a complex number of two."""
+    """Return x in long double, or in complex numbers of long doubles."""
     return x.astype(np.clongdouble if x.dtype.kind == "c" else np.longdouble)
 
 
 def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | None, float, float]:
-    """A complaint or None, the greatest error relative to the size, its share of the bound."""
+    """Return a complaint or None, the greatest relative error, and its share of the bound."""
     if want.size == 0:
         return None, 0.0, 0.0
     allowed = DIFFERENCES + ROUNDINGS * max(float(ml_dtypes.finfo(dtype).eps) for dtype in dtypes)
     scale = 1.0 + float(np.max(np.abs(want)))
     off = np.abs(widest(got) - want) / scale
-    # NaN is the greatest error there is.
+    # NaN counts as the greatest error.
     off = np.where(np.isnan(off), np.inf, off)
     place = np.unravel_index(int(np.argmax(off)), off.shape)
     greatest = float(off[place])
@@ -139,7 +139,7 @@ def _differs(got: Array, want: Array, *dtypes: np.dtype[Any]) -> tuple[str | Non
 def _linear(
     pull: Any, g: Array, other: Array, first: Sequence[Array], places: Sequence[int]
 ) -> str | None:
-    """rule(2 g - other / 2) = 2 rule(g) - rule(other) / 2, with factors that do not round."""
+    """Check that rule(2 g - h / 2) = 2 rule(g) - rule(h) / 2, whose factors do not round."""
     two, half = g.dtype.type(2), g.dtype.type(0.5)
     together, second = pull(np.asarray(two * g - half * other)), pull(other)
     for k, joint, a, b in zip(places, together, first, second, strict=True):

@@ -1,4 +1,4 @@
-"""The ops suite: shape, dtype and value of every result, against the reference."""
+"""The ops suite: the shape, dtype and value of every result, against the reference."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Array = npt.NDArray[Any]
 
 
 class Judgement(NamedTuple):
-    """What was found in one case: a complaint or None, the greatest error, and how near a bound.
+    """The outcome of one case: a complaint or None, the greatest error, and its share of the bound.
 
-    `worst` is in ULPs (ops) or relative (gradients); `share` is the greatest error as a share of
-    what is allowed at its place, so that 1 is just within.
+    `worst` is in ULPs (ops) or relative (gradients). `share` is the greatest error divided by the
+    error allowed at that element, so that 1 just passes.
     """
 
     complaint: str | None
@@ -30,7 +30,7 @@ class Judgement(NamedTuple):
 
 
 def judge(backend: Backend, case: Case) -> Judgement:
-    """Run one case and compare; NotImplementedError is passed on."""
+    """Run one case and compare; NotImplementedError propagates."""
     args, attrs = case.sample.args, case.sample.attrs
     before = [x.tobytes() for x in args if isinstance(x, np.ndarray)]
     outputs = backend.run(case.of, *args, **attrs)
@@ -57,7 +57,7 @@ def judge(backend: Backend, case: Case) -> Judgement:
 
 
 def _form(outputs: Sequence[Array], expected: Sequence[reference.Result]) -> str | None:
-    """Return a complaint where outputs have not the dtypes and shapes that they must have."""
+    """Return a complaint where the dtypes or shapes of the outputs are not the expected ones."""
     got = [(y.dtype.name, y.shape) for y in outputs]
     want = [(y.dtype.name, y.value.shape) for y in expected]
     return None if got == want else f"outputs {got} instead of {want}"
@@ -65,7 +65,7 @@ def _form(outputs: Sequence[Array], expected: Sequence[reference.Result]) -> str
 
 def _unique(name: str, outputs: Sequence[Array], expected: Sequence[reference.Result],
             ) -> tuple[tuple[Array, ...], tuple[reference.Result, ...]]:
-    """Return what the op determines of its outputs, where that is less than they are."""
+    """Return the part of the outputs that the op determines uniquely."""
     of = reference.UNIQUE[name]
     with np.errstate(all="ignore"):
         found = of(*[y.astype(want.value.dtype) for y, want in zip(outputs, expected)])
@@ -88,7 +88,7 @@ def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) ->
     allowed = _allowed(case, want, absolute)
     with np.errstate(all="ignore"):
         shares = np.where(distances == 0, 0, distances / allowed)
-    # Infinitely far, where anything is allowed: the terms of the sum exceed the range.
+    # An infinite bound allows anything: the terms of the sum exceed the range.
     shares = np.where(np.isposinf(allowed), 0, shares)
     place = np.unravel_index(int(np.argmax(shares)), got.shape)
     worst, share = float(distances[place]), float(shares[place])
@@ -104,9 +104,9 @@ def _compare(case: Case, got: Array, want: reference.Result, absolute: Array) ->
 
 
 def _allowed(case: Case, want: reference.Result, absolute: Array) -> Array:
-    """Return the bound for each element in ULPs.
+    """Return the bound of each element in ULPs.
 
-    Infinite where the terms of a sum exceed the range.
+    It is infinite where the terms of a sum exceed the range.
     """
     if reference.kind(want.dtype) not in "fc":
         return np.zeros(want.value.shape, np.longdouble)

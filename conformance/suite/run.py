@@ -30,10 +30,10 @@ STATUSES = ("passed", "failed", "unsupported", "skipped")
 
 
 class Verdict(NamedTuple):
-    """What became of one case.
+    """The outcome of one case.
 
-    `worst` is its greatest error, in ULPs (ops) or relative (gradients); `share` is what part of
-    the bound that is.
+    `worst` is its greatest error, in ULPs (ops) or relative (gradients); `share` is that error as a
+    share of the bound.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
 
 
 class Report:
-    """The verdicts of a run with their totals.
+    """The verdicts of a run, with totals.
 
     >>> report = Report("ops", "numpy", [Verdict("add/float32/same", "passed")])
     >>> report.totals, report.ok
@@ -60,7 +60,7 @@ class Report:
 
     @property
     def totals(self) -> dict[str, int]:
-        """How many cases passed, failed, were unsupported, were skipped."""
+        """The numbers of cases passed, failed, unsupported and skipped."""
         counts = Counter(verdict.status for verdict in self.verdicts)
         return {status: counts[status] for status in STATUSES}
 
@@ -71,7 +71,7 @@ class Report:
         return totals["passed"] > 0 and totals["failed"] == totals["unsupported"] == 0
 
     def select(self, status: str) -> list[Verdict]:
-        """Return the verdicts of one status, worst first."""
+        """Return the verdicts with a status, worst first."""
         found = [verdict for verdict in self.verdicts if verdict.status == status]
         return sorted(found, key=lambda verdict: -verdict.share)
 
@@ -84,7 +84,7 @@ class Report:
             if op in shown or len(shown) >= failures:
                 continue
             shown.add(op)
-            # A compiler's message can be pages long; the JSON has it whole.
+            # A compiler's message can run to pages; the JSON holds all of it.
             detail = verdict.detail.split("\n", DETAIL_LINES)[:DETAIL_LINES]
             lines.append(f"{verdict.status}: {verdict.name}({verdict.call})")
             lines += [f"  {line}" for line in detail]
@@ -130,8 +130,8 @@ def run(
 ) -> Report:
     """Run a suite (see SUITES) on tinyml's device, or on another backend.
 
-    `only` chooses cases by the beginning of their name or a shell pattern; `json_path` is where
-    the report is written; `records` are the ops, by default all of tinyml's. Raises ValueError for
+    `only` selects cases by the beginning of their name or by a shell pattern. `json_path` is where
+    the report is written. `records` are the ops, by default all of tinyml's. Raises ValueError for
     an unknown suite.
 
     >>> from tinyml.conformance.suite.run import run
@@ -151,19 +151,19 @@ def run(
 
 
 def all_ops() -> dict[str, Any]:
-    """Return every record by name, those of plugins too.
+    """Return every record by name, those of plugins included.
 
-    Those that apply graphs (call, cond, ...) have no dtypes of their own, and internal ones are
-    judged with the ops whose steps they are; neither is among them.
+    Two kinds are left out: ops that apply graphs (call, cond, ...) have no dtypes of their own, and
+    internal ops are judged as parts of the ops that use them.
     """
     return {name: op for name, op in OPS.items() if op.dtypes and not op.internal}
 
 
 def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
            sample: Within | None = None) -> list[Verdict]:
-    """Return the verdicts of one op; in a sample, of the cases in it and of few gradients.
+    """Return the verdicts of one op; with a `sample`, of its cases and of few gradients.
 
-    Without samples or reference an op fails; so does a rule without any smooth sample.
+    An op without samples or a reference fails; so does a rule without any smooth sample.
     """
     if op.name not in reference.TABLE:
         return _missing(suite, op, only, "the reference lacks this op")
@@ -179,13 +179,13 @@ def run_op(suite: str, op: Any, backend: Backend, only: str | None = None,
         return [*_run_ops(op, backend, only, sample), *_run_errors(op, backend, only)]
     if not gradients.differentiable(op):
         return []
-    few = suite != "gradients"  # the first and the last sample in the widest float
+    few = suite != "gradients"  # the first and last samples in the widest float
     found = list((forward.forward_cases if few else gradients.gradient_cases)(op, dtypes))
     cases = [case for case in found if _lacking(backend, case) is None]
     if found and not cases:
         return [Verdict(op.name, "skipped", str(_lacking(backend, found[0])))]
     if sample is not None and not few:
-        # The first and the last in the widest float; of the first in every other a third.
+        # The first and last samples in the widest float, and a third of those in other types.
         widest = [case for case in cases if case.dtype == cases[0].dtype]
         others = [case for case in cases[len(widest):] if zlib.crc32(case.name.encode()) % 3 == 0]
         cases = [*widest[:1], *widest[1:][-1:], *others]
@@ -215,7 +215,7 @@ def _run_ops(op: Any, backend: Backend, only: str | None,
 
 
 def _lacking(backend: Backend, case: Case) -> str | None:
-    """Why the backend's hardware cannot hold something in this case."""
+    """Return why the backend's hardware cannot hold something in this case, or None."""
     held = {x.dtype.name for x in case.sample.args if isinstance(x, np.ndarray)}
     results = reference.dtypes(case.of, *case.sample.args, **case.sample.attrs)
     wanted = {case.dtype, *held, *[dtype.name for dtype in results]}
@@ -225,7 +225,7 @@ def _lacking(backend: Backend, case: Case) -> str | None:
 
 def _run_errors(op: Any, backend: Backend, only: str | None) -> Iterator[Verdict]:
     if not backend.name.startswith("tinyml:"):
-        # Which errors a call raises is tinyml's own promise.
+        # Which errors a call raises is a promise of tinyml's alone.
         return
     for case, wrong in errors.error_cases(op):
         if chosen(case.name, only):
@@ -264,7 +264,7 @@ def _command(suite: str, backend: str, name: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Return the options of `tinyml conformance`."""
+    """Add the options of `tinyml conformance`."""
     parser.add_argument("--suite", choices=(*SUITES, "opinfo"), default="ops",
                         help="what to check; opinfo: PyTorch's own samples, which needs torch")
     parser.add_argument("--device", default=HOST, help="tinyml's device (default: cpu)")
@@ -279,7 +279,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run what the options ask, print the report; 0 where nothing failed or was missing."""
+    """Run the chosen suite and print its report; return 0 where nothing failed or is missing."""
     if args.suite == "opinfo":
         from tinyml.conformance.opinfo import run as opinfo
 

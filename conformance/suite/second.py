@@ -1,8 +1,9 @@
 """The second-order suite: the gradient of every op's gradient, against differences of the first.
 
-For a cotangent g and directions u, v of the arguments let S(x) = <v, pullback of g at x>. Its
-slope along u by central differences, of pullbacks that the gradients suite has held against the
-reference, must be <u, gradient of S>. Dependence on g is linear, and the forward suite's.
+For a cotangent g and directions u, v of the arguments, let S(x) = <v, pullback of g at x>. The
+slope of S along u must be <u, gradient of S>. It is found by central differences of pullbacks,
+which the gradients suite has checked against the reference. S is linear in g; the forward suite
+checks that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tinyml.conformance.suite.ops import Judgement
 
 Array = npt.NDArray[Any]
 
-# A fourth-order difference with the step eps^(1/4) leaves eps^(3/4), times what cancels.
+# A fourth-order difference with step eps^(1/4) leaves an error of eps^(3/4), times cancellation.
 SLACK = 2000
 
 
@@ -54,12 +55,12 @@ def judge(backend: Backend, case: Case) -> Judgement:
     allowed = SLACK * eps**0.75
     if off <= allowed:
         return Judgement(None, off, off / allowed)
-    worst = off if off == off else np.inf  # NaN is the greatest error there is
+    worst = off if off == off else np.inf  # NaN counts as the greatest error
     return Judgement(f"the slope of the gradient is {want:.12g}, the second gradient gives "
                      f"{float(np.sum(there)):.12g}", worst, worst / allowed)
 
 
 def products(xs: Sequence[Array], ys: Sequence[Array]) -> Array:
-    """Return the elementwise products of two lists of arrays in one vector, as in the plane."""
+    """Return the elementwise products of two lists of arrays as one real vector."""
     parts = [(np.conj(widest(x)) * y).real.reshape(-1) for x, y in zip(xs, ys, strict=True)]
     return np.concatenate([*parts, np.zeros(1, np.longdouble)])

@@ -12,13 +12,13 @@ from tinyml.conformance import reference
 
 Array = npt.NDArray[Any]
 
-# The exact value is itself rounded to long double: 2^-11 of a float64's unit. A result that is
-# correctly rounded may therefore seem this far beyond half a unit away.
+# The exact value is itself rounded to long double: 2^-11 of a float64's unit. A correctly rounded
+# result may therefore seem this far beyond half a unit away.
 REFERENCE_SLACK = 2.0**-10
 
 
 def spacing(exact: Array, dtype: np.dtype[Any]) -> Array:
-    """One unit in the last place of `dtype` at `exact`, in long double; never below subnormals'.
+    """Return one unit in the last place of `dtype` at `exact`, never below a subnormal's.
 
     >>> float(spacing(np.longdouble(1.5), np.dtype("float32")) * 2**23)
     1.0
@@ -26,20 +26,20 @@ def spacing(exact: Array, dtype: np.dtype[Any]) -> Array:
     info = ml_dtypes.finfo(dtype)
     with np.errstate(all="ignore"):
         _, exponent = np.frexp(np.asarray(exact, np.longdouble))
-    # frexp's mantissa lies in [0.5, 1): its exponent is one above that of the leading bit.
+    # frexp's mantissa lies in [0.5, 1), so its exponent is one above that of the leading bit.
     exponent = np.where(exact == 0, info.minexp, exponent - 1)
     exponent = np.clip(exponent, info.minexp, info.maxexp - 1)
     return np.asarray(np.ldexp(np.longdouble(1), exponent - info.nmant))
 
 
 def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
-    """How many units in the last place of computed's dtype lie between it and the exact value.
+    """Return how many units in the last place of its dtype `computed` lies from the exact value.
 
-    computed: any dtype; exact: same shape, long double where computed is a float, else of any
-    integer or bool dtype. Infinite where the two differ in kind: NaN against a number, infinities
-    against what is not that infinity, integers that differ, and, with `signed_zero`, zeros that
-    differ in sign. An infinity for a finite value beyond the range is counted from one unit beyond
-    the greatest number. NaN equals any NaN.
+    `computed` may have any dtype. `exact` has the same shape, and is long double where `computed`
+    is a float, else of any integer or bool dtype. The distance is infinite where the two differ in
+    kind: NaN against a number, an infinity against anything else, unequal integers, and, with
+    `signed_zero`, zeros of different sign. An infinity for a finite value beyond the range counts
+    from one unit beyond the greatest number. All NaNs are equal.
 
     >>> x = np.array([1.0, np.nan, 0.0], "float32")
     >>> distance(x, np.array([1 + 2**-23, np.nan, -0.0], np.longdouble)).astype(float).tolist()
@@ -53,7 +53,7 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
         return whole
     info = ml_dtypes.finfo(computed.dtype)
     exact = np.asarray(exact, np.longdouble)
-    with np.errstate(invalid="ignore"):  # ml_dtypes' NaN on its way
+    with np.errstate(invalid="ignore"):  # converting a NaN of ml_dtypes
         wide = computed.astype(np.longdouble)
     beyond = np.ldexp(np.longdouble(1), info.maxexp)
     with np.errstate(all="ignore"):
@@ -71,13 +71,13 @@ def distance(computed: Array, exact: Array, signed_zero: bool = True) -> Array:
 
 
 def _of_parts(computed: Array, exact: Array) -> Array:
-    """Of complex numbers: the distance in the plane in units of the greater part's last place.
+    """Return the distance of complex numbers in the plane, in ULPs of the larger part.
 
-    What is not finite is one thing wherever it stands: NaN if a part is NaN, else infinite.
+    A non-finite number is a single value: NaN if either part is NaN, else infinity.
     """
     part = computed.real.dtype
     beyond = np.ldexp(np.longdouble(1), np.finfo(part).maxexp)
-    with np.errstate(invalid="ignore"):  # what the type cannot hold is infinite
+    with np.errstate(invalid="ignore"):  # values beyond the type's range become infinite
         exact = np.where(np.maximum(abs(exact.real), abs(exact.imag)) >= beyond, np.inf, exact)
     size = np.maximum(np.abs(exact.real), np.abs(exact.imag))
     with np.errstate(all="ignore"):

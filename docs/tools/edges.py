@@ -1,6 +1,7 @@
-"""docs/edges.md, from the edge table and from what other frameworks give, which edges.json holds.
+"""docs/edges.md, from the edge table and from the results of other frameworks in edges.json.
 
-A test writes the page and compares; another, where those frameworks are installed, measures again.
+One test compares the page with what would be written. Another measures again, where those
+frameworks are installed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ normal), `eps`, `bits`; a list is each of its values in turn, or, where an axis 
 
 
 def measured() -> dict[str, Any]:
-    """Return what the frameworks installed here give, with versions and the machine."""
+    """Return the results of the frameworks installed here, with versions and the machine."""
     from tinyml.conformance.edges import peers
     from tinyml.conformance.suite.run import all_ops
 
@@ -48,12 +49,12 @@ def measured() -> dict[str, Any]:
 
 
 def measure() -> None:
-    """Ask the frameworks installed here again."""
+    """Measure the installed frameworks again."""
     MEASURED.write_text(json.dumps(measured(), indent=1) + "\n", encoding="utf-8")
 
 
 def page() -> str:
-    """Return the page, in the table's order, so that a move of files is not seen."""
+    """Return the page in the table's order, so that moving files does not change it."""
     from tinyml.conformance.edges import peers
     from tinyml.conformance.edges.table import read
     from tinyml.conformance.suite.run import all_ops

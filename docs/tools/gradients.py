@@ -1,4 +1,4 @@
-"""docs/gradients.md, from the records: where gradients flow."""
+"""docs/gradients.md, generated from the records: where gradients flow."""
 
 from __future__ import annotations
 

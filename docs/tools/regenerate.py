@@ -1,12 +1,12 @@
-"""Write what is generated anew: `python docs/tools/regenerate.py [NAME ...] [--measure]`.
+"""Regenerate generated files: `python docs/tools/regenerate.py [NAME ...] [--measure]`.
 
-    errors      docs/errors.md, after a change of an error's words
+    errors      docs/errors.md, after a change to the text of an error
     gradients   docs/gradients.md, after a new op or rule
-    edges       docs/edges.md, after a change of conformance/edges/table.txt; with --measure, torch,
-                jax and NumPy are asked again
-    bad_input   tests/conformance/bad_input/, after a change of what wrong calls are told
+    edges       docs/edges.md, after a change to conformance/edges/table.txt; with --measure, torch,
+                jax and NumPy are measured again
+    bad_input   tests/conformance/bad_input/, after a change to the messages for wrong calls
 
-Without a name, all of them. Tests compare what is committed with what would be written.
+Without a name, it writes all of them. Tests compare the committed files with what would be written.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GENERATED: dict[str, Callable[[], None]] = {
 
 
 def main(words: Sequence[str]) -> int:
-    """Write what is named, or all of it; 2 for a name that is none."""
+    """Write what is named, or everything; return 2 for an unknown name."""
     names = [word for word in words if word != "--measure"] or list(GENERATED)
     unknown = [name for name in names if name not in GENERATED]
     if unknown:

@@ -1,1 +1,1 @@
-"""The command line and what it serves: explain, doctor, benchmarks."""
+"""The command line and the code behind it: explain, doctor, benchmarks."""

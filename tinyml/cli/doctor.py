@@ -1,7 +1,7 @@
-"""`tinyml doctor`: what this machine, its packages and its devices can do; a remedy per problem.
+"""`tinyml doctor`: what this machine, its packages and devices can do, with remedies for problems.
 
-Nothing is imported to learn its version, and each device is tried by a small computation, so what
-the report calls working has worked.
+No package is imported to learn its version. Each device is tried with a small computation, so
+whatever the report calls working has worked.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ NUMBERS = ("TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT")
 
 
 class Problem(NamedTuple):
-    """What is wrong, and the nearest way out."""
+    """A problem, and the simplest remedy."""
 
     what: str
     remedy: str
 
 
 class Report:
-    """Lines under headings, and the problems met on the way."""
+    """Lines under headings, and the problems found along the way."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -54,7 +54,7 @@ class Report:
         return HOST in self.working
 
     def add(self, label: str, text: str) -> None:
-        """Add a line: a label and what belongs to it."""
+        """Add a line: a label and its text."""
         self.lines.append(f"{label:<12} {text}")
 
     def trouble(self, what: str, remedy: str) -> None:
@@ -72,7 +72,7 @@ class Report:
 
 
 def examine() -> Report:
-    """Examine everything; what is wrong goes into the report and is never raised."""
+    """Examine everything; problems go into the report and are never raised."""
     report = Report()
     _settings(report)
     _machine(report)
@@ -128,7 +128,7 @@ def _memory() -> str:
 
 
 def size_text(nbytes: float) -> str:
-    """Return bytes as people read them.
+    """Return a number of bytes in a readable form.
 
     >>> size_text(512), size_text(3 << 29)
     ('512 B', '1.5 GiB')

@@ -1,7 +1,7 @@
-"""What an operation is and how it runs here: the views `tinyml kernels` and `tinyml explain`.
+"""What an op is and how it runs here: the views behind `tinyml kernels` and `tinyml explain`.
 
-Everything is asked of the records and of the planner itself, for the samples that every record
-has; nothing here knows an operation by name.
+Everything comes from the records and the planner itself, for the samples that every record has;
+nothing here knows an op by name.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from tinyml.ops.samples.values import Sample
 
 FORMS = ("host_impl", "view", "nest", "scatter_nest", "body", "complex_body", "fallback")
 MOST_NEAR = 3
-MOST_INSTRUCTIONS = 200  # of a nest; its source says the rest
+MOST_INSTRUCTIONS = 200  # of a nest; its source shows the rest
 
 # ---- ops and their samples
 
 
 def every_op() -> dict[str, Op]:
-    """Return every record by name, those of control flow too, which load on first use."""
+    """Return every record by name, including those of control flow, which load on first use."""
     import tinyml.graph.control_ops  # noqa: F401
 
     return dict(sorted(OPS.items()))
 
 
 def op_named(name: str) -> Op:
-    """Return the op, or a public function's op, of a name; KernelNotFound names near ones."""
+    """Return the op of a name, or of a public function; KernelNotFound suggests near names."""
     ops = every_op()
     public = getattr(getattr(tinyml, name, None), "op", None)
     found = ops.get(name, public)
@@ -61,7 +61,7 @@ def op_named(name: str) -> Op:
 
 
 def _specs(sample: Sample, device: Any) -> tuple[Any, ...]:
-    """Return the planner's input for a sample: specs with its layouts, and types of numbers."""
+    """Return a sample as the planner takes it: specs with layouts, and the types of numbers."""
     return tuple([
         make_spec(x.shape, as_dtype(x.dtype), device,
                   tuple([step // x.itemsize for step in x.strides]))
@@ -81,13 +81,13 @@ def _samples(op: Op, dtype: str | None = None) -> list[Sample]:
 
 
 class Unbuilt:
-    """A device that plans like another one but compiles nothing."""
+    """A device that plans like another but compiles nothing."""
 
     def __init__(self, device: Any) -> None:
         self.device = device
 
     def prepare(self, *_: Any) -> Callable[..., Any]:
-        """Return what stands for the kernel."""
+        """Return a stand-in for the kernel."""
         return lambda *values: None
 
     def __getattr__(self, name: str) -> Any:
@@ -98,11 +98,11 @@ class Unbuilt:
 
 
 def how(op: Op, device: Any) -> list[str]:
-    """Return how an op runs on a device: what the planner does with its samples, in their order.
+    """Return how an op runs on a device: how the planner runs its samples, in their order.
 
-    Each is kernel, view, nest, scatter (a nest that stores its results itself), body (other ops,
-    one by one) or host (which decides what is launched); none where the device refuses the op.
-
+    Each entry is kernel, view, nest, scatter (a nest that stores its results itself), body (other
+    ops, one by one) or host (Python decides what is launched). The list is empty where the device
+    refuses the op.
     >>> from tinyml.ir.devices import find_device
     >>> how(op_named("reshape"), find_device("cpu"))
     ['view', 'nest']
@@ -127,14 +127,14 @@ def _word(op: Op, plan: CompiledOp) -> str:
 
 
 def _of_record(op: Op) -> str:
-    """Return what the record itself says, of an op without samples."""
+    """Return how the record itself runs, for an op without samples."""
     words = {"host_impl": "host", "view": "view", "scatter_nest": "scatter", "nest": "nest",
              "body": "body", "fallback": "body"}
     return next((word for field, word in words.items() if getattr(op, field) is not None), "kernel")
 
 
 class Kernels(NamedTuple):
-    """How ops run: by op and device; and, of each device, what is wrong with it or None."""
+    """How ops run, by op and device; and, for each device, its problem or None."""
 
     ops: dict[str, dict[str, list[str]]]
     devices: dict[str, str | None]
@@ -154,9 +154,9 @@ class Kernels(NamedTuple):
 
 
 def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernels:
-    """Return how the ops of these names (default: all) run on each device.
+    """Return how the named ops (default: all) run on each device.
 
-    A missing device is reported, unless it is the only one asked for, which raises DeviceError.
+    A missing device is reported, unless it is the only one requested, which raises DeviceError.
     Raises KernelNotFound for an unknown name.
     """
     ops = [op_named(name) for name in names] or list(every_op().values())
@@ -180,7 +180,7 @@ def kernels(names: Sequence[str] = (), devices: Sequence[str] = ROOMS) -> Kernel
 
 
 class Subject(NamedTuple):
-    """What is explained: an op on these operands; on none where its record has no samples."""
+    """The subject of an explanation: an op on operands; on none where its record has no samples."""
 
     op: Op
     sample: Sample | None
@@ -190,9 +190,9 @@ def subject(name: str, shapes: Sequence[tuple[int, ...]] | None = None, dtype: s
             attrs: dict[str, Any] | None = None) -> Subject:
     """Return an op with operands to explain it on: its first sample, or dense ones of these shapes.
 
-    Attributes are the sample's unless given. Raises KernelNotFound for an unknown name, DTypeError
-    for an unknown type, ArgumentError for shapes of an op without samples, and ShapeError where no
-    sample has so many tensors.
+    Attributes are those of the sample unless given. Raises KernelNotFound for an unknown name,
+    DTypeError for an unknown type, ArgumentError for shapes of an op without samples, and
+    ShapeError where no sample has that many tensors.
     """
     op = op_named(name)
     dtype = as_dtype(dtype).name if dtype is not None else None
@@ -225,10 +225,10 @@ def _ranks(sample: Sample) -> tuple[int, ...]:
 
 
 def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
-    """Return an op in sections: what it is, its rules and kernels with their source, its nest.
+    """Return an op in sections: a summary, its rules and kernels with their source, its nest.
 
     Raises what the op's shape rule raises for these operands, and DeviceError where the only
-    device asked for is not there.
+    requested device is missing.
 
     >>> print(explain(subject("tanh", [(2, 3)]), ["cpu"]).split("shape rule")[0].rstrip())
     tanh: The hyperbolic tangent.
@@ -261,7 +261,7 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
 
 
 def _form(spec: Any) -> str:
-    """Return a spec without its device, strides where they are not dense; the type of a number."""
+    """Return a spec without its device, with strides where not dense; a number as its type."""
     if not isinstance(spec, Spec):
         return str(spec.__name__)
     text = f"{spec.dtype.name}{list(spec.shape)}"
@@ -288,7 +288,7 @@ def _gradient(op: Op) -> str:
 
 
 def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str]:
-    """Return how it runs on one device, with the source that is compiled there."""
+    """Return how an op runs on one device, with the source that is compiled there."""
     try:
         device: Any = find_device(name)
         plan = make_plan(op, _specs(sample, device), sample.attrs)
@@ -331,7 +331,7 @@ def _lines(op: Op, sample: Sample, plan: CompiledOp) -> str:
 
 
 def source(function: Any) -> str:
-    """Return the text of a function as it is written, with the plain values that it closes over.
+    """Return the source text of a function, with the plain values that it closes over.
 
     >>> twice = lambda x: 2 * x
     >>> source(len)
@@ -353,7 +353,7 @@ def source(function: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return a value in a few words: functions, ops and monoids by name."""
+    """Return a short form of a value: functions, ops and monoids by name."""
     if isinstance(value, (DType, Monoid, Op)):
         return value.name
     if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
@@ -371,7 +371,7 @@ def _lambdas(filename: str) -> list[tuple[int, str, ast.Lambda]]:
 
 
 def _lambda(function: types.FunctionType) -> str:
-    """Return the text of a lambda: the one in its line with its parameters and constants."""
+    """Return the text of a lambda: the one on its line with its parameters and constants."""
     code = function.__code__
     near = [(text, node) for line, text, node in _lambdas(code.co_filename)
             if line == code.co_firstlineno]
@@ -395,7 +395,7 @@ def _constants(node: ast.Lambda) -> Any:
 
 
 def _home(function: Any) -> str:
-    """Return the file of a function, from the top of the package."""
+    """Return the file of a function, relative to the top of the package."""
     while isinstance(function, functools.partial):
         function = function.func
     module = getattr(inspect.unwrap(function), "__module__", None)
@@ -406,7 +406,7 @@ def _home(function: Any) -> str:
 
 
 def nest_text(nest: Nest) -> str:
-    """Return a nest as lines: its axes and arguments, then one statement a line.
+    """Return a nest as lines: its axes and arguments, then one statement per line.
 
     >>> from tinyml.dtypes import float32
     >>> n = Nest()
@@ -437,7 +437,7 @@ def nest_text(nest: Nest) -> str:
 
 
 def _name(nest: Nest, k: int, instr: Instr) -> str:
-    """Return the name of a value in other statements; of a constant or an index, itself."""
+    """Return a value's name in other statements; for a constant or an index, its own text."""
     match instr.payload:
         case ir.Axis(name):
             return name
@@ -451,7 +451,7 @@ def _name(nest: Nest, k: int, instr: Instr) -> str:
 
 
 def _statement(names: list[str], k: int, instr: Instr) -> str | None:
-    """Return one statement; None for what has no line of its own."""
+    """Return one statement; None for a value that has no line of its own."""
     args = [names[i] for i in instr.args]
     head = f"{names[k]}: {instr.dtype.name} = "
     match instr.payload:
@@ -467,7 +467,7 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
         case ir.Reduce() as reduction:
             return _loop(names, k, "reduce", reduction, args)
         case ir.Scan() as scan:
-            return _loop(names, k, "scan", scan, args[:-len(scan.init)])  # the start is last
+            return _loop(names, k, "scan", scan, args[:-len(scan.init)])  # the start comes last
         case ir.State(loop, component, role):
             return f"{head}{role.value} {component} of {names[loop]}"
         case ir.Step(loop):
@@ -479,7 +479,7 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
 
 
 def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
-    """Return a loop as text: its monoid, its axes, its items, and its first state."""
+    """Return a loop as text: its monoid, its axes, its items, and its initial state."""
     start = ", ".join(names[i] for i in loop.init)
     return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
             f"of {', '.join(items)} from {start}")

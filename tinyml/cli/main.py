@@ -16,7 +16,7 @@ from tinyml.errors import DeviceError, TinyMLError
 from tinyml.ir.devices import ROOMS, find_device
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C: 128 + SIGINT
-CUT_OFF = 141  # that of one whose reader went away: 128 + SIGPIPE
+CUT_OFF = 141  # that of a process whose reader has gone: 128 + SIGPIPE
 
 _DESCRIPTION = """\
 A minimal reference machine learning framework in pure Python: every operation is one record, and
@@ -67,10 +67,10 @@ _BENCH = "Measure tinyml beside torch and jax in one run, interleaved; medians, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status.
+    """Run one command and return the exit status.
 
-    Errors that tinyml or the system raises are printed without a traceback unless `--traceback`
-    asks for it. Wrong options end in SystemExit with status 2, as argparse does it.
+    Errors that tinyml or the system raises are printed without a traceback unless `--traceback` is
+    given. Invalid options end in SystemExit with status 2, as argparse does it.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(next((word for word in words if not word.startswith("-")), None))
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever reads has seen enough; Python must not try again at its end
+    except BrokenPipeError:  # the reader has gone; Python must not try again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CUT_OFF
     except (TinyMLError, OSError) as error:
@@ -96,14 +96,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plain(error: Exception) -> str:
-    """Return an error as a person at a shell needs it: no line of Python is theirs."""
+    """Return an error as shell users need it: without lines of Python, since none is theirs."""
     if isinstance(error, TinyMLError):
         error.line = None
     return str(error)
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser of a command, without the options of the others and their imports."""
+    """Return the parser of a command, without the other commands' options and imports."""
     parser = argparse.ArgumentParser(
         prog="tinyml", description=_DESCRIPTION, epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -209,7 +209,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """Return a name and a value from 'axis=(0,)'; what is no Python literal is a string."""
+    """Return a name and a value from 'axis=(0,)'; a value that is no Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not like axis=0")
@@ -267,7 +267,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _judge(op: Any, device: str) -> int:
-    """Run the suites on one op and print the reports; return 1 where something failed."""
+    """Run the suites on one op and print the reports; return 1 where something failed, else 0."""
     from tinyml.conformance.suite.backends import open_backend
     from tinyml.conformance.suite.run import SUITES, Report, run_op
 

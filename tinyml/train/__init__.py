@@ -1,1 +1,1 @@
-"""The trainings that come with the package, and what they show of themselves."""
+"""The training jobs that come with the package, their progress reports and pictures."""

@@ -1,9 +1,9 @@
-"""`tinyml train digits` and `tinyml test digits`: a small network that reads handwriting.
+"""`tinyml train digits` and `tinyml test digits`: a small network that reads handwritten digits.
 
 Two convolutions and a linear layer, 9,930 parameters, learn the 1,797 digits of
-`tinyml.data.digits`. Everything random comes from the seed: the initial weights through
-`tinyml.random`, the order and the distortions of the images through a NumPy generator. So the same
-seed gives the same bits on one device of one machine.
+`tinyml.data.digits`. All randomness comes from the seed: the initial weights through
+`tinyml.random`, the order and distortion of the images through a NumPy generator. So a seed always
+gives the same bits on one device of one machine.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ BATCH = 64
 OUT = "runs/digits"
 WEIGHTS, HISTORY, PICTURE = "weights.safetensors", "history.json", "digits.png"
 
-# Found by trying: medians over five seeds are 100 % with every fifth row held out, 98 % with the
-# last ones. Without normalisation, smoothing or bent images each is about half a percent less.
-RATE = 0.02  # the greatest; it rises for a fifth of the steps and falls along half a cosine
+# Found by trial: median accuracies over five seeds are 100 % with every fifth row held out, and
+# 98 % with the last rows. Dropping normalisation, smoothing or distortion costs about 0.5 % each.
+RATE = 0.02  # the peak; the rate rises for a fifth of the steps and falls along half a cosine
 WARMUP = 0.2
 BETAS = (0.9, 0.99)
 DECAY = 0.01
-SMOOTHING = 0.1  # the share of a label's weight that is spread over all classes
-MEAN, DEVIATION = 0.3, 0.37  # about those of all pixels
+SMOOTHING = 0.1  # the share of a label's weight spread over all classes
+MEAN, DEVIATION = 0.3, 0.37  # approximately those of all pixels
 
-_METADATA = "training"  # one name: the format does not keep the order of several
+_METADATA = "training"  # one key: the format does not keep the order of several
 
 
 class DivergedError(TinyMLError, ArithmeticError):
-    """A training's loss became NaN or infinite."""
+    """A training whose loss became NaN or infinite."""
 
 
 class Net(nn.Module):
@@ -78,8 +78,8 @@ class Net(nn.Module):
         self.output = nn.Linear(32 * (SIDE // 2) ** 2, CLASSES, key=keys[2], device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, 1, 8, 8) -> (N, 10)."""
-        # Pooling first changes nothing but the time: relu does not decrease.
+        """Return logits (N, 10) for images (N, 1, 8, 8)."""
+        # Pooling before relu only saves time: relu is monotonic, so the result is the same.
         x = functional.relu(functional.max_pool2d(self.conv1(x), 2))
         x = functional.relu(self.conv2(x))
         scores: Tensor = self.output(x.reshape((x.shape[0], -1)))
@@ -87,7 +87,7 @@ class Net(nn.Module):
 
 
 class Reading(NamedTuple):
-    """What a network makes of labelled images: its log-probabilities (N, 10), loss, accuracy."""
+    """A network's reading of labelled images: log-probabilities (N, 10), loss, accuracy."""
 
     log_probabilities: Array
     loss: float
@@ -96,7 +96,7 @@ class Reading(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came out: the accuracy held out, of how many images, and where the weights are."""
+    """The outcome: the held-out accuracy, on how many images, and where the weights are."""
 
     accuracy: float
     correct: int
@@ -109,7 +109,7 @@ class Result(NamedTuple):
 
 
 def network(seed: int, device: Any = None) -> Net:
-    """Return the network with the initial weights of a seed, on a device.
+    """Return the network on a device, with the initial weights of a seed.
 
     Raises ArgumentError unless 0 <= seed < 2^63.
     """
@@ -121,13 +121,13 @@ def train(device: Any = None, epochs: int = EPOCHS, seed: int = 0, out: PathLike
           hold_out: HoldOut = "fifth") -> Result:
     """Train on `device` and write weights, history and picture into the folder `out`.
 
-    The weights are written after each epoch, so whatever stops the training leaves those of the
-    last whole one. An interruption (Ctrl-C) also writes history and picture, says where they are,
-    and is raised again. The picture needs matplotlib; without it a line says so.
+    The weights are written after each epoch, so a training that stops early leaves those of the
+    last complete epoch. An interruption (Ctrl-C) also writes history and picture, says where they
+    are, and is raised again. The picture needs matplotlib; without it, a message says so.
 
     Raises ArgumentError for epochs below 1, a seed out of range or an unknown `hold_out`,
-    DeviceError where there is no such device, DivergedError where the loss is no longer a finite
-    number, and OSError where a file cannot be written.
+    DeviceError where there is no such device, DivergedError where the loss is no longer finite, and
+    OSError where a file cannot be written.
     """
     expect(epochs >= 1, "epochs >= 1", epochs, ArgumentError)
     place = find_device(device)
@@ -156,9 +156,9 @@ def train(device: Any = None, epochs: int = EPOCHS, seed: int = 0, out: PathLike
 
 
 def test(weights: PathLike, device: Any = None) -> Result:
-    """Return what the network of a weights file makes of the digits that its training held out.
+    """Return the result of a weights file's network on the digits that its training held out.
 
-    A file that does not say what was held out is asked about every fifth row. Raises
+    For a file that does not record what was held out, it is every fifth row. Raises
     FileMissingError and FileFormatError for the file, ArgumentError where it holds another
     network's weights, and DeviceError where there is no such device.
     """
@@ -172,7 +172,7 @@ def test(weights: PathLike, device: Any = None) -> Result:
 
 
 def read(net: Net, images: Tensor, labels: Array) -> Reading:
-    """What a network makes of normalised images (N, 1, 8, 8) and labels (N,), in one batch."""
+    """Return a network's reading of normalised images (N, 1, 8, 8), labels (N,), in one batch."""
     with no_grad():
         log_probabilities = log_softmax(net(images), axis=1).numpy()
     loss = -log_probabilities[np.arange(len(labels)), labels].mean()
@@ -181,7 +181,7 @@ def read(net: Net, images: Tensor, labels: Array) -> Reading:
 
 
 def _loss(net: Net, x: Tensor, targets: Tensor) -> Tensor:
-    """Return the weights of the classes, summed with their log-probabilities."""
+    """Return the sum of the log-probabilities, weighted by the classes' targets."""
     return (log_softmax(net(x), axis=1) * targets).sum()
 
 
@@ -193,9 +193,9 @@ def _normalised(images: Array, device: Any) -> Tensor:
 
 
 def _recorded(weights: PathLike) -> dict[str, Any]:
-    """Return what the training wrote beside the weights.
+    """Return what the training recorded beside the weights.
 
-    Nothing where another program wrote them.
+    Empty where another program wrote the file.
     """
     try:
         recorded = json.loads(read_metadata(weights).get(_METADATA, "{}"))
@@ -205,7 +205,7 @@ def _recorded(weights: PathLike) -> dict[str, Any]:
 
 
 class _Training:
-    """The steps of a training: what changes from one to the next."""
+    """The steps of a training, and the state that changes between them."""
 
     def __init__(self, parts: tuple[Array, Array, Array, Array], net: Net, epochs: int,
                  generator: np.random.Generator) -> None:
@@ -224,9 +224,9 @@ class _Training:
         self.optimizer = optim.AdamW(net.parameters(), lr=RATE, betas=BETAS, weight_decay=DECAY)
 
     def epoch(self, stepped: Callable[[], None]) -> list[float]:
-        """Return one pass over the training images, shuffled and distorted.
+        """Run one pass over the training images, shuffled and distorted.
 
-        The loss of each step.
+        Returns the loss of each step.
         """
         images = distort(self.images, self.generator)
         order = self.generator.permutation(len(images))[: self.steps * BATCH]
@@ -236,13 +236,13 @@ class _Training:
         for start in range(0, len(order), BATCH):
             losses.append(self.step(x[start : start + BATCH], targets[start : start + BATCH]))
             stepped()
-        # Read at the end: a device with a queue is not waited for at each step.
+        # Read at the end, so that no step waits for a device with a queue.
         return [loss.item() for loss in losses]
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Return one step of the optimizer; the loss before it."""
+        """Take one step of the optimizer; return the loss before it."""
         loss: Tensor
-        with no_grad():  # nobody differentiates the gradient
+        with no_grad():  # nothing differentiates the gradient
             loss, gradient = _loss_and_gradient(self.net, x, targets)
         self.net.accumulate_grad(gradient)
         self.optimizer.lr = optim.cosine(self.done, self.total, RATE, warmup=WARMUP * self.total)
@@ -252,12 +252,12 @@ class _Training:
         return loss
 
     def held_out(self) -> Reading:
-        """Return what the network makes of the images that it does not learn from."""
+        """Return the network's reading of the held-out images."""
         return read(self.net, self.test_images, self.test_labels)
 
 
 class _Record:
-    """What a training writes: weights after each epoch, history and picture at its end."""
+    """The files of a training: weights after each epoch, history and picture at its end."""
 
     def __init__(self, folder: Path, device: str, epochs: int, seed: int, hold_out: str,
                  images: Array, labels: Array) -> None:
@@ -272,7 +272,7 @@ class _Record:
         self.start = time.perf_counter(), time.process_time()
 
     def add(self, loss: float, reading: Reading, net: Net) -> None:
-        """Keep an epoch: its figures, and the weights at once."""
+        """Add an epoch: keep its figures, and write the weights at once."""
         number = len(self.loss) + 1
         for name, value in (("training", loss), ("held-out", reading.loss)):
             if not math.isfinite(value):
@@ -290,13 +290,13 @@ class _Record:
         return f"{self.folder / WEIGHTS} holds epoch {len(self.loss)}; " if self.loss else ""
 
     def result(self) -> Result:
-        """Return the last epoch's."""
+        """Return the result of the last epoch."""
         assert self.last is not None
         return Result(self.last.accuracy, self.last.correct, len(self.labels),
                       self.folder / WEIGHTS)
 
     def finish(self) -> None:
-        """Write history and picture of the epochs so far."""
+        """Write history and picture of the completed epochs."""
         assert self.last is not None
         curves = {"loss": self.loss, "held_out_loss": self.held_out_loss,
                   "accuracy": self.accuracy}
@@ -323,7 +323,7 @@ class _Record:
 
 
 def versions() -> dict[str, str]:
-    """Return versions of what the results depend on, as text."""
+    """Return the versions of everything the results depend on, as text."""
     found = {"tinyml": __version__, "python": platform.python_version()}
     for package in ("numpy", "numba", "llvmlite", "pyopencl"):
         try:

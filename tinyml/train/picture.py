@@ -1,7 +1,7 @@
-"""One picture of a training: curves, confusion matrix and the worst mistakes, as a PNG.
+"""A training in one picture: curves, confusion matrix and the worst mistakes, as a PNG.
 
-matplotlib is imported on first use, and only its figures are: the backend, the settings and the
-windows of a program that also uses matplotlib stay as they are.
+matplotlib is imported on first use, and only its figures are: the backend, settings and windows of
+a program that also uses matplotlib are not touched.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 SHOWN = 12  # mistakes in the strip
-INCHES, DOTS = (13.0, 9.0), 140  # a page of 1820 x 1260 points
-LEFT, RIGHT_EDGE, GAP = 0.055, 0.955, 0.01  # margins, and what lies between two mistakes
+INCHES, DOTS = (13.0, 9.0), 140  # a page of 1820 x 1260 pixels
+LEFT, RIGHT_EDGE, GAP = 0.055, 0.955, 0.01  # margins, and the gap between two mistakes
 MOST_TICKS = 8
-LEGIBLE = 20  # beyond so many classes the counts no longer fit their squares
+LEGIBLE = 20  # with more classes, the counts no longer fit their squares
 
 PAPER, INK, FAINT, RULE, EMPTY = "#fbfaf7", "#23262d", "#6f747d", "#e6e3dc", "#f1efe9"
 RIGHT, WRONG = "#2c6390", "#cf5a35"
 
 
 class Mistake(NamedTuple):
-    """One image, what it is, and what it was taken for with which probability.
+    """One image, its label, and the predicted class with its probability.
 
-    `image` is (H, W), from 0 (paper) to 1 (ink). A reading that is right (`label == predicted`)
-    may stand here too: as one of the least certain.
+    `image` is (H, W), from 0 (paper) to 1 (ink). A correct prediction (`label == predicted`) may
+    also appear, as one of the least certain.
     """
 
     image: Array
@@ -48,7 +48,7 @@ class Mistake(NamedTuple):
 
 
 def confusion_matrix(labels: Array, predicted: Array, classes: int) -> npt.NDArray[np.int64]:
-    """How often each class was taken for each: int64 (classes, classes), rows are the labels.
+    """Return how often each class was predicted as each: int64 (classes, classes), rows are labels.
 
     `labels` and `predicted` are integers (N,) from 0 to `classes` - 1. Raises ShapeError and
     ArgumentError where they are not.
@@ -72,10 +72,10 @@ def confusion_matrix(labels: Array, predicted: Array, classes: int) -> npt.NDArr
 def worst_mistakes(
     images: Array, labels: Array, probabilities: Array, count: int = SHOWN
 ) -> list[Mistake]:
-    """The `count` readings that went worst: the wrong ones, surest first; then the least sure.
+    """Return the `count` worst predictions: the wrong ones, surest first, then the least sure.
 
     `images` is (N, 1, H, W) or (N, H, W), `labels` integers (N,), `probabilities` floats
-    (N, classes). Equal readings keep the order of the images. Raises ShapeError.
+    (N, classes). Ties keep the order of the images. Raises ShapeError.
 
     >>> import numpy as np
     >>> images, labels = np.zeros((3, 1, 8, 8)), np.array([0, 1, 1])
@@ -108,15 +108,15 @@ def draw(
     title: str = "Handwritten digits",
     subtitle: str = "",
 ) -> None:
-    """Write the picture to `path`, atomically: all of it or, where anything fails, the old file.
+    """Write the picture to `path` atomically: if anything fails, the old file stays.
 
-    `history` holds one number an epoch under "loss" (of training) and "accuracy" (held out, 0 to
-    1), and may hold "held_out_loss" and "train_accuracy"; other keys are left alone; a training
-    stopped early has few numbers or none. `confusion` is int (C, C), rows the true classes,
-    columns what they were taken for. Of `mistakes`, worst first, the first 12 are shown.
+    `history` holds one number per epoch under "loss" (training) and "accuracy" (held out, 0 to 1),
+    and may hold "held_out_loss" and "train_accuracy". Other keys are ignored; a training stopped
+    early has few numbers or none. `confusion` is int (C, C); rows are the true classes, columns the
+    predicted ones. Of `mistakes`, worst first, the first 12 are shown.
 
-    Raises MissingExtraError without matplotlib, ArgumentError for a key that is missing,
-    ShapeError where shapes do not fit, and OSError where the system refuses the file.
+    Raises MissingExtraError without matplotlib, ArgumentError for a missing key, ShapeError where
+    shapes do not fit, and OSError where the system refuses the file.
     """
     for key in ("loss", "accuracy"):
         expect(key in history, f"history has {key!r}", sorted(history), ArgumentError)
@@ -168,7 +168,7 @@ def _percent(shares: Sequence[float]) -> list[float]:
 
 
 def _heading(figure: Figure, confusion: Array, title: str, subtitle: str) -> None:
-    """Title and subtitle at the left, the result in large figures at the right."""
+    """Draw title and subtitle at the left, the result in large figures at the right."""
     figure.text(LEFT, 0.945, title, color=INK, fontsize=22, fontweight="bold", va="center")
     figure.text(LEFT, 0.905, subtitle, color=FAINT, fontsize=11.5, va="center")
     total, right = int(confusion.sum()), int(np.trace(confusion))
@@ -182,7 +182,7 @@ def _heading(figure: Figure, confusion: Array, title: str, subtitle: str) -> Non
 def _curves(
     axes: Axes, title: str, form: str, training: Sequence[float], held_out: Sequence[float]
 ) -> None:
-    """Return lines over epochs, the last value of each in the key."""
+    """Draw lines over epochs, with each one's last value in the legend."""
     _bare(axes, title)
     longest = max(len(training), len(held_out))
     if longest == 0:
@@ -203,7 +203,7 @@ def _curves(
 
 
 def _ticks(epochs: int) -> list[int]:
-    """Some round epochs, and always the first and the last."""
+    """Return some round epochs, always including the first and the last."""
     round_steps = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
     step = next(step for step in round_steps if epochs <= MOST_TICKS * step)
     middle = [epoch for epoch in range(step, epochs, step) if epochs - epoch > step / 2]
@@ -211,7 +211,7 @@ def _ticks(epochs: int) -> list[int]:
 
 
 def _keep_the_end_in_sight(axes: Axes, values: Sequence[float]) -> None:
-    """Let the first few epochs leave the frame below, where they would flatten all the others."""
+    """Crop the first few epochs below the frame, where they would flatten the others."""
     finite = np.asarray([value for value in values if np.isfinite(value)])
     if len(finite):
         low, high = float(np.quantile(finite, 0.15)), float(finite.max())
@@ -222,7 +222,7 @@ def _keep_the_end_in_sight(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _squares(axes: Axes, confusion: Array) -> None:
-    """Return the confusion matrix: blue where right, orange where wrong, counts in the squares."""
+    """Draw the confusion matrix: blue where right, orange where wrong, counts in the squares."""
     from matplotlib.colors import to_rgb
 
     _bare(axes, "What was read as what")
@@ -230,7 +230,7 @@ def _squares(axes: Axes, confusion: Array) -> None:
     written = confusion.sum(axis=1)
     share = confusion / np.maximum(written, 1)[:, None]
     diagonal = np.eye(classes, dtype=bool)
-    # One wrong reading must be seen beside forty right ones: roots lift the small shares.
+    # One mistake must be visible beside forty correct ones: square roots lift the small shares.
     strength = np.where(diagonal, 0.15 + 0.85 * share, 0.3 + 0.7 * np.sqrt(share))
     strength = np.where(confusion > 0, strength, 0.0)[..., None]
     colour = np.where(diagonal[..., None], to_rgb(RIGHT), to_rgb(WRONG))
@@ -255,7 +255,7 @@ def _squares(axes: Axes, confusion: Array) -> None:
 
 
 def _strip(figure: Figure, mistakes: Sequence[Mistake]) -> None:
-    """The worst mistakes side by side, each with its label, its reading and the confidence."""
+    """Draw the worst mistakes side by side, with label, prediction and confidence."""
     from matplotlib.colors import LinearSegmentedColormap
 
     ink = LinearSegmentedColormap.from_list("ink", ["#ffffff", INK])
@@ -279,7 +279,7 @@ def _strip(figure: Figure, mistakes: Sequence[Mistake]) -> None:
 
 
 def _bare(axes: Axes, title: str) -> None:
-    """No frame and no tick marks, only a title at the left."""
+    """Remove the frame and tick marks; put a title at the left."""
     axes.set_facecolor(PAPER)
     axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=10)
     axes.tick_params(length=0, colors=FAINT, labelsize=9)
@@ -288,7 +288,7 @@ def _bare(axes: Axes, title: str) -> None:
 
 
 def _note(axes: Axes, words: str) -> None:
-    """Return words in place of a curve."""
+    """Write words in place of a curve."""
     axes.set_xticks(())
     axes.set_yticks(())
     axes.text(0.5, 0.5, words, color=FAINT, fontsize=10, ha="center", va="center",

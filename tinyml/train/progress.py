@@ -1,4 +1,4 @@
-"""Progress of a training: a live bar on a terminal that has rich, a plain line an epoch elsewhere.
+"""Progress of a training: a live bar on a terminal with rich, else one plain line per epoch.
 
 >>> import io
 >>> stream = io.StringIO()
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Reporter(ABC):
-    """What a training tells while it runs; a context manager, so that a bar is always put away.
+    """Reports a training's progress; a context manager, so that a bar is always removed.
 
-    `epochs` and `steps` (in one epoch) are what is planned; a training may end before that.
+    `epochs` and `steps` (per epoch) are the planned numbers; a training may end earlier.
     """
 
     def __init__(self, epochs: int, steps: int) -> None:
@@ -45,45 +45,45 @@ class Reporter(ABC):
         self.close()
 
     def epoch(self, loss: float, accuracy: float) -> None:
-        """One epoch is done: its mean training loss, and the accuracy held out, from 0 to 1."""
+        """Report a finished epoch: its mean training loss and held-out accuracy (0 to 1)."""
         self.done += 1
         figures = f"loss {loss:.4f}  held out {100 * accuracy:.2f} %"
         self.show(f"{self.done:{len(str(self.epochs))}}/{self.epochs}", figures)
 
     @abstractmethod
     def step(self) -> None:
-        """Return one step of the current epoch is done."""
+        """Report a finished step of the current epoch."""
 
     @abstractmethod
     def show(self, place: str, figures: str) -> None:
-        """Write where the training is, as '3/20', and the figures of the epoch just done."""
+        """Show the position, as '3/20', and the figures of the epoch just finished."""
 
     @abstractmethod
     def close(self) -> None:
-        """Put away what is drawn; nothing is reported afterwards."""
+        """Remove what is drawn; nothing is reported afterwards."""
 
 
 @final
 class Lines(Reporter):
-    """One line of plain ASCII an epoch, flushed at once."""
+    """One line of plain ASCII per epoch, flushed at once."""
 
     def __init__(self, epochs: int, steps: int, stream: TextIO) -> None:
         super().__init__(epochs, steps)
         self.stream = stream
 
     def step(self) -> None:
-        """Nothing: a line stands for an epoch."""
+        """Do nothing: there is one line per epoch."""
 
     def show(self, place: str, figures: str) -> None:
         print(f"epoch {place}  {figures}", file=self.stream, flush=True)
 
     def close(self) -> None:
-        """Nothing: each line is complete."""
+        """Do nothing: each line is complete."""
 
 
 @final
 class Bar(Reporter):
-    """A live bar over all steps of all epochs, with the figures of the last epoch beside it."""
+    """A live bar over all steps of all epochs, with the last epoch's figures beside it."""
 
     def __init__(self, epochs: int, steps: int, live: Progress) -> None:
         super().__init__(epochs, steps)
@@ -98,7 +98,7 @@ class Bar(Reporter):
         self.live.advance(self.task)
 
     def show(self, place: str, figures: str) -> None:
-        # Whatever the steps counted, the end of an epoch is where the bar stands now.
+        # Whatever the steps counted, the bar now stands at the end of the epoch.
         completed = self.done * self.steps
         self.live.update(self.task, completed=completed, place=place, figures=figures)
 
@@ -109,8 +109,8 @@ class Bar(Reporter):
 def progress(epochs: int, steps: int, *, stream: TextIO | None = None) -> Reporter:
     """Return the reporter that suits the stream (standard error unless given).
 
-    A `Bar` where the stream is a terminal that can move its cursor and rich is installed, `Lines`
-    everywhere else. Raises nothing of its own.
+    It is a `Bar` where the stream is a terminal with a movable cursor and rich is installed, and
+    `Lines` everywhere else. Raises nothing of its own.
 
     >>> import io
     >>> type(progress(20, 22, stream=io.StringIO())).__name__

@@ -1,4 +1,4 @@
-"""`tinyml bench`: figures beside their targets, measured in one run beside torch and jax."""
+"""`tinyml bench`: figures and their targets, measured in one run with torch and jax."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def show(rows: list[Row]) -> None:
-    """Print a table, by rich where it is installed."""
+    """Print a table, with rich where it is installed."""
     header = ["what", "median", "judged", "target", ""]
     lines = [_cells(row) for row in rows]
     if importlib.util.find_spec("rich") is not None and sys.stdout.isatty():
@@ -58,7 +58,7 @@ def show(rows: list[Row]) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    """Return where this was measured."""
+    """Return the machine's details."""
     names = ("numpy", *PEERS)
     modules = {name: sys.modules[name] for name in names if name in sys.modules}
     return {
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the figures beside their targets; return 2 where a device is missing."""
+    """Print the figures with their targets; return 2 where a device is missing."""
     try:
         find_device(args.device)
         rows = _rows(args.suite, args.device, max(1, args.rounds))

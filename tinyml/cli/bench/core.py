@@ -1,6 +1,6 @@
-"""`tinyml bench core`: what operations, import and first result cost, beside torch and jax.
+"""`tinyml bench core`: the cost of operations, import and a first result, beside torch and jax.
 
-What happens once in a process is measured in child processes, interleaved too.
+What happens only once in a process is measured in child processes, also interleaved.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tinyml.tensor import Tensor
 STARTS = 11  # child processes of each kind
 MEGABYTE = 1e6
 
-STEPS = (1_000, 10_000)  # memory is compared between these training steps
+STEPS = (1_000, 10_000)  # memory is compared between these two training steps
 SHAPES = (10_000, 100_000)  # and between these numbers of distinct shapes; memos are full before
 TRAIN_SECONDS = 10.0
 
@@ -36,7 +36,7 @@ TRAIN_SECONDS = 10.0
 
 
 def eager_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
-    """Return the operations that are timed, as tinyml and the given peers write them."""
+    """Return the timed operations, as tinyml and the given peers write them."""
     arrays = [np.full(shape, 1.5, np.float32) for shape in ((4,), (4,), (64, 10), (10,))]
     x, y, matrix, bias = [tinyml.tensor(array, device=device) for array in arrays]
     leaf, bias_leaf = [tinyml.tensor(arrays[k], device=device, requires_grad=True) for k in (0, 3)]
@@ -85,7 +85,7 @@ def _torch_calls(torch: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
 
 
 def _jax_calls(jax: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
-    """Return jax's calls; it records nothing while it runs, so it has no rows of that kind."""
+    """Return jax's calls; jax records nothing as it runs, so it has no rows with recording."""
     x, y, matrix, bias = [jax.numpy.asarray(array) for array in arrays]
     gradient = jax.grad(lambda leaf: (leaf * y).sum())
     return {
@@ -98,7 +98,7 @@ def _jax_calls(jax: Any, arrays: list[np.ndarray[Any, Any]]) -> Contenders:
 
 
 def eager_rows(device: str, rounds: int) -> list[Row]:
-    """Return what each operation costs, in microseconds, and tinyml's ratio to torch."""
+    """Return the cost of each operation in microseconds, and tinyml's ratio to torch."""
     return timed(eager_cases(device, single_thread()), device, rounds)
 
 
@@ -114,7 +114,7 @@ def _children_seconds() -> float:
 
 
 def _child_cpu(command: list[str], environment: Mapping[str, str]) -> float:
-    """Return the CPU seconds of one child process; DeviceError where it fails."""
+    """Return the CPU seconds of one child process; raise DeviceError where it fails."""
     before = _children_seconds()
     done = subprocess.run(command, env=environment, cwd=Path(tinyml.__file__).parents[1],
                           capture_output=True, text=True, check=False)
@@ -125,7 +125,7 @@ def _child_cpu(command: list[str], environment: Mapping[str, str]) -> float:
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    """Return this environment, for one thread; compiled modules are kept between children."""
+    """Return this environment on one thread, with compiled modules kept between children."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "TINYML_NUM_THREADS": "1"}
     if environment.pop("PYTHONDONTWRITEBYTECODE", None):
         environment["PYTHONPYCACHEPREFIX"] = os.path.join(scratch, "bytecode")
@@ -133,7 +133,7 @@ def _environment(scratch: str) -> dict[str, str]:
 
 
 def starting_rows(device: str, starts: int) -> list[Row]:
-    """Return CPU milliseconds over `import numpy`: of `import tinyml`, and of a first result."""
+    """Return the CPU milliseconds of `import tinyml` and a first result, over `import numpy`."""
     first = f"import tinyml; tinyml.tanh(tinyml.ones(4, device={device!r})).numpy()"
     programs = {"numpy": "import numpy", "import": "import numpy, tinyml", "first": first}
     samples: dict[str, list[float]] = {name: [] for name in programs}
@@ -142,7 +142,7 @@ def starting_rows(device: str, starts: int) -> list[Row]:
         for number in range(starts + 1):
             for name, code in programs.items():
                 spent = _child_cpu([sys.executable, "-c", code], environment)
-                if number:  # the first one fills the caches
+                if number:  # the first run fills the caches
                     samples[name].append(spent)
     medians = {name: 1e3 * statistics.median(values) for name, values in samples.items()}
     base = medians["numpy"]
@@ -158,7 +158,7 @@ def starting_rows(device: str, starts: int) -> list[Row]:
 
 
 def resident() -> int:
-    """Return this process's bytes in memory; the most ever, where the system says no more."""
+    """Return this process's resident bytes; the peak where the system reports no more than that."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -170,7 +170,7 @@ def resident() -> int:
 
 
 def _growth(device: str, work: Callable[[int], Any], first: int, last: int) -> dict[str, float]:
-    """Return how many bytes `work(k)` adds between two counts: resident, and held by tensors."""
+    """Return the bytes that `work(k)` adds between two counts: resident, and held by tensors."""
     place = find_device(device)
     marks = []
     gc.collect()
@@ -189,7 +189,7 @@ def _growth(device: str, work: Callable[[int], Any], first: int, last: int) -> d
 
 
 def training_growth(device: str, first: int = STEPS[0], last: int = STEPS[1]) -> dict[str, float]:
-    """Return the bytes that training adds between two steps, with the collector off."""
+    """Return the bytes that training adds between two steps, with the garbage collector off."""
     generator = np.random.default_rng(0)
     images = tinyml.tensor(generator.normal(size=(16, 8)).astype(np.float32), device=device)
     labels = tinyml.tensor(generator.integers(0, 4, 16), device=device)
@@ -208,7 +208,7 @@ def training_growth(device: str, first: int = STEPS[0], last: int = STEPS[1]) ->
 
 
 def numbered_shape(number: int) -> tuple[int, ...]:
-    """Return a shape of five axes of 1 to 10, the largest first, another for each number.
+    """Return a shape of five axes of 1 to 10, distinct for each number, the largest first.
 
     >>> numbered_shape(0), numbered_shape(10), numbered_shape(99_999)
     ((10, 10, 10, 10, 10), (10, 9, 10, 10, 10), (1, 1, 1, 1, 1))
@@ -217,7 +217,7 @@ def numbered_shape(number: int) -> tuple[int, ...]:
 
 
 def shapes_growth(device: str, first: int = SHAPES[0], last: int = SHAPES[1]) -> dict[str, float]:
-    """Return the bytes that an op on ever new shapes adds, with the collector off."""
+    """Return the bytes that an op adds on ever new shapes, with the garbage collector off."""
 
     def work(number: int) -> None:
         x: Tensor = tinyml.zeros(numbered_shape(number), device=device)
@@ -227,7 +227,7 @@ def shapes_growth(device: str, first: int = SHAPES[0], last: int = SHAPES[1]) ->
 
 
 def memory_rows(device: str) -> list[Row]:
-    """Return growth in megabytes, each measured in a process of its own."""
+    """Return growth in megabytes, each measured in its own process."""
     rows = []
     kinds = [("training_growth", "training steps", STEPS),
              ("shapes_growth", "distinct shapes", SHAPES)]
@@ -248,7 +248,7 @@ def memory_rows(device: str) -> list[Row]:
 
 
 def training_rows(devices: Iterable[str]) -> list[Row]:
-    """Return the CPU seconds of `tinyml train digits`, with empty caches and with full ones."""
+    """Return the CPU seconds of `tinyml train digits`, with empty and with full caches."""
     program = "import sys; from tinyml.cli.main import main; sys.exit(main(sys.argv[1:]))"
     rows = []
     for device in devices:

@@ -1,7 +1,7 @@
-"""`tinyml bench jit`: what a compiled call costs, and whether its kernels keep up with torch's.
+"""`tinyml bench jit`: the cost of a compiled call, and how its kernels compare with torch's.
 
-A kernel's cost is that of 20 more of them in one call: products of (2, 2) matrices, of which no two
-become one, since each element of an operand is read twice.
+A kernel's cost is measured by adding 20 to one call: products of (2, 2) matrices. No two of them
+fuse, since each element of an operand is read twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tinyml.tensor import Tensor
 from tinyml.train import digits
 
 FEW, MANY = 20, 40  # kernels in a call
-KERNEL_MICROSECONDS = 0.5  # of one, over the bare call of its C function
+KERNEL_MICROSECONDS = 0.5  # for one, on top of the bare call of its C function
 LONG = 1_000_000
 SQUARE = (1000, 1000)
 CHAIN, SOFTMAX = "chain of 12 ops, 1e6 floats", "softmax, (1000, 1000)"
@@ -59,14 +59,14 @@ def products(count: int) -> Any:
 
 
 def program_of(f: Any, *xs: Tensor) -> Executable:
-    """Return what a jitted function without captures runs for these tensors."""
+    """Return the executable that a jitted function without captures runs for these tensors."""
     return compile_graph(f.graph(*xs), [x.spec for x in xs])
 
 
 def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:
-    """Return the C function of a jitted function's first kernel, on addresses; CPU only."""
+    """Return a call of a jitted function's first C function, on raw addresses; CPU only."""
     step = program_of(f, *xs).launches[0]
-    binding = step.run.__globals__  # what the generated function refers to
+    binding = step.run.__globals__  # the globals of the generated function
     out = xs[0].copy()
     pointers = [x.buf.ptr for x in (*xs, out)]
     call = functools.partial(binding["call"], binding["meta"], *pointers)
@@ -75,9 +75,9 @@ def bare_call(f: Any, *xs: Tensor) -> Callable[[], Any]:
 
 
 def kernel_row(device: str, rounds: int) -> Row:
-    """Return the microseconds that one more kernel adds; on the CPU less the bare call."""
+    """Return the microseconds that one more kernel adds; on the CPU, less the bare call."""
     x = tinyml.tensor([[1.0, 0.0], [0.0, 1.0]], device=device)
-    turn = tinyml.tensor([[0.6, 0.8], [-0.8, 0.6]], device=device)  # no value leaves [-1, 1]
+    turn = tinyml.tensor([[0.6, 0.8], [-0.8, 0.6]], device=device)  # values stay in [-1, 1]
     few, many = products(FEW), products(MANY)
     contenders: Contenders = {"few": lambda: few(x, turn), "many": lambda: many(x, turn)}
     on_host = find_device(device) is find_device(HOST)
@@ -98,7 +98,7 @@ def kernel_row(device: str, rounds: int) -> Row:
 
 
 def chain(x: Any, tanh: Unary = tinyml.tanh) -> Any:
-    """Apply twelve elementwise ops, written as for any of the contenders."""
+    """Apply twelve elementwise ops, written so that any contender can run them."""
     for _ in range(4):
         x = tanh(x * 0.5 + 1.0)
     return x
@@ -110,12 +110,12 @@ def softmax(x: Tensor) -> Tensor:
 
 
 def functions() -> dict[str, tuple[Unary, tuple[int, ...]]]:
-    """Return what is timed at full size and counted in kernels, with its argument's shape."""
+    """Return the functions that are timed and counted in kernels, with their argument's shape."""
     return {CHAIN: (chain, (LONG,)), SOFTMAX: (softmax, SQUARE)}
 
 
 def jit_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
-    """Return the jitted functions that are timed; torch runs eagerly, jax jitted."""
+    """Return the timed jitted functions; torch runs eagerly, jax jitted."""
     generator = np.random.default_rng(0)
     place = find_device(device)
     double, few = "x + x, jitted, 4 floats", np.full(4, 1.5, np.float32)
@@ -139,7 +139,7 @@ def jit_cases(device: str, peers: Mapping[str, Any]) -> list[Case]:
 
 
 def _waited(call: Callable[[], Any], place: Any) -> Callable[[], Any]:
-    """Return a call that waits for its end, or its work would be counted for the next one."""
+    """Return a call that waits for its own end, so that the next one does not pay for it."""
     if not place.asynchronous:
         return call
 
@@ -169,7 +169,7 @@ def _jax_function(jax: Any, title: str) -> Unary:
 
 
 def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
-    """Return how many kernels a jitted function is, on each device that is here."""
+    """Return the number of kernels of a jitted function, on each available device."""
     counts: dict[str, float] = {}
     judged = "kernel at most"
     for name in dict.fromkeys((*ROOMS, device)):
@@ -186,7 +186,7 @@ def count_row(title: str, f: Unary, shape: tuple[int, ...], device: str) -> Row:
 
 
 def training_step(device: str, compile_it: bool) -> Callable[[], Any]:
-    """Return a training step of the digits job; its rate is 0, so that each does the same."""
+    """Return a training step of the digits job; its rate is 0, so that every step does the same."""
     pictures, labels = images_of_digits.split("fifth")[:2]
     x = tinyml.tensor(pictures[: digits.BATCH], device=device)
     hot = np.eye(images_of_digits.CLASSES, dtype=np.float32)[labels[: digits.BATCH]]

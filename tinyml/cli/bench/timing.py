@@ -1,8 +1,8 @@
-"""How it is timed: contenders side by side in one process, and what a figure is judged by.
+"""How timing works: contenders side by side in one process, and what a figure is judged by.
 
-They run on one thread, each in every round, so that what the machine does meanwhile meets all of
-them; a figure is the median over the rounds of process CPU time, which neighbours on the machine do
-not change.
+Contenders run on one thread, and each runs in every round, so a disturbance of the machine affects
+all of them. A figure is the median over the rounds of process CPU time, which other processes on
+the machine do not change.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import tinyml
 from tinyml.ir.devices import find_device
 
 ROUNDS = 21
-SAMPLE_SECONDS = 0.01  # of one contender in one round: a thousand ticks of the clock and more
+SAMPLE_SECONDS = 0.01  # for one contender in one round: at least a thousand ticks of the clock
 PEERS = ("torch", "jax")
 
 Contenders = dict[str, Callable[[], Any]]
 
 
 class Case(NamedTuple):
-    """One operation as each contender writes it; `target` is the ratio to torch to reach."""
+    """One operation as each contender writes it; `target` is the intended ratio to torch."""
 
     name: str
     contenders: Contenders
@@ -35,9 +35,9 @@ class Case(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the report: figures by name, and what they are judged by.
+    """One line of the report: figures by name, and their target.
 
-    `figure` is what `target` bounds; `met` is None where there is nothing to judge.
+    `figure` is the number that `target` bounds; `met` is None where there is no target.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """Whether the figure reaches its target."""
+        """Whether the figure meets its target."""
         if self.figure is None or self.target is None:
             return None
         return self.figure <= self.target
@@ -59,7 +59,7 @@ def race(contenders: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS,
          seconds: float = SAMPLE_SECONDS) -> dict[str, float]:
     """Return the median CPU seconds of one call of each contender, over interleaved rounds.
 
-    The collector is off meanwhile, and the order changes from round to round.
+    The garbage collector is off meanwhile, and the order changes from round to round.
 
     >>> sorted(race({"little": int, "much": lambda: sum(range(3000))}, 3, 0.001))
     ['little', 'much']
@@ -90,7 +90,7 @@ def _time(call: Callable[[], Any], repeats: int) -> float:
 
 
 def _repeats(call: Callable[[], Any], seconds: float) -> int:
-    """Return how many calls take about `seconds`, after the first ones, which are slow."""
+    """Return how many calls take about `seconds`, not counting the first ones, which are slow."""
     count = 1
     call()
     while True:
@@ -125,7 +125,7 @@ def single_thread() -> dict[str, Any]:
 
 
 def timed(cases: Iterable[Case], device: str, rounds: int) -> list[Row]:
-    """Return what each case costs, in microseconds, and tinyml's ratio to torch."""
+    """Return the cost of each case in microseconds, and tinyml's ratio to torch."""
     rows = []
     for case in cases:
         medians = race(case.contenders, rounds)
