@@ -56,12 +56,10 @@ __array_api_version__ = "2024.12"
 
 def _lazy_names() -> dict[str, str]:
     """Read `_lazy.pyi`, the one table of names that load when they are first used (SPEC 1)."""
-    import re
-
     path = _os.path.join(_os.path.dirname(_os.path.abspath(__file__)), "_lazy.pyi")
     with open(path, encoding="utf-8") as file:
-        found = re.findall(r"^from (\S+) import (\w+) as \2$", file.read(), re.M)
-    return {name: module for module, name in found}
+        lines = [line.split() for line in file]
+    return {words[-1]: words[1] for words in lines if words[:1] == ["from"]}
 
 
 _LAZY = _lazy_names()
