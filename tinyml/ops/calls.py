@@ -84,12 +84,3 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
         return Class.tensor(result, plan.out, node)
 
     return call
-
-
-def ternary(op: Op) -> Callable[[Any, Any, Any], Any]:
-    """Return a function of three tensors or numbers."""
-
-    def call(x: Any, y: Any, z: Any, /) -> Any:
-        return apply(op, x, y, z)
-
-    return call

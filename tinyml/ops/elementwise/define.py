@@ -47,7 +47,7 @@ from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, Rule, define
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.ops.arguments import broadcast_shapes, element, kind_of
-from tinyml.ops.calls import binary, ternary, unary
+from tinyml.ops.calls import binary, unary
 from tinyml.ops.samples import ErrorCase
 
 __all__ = ["ALL", "KINDS", "NUMBERS", "Operand", "device_of", "elementwise", "meet",
@@ -290,9 +290,9 @@ def _errors(kind: str, arity: int) -> Callable[[], list[ErrorCase]]:
 def _call(op: Op, function: FunctionType, arity: int,
           defaults: tuple[Any, ...]) -> Callable[..., Any]:
     """Return the function with the shortest path from operands to the plan."""
-    straight = (unary(op) if arity == 1 else binary(op) if arity == 2 else
-                ternary(op) if arity == 3 else functools.partial(apply, op))
-    if function.__code__.co_posonlyargcount == arity <= 3:
+    straight = (unary(op) if arity == 1 else binary(op) if arity == 2
+                else functools.partial(apply, op))
+    if function.__code__.co_posonlyargcount == arity <= 2:
         return straight
     signature = inspect.signature(function)
 
