@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -79,6 +80,8 @@ class OpenCL(NestDevice):
         self._tags: dict[int, tuple[str, str]] = {}  # the meaning of each tag in the status
         self._next_tag = 0
         self._unread = False
+        self._exiting = False
+        atexit.register(self._before_exit)
         is_cpu = bool(self._device.type & cl.device_type.CPU)
         self._on_host = is_cpu and bool(self._device.host_unified_memory)
         # Lanes of one work-item fill a CPU's vectors; neighbouring work-items fill a GPU's.
@@ -154,6 +157,12 @@ class OpenCL(NestDevice):
         self._queue.finish()
         self._raise_reports()
 
+    def _before_exit(self) -> None:
+        """Wait now, and after each launch from here: a driver may die if kernels still run."""
+        self._exiting = True
+        if os.getpid() == self._pid:
+            self._queue.finish()
+
     def _raise_reports(self) -> None:
         """Raise OutOfRangeError if a kernel has reported an index since the last wait."""
         if not self._unread:
@@ -211,6 +220,8 @@ class OpenCL(NestDevice):
                 enqueue(queue, compiled, groups, local)
                 if kernel.checks:
                     self._unread = True
+                if self._exiting:
+                    queue.finish()
             _ = meta  # the run-time integers live as long as the plan
             if into:
                 return None

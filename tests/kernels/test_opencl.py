@@ -99,6 +99,35 @@ def _dtype(op: Op) -> str:
 
 # Whose result's size depends on values reads the device; what has no samples runs others; what is
 # declared for the CPU alone is refused here, as the suite and tests/compiler/test_jit.py see.
+# PoCL dies now and then if the process ends while it works. The hook, registered first, runs last.
+EXIT = """
+import atexit
+
+def late():
+    print(working, end.command_execution_status == cl.command_execution_status.COMPLETE)
+    x @ x
+    print((x * 2.0 + y)[0, 0].item(), flush=True)
+
+atexit.register(late)
+import pyopencl as cl
+import tinyml
+from tinyml.ir.devices import find_device
+x = tinyml.ones((512, 512), device="opencl")
+y = x
+for _ in range(8):
+    y = (x @ y) / 512.0
+end = cl.enqueue_marker(find_device("opencl")._queue)
+working = end.command_execution_status != cl.command_execution_status.COMPLETE
+"""
+
+
+@pytest.mark.kernels(5)
+def test_the_process_ends_when_the_queue_is_empty(opencl: Any) -> None:
+    done = subprocess.run([sys.executable, "-c", EXIT], cwd=ROOT, timeout=300,
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True True\n3.0\n"), done.stderr
+
+
 @pytest.mark.kernels(1)
 @pytest.mark.parametrize("name", sorted(n for n, op in OPS.items() if op.samples and op.dtypes
                                         and op.host_impl is None
