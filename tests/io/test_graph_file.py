@@ -24,6 +24,7 @@ import tinyml.io.graph_writer as graphfile
 import tinyml.io.safetensors as io
 import tinyml.random
 import tinyml.tree as tree
+from tests.trials.files import ROWS, SAMPLED, W, everything, loss, sampled, step
 from tinyml.core.apply import apply
 from tinyml.errors import (
     ArgumentError,
@@ -37,14 +38,10 @@ from tinyml.graph.trace import Traced, trace
 from tinyml.io.graph_writer import load_graph, save_graph
 from tinyml.ir.op import OPS, Op, attribute_key
 from tinyml.nn import Linear
-from tinyml.ops.samples.values import Sample
 
 pytestmark = pytest.mark.kernels(1)
 
 ROOT = Path(__file__).parents[2]
-W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
-ROWS = tinyml.tensor(np.array([0, 1, -1]))
-SAMPLED = sorted(name for name, op in OPS.items() if op.samples is not None)
 
 
 def bits(result: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
@@ -76,17 +73,6 @@ def same_graph(folder: Path, graph: Traced, *xs: Any) -> None:
     assert found[0] == found[1]
 
 
-def sampled(op: Op, sample: Sample) -> tuple[Traced, list[np.ndarray[Any, Any]]]:
-    arrays = [x for x in sample.args if isinstance(x, np.ndarray)]
-
-    def f(*xs: Any) -> Any:
-        rest = iter(xs)
-        args = [next(rest) if isinstance(x, np.ndarray) else x for x in sample.args]
-        return apply(op, *args, **sample.attrs)
-
-    return trace(f)(*arrays), arrays
-
-
 # ---- round trips
 
 
@@ -115,28 +101,6 @@ def test_every_sample_fits_the_rules_for_files(name: str) -> None:
                 assert ours == theirs or any(spec.unknown for spec in ours)
                 if not any("graph" in key for key in one.attrs):
                     assert attribute_key(one.attrs) == attribute_key(two.attrs)
-
-
-def everything(x: Any, index: Any) -> Any:
-    """Captures, all kinds of control flow, the generator, unknown sizes, a nested container."""
-    h = (x @ W).tanh()
-    h = tinyml.cond(h.sum() > 0, lambda h: h * W, lambda h: h - 2.5, h)
-    c, ys = tinyml.scan(lambda c, r: (c + r * 2.0, c.sum()), h[0], h)
-    z = tinyml.while_loop(lambda z: z.sum() < 10.0, lambda z: z + 1.0, c, max_steps=40)
-    wide = tinyml.pad(h, ((1, 1), (1, 0)), constant_values=-0.0)
-    rows = x.op("nonzero").astype("float32") * 2.0
-    picked = tinyml.gather(wide, index, 0).astype("float64")
-    along = x.op("take_along", tinyml.argsort(x, axis=0), axis=0)
-    drawn = tinyml.random.uniform(None, (3,))
-    return {"a": [z + drawn, ys], "b": (rows, picked[::2], along, None, h.sum())}
-
-
-def loss(x: Any) -> Any:
-    return ((x @ W).tanh() * tinyml.softmax(x)).sum()
-
-
-def step(x: Any) -> Any:
-    return tinyml.scan(lambda c, r: ((c @ W).tanh() + r, c.sum()), x[0], x)[0].sum()
 
 
 KINDS: dict[str, Callable[..., Any]] = {

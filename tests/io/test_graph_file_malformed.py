@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,53 +15,11 @@ from hypothesis import strategies as st
 import tinyml
 import tinyml.io.graph_reader as graphreader
 import tinyml.io.graph_writer as graphfile
-import tinyml.random
-from tinyml.core.apply import apply
-from tinyml.errors import DTypeError, FileFormatError, FileMissingError, TinyMLError
-from tinyml.graph.graph import Graph
-from tinyml.graph.trace import Traced, trace
+from tests.trials.files import ROWS, Document, W, everything, loss, save_graphs, try_graph
+from tinyml.errors import DTypeError, FileFormatError
+from tinyml.graph.trace import trace
 from tinyml.io.graph_writer import load_graph, save_graph
-from tinyml.ir.op import OPS, Op
 from tinyml.ir.spec import make_spec
-from tinyml.ops.samples.values import Sample
-
-Document = dict[str, Any]
-W = tinyml.tensor(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
-ROWS = tinyml.tensor(np.array([0, 1, -1]))
-SAMPLED = sorted(name for name, op in OPS.items() if op.samples is not None)
-
-
-def sampled(op: Op, sample: Sample) -> tuple[Traced, list[np.ndarray[Any, Any]]]:
-    arrays = [x for x in sample.args if isinstance(x, np.ndarray)]
-
-    def f(*xs: Any) -> Any:
-        rest = iter(xs)
-        args = [next(rest) if isinstance(x, np.ndarray) else x for x in sample.args]
-        return apply(op, *args, **sample.attrs)
-
-    return trace(f)(*arrays), arrays
-
-
-def everything(x: Any, index: Any) -> Any:
-    """Captures, all kinds of control flow, the generator, unknown sizes, a nested container."""
-    h = (x @ W).tanh()
-    h = tinyml.cond(h.sum() > 0, lambda h: h * W, lambda h: h - 2.5, h)
-    c, ys = tinyml.scan(lambda c, r: (c + r * 2.0, c.sum()), h[0], h)
-    z = tinyml.while_loop(lambda z: z.sum() < 10.0, lambda z: z + 1.0, c, max_steps=40)
-    wide = tinyml.pad(h, ((1, 1), (1, 0)), constant_values=-0.0)
-    rows = x.op("nonzero").astype("float32") * 2.0
-    picked = tinyml.gather(wide, index, 0).astype("float64")
-    along = x.op("take_along", tinyml.argsort(x, axis=0), axis=0)
-    drawn = tinyml.random.uniform(None, (3,))
-    return {"a": [z + drawn, ys], "b": (rows, picked[::2], along, None, h.sum())}
-
-
-def loss(x: Any) -> Any:
-    return ((x @ W).tanh() * tinyml.softmax(x)).sum()
-
-
-def step(x: Any) -> Any:
-    return tinyml.scan(lambda c, r: ((c @ W).tanh() + r, c.sum()), x[0], x)[0].sum()
 
 
 @pytest.fixture
@@ -260,89 +216,9 @@ def test_ops_that_would_read_outside_are_refused() -> None:
 # ---- any mutation
 
 
-POOL: list[Any] = [
-    -1, 0, 1, 2, 3, 7, 2**40, 2**63, 1.5, -0.0, "x", "cpu", "float32", "int64", "add", "cond",
-    None, True, False, [], {}, {"var": 0}, {"var": 3}, {"graph": 0}, {"graph": 1}, {"size": 0},
-    {"bits": "7ff8000000000000"}, {"int": "9" * 90}, {"slice": [None, 1, 2]}, {"dtype": "int8"},
-    {"numpy": ["int8", "00"]}, [0], [1, 1], [0, 1, 2, 3],
-]
-
-
-def trails(value: Any, trail: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value in a document."""
-    yield trail
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    for key, inner in items:
-        yield from trails(inner, (*trail, key))
-
-
-def at(value: Any, trail: tuple[Any, ...]) -> Any:
-    for key in trail:
-        value = value[key]
-    return value
-
-
-def mutated(document: Document, rng: random.Random) -> Document:
-    """A document with one to three values replaced, removed, doubled, moved or off by a little."""
-    document = copy.deepcopy(document)
-    for _ in range(rng.choice([1, 1, 1, 2, 3])):
-        places = [t for t in trails(document) if t and t[0] not in ("format", "version")]
-        if not places:
-            break
-        trail = rng.choice(places)
-        parent, key = at(document, trail[:-1]), trail[-1]
-        way = rng.random()
-        if way < 0.15:
-            del parent[key]
-        elif way < 0.3 and isinstance(parent, list):
-            parent.insert(key, copy.deepcopy(rng.choice(parent)))
-        elif way < 0.5 and type(parent[key]) is int:
-            parent[key] += rng.choice([-2, -1, 1, 2])
-        elif way < 0.75:
-            alike = [t for t in places if len(t) == len(trail) and t[-1] == key]
-            parent[key] = copy.deepcopy(at(document, rng.choice(alike)))
-        else:
-            parent[key] = copy.deepcopy(rng.choice(POOL))
-    return document
-
-
-def weight(graph: Graph) -> int:
-    """About how many bytes a run touches."""
-    total = sum(var.spec.nbytes for var in graph.inputs)
-    for equation in graph.equations:
-        attrs = equation.attrs
-        inner = sum(weight(v) for v in attrs.values() if isinstance(v, Graph))
-        steps = 40 if equation.op.name == "while" else attrs.get("length", 1)
-        total += inner * steps
-        total += sum(1000 if v.spec.unknown else v.spec.nbytes for v in equation.outs)
-    return total
-
-
-def endless(graph: Graph) -> bool:
-    return any(equation.op.name == "while" and equation.attrs["max_steps"] is None
-               or any(isinstance(v, Graph) and endless(v) for v in equation.attrs.values())
-               for equation in graph.equations)
-
-
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Document]]:
-    """Saved graphs, and what their files say."""
-    folder = tmp_path_factory.mktemp("graphs")
-    graphs = {"everything": trace(everything)(W, ROWS), "grad": trace(tinyml.grad(step))(W)}
-    for name in SAMPLED:
-        op = OPS[name]
-        assert op.samples is not None
-        graphs[name] = sampled(op, next(iter(op.samples(op.dtypes[0]))))[0]
-    found = []
-    for name, graph in graphs.items():
-        save_graph(folder / f"{name}.json", graph)
-        path = folder / f"{name}.json"
-        found.append((path, json.loads(path.read_text(encoding="utf-8"))))
-    return found[:2] * 20 + found  # those with the most to mutate come as often as all the ops
+    return save_graphs(tmp_path_factory.mktemp("graphs"))
 
 
 @pytest.mark.kernels(70)
@@ -350,21 +226,4 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Docu
 @settings(max_examples=300)
 def test_any_mutation_is_refused_or_runs(documents: list[tuple[Path, Document]],
                                          seed: int) -> None:
-    rng = random.Random(seed)
-    path, document = rng.choice(documents)
-    other = path.with_name("mutated.json")
-    for beside in path.parent.glob(f"{path.stem}.*.safetensors"):
-        target = path.with_name(beside.name.replace(path.stem, "mutated", 1))
-        if not target.exists():
-            target.write_bytes(beside.read_bytes())
-    other.write_text(json.dumps(mutated(document, rng)), encoding="utf-8")
-    try:
-        graph = load_graph(other)
-    except (FileFormatError, FileMissingError):
-        return
-    if weight(graph) < 1e6 and not endless(graph):
-        xs = [tinyml.tensor(np.ones(v.spec.shape, v.spec.dtype.numpy)) for v in graph.inputs]
-        try:
-            graph.run(xs)
-        except TinyMLError:
-            pass
+    try_graph(seed, documents)

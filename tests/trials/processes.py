@@ -44,7 +44,7 @@ def check(k, size):
         wrong(f"{k} {size}: {found} and not {right(k, size)}")
 """
 
-# Threads compute new shapes (specs, plans, kernels, pools, random numbers) while the main one forks.
+# Threads compute new shapes (specs, plans, kernels, memory, numbers) while the main one forks.
 FORKS = HEAD + """
 def busy(start):
     k = start

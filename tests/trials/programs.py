@@ -48,10 +48,11 @@ UNARY: dict[str, Call] = {
     if x.ndim else x,
 }
 BINARY: dict[str, Call] = {
-    "add": lambda x, y: x + y, "subtract": lambda x, y: x - y, "multiply": lambda x, y: _safe(x) * y,
+    "add": lambda x, y: x + y, "subtract": lambda x, y: x - y,
+    "multiply": lambda x, y: _safe(x) * y, "matmul": lambda x, y: x @ y,
     "divide": lambda x, y: x / (y * y + 1.0), "maximum": tinyml.maximum,
-    "where": lambda x, y: tinyml.where(x > 0.25, x, y), "atan2": lambda x, y: tinyml.atan2(x, y * y + 1.0),
-    "matmul": lambda x, y: x @ y,
+    "where": lambda x, y: tinyml.where(x > 0.25, x, y),
+    "atan2": lambda x, y: tinyml.atan2(x, y * y + 1.0),
 }
 
 
