@@ -117,13 +117,11 @@ def memory_budget(default: int) -> int:
 
 
 class Pool:
-    """Free lists by block size. `raw(nbytes)` allocates on the device; `buffer` wraps a block."""
+    """Free lists by block size. `raw(nbytes)` allocates memory on the device."""
 
-    def __init__(self, name: str, raw: Callable[[int], Block], budget: int,
-                 buffer: Callable[[Block, FreeList], Buffer] = Buffer) -> None:
+    def __init__(self, name: str, raw: Callable[[int], Block], budget: int) -> None:
         self.name = name
         self.raw = raw
-        self.buffer = buffer
         self.budget = budget
         self.reserved = 0
         self.peak = 0
@@ -157,7 +155,7 @@ class Pool:
             block = free.pop()
         except IndexError:
             block = self.take(nbytes)
-        return self.buffer(block, free)
+        return Buffer(block, free)
 
     def _watched_empty(self, nbytes: int) -> Buffer:
         """Return a buffer, and notify the watchers."""
@@ -166,7 +164,7 @@ class Pool:
             block = free.pop()
         except IndexError:
             block = self.take(nbytes)
-        buffer = self.buffer(block, free)
+        buffer = Buffer(block, free)
         for watcher in _watchers:
             watcher.made(self, buffer, size_class(nbytes))
         return buffer

@@ -64,9 +64,11 @@ class ScheduledNest(IndexSpace):
     def build(self) -> ScheduledNest:
         """Fill in `body` for the chosen parallel axes."""
         self.body = self._block(frozenset(self.parallel), frozenset(), list(self.stores))
-        begun = _begun(self.body)
+        begun, used = _loops(self.body, "init"), _loops(self.body, "combine")
         if len(begun) != len(set(begun)):
             raise NotOneNest  # a reduction inside another's loop would rerun on each pass
+        if not {self.loop_of[effect] for effect in used} <= set(begun):
+            raise NotOneNest  # a reduction over an axis that a loop around it walks already
         return self
 
     def _block(self, around: frozenset[str], known: frozenset[int], effects: list[int]) -> Block:
@@ -275,13 +277,13 @@ class ScheduledNest(IndexSpace):
         return False
 
 
-def _begun(block: Block) -> list[int]:
-    """Return the loops of a tree, one entry for each time a loop's state begins."""
+def _loops(block: Block, kind: str) -> list[int]:
+    """Return the ids of a tree's statements of one kind, one entry for each statement."""
     found: list[int] = []
     for statement in block:
         if isinstance(statement, Loop):
-            found += _begun(statement.body)
-        elif statement.kind == "init":
+            found += _loops(statement.body, kind)
+        elif statement.kind == kind:
             found.append(statement.id)
     return found
 
