@@ -1,7 +1,7 @@
 """Turns a scheduled nest into the source of an OpenCL C kernel: one template per word.
 
-A kernel is `k(meta, [status,] buffer and offset..., numbers...)`; one work-item computes one point
-of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
+A kernel is `k(meta, [status, slot,] buffer and offset..., numbers...)`; one work-item computes one
+point of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ ODD = """float odd_double(double x) {
 }
 """
 
-# The first report is kept: behind the tag, as longs, the index before it was wrapped, extent, axis.
+# A slot keeps the first report: 1, then, as longs, the index before it was wrapped, extent, axis.
 REPORT = (
-    "if (atomic_cmpxchg(status, 0, tag) == 0) {{ volatile __global long *report = "
-    "(volatile __global long *)status; report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
+    "volatile __global long *report = status + 4 * slot; "
+    "if (atomic_cmpxchg((volatile __global int *)report, 0, 1) == 0) "
+    "{{ report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
 )
 
 
@@ -126,7 +127,7 @@ class OpenCLEmitter(Emitter):
         return f"({kind}){name}"
 
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
-        """Return a check; the status buffer keeps the first report."""
+        """Return a check; a slot of the status buffer keeps the first report."""
         original = f"{name} >= 0 ? {name} : {name} - {extent}"
         return [
             f"long {name} = {index};",
@@ -157,7 +158,7 @@ class OpenCLEmitter(Emitter):
         scheduled = self.scheduled
         params = ["__global const long *meta"]
         if scheduled.checks:
-            params += ["volatile __global int *status", "int tag"]
+            params += ["volatile __global long *status", "int slot"]
         head = []
         for k, arg in enumerate(scheduled.nest.args):
             kind = "uchar" if arg.dtype.kind == "bool" else TYPES[arg.dtype.name]

@@ -35,6 +35,10 @@ class Programs:
             kernel = self._kernels[source] = self.cl.Kernel(self.build(source), "k")
         return kernel
 
+    def again(self, kernel: Any) -> Any:
+        """Return another kernel object of the same program, with arguments of its own."""
+        return self.cl.Kernel(kernel.get_info(self.cl.kernel_info.PROGRAM), "k")
+
     def build(self, source: str) -> Any:
         """Return the program, from a cached binary or from its source.
 
