@@ -81,6 +81,7 @@ class OpenCL(NestDevice):
     asynchronous = True
     emit = staticmethod(emit)
 
+    @guarded
     def __init__(self, number: int, entry: dict[str, Any]) -> None:
         import pyopencl as cl
 

@@ -18,8 +18,10 @@ from tinyml.conformance.suite.backends import elsewhere
 from tinyml.core.apply import apply
 from tinyml.dtypes import as_dtype
 from tinyml.errors import (
+    AllocationError,
     ArgumentError,
     BuildError,
+    DeviceError,
     DTypeError,
     ExportError,
     OutOfRangeError,
@@ -83,6 +85,76 @@ def test_a_build_failure_shows_log_and_source(opencl: Any) -> None:
     assert "undeclared_name" in text.split("1 __kernel")[0]  # the driver's log
     assert "2     x[0] = undeclared_name;" in text  # the source, numbered
     assert (tinyml.ones(3, device="opencl") + 1).tolist() == [2.0, 2.0, 2.0]
+
+
+LOST = [("DEVICE_NOT_AVAILABLE", DeviceError, RuntimeError),
+        ("INVALID_COMMAND_QUEUE", DeviceError, RuntimeError),
+        ("MEM_OBJECT_ALLOCATION_FAILURE", AllocationError, MemoryError),
+        ("OUT_OF_RESOURCES", AllocationError, MemoryError)]
+LATE = tinyml.tensor(np.arange(3))  # on the CPU, so that only the call below meets the device
+CALLS = [  # what the driver refuses, and a use that meets it; the first run makes the plans
+    ("enqueue_nd_range_kernel", lambda x: tinyml.roll(x, 7)),
+    ("enqueue_nd_range_kernel", lambda x: tinyml.jit(lambda x: (x * 3.0).sum() - x)(x)),
+    ("enqueue_copy", lambda x: x.numpy()),
+    ("enqueue_copy", lambda x: x.sum().item()),
+    ("enqueue_copy", lambda x: LATE.to("opencl")),
+    ("enqueue_map_buffer", np.asarray),
+    ("enqueue_map_buffer", np.from_dlpack),
+    ("finish", lambda x: x.device.synchronize()),
+    ("Kernel", lambda x: tinyml.log10(x[:1] + 31.0)),
+    ("Buffer", lambda x: tinyml.zeros((1 << 22) + 3, device="opencl") + 1.0),
+]
+
+
+@pytest.mark.kernels(40)
+@pytest.mark.parametrize(("code", "kind", "standard"), LOST)
+def test_a_lost_device_is_a_typed_error(
+        code: str, kind: type[TinyMLError], standard: type[Exception], opencl: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    cl, queue = opencl.cl, opencl._queue
+    x = tinyml.tensor(np.arange(6.0, dtype=np.float32), device="opencl")
+    opencl.synchronize()
+    for name, use in CALLS:
+
+        def refuse(*args: Any, _name: str = name, **kwargs: Any) -> Any:
+            raise cl.LogicError(f"{_name} failed: {code}")
+
+        opencl.pool.release()
+        with monkeypatch.context() as patch:
+            patch.setattr(opencl, "cl", _With(cl, {name: refuse}))
+            patch.setattr(opencl.programs, "cl", opencl.cl)
+            patch.setattr(opencl.programs, "_kernels", {})
+            patch.setattr(opencl, "_queue", _With(queue, {name: refuse})
+                          if name == "finish" else queue)
+            patch.setattr(opencl, "_on_host", True)
+            for op in OPS.values():
+                patch.setattr(op, "memo", {})
+            with pytest.raises(kind, match=code) as caught:
+                use(x)
+        assert isinstance(caught.value, standard) and caught.value.remedy, name
+        assert "opencl" in caught.value.message, name
+    assert (x + 1.0).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+class _With:
+    """An object with some attributes replaced."""
+
+    def __init__(self, whole: Any, parts: dict[str, Any]) -> None:
+        self._whole = whole
+        self.__dict__.update(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
+def test_a_device_that_cannot_be_opened_is_a_typed_error(
+        opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> Any:
+        raise opencl.cl.RuntimeError("clCreateContext failed: DEVICE_NOT_AVAILABLE")
+
+    monkeypatch.setattr(opencl.cl, "Context", refuse)
+    with pytest.raises(DeviceError, match="clCreateContext failed"):
+        type(opencl)(0, opencl.entry)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
