@@ -10,6 +10,7 @@ import math
 import struct
 
 from tinyml.dtypes import DType, integer_range
+from tinyml.ir.nest import Instr
 from tinyml.kernels.common.emitter import Emitter, Kernel, Language
 from tinyml.kernels.common.schedule import ScheduledNest
 from tinyml.kernels.common.small_floats import INFINITY, float_format
@@ -73,6 +74,10 @@ REPORT = (
     "{{ report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
 )
 
+# What an integer is compared with itself; compilers warn of it. A float may be NaN.
+WITH_ITSELF = {"equal": "true", "less_equal": "true", "greater_equal": "true",
+               "not_equal": "false", "less": "false", "greater": "false"}
+
 
 class OpenCLEmitter(Emitter):
     """Writes OpenCL C source."""
@@ -125,6 +130,12 @@ class OpenCLEmitter(Emitter):
         if want.is_subbyte:
             return f"({kind}){self.extend_sign(f'((long){name} & {(1 << want.bits) - 1})', want)}"
         return f"({kind}){name}"
+
+    def _apply(self, word: str, instr: Instr, names: list[str]) -> str:
+        if word in WITH_ITSELF and len(set(names)) == 1:
+            if not self.scheduled.code[instr.args[0]].dtype.is_float:
+                return WITH_ITSELF[word]
+        return super()._apply(word, instr, names)
 
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
         """Return a check; a slot of the status buffer keeps the first report."""

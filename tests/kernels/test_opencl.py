@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinyml
+import tinyml.cli.explain as views
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
 from tinyml.core.apply import apply
@@ -288,3 +291,64 @@ def test_memory_of_a_device_alone_is_copied_or_refused(
         x.__array__(copy=False)
     assert np.asarray(x).tolist() == np.from_dlpack(x).tolist() == x.tolist()
     assert np.from_dlpack(x).flags.writeable and np.from_dlpack(x[:0], copy=False).size == 0
+
+
+def _sources(opencl: Any, op: Op, dtype: str) -> list[str]:
+    """Return what is compiled for an op's first sample of a type; none where it has no nest."""
+    assert op.samples is not None
+    specs_on = views.Unbuilt(opencl)
+    for sample in list(op.samples(dtype))[:1]:
+        try:
+            plan = views.make_plan(op, views._specs(sample, specs_on), sample.attrs)
+            if plan.how == "nest":
+                nest, ins = views.nest_of(
+                    views.Call(op, plan.ins, plan.attrs, plan.outs, specs_on))
+                found: list[str] = opencl.sources(nest, ins, plan.outs)
+                return found
+        except TinyMLError:
+            pass  # a type that this device lacks
+    return []
+
+
+def _log(opencl: Any, source: str) -> str:
+    """Return what the driver remarks on a source that it has not built before."""
+    cl = opencl.cl
+    program = cl.Program(opencl._context, f"{source}\n// {uuid.uuid4()}\n")
+    program.build(opencl.programs._options, cache_dir=False)
+    return str(program.get_build_info(opencl._device, cl.program_build_info.LOG))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8"])
+def test_no_integer_is_compared_with_itself(dtype: str, opencl: Any) -> None:
+    """Drivers warn of it; ops write x != x where x may be NaN."""
+    count = 0
+    for op in list(OPS.values()):
+        if op.samples is None or dtype not in op.dtypes:
+            continue
+        for source in _sources(opencl, op, dtype):
+            kinds = {value: kind for kind, value in re.findall(r"\b(\w+) (v\d+) = ", source)}
+            for left, right in re.findall(r"\b(v\d+) (?:[=!]=|[<>]=?) (v\d+)", source):
+                count += 1
+                assert left != right or kinds[left] in ("float", "double"), (op.name, source)
+    assert count > 10
+
+
+@pytest.mark.kernels(8)
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float32"])
+def test_what_is_compared_with_itself(dtype: str, opencl: Any,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    sources: list[str] = []
+    kernel = type(opencl.programs).kernel
+    monkeypatch.setattr(type(opencl.programs), "kernel", lambda self, source: (
+        sources.append(source) or kernel(self, source)))
+
+    def compare(v: Any) -> list[Any]:
+        return [v == v, v != v, v < v, v <= v, v > v, v >= v, (v != v) | ~(v >= v)]
+
+    values = np.array([0, 1, 1, 0]).astype(dtype)
+    if dtype == "float32":
+        values[:2] = np.nan, np.inf
+    found = tinyml.jit(compare)(tinyml.tensor(values, device="opencl"))
+    for mine, right in zip(found, compare(values)):
+        assert np.array_equal(mine.numpy(), right)
+    assert sources and not [log for log in (_log(opencl, s) for s in sources) if "warning" in log]
