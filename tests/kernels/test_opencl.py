@@ -189,8 +189,10 @@ import tinyml
 from tinyml.ir.devices import find_device
 x = tinyml.ones((512, 512), device="opencl")
 y = x
-for _ in range(24):
+large = tinyml.ones((1536, 1536), device="opencl") * 1.0
+for _ in range(8):
     y = (x @ y) / 512.0
+large @ large  # takes longer than the next two lines
 end = cl.enqueue_marker(find_device("opencl")._queue)
 working = end.command_execution_status != cl.command_execution_status.COMPLETE
 """
