@@ -218,9 +218,11 @@ class Pool:
             self.reserved += size
         try:
             block = self.raw(size)
-        except MemoryError as error:
+        except BaseException as error:
             with self._lock:
                 self.reserved -= size
+            if not isinstance(error, MemoryError):
+                raise
             raise AllocationError(
                 f"{nbytes} more bytes on {self.name}: the device refused ({error})",
                 remedy="free tensors or use smaller ones",

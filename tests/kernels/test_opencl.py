@@ -123,6 +123,7 @@ def test_a_lost_device_is_a_typed_error(
             raise cl.LogicError(f"{_name} failed: {code}")
 
         opencl.pool.release()
+        reserved = opencl.pool.reserved
         with monkeypatch.context() as patch:
             patch.setattr(opencl, "cl", _With(cl, {name: refuse}))
             patch.setattr(opencl.programs, "cl", opencl.cl)
@@ -136,7 +137,38 @@ def test_a_lost_device_is_a_typed_error(
                 use(x)
         assert isinstance(caught.value, standard) and caught.value.remedy, name
         assert "opencl" in caught.value.message, name
+        if name == "Buffer":
+            assert opencl.pool.reserved == reserved  # what was not obtained is not counted
     assert (x + 1.0).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.kernels(3)
+def test_what_computes_amid_a_launch_changes_nothing(
+        opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler or a finalizer may launch the same kernel before it is enqueued."""
+    enqueue = opencl.cl.enqueue_nd_range_kernel
+    amid: list[Any] = []
+
+    def interrupted(*args: Any) -> Any:
+        if work:
+            amid.append(work.pop()())
+        return enqueue(*args)
+
+    table = tinyml.tensor(np.arange(10.0, dtype=np.float32), device="opencl")
+    first, second, wrong = (tinyml.tensor([k], device="opencl") for k in (3, 8, 77))
+    with monkeypatch.context() as patch:
+        patch.setattr(opencl, "cl", _With(opencl.cl, {"enqueue_nd_range_kernel": interrupted}))
+        for op in OPS.values():
+            patch.setattr(op, "memo", {})
+        for other, index in ((second, first), (wrong, first), (first, wrong)):
+            work: list[Any] = [lambda k=other: tinyml.gather(table, k)]
+            outer = tinyml.gather(table, index)
+            for result, k in ((outer, index), (amid.pop(), other)):
+                if k is wrong:
+                    with pytest.raises(OutOfRangeError, match="index 77"):
+                        result.tolist()
+                else:
+                    assert result.tolist() == [float(k.item())]
 
 
 class _With:
