@@ -149,7 +149,7 @@ class Reports:
             with self._lock:
                 if self._current is round:
                     self._current = None
-            table = np.zeros((max(round.calls) + 1, LONGS), np.int64)
+            table = np.zeros((max(round.calls, default=0) + 1, LONGS), np.int64)
             self.cl.enqueue_copy(self._queue, table, memory, is_blocking=True)
             with self._lock:
                 if round.failed is None:  # else another thread was faster

@@ -23,6 +23,7 @@ INFIX = {  # operator, and how tightly it binds
 NEGATED = 3
 IMPLIED = ("cast", "expand")  # what operators do to their operands by themselves
 MOST_LINES = 40
+LONGEST = 60  # characters of a part without a name
 Text = tuple[str, int]
 
 
@@ -77,7 +78,7 @@ def _numbered(name: str, count: int) -> list[str]:
 
 def formulas(graph: Graph, inputs: Sequence[str], results: Sequence[str], op: Op | None = None,
              count: int = 0) -> list[str]:
-    """Return a graph as formulas: a line for each output, and for each value used repeatedly.
+    """Return a graph as formulas: a line for each output, and for what is used again or long.
 
     What `op` gives for the first `count` inputs is named y.
     """
@@ -99,7 +100,8 @@ def formulas(graph: Graph, inputs: Sequence[str], results: Sequence[str], op: Op
                 texts[outs[0]] = text
                 continue
         own = equation.op is op and [v for v in equation.inputs if isinstance(v, Var)] == operands
-        if len(outs) == 1 and uses[outs[0]] == 1 and not own:
+        short = len(text[0]) <= LONGEST or outs[0] in graph.outputs
+        if len(outs) == 1 and uses[outs[0]] == 1 and short and not own:
             texts[outs[0]] = text
             continue
         names = _numbered("y", len(outs)) if own else [next(letters) for _ in outs]
