@@ -90,7 +90,7 @@ def _one_process() -> Iterator[None]:
     The lock is the process's own: POSIX record locks are not inherited by forked children, and end
     with the process. Threads of one process are ordered by their device's lock. Whoever has waited
     `PATIENCE` seconds builds without it, and does not wait again until it was free: its owner may
-    be stopped.
+    be stopped. Should PoCL then fail, that is a BuildError, and the next call builds again.
     """
     handle = _open_lock()
     if handle is None:
