@@ -138,7 +138,7 @@ def _ask(*arguments: str) -> Any:
             f"no Python interpreter was found in which OpenCL could be tried: sys.executable is "
             f"{sys.executable!r}", remedy="set sys.executable to a Python with the same packages")
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "probe.py")
-    paths = os.pathsep.join([path or os.getcwd() for path in sys.path])
+    paths = os.pathsep.join([path or os.getcwd() for path in sys.path if isinstance(path, str)])
     try:
         child = subprocess.run(
             [python, "-W", "ignore", script, *arguments], stdin=subprocess.DEVNULL,
