@@ -2,7 +2,7 @@
 
 A driver may crash or hang where it only lists its devices. So a child lists them, and this process
 does so only where a child has with the same drivers; another child tries each device. What they
-answered is cached. That one died, or said nothing, is not: the next call tries again.
+answered is cached. That one died, said nothing or met an error is not: the next call tries again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from tinyml.errors import DeviceError
 from tinyml.kernels.common.cache import get, key, put
+from tinyml.kernels.opencl.failures import is_out_of_memory
 
 PROBE_SECONDS = 120
 LAST_WORDS = 300  # characters shown of what a child wrote before it died
@@ -56,7 +57,7 @@ def list_devices() -> list[dict[str, Any]]:
             entry.update({"basic": False, "basic_error": error.message})
             continue
         entry.update(result)
-        if kept is None:
+        if kept is None and not _may_pass(result):
             _keep(trial, result)
     return sorted(found, key=lambda entry: not entry["basic"])
 
@@ -75,6 +76,11 @@ def _list_here() -> list[dict[str, Any]]:
 
 
 # ---- answers
+
+
+def _may_pass(result: dict[str, Any]) -> bool:
+    """Return whether a trial ended in an error that may not come again, such as lack of memory."""
+    return "basic_error" in result or any(map(is_out_of_memory, result.values()))
 
 
 def _known(name: str) -> Any:

@@ -105,8 +105,13 @@ ENTRY = {"platform": 0, "device": 0, "name": "Toaster", "driver": "Bread 1.0", "
 
 
 def test_only_what_a_device_answered_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[Any] = [DeviceError("a child process died of SIGBUS"),
-                          {"basic": False, "basic_error": "wrong"}]
+    short = "clBuildProgram failed: OUT_OF_HOST_MEMORY"
+    answers: list[Any] = [
+        DeviceError("a child process died of SIGBUS"),
+        {"basic": False, "basic_error": "clCreateContext failed: DEVICE_NOT_AVAILABLE"},
+        {"basic": True, "fp64": False, "fp64_error": short},
+        {"basic": True, "fp64": True, "fp16": False, "fp16_error": "no such type"},
+    ]
     asked = []
 
     def ask(*arguments: str) -> Any:
@@ -120,10 +125,13 @@ def test_only_what_a_device_answered_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(discovery, "_list_here", lambda: [dict(ENTRY)])
     with pytest.raises(DeviceError, match="0 usable; Toaster fails: .* died of SIGBUS"):
         room.open_device(0)
+    with pytest.raises(DeviceError, match="0 usable; Toaster fails: .*DEVICE_NOT_AVAILABLE"):
+        room.open_device(0)
+    assert not discovery.list_devices()[0]["fp64"]
     for _ in range(3):  # the device has answered: it is not asked again, nor after a restart
-        assert discovery.list_devices()[0]["basic_error"] == "wrong"
+        assert discovery.list_devices()[0]["fp64"]
         discovery._answers.clear()
-    assert asked == [(), ("0", "0"), ("0", "0")]
+    assert asked == [(), *[("0", "0")] * 4]
 
 
 @pytest.mark.parametrize("device", ["opencl"], indirect=True)
