@@ -130,7 +130,7 @@ class NestDevice(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until all work is done; raise any error that occurred meanwhile."""
+        """Wait for all work; raise the first error of this thread's calls that no read raised."""
 
     def prepare(self, nest: Nest, ins: Sequence[Any], outs: Sequence[Spec], op: str,
                 into: bool = False) -> Run:

@@ -117,11 +117,13 @@ def memory_budget(default: int) -> int:
 
 
 class Pool:
-    """Free lists by block size. `raw(nbytes)` allocates memory on the device."""
+    """Free lists by block size. `raw(nbytes)` allocates on the device; `buffer` wraps a block."""
 
-    def __init__(self, name: str, raw: Callable[[int], Block], budget: int) -> None:
+    def __init__(self, name: str, raw: Callable[[int], Block], budget: int,
+                 buffer: Callable[[Block, FreeList], Buffer] = Buffer) -> None:
         self.name = name
         self.raw = raw
+        self.buffer = buffer
         self.budget = budget
         self.reserved = 0
         self.peak = 0
@@ -155,7 +157,7 @@ class Pool:
             block = free.pop()
         except IndexError:
             block = self.take(nbytes)
-        return Buffer(block, free)
+        return self.buffer(block, free)
 
     def _watched_empty(self, nbytes: int) -> Buffer:
         """Return a buffer, and notify the watchers."""
@@ -164,7 +166,7 @@ class Pool:
             block = free.pop()
         except IndexError:
             block = self.take(nbytes)
-        buffer = Buffer(block, free)
+        buffer = self.buffer(block, free)
         for watcher in _watchers:
             watcher.made(self, buffer, size_class(nbytes))
         return buffer
@@ -216,9 +218,11 @@ class Pool:
             self.reserved += size
         try:
             block = self.raw(size)
-        except MemoryError as error:
+        except BaseException as error:
             with self._lock:
                 self.reserved -= size
+            if not isinstance(error, MemoryError):
+                raise
             raise AllocationError(
                 f"{nbytes} more bytes on {self.name}: the device refused ({error})",
                 remedy="free tensors or use smaller ones",

@@ -1,7 +1,7 @@
 """Turns a scheduled nest into the source of an OpenCL C kernel: one template per word.
 
-A kernel is `k(meta, [status,] buffer and offset..., numbers...)`; one work-item computes one point
-of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
+A kernel is `k(meta, [status, slot,] buffer and offset..., numbers...)`; one work-item computes one
+point of the parallel axes. `meta` holds the number of points, then sizes, strides and parameters.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import struct
 
 from tinyml.dtypes import DType, integer_range
+from tinyml.ir.nest import Instr
 from tinyml.kernels.common.emitter import Emitter, Kernel, Language
 from tinyml.kernels.common.schedule import ScheduledNest
 from tinyml.kernels.common.small_floats import INFINITY, float_format
@@ -66,11 +67,16 @@ ODD = """float odd_double(double x) {
 }
 """
 
-# The first report is kept: behind the tag, as longs, the index before it was wrapped, extent, axis.
+# A slot keeps the first report: 1, then, as longs, the index before it was wrapped, extent, axis.
 REPORT = (
-    "if (atomic_cmpxchg(status, 0, tag) == 0) {{ volatile __global long *report = "
-    "(volatile __global long *)status; report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
+    "volatile __global long *report = status + 4 * slot; "
+    "if (atomic_cmpxchg((volatile __global int *)report, 0, 1) == 0) "
+    "{{ report[1] = {0}; report[2] = {1}; report[3] = {2}; }}"
 )
+
+# What an integer is compared with itself; compilers warn of it. A float may be NaN.
+WITH_ITSELF = {"equal": "true", "less_equal": "true", "greater_equal": "true",
+               "not_equal": "false", "less": "false", "greater": "false"}
 
 
 class OpenCLEmitter(Emitter):
@@ -125,8 +131,14 @@ class OpenCLEmitter(Emitter):
             return f"({kind}){self.extend_sign(f'((long){name} & {(1 << want.bits) - 1})', want)}"
         return f"({kind}){name}"
 
+    def _apply(self, word: str, instr: Instr, names: list[str]) -> str:
+        if word in WITH_ITSELF and len(set(names)) == 1:
+            if not self.scheduled.code[instr.args[0]].dtype.is_float:
+                return WITH_ITSELF[word]
+        return super()._apply(word, instr, names)
+
     def check(self, name: str, index: str, extent: str, axis: str) -> list[str]:
-        """Return a check; the status buffer keeps the first report."""
+        """Return a check; a slot of the status buffer keeps the first report."""
         original = f"{name} >= 0 ? {name} : {name} - {extent}"
         return [
             f"long {name} = {index};",
@@ -157,7 +169,7 @@ class OpenCLEmitter(Emitter):
         scheduled = self.scheduled
         params = ["__global const long *meta"]
         if scheduled.checks:
-            params += ["volatile __global int *status", "int tag"]
+            params += ["volatile __global long *status", "int slot"]
         head = []
         for k, arg in enumerate(scheduled.nest.args):
             kind = "uchar" if arg.dtype.kind == "bool" else TYPES[arg.dtype.name]

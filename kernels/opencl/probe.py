@@ -1,12 +1,13 @@
 """A script for a child process: finds what an OpenCL device can do by running tiny kernels.
 
-`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tests one; both print JSON.
-A driver that crashes or hangs takes down only this process.
+`python probe.py` lists the devices; `python probe.py PLATFORM DEVICE` tests one; both print a line
+of JSON. A driver that crashes or hangs takes down only this process.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -25,9 +26,19 @@ def candidates() -> list[dict[str, Any]]:
     """Return every device, preferred ones first: GPUs, PoCL, others, simulators."""
     import pyopencl as cl
 
+    try:
+        platforms = cl.get_platforms()
+    except cl.Error as error:
+        if "PLATFORM_NOT_FOUND" in str(error):
+            return []
+        raise
     found = []
-    for p, platform in enumerate(cl.get_platforms()):
-        for d, device in enumerate(platform.get_devices()):
+    for p, platform in enumerate(platforms):
+        try:
+            devices = platform.get_devices()
+        except cl.Error:  # another platform's are still of use
+            continue
+        for d, device in enumerate(devices):
             gpu = bool(device.type & cl.device_type.GPU)
             pocl = "Portable Computing Language" in platform.name
             simulator = "grind" in platform.name.lower()
@@ -68,12 +79,12 @@ def trial(p: int, d: int) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Run the command line."""
-    if arguments:
-        print(json.dumps(trial(int(arguments[0]), int(arguments[1]))))
-    else:
-        print(json.dumps(candidates()))
+    answer = trial(int(arguments[0]), int(arguments[1])) if arguments else candidates()
+    print(f"\n{json.dumps(answer)}")
     return 0
 
 
 if __name__ == "__main__":
+    if sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]  # the modules beside this one are no packages of others
     raise SystemExit(main(sys.argv[1:]))

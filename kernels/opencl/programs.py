@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from tinyml.errors import BuildError
 from tinyml.kernels.common.cache import folder, get, key, problem, put
+from tinyml.kernels.opencl.failures import guarded, is_out_of_memory
+
+PATIENCE = 30.0  # seconds to wait for another process's build; PoCL takes up to a few
+PAUSE = 0.02
+_patience = PATIENCE
 
 
 class Programs:
@@ -19,6 +25,7 @@ class Programs:
         import pyopencl as cl
 
         self.cl = cl
+        self.driver_error = cl.Error
         self.name = name
         self._context = context
         self._device = device
@@ -28,12 +35,17 @@ class Programs:
         exact = bool(device.single_fp_config & correct)
         self._options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else []
 
+    @guarded
     def kernel(self, source: str) -> Any:
         """Return the kernel object of a source; set its arguments only under the device's lock."""
         kernel = self._kernels.get(source)
         if kernel is None:
             kernel = self._kernels[source] = self.cl.Kernel(self.build(source), "k")
         return kernel
+
+    def again(self, kernel: Any) -> Any:
+        """Return another kernel object of the same program, with arguments of its own."""
+        return self.cl.Kernel(kernel.get_info(self.cl.kernel_info.PROGRAM), "k")
 
     def build(self, source: str) -> Any:
         """Return the program, from a cached binary or from its source.
@@ -57,27 +69,69 @@ class Programs:
                     program = cl.Program(self._context, source)
                     program.build(self._options, cache_dir=False)
             except cl.Error as error:
+                if is_out_of_memory(error):
+                    raise
                 numbered = "\n".join(f"{k:4d} {line}" for k, line in
                                      enumerate(source.splitlines(), 1))
                 raise BuildError(f"the driver of {self.name} does not build this kernel: {error}\n"
                                  f"{numbered}") from None
-            binary = program.get_info(cl.program_info.BINARIES)[0]
-        put(name, bytes(binary))
+            try:
+                binary = bytes(program.get_info(cl.program_info.BINARIES)[0])
+            except cl.Error:
+                return program  # it runs, though it cannot be kept
+        put(name, binary)
         return program
 
 
 @contextlib.contextmanager
 def _one_process() -> Iterator[None]:
-    """Let one process build at a time: PoCL's cold cache fails under several."""
-    try:
-        import fcntl
+    """Let one process build at a time: PoCL's cold cache fails under several.
 
-        if problem() is not None:
-            raise OSError
-        file = open(os.path.join(folder(), "build.lock"), "a", encoding="ascii")
-    except (ImportError, OSError):
+    The lock is the process's own: POSIX record locks are not inherited by forked children, and end
+    with the process. Threads of one process are ordered by their device's lock. Whoever has waited
+    `PATIENCE` seconds builds without it, and does not wait again until it was free: its owner may
+    be stopped. Should PoCL then fail, that is a BuildError, and the next call builds again.
+    """
+    handle = _open_lock()
+    if handle is None:
         yield
         return
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        _wait_for_lock(handle)
         yield
+    finally:
+        os.close(handle)  # which frees the lock
+
+
+def _open_lock() -> int | None:
+    """Return an open file to lock; None where there are no locks, or no folder."""
+    try:
+        import fcntl  # noqa: F401  there is none on Windows
+
+        if problem() is not None:
+            return None
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return os.open(os.path.join(folder(), "build.lock"), flags, 0o600)
+    except (ImportError, OSError):
+        return None
+
+
+def _wait_for_lock(handle: int) -> bool:
+    """Return whether the lock was obtained within the patience that is left."""
+    import fcntl
+
+    global _patience
+    end = time.monotonic() + _patience
+    while True:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: another process has it
+            if time.monotonic() >= end:
+                _patience = 0.0
+                return False
+            time.sleep(PAUSE)
+        except OSError:  # a file system without locks
+            return False
+        else:
+            _patience = PATIENCE
+            return True

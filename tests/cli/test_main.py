@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinyml
@@ -96,7 +98,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path,
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> int:
+    def interrupted(as_json: bool) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(doctor, "main", interrupted)
@@ -141,6 +143,26 @@ def test_doctor_names_a_remedy_for_each_problem(tmp_path: Path,
     for problem, word in zip(report.problems, words):
         assert word in problem.what
         assert f"remedy: {problem.remedy}" in report.text()
+
+
+def test_doctor_as_json(capsys: pytest.CaptureFixture[str],
+                        monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"name": "Toaster", "driver": "Bread 1.0", "basic": False, "basic_error": "no bread"}
+    monkeypatch.setattr("tinyml.kernels.opencl.list_devices", lambda: [entry])
+    monkeypatch.setattr(doctor, "EXTRAS", {"none": ("no-such-package",)})
+    monkeypatch.setenv("TINYML_NUM_THREADS", "2")
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["tinyml"] == tinyml.__version__
+    assert found["settings"]["TINYML_NUM_THREADS"] == "2"
+    assert found["packages"]["numpy"] == np.__version__
+    assert found["packages"]["no-such-package"] is None
+    assert [(d["name"], d["room"], d["problem"]) for d in found["devices"]] == [
+        ("cpu", "cpu", None), (None, "opencl", "no bread")]
+    assert found["cache"]["problem"] is None and found["cache"]["entries"] >= 0
+    assert [p["what"] for p in found["problems"]] == [
+        "the OpenCL device Toaster is not usable: no bread"]
+    assert found["problems"][0]["remedy"]
 
 
 def test_doctor_names_a_setting_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ import numpy as np
 import pytest
 
 import tinyml
+import tinyml.cli.explain as views
 from tinyml.conformance import reference
 from tinyml.conformance.suite.backends import elsewhere
 from tinyml.core.apply import apply
 from tinyml.dtypes import as_dtype
 from tinyml.errors import (
+    AllocationError,
     ArgumentError,
     BuildError,
+    DeviceError,
     DTypeError,
     ExportError,
     OutOfRangeError,
@@ -85,6 +90,108 @@ def test_a_build_failure_shows_log_and_source(opencl: Any) -> None:
     assert (tinyml.ones(3, device="opencl") + 1).tolist() == [2.0, 2.0, 2.0]
 
 
+LOST = [("DEVICE_NOT_AVAILABLE", DeviceError, RuntimeError),
+        ("INVALID_COMMAND_QUEUE", DeviceError, RuntimeError),
+        ("MEM_OBJECT_ALLOCATION_FAILURE", AllocationError, MemoryError),
+        ("OUT_OF_RESOURCES", AllocationError, MemoryError)]
+LATE = tinyml.tensor(np.arange(3))  # on the CPU, so that only the call below meets the device
+CALLS = [  # what the driver refuses, and a use that meets it; the first run makes the plans
+    ("enqueue_nd_range_kernel", lambda x: tinyml.roll(x, 7)),
+    ("enqueue_nd_range_kernel", lambda x: tinyml.jit(lambda x: (x * 3.0).sum() - x)(x)),
+    ("enqueue_copy", lambda x: x.numpy()),
+    ("enqueue_copy", lambda x: x.sum().item()),
+    ("enqueue_copy", lambda x: LATE.to("opencl")),
+    ("enqueue_map_buffer", np.asarray),
+    ("enqueue_map_buffer", np.from_dlpack),
+    ("finish", lambda x: x.device.synchronize()),
+    ("Kernel", lambda x: tinyml.log10(x[:1] + 31.0)),
+    ("Buffer", lambda x: tinyml.zeros((1 << 22) + 3, device="opencl") + 1.0),
+]
+
+
+@pytest.mark.kernels(40)
+@pytest.mark.parametrize(("code", "kind", "standard"), LOST)
+def test_a_lost_device_is_a_typed_error(
+        code: str, kind: type[TinyMLError], standard: type[Exception], opencl: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    cl, queue = opencl.cl, opencl._queue
+    x = tinyml.tensor(np.arange(6.0, dtype=np.float32), device="opencl")
+    opencl.synchronize()
+    for name, use in CALLS:
+
+        def refuse(*args: Any, _name: str = name, **kwargs: Any) -> Any:
+            raise cl.LogicError(f"{_name} failed: {code}")
+
+        opencl.pool.release()
+        reserved = opencl.pool.reserved
+        with monkeypatch.context() as patch:
+            patch.setattr(opencl, "cl", _With(cl, {name: refuse}))
+            patch.setattr(opencl.programs, "cl", opencl.cl)
+            patch.setattr(opencl.programs, "_kernels", {})
+            patch.setattr(opencl, "_queue", _With(queue, {name: refuse})
+                          if name == "finish" else queue)
+            patch.setattr(opencl, "_on_host", True)
+            for op in OPS.values():
+                patch.setattr(op, "memo", {})
+            with pytest.raises(kind, match=code) as caught:
+                use(x)
+        assert isinstance(caught.value, standard) and caught.value.remedy, name
+        assert "opencl" in caught.value.message, name
+        if name == "Buffer":
+            assert opencl.pool.reserved == reserved  # what was not obtained is not counted
+    assert (x + 1.0).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.kernels(3)
+def test_what_computes_amid_a_launch_changes_nothing(
+        opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler or a finalizer may launch the same kernel before it is enqueued."""
+    enqueue = opencl.cl.enqueue_nd_range_kernel
+    amid: list[Any] = []
+
+    def interrupted(*args: Any) -> Any:
+        if work:
+            amid.append(work.pop()())
+        return enqueue(*args)
+
+    table = tinyml.tensor(np.arange(10.0, dtype=np.float32), device="opencl")
+    first, second, wrong = (tinyml.tensor([k], device="opencl") for k in (3, 8, 77))
+    with monkeypatch.context() as patch:
+        patch.setattr(opencl, "cl", _With(opencl.cl, {"enqueue_nd_range_kernel": interrupted}))
+        for op in OPS.values():
+            patch.setattr(op, "memo", {})
+        for other, index in ((second, first), (wrong, first), (first, wrong)):
+            work: list[Any] = [lambda k=other: tinyml.gather(table, k)]
+            outer = tinyml.gather(table, index)
+            for result, k in ((outer, index), (amid.pop(), other)):
+                if k is wrong:
+                    with pytest.raises(OutOfRangeError, match="index 77"):
+                        result.tolist()
+                else:
+                    assert result.tolist() == [float(k.item())]
+
+
+class _With:
+    """An object with some attributes replaced."""
+
+    def __init__(self, whole: Any, parts: dict[str, Any]) -> None:
+        self._whole = whole
+        self.__dict__.update(parts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
+def test_a_device_that_cannot_be_opened_is_a_typed_error(
+        opencl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> Any:
+        raise opencl.cl.RuntimeError("clCreateContext failed: DEVICE_NOT_AVAILABLE")
+
+    monkeypatch.setattr(opencl.cl, "Context", refuse)
+    with pytest.raises(DeviceError, match="clCreateContext failed"):
+        type(opencl)(0, opencl.entry)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_use_after_a_fork_raises(opencl: Any) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{FORK}"
@@ -114,8 +221,10 @@ import tinyml
 from tinyml.ir.devices import find_device
 x = tinyml.ones((512, 512), device="opencl")
 y = x
+large = tinyml.ones((1536, 1536), device="opencl") * 1.0
 for _ in range(8):
     y = (x @ y) / 512.0
+large @ large  # takes longer than the next two lines
 end = cl.enqueue_marker(find_device("opencl")._queue)
 working = end.command_execution_status != cl.command_execution_status.COMPLETE
 """
@@ -164,7 +273,7 @@ def test_a_way_back_reads_nothing(opencl: Any) -> None:
     assert opencl.reads == before and x.grad is not None
 
 
-def test_an_index_out_of_range_is_raised_at_the_next_wait(opencl: Any) -> None:
+def test_an_index_out_of_range_is_raised_at_a_read_or_wait(opencl: Any) -> None:
     x = tinyml.tensor(np.arange(6, dtype=np.float32).reshape(2, 3), device="opencl")
     wrong = tinyml.take(x, tinyml.tensor([0, 9], device="opencl"), axis=0)
     with pytest.raises(OutOfRangeError, match="index 9 is out of range for axis 0 of size 2"):
@@ -216,3 +325,64 @@ def test_memory_of_a_device_alone_is_copied_or_refused(
         x.__array__(copy=False)
     assert np.asarray(x).tolist() == np.from_dlpack(x).tolist() == x.tolist()
     assert np.from_dlpack(x).flags.writeable and np.from_dlpack(x[:0], copy=False).size == 0
+
+
+def _sources(opencl: Any, op: Op, dtype: str) -> list[str]:
+    """Return what is compiled for an op's first sample of a type; none where it has no nest."""
+    assert op.samples is not None
+    specs_on = views.Unbuilt(opencl)
+    for sample in list(op.samples(dtype))[:1]:
+        try:
+            plan = views.make_plan(op, views._specs(sample, specs_on), sample.attrs)
+            if plan.how == "nest":
+                nest, ins = views.nest_of(
+                    views.Call(op, plan.ins, plan.attrs, plan.outs, specs_on))
+                found: list[str] = opencl.sources(nest, ins, plan.outs)
+                return found
+        except TinyMLError:
+            pass  # a type that this device lacks
+    return []
+
+
+def _log(opencl: Any, source: str) -> str:
+    """Return what the driver remarks on a source that it has not built before."""
+    cl = opencl.cl
+    program = cl.Program(opencl._context, f"{source}\n// {uuid.uuid4()}\n")
+    program.build(opencl.programs._options, cache_dir=False)
+    return str(program.get_build_info(opencl._device, cl.program_build_info.LOG))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "uint8"])
+def test_no_integer_is_compared_with_itself(dtype: str, opencl: Any) -> None:
+    """Drivers warn of it; ops write x != x where x may be NaN."""
+    count = 0
+    for op in list(OPS.values()):
+        if op.samples is None or dtype not in op.dtypes:
+            continue
+        for source in _sources(opencl, op, dtype):
+            kinds = {value: kind for kind, value in re.findall(r"\b(\w+) (v\d+) = ", source)}
+            for left, right in re.findall(r"\b(v\d+) (?:[=!]=|[<>]=?) (v\d+)", source):
+                count += 1
+                assert left != right or kinds[left] in ("float", "double"), (op.name, source)
+    assert count > 10
+
+
+@pytest.mark.kernels(8)
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float32"])
+def test_what_is_compared_with_itself(dtype: str, opencl: Any,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    sources: list[str] = []
+    kernel = type(opencl.programs).kernel
+    monkeypatch.setattr(type(opencl.programs), "kernel", lambda self, source: (
+        sources.append(source) or kernel(self, source)))
+
+    def compare(v: Any) -> list[Any]:
+        return [v == v, v != v, v < v, v <= v, v > v, v >= v, (v != v) | ~(v >= v)]
+
+    values = np.array([0, 1, 1, 0]).astype(dtype)
+    if dtype == "float32":
+        values[:2] = np.nan, np.inf
+    found = tinyml.jit(compare)(tinyml.tensor(values, device="opencl"))
+    for mine, right in zip(found, compare(values)):
+        assert np.array_equal(mine.numpy(), right)
+    assert sources and not [log for log in (_log(opencl, s) for s in sources) if "warning" in log]

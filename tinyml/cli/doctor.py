@@ -6,6 +6,7 @@ whatever the report calls working has worked.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -41,12 +42,13 @@ class Problem(NamedTuple):
 
 
 class Report:
-    """Lines under headings, and the problems found along the way."""
+    """Lines under headings, the same as data, and the problems found along the way."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.problems: list[Problem] = []
         self.working: set[str | None] = set()
+        self.data: dict[str, Any] = {"settings": {}, "packages": {}, "devices": []}
 
     @property
     def cpu_works(self) -> bool:
@@ -70,6 +72,11 @@ class Report:
             lines += [f"Problem {number}: {problem.what}", f"  remedy: {problem.remedy}"]
         return "\n".join(lines)
 
+    def json(self) -> str:
+        """Return the same as JSON: an object with a key for each part of the report."""
+        problems = [problem._asdict() for problem in self.problems]
+        return json.dumps({"ok": self.cpu_works, **self.data, "problems": problems}, indent=1)
+
 
 def examine() -> Report:
     """Examine everything; problems go into the report and are never raised."""
@@ -82,10 +89,10 @@ def examine() -> Report:
     return report
 
 
-def main() -> int:
+def main(as_json: bool = False) -> int:
     """Print the report; return 0 where the CPU works."""
     report = examine()
-    print(report.text())
+    print(report.json() if as_json else report.text())
     return 0 if report.cpu_works else 1
 
 
@@ -96,6 +103,7 @@ def _settings(report: Report) -> None:
     for name in VARIABLES:
         if name in os.environ:
             report.add("set", f"{name}={os.environ[name]}")
+            report.data["settings"][name] = os.environ[name]
     for name in NUMBERS:
         text = os.environ.get(name)
         if text and not text.isdigit():
@@ -106,9 +114,14 @@ def _machine(report: Report) -> None:
     memory = _memory()
     parts = [f"{platform.system()} {platform.release()}", platform.machine(), _processor(),
              f"{os.cpu_count()} CPUs", f"{memory} memory" if memory else ""]
-    report.add("machine", ", ".join(part for part in parts if part))
-    report.add("python", f"{platform.python_version()} ({platform.python_implementation()})")
-    report.add("tinyml", __version__)
+    facts = {
+        "machine": ", ".join(part for part in parts if part),
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "tinyml": __version__,
+    }
+    for label, text in facts.items():
+        report.add(label, text)
+    report.data.update(facts)
 
 
 def _processor() -> str:
@@ -151,11 +164,14 @@ def _packages(report: Report) -> None:
     found = dict(_versions(REQUIRED))
     report.add("packages", ", ".join(f"{name} {number or 'missing'}"
                                      for name, number in found.items()))
+    report.data["packages"].update(found)
     for name, number in found.items():
         if number is None:
             report.trouble(f"the package {name} is not installed", f"pip install {name}")
     for extra, packages in EXTRAS.items():
-        text = ", ".join(f"{name} {number or 'missing'}" for name, number in _versions(packages))
+        versions = dict(_versions(packages))
+        report.data["packages"].update(versions)
+        text = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
         missing = "" if "missing" not in text else f"  (optional: pip install 'tinyml[{extra}]')"
         report.add(f"[{extra}]", text + missing)
 
@@ -188,6 +204,7 @@ def _devices(report: Report) -> None:
             found = candidates(room)
         except Exception as error:  # whatever it is, the report is about it
             report.add(room, _say(error))
+            report.data["devices"].append({"name": None, "room": room, "problem": _say(error)})
             remedy = f"see where: python -c 'import tinyml.kernels.{room}'"
             report.trouble(_say(error), getattr(error, "remedy", None) or remedy)
             continue
@@ -197,7 +214,10 @@ def _devices(report: Report) -> None:
 
 def _device(report: Report, room: str, candidate: Candidate) -> None:
     name, about, driver, remedy, problem = candidate
+    entry = {"name": name, "room": room, "about": about, "driver": driver, "problem": None}
+    report.data["devices"].append(entry)
     if name is None:
+        entry["problem"] = problem
         report.add(f"{room} -", f"{about} ({driver}) fails: {problem}")
         report.trouble(f"the {about} is not usable: {problem}", remedy)
         return
@@ -206,6 +226,7 @@ def _device(report: Report, room: str, candidate: Candidate) -> None:
         report.working.add(name)
         report.add(name, f"works; {about}, {_budget(name)}")
     else:
+        entry["problem"] = _say(error)
         report.add(name, f"fails: {_say(error)}; {about}")
         report.trouble(f"the device {name} does not compute: {_say(error)}",
                        getattr(error, "remedy", None) or remedy)
@@ -221,6 +242,8 @@ def _caches(report: Report) -> None:
     count, nbytes = cache.entries()
     state = problem or "in use"
     report.add("cache", f"{cache.folder()}: {count} entries, {size_text(nbytes)}, {state}")
+    report.data["cache"] = {"folder": cache.folder(), "entries": count, "bytes": nbytes,
+                            "problem": problem}
     if problem:
         report.trouble(
             f"compiled kernels are not kept, so each process compiles anew: {problem}",

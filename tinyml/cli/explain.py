@@ -6,27 +6,23 @@ nothing here knows an op by name.
 
 from __future__ import annotations
 
-import ast
 import difflib
-import functools
-import inspect
 import json
-import linecache
 import textwrap
-import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import tinyml
-import tinyml.ir.nest as ir
+from tinyml.cli.composed import public
+from tinyml.cli.formulas import gradient_lines
+from tinyml.cli.nest_text import nest_text
+from tinyml.cli.source_text import home_of, source
 from tinyml.core.plan import CompiledOp, checked, make_plan, nest_of
-from tinyml.dtypes import DType, as_dtype
+from tinyml.dtypes import as_dtype
 from tinyml.errors import ArgumentError, DeviceError, KernelNotFound, ShapeError, TinyMLError
 from tinyml.graph.trace import trace
 from tinyml.ir.devices import HOST, ROOMS, Call, find_device, find_kernels
-from tinyml.ir.nest import Instr, Monoid, Nest
 from tinyml.ir.op import OPS, Op
 from tinyml.ir.spec import Spec, make_spec
 from tinyml.observe.profile import table
@@ -34,7 +30,6 @@ from tinyml.ops.samples.values import Sample
 
 FORMS = ("host_impl", "view", "nest", "scatter_nest", "body", "complex_body", "fallback")
 MOST_NEAR = 3
-MOST_INSTRUCTIONS = 200  # of a nest; its source shows the rest
 
 # ---- ops and their samples
 
@@ -46,12 +41,16 @@ def every_op() -> dict[str, Op]:
     return dict(sorted(OPS.items()))
 
 
+def has_record(name: str) -> bool:
+    """Return whether a name is that of an op, or of a public function with a record."""
+    return isinstance(every_op().get(name, getattr(public(name), "op", None)), Op)
+
+
 def op_named(name: str) -> Op:
     """Return the op of a name, or of a public function; KernelNotFound suggests near names."""
     ops = every_op()
-    public = getattr(getattr(tinyml, name, None), "op", None)
-    found = ops.get(name, public)
-    if isinstance(found, Op):
+    if has_record(name):
+        found: Op = ops[name] if name in ops else public(name).op
         return found
     near = difflib.get_close_matches(name, ops, MOST_NEAR, 0.5)
     raise KernelNotFound(
@@ -250,11 +249,12 @@ def explain(chosen: Subject, devices: Sequence[str] = ROOMS) -> str:
         operands += [f"{key}={value!r}" for key, value in attrs.items()]
         sections.append((f"operands ({sample.name})",
                          f"{', '.join(operands)} -> {', '.join(map(_form, outs))}"))
-    sections += [(f"shape rule ({_home(op.infer)})", source(op.infer)), ("gradient", _gradient(op))]
+    sections += [(f"shape rule ({home_of(op.infer)})", source(op.infer)),
+                 ("gradient", "\n".join([*_formulas(op, sample), _gradient(op)]))]
     for field in FORMS:
         function = getattr(op, field)
         if function is not None:
-            sections.append((f"{field} ({_home(function)})", source(function)))
+            sections.append((f"{field} ({home_of(function)})", source(function)))
     if sample is not None:
         sections += [_on_device(op, sample, name, first=name == devices[0]) for name in devices]
     return "\n\n".join(f"{title}\n{textwrap.indent(text, '  ')}" for title, text in sections)
@@ -287,11 +287,21 @@ def _gradient(op: Op) -> str:
     )
 
 
+def _formulas(op: Op, sample: Sample | None) -> list[str]:
+    if sample is None or not op.differentiable:
+        return []
+    return gradient_lines(op, _specs(sample, find_device(HOST)), sample.args, sample.attrs)
+
+
 def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str]:
-    """Return how an op runs on one device, with the source that is compiled there."""
+    """Return how an op runs on one device, with the source for it; nothing is compiled."""
     try:
-        device: Any = find_device(name)
-        plan = make_plan(op, _specs(sample, device), sample.attrs)
+        device: Any = Unbuilt(find_device(name))
+        specs = _specs(sample, device)
+        for spec in specs:
+            if isinstance(spec, Spec) and not device.supports(spec.dtype):
+                return f"on {name}", f"device {name} has no {spec.dtype.name}"
+        plan = make_plan(op, specs, sample.attrs)
     except TinyMLError as error:
         return f"on {name}", error.message
     title = f"on {name}: {_word(op, plan)}"
@@ -300,7 +310,7 @@ def _on_device(op: Op, sample: Sample, name: str, first: bool) -> tuple[str, str
     if plan.how in ("body", "host"):
         return title, _lines(op, sample, plan)
     if plan.how != "nest":
-        tried = [f"{function.__name__} ({_home(function)})"
+        tried = [f"{function.__name__} ({home_of(function)})"
                  for function in find_kernels(op.name, device.name)]
         return title, f"a kernel of the device's own, the first that takes it of {', '.join(tried)}"
     call = Call(op, plan.ins, plan.attrs, plan.outs, device)
@@ -325,161 +335,3 @@ def _lines(op: Op, sample: Sample, plan: CompiledOp) -> str:
         return body(*full, **plan.attrs)
 
     return f"one by one\n{trace(run)(*specs)!r}"
-
-
-# ---- source text of functions
-
-
-def source(function: Any) -> str:
-    """Return the source text of a function, with the plain values that it closes over.
-
-    >>> twice = lambda x: 2 * x
-    >>> source(len)
-    '<built-in function len>'
-    """
-    if isinstance(function, functools.partial):
-        bound = [*map(_plain, function.args),
-                 *[f"{k}={_plain(v)}" for k, v in function.keywords.items()]]
-        return f"{source(function.func)}\nwith {', '.join(bound)}"
-    function = inspect.unwrap(function)
-    try:
-        text = (_lambda(function) if function.__name__ == "<lambda>"
-                else textwrap.dedent(inspect.getsource(function)).rstrip())
-    except (OSError, TypeError, AttributeError):
-        return repr(function)
-    closed = [f"{name} = {_plain(cell.cell_contents)}"
-              for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ())]
-    return f"{text}\nwhere {', '.join(closed)}" if closed else text
-
-
-def _plain(value: Any) -> str:
-    """Return a short form of a value: functions, ops and monoids by name."""
-    if isinstance(value, (DType, Monoid, Op)):
-        return value.name
-    if isinstance(value, types.FunctionType) and value.__name__ == "<lambda>":
-        return _lambda(value)
-    if callable(value):
-        return str(getattr(value, "__name__", value))
-    return f"{value!r:.80}"
-
-
-@functools.lru_cache(maxsize=64)
-def _lambdas(filename: str) -> list[tuple[int, str, ast.Lambda]]:
-    text = "".join(linecache.getlines(filename))
-    return [(node.lineno, ast.get_source_segment(text, node) or "", node)
-            for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Lambda)]
-
-
-def _lambda(function: types.FunctionType) -> str:
-    """Return the text of a lambda: the one on its line with its parameters and constants."""
-    code = function.__code__
-    near = [(text, node) for line, text, node in _lambdas(code.co_filename)
-            if line == code.co_firstlineno]
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    same = [(text, node) for text, node in near
-            if tuple([a.arg for a in (*node.args.posonlyargs, *node.args.args,
-                                      *node.args.kwonlyargs)]) == names]
-    if len(same) > 1:
-        same = [entry for entry in same if _constants(entry[1]) == code.co_consts] or same
-    if not same:
-        raise OSError("no such lambda")
-    first, *rest = same[0][0].splitlines()
-    more = textwrap.indent(textwrap.dedent("\n".join(rest)), "    ")
-    return f"{first}\n{more}" if rest else first
-
-
-def _constants(node: ast.Lambda) -> Any:
-    compiled = compile(ast.fix_missing_locations(ast.Expression(node)), "<lambda>", "eval")
-    inner = next(c for c in compiled.co_consts if isinstance(c, types.CodeType))
-    return inner.co_consts
-
-
-def _home(function: Any) -> str:
-    """Return the file of a function, relative to the top of the package."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    module = getattr(inspect.unwrap(function), "__module__", None)
-    return f"{module.replace('.', '/')}.py" if module else "built in"
-
-
-# ---- loop nests as text
-
-
-def nest_text(nest: Nest) -> str:
-    """Return a nest as lines: its axes and arguments, then one statement per line.
-
-    >>> from tinyml.dtypes import float32
-    >>> n = Nest()
-    >>> x, y = n.arg(float32, 1, "in"), n.arg(float32, 1, "out")
-    >>> i = n.axis("i0", 8)
-    >>> v = n.load(x, (i,))
-    >>> n.store(y, n.prim("mul", v, v), (i,))
-    >>> print(nest_text(n))
-    nest over i0 < 8
-      a0: float32, 1 axis, in
-      a1: float32, 1 axis, out
-      v2: float32 = a0[i0]
-      v3: float32 = mul(v2, v2)
-      a1[i0] = v3
-    """
-    axes = ", ".join(f"{name} < {size}" for name, size in nest.axes.items())
-    lines = [f"nest over {axes}" if axes else "nest of one point"]
-    for k, arg in enumerate(nest.args):
-        lines.append(f"  a{k}: {arg.dtype.name}, {arg.rank} {'axis' if arg.rank == 1 else 'axes'}, "
-                     f"{arg.role}")
-    names = [_name(nest, k, instr) for k, instr in enumerate(nest.code)]
-    texts = [text for k, instr in enumerate(nest.code)
-             if (text := _statement(names, k, instr)) is not None]
-    lines += [f"  {text}" for text in texts[:MOST_INSTRUCTIONS]]
-    if len(texts) > MOST_INSTRUCTIONS:
-        lines.append(f"  and {len(texts) - MOST_INSTRUCTIONS} more")
-    return "\n".join(lines)
-
-
-def _name(nest: Nest, k: int, instr: Instr) -> str:
-    """Return a value's name in other statements; for a constant or an index, its own text."""
-    match instr.payload:
-        case ir.Axis(name):
-            return name
-        case ir.Const() as constant:
-            return repr(constant.value)
-        case ir.Param(number):
-            return str(nest.params[number])
-        case ir.ScalarArg(number):
-            return f"number{number}"
-    return f"v{k}"
-
-
-def _statement(names: list[str], k: int, instr: Instr) -> str | None:
-    """Return one statement; None for a value that has no line of its own."""
-    args = [names[i] for i in instr.args]
-    head = f"{names[k]}: {instr.dtype.name} = "
-    match instr.payload:
-        case ir.Axis() | ir.Const() | ir.Param() | ir.ScalarArg():
-            return None
-        case ir.Load(arg, rank):
-            text = f"{head}a{arg}[{', '.join(args[:rank])}]"
-            return text if len(args) == rank else f"{text} if {args[rank]} else {args[rank + 1]}"
-        case ir.Store(arg, disjoint):
-            return f"a{arg}[{', '.join(args[1:])}] {'+=' if disjoint else '='} {args[0]}"
-        case ir.Prim(word):
-            return f"{head}{word}({', '.join(args)})"
-        case ir.Reduce() as reduction:
-            return _loop(names, k, "reduce", reduction, args)
-        case ir.Scan() as scan:
-            return _loop(names, k, "scan", scan, args[:-len(scan.init)])  # the start comes last
-        case ir.State(loop, component, role):
-            return f"{head}{role.value} {component} of {names[loop]}"
-        case ir.Step(loop):
-            return f"{names[loop]} becomes {', '.join(args)}"
-        case ir.Item(component):
-            return f"{head}{args[0]}.{component}"
-        case ir.Check() | ir.Imaginary() as other:
-            return f"{head}{type(other).__name__.lower()}({', '.join(args)})"
-
-
-def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
-    """Return a loop as text: its monoid, its axes, its items, and its initial state."""
-    start = ", ".join(names[i] for i in loop.init)
-    return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
-            f"of {', '.join(items)} from {start}")

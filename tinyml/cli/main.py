@@ -30,7 +30,7 @@ examples:
   tinyml test digits --weights runs/digits/weights.safetensors
   tinyml doctor                               what works here, and what to do where it does not
   tinyml kernels matmul reshape               how these operations run on each device
-  tinyml explain softmax --shape 8,100        its rules, its kernels' source, and its verdict
+  tinyml explain softmax --shape 8,100        its rules, gradients and kernels' source
   tinyml conformance --suite gradients --device opencl --only gelu
   tinyml bench core                           speed beside torch and jax
 
@@ -59,9 +59,10 @@ the same memory, a loop nest, a nest that scatters its results, a body of other 
 one, or on the host, which then decides what is launched.
 """
 _EXPLAIN = """\
-Print an operation's record: formula, shape rule, gradients, loop nest, the source that is compiled
-for each device, and the verdict of the conformance suites on it, run now. Without --shape it is
-explained on its first sample. The exit status is 1 where a case fails.
+Print an operation's record: formula, shape rule, gradients, loop nest, and the source that is
+compiled for each device. Without --shape it is explained on its first sample. A function composed
+of operations is shown as its source and its trace, on the example of its docstring. With --judge
+the conformance suites run on the operation; the exit status is then 1 where a case fails.
 """
 _BENCH = "Measure tinyml beside torch and jax in one run, interleaved; medians, as ratios."
 
@@ -114,6 +115,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     _add_train(commands, command == "train")
     _add_test(commands, command == "test")
     doctor = _command(commands, "doctor", "what works here, and a remedy per problem", _DOCTOR)
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.set_defaults(run=_doctor)
     conformance = _command(commands, "conformance", "judge the operations", _CONFORMANCE)
     conformance.set_defaults(run=_conformance)
@@ -185,14 +187,15 @@ def _add_kernels(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(commands, "explain", "what an operation is, to the last line", _EXPLAIN)
-    parser.add_argument("op", metavar="OP", help="an operation, by its name")
+    parser.add_argument("op", metavar="OP", help="an operation or a function, by its name")
     parser.add_argument("--shape", nargs="+", type=_shape, metavar="N,N",
                         help="sizes of each tensor operand, '' for none: --shape 8,100 100")
     parser.add_argument("--dtype", help="float32, int64, ... (default: float32)")
     parser.add_argument("--set", nargs="+", type=_setting, default=[], metavar="NAME=VALUE",
                         help="attributes: --set 'axis=(0,)' keepdims=True")
     parser.add_argument("--device", help="only this one (default: cpu and opencl)")
-    parser.add_argument("--no-conformance", action="store_true", help="leave the verdict out")
+    parser.add_argument("--judge", action="store_true",
+                        help="also run the conformance suites on it: up to a minute")
     parser.set_defaults(run=_explain)
 
 
@@ -237,7 +240,7 @@ def _test(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     import tinyml.cli.doctor as doctor
 
-    return doctor.main()
+    return doctor.main(args.json)
 
 
 def _conformance(args: argparse.Namespace) -> int:
@@ -255,12 +258,16 @@ def _kernels(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from tinyml.cli.explain import explain, subject
+    from tinyml.cli.composed import composed, explain_composed
+    from tinyml.cli.explain import explain, has_record, subject
 
+    if not has_record(args.op) and composed(args.op) is not None:
+        print(explain_composed(args.op, args.shape, args.dtype, dict(args.set)))
+        return 0
     devices = [args.device] if args.device else list(ROOMS)
     chosen = subject(args.op, args.shape, args.dtype, dict(args.set))
     print(explain(chosen, devices))
-    if args.no_conformance or chosen.sample is None:
+    if not args.judge or chosen.sample is None:
         return 0
     print("\nconformance")
     return max(_judge(chosen.op, device) for device in devices)

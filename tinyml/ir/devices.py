@@ -91,7 +91,7 @@ class Device(Protocol):
         """Return whether this device can hold tensors of this type."""
 
     def synchronize(self) -> None:
-        """Wait until all work is done; raise any error that occurred meanwhile."""
+        """Wait for all work; raise the first error of this thread's calls that no read raised."""
 
     def afford(self, nbytes: int) -> None:
         """Raise AllocationError if this much could never be allocated."""
