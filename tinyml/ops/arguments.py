@@ -6,8 +6,6 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from tinyml.dtypes import DType, float32
 from tinyml.errors import (
     ArgumentError,
@@ -79,10 +77,14 @@ def as_places(values: Any, what: str) -> tuple[int, ...]:
 def as_number(value: Any, what: str) -> float:
     """Return a Python int or float from any kind of number; raises ArgumentTypeError.
 
+    Arrays and tensors without axes count as numbers; a tensor's value is waited for.
+
     >>> as_number(1, "eps"), as_number(-0.0, "eps")
     (1, -0.0)
     """
-    number = value.item() if isinstance(value, np.generic) else value
+    number = value
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        number = value.item()
     if not isinstance(number, (bool, int, float)):
         raise ArgumentTypeError(f"{what} is {value!r:.80} of type {type(value).__name__}",
                                 remedy="a number")
