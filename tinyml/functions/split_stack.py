@@ -15,7 +15,7 @@ import tinyml.ops.pad as constant
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.dtypes import int64
+from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, stack
 from tinyml.ops.arguments import as_axis, as_size
@@ -295,11 +295,12 @@ def choose(indices: Any, choices: Any) -> Tensor:
     [1.0, 0.0]
     """
     indices = asarray(indices)
+    indices = astype(indices, int64) if indices.dtype is bool_ else indices
     parts = [asarray(x, device=indices.device) for x in choices]
     expect(bool(parts), "at least one choice", "none", ArgumentError)
     shape = np.broadcast_shapes(indices.shape, *[x.shape for x in parts])
     rows = stack([broadcast_to(x, shape) for x in parts], 0)
-    table = reshape(broadcast_to(astype(indices, int64), shape), (1, *shape))
+    table = reshape(broadcast_to(indices, shape), (1, *shape))
     return reshape(apply(TAKE_ALONG, rows, table, axis=0), shape)
 
 
