@@ -20,6 +20,7 @@ from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.spec import Spec, make_spec
 
 MAX_PLACE = 1 << 60  # an offset or step in a tensor: sums of a few of them fit into 64 bits
+MOST_PARTS = 1 << 20  # tensors that one call returns: more take minutes, and then all memory
 
 
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
@@ -72,6 +73,12 @@ def as_places(values: Any, what: str) -> tuple[int, ...]:
     expect(all(abs(n) <= MAX_PLACE for n in places), f"{what} of at most {MAX_PLACE}", places,
            ArgumentError)
     return places
+
+
+def as_parts(count: int) -> int:
+    """Return a number of tensors that a call may return; raises ArgumentError for more."""
+    expect(count <= MOST_PARTS, f"at most {MOST_PARTS} parts", count, ArgumentError)
+    return count
 
 
 def as_number(value: Any, what: str) -> float:
