@@ -36,7 +36,7 @@ class Op:
     complex_body  the same for complex operands, if the nest is for real ones
     fallback      the same if its nest cannot be merged with others
     host_impl     directly on tensors: (*tensors, **attrs) -> tensor or tuple, if a size of the
-                  result depends on values
+                  result depends on values, or its nest raises NotOneNest
     view          (spec, **attrs) -> (strides, offset) if the result shares the input's memory,
                   None if it cannot
 
