@@ -217,3 +217,13 @@ def rounded(value: Any, name: str) -> float:
     """
     with np.errstate(over="ignore"):
         return float(DTYPES[name].numpy.type(float(value)))
+
+
+def truncated(value: float, dtype: DType) -> int:
+    """Return what the cast rule makes of a float in an integer type.
+
+    >>> truncated(-300.7, int8), truncated(2.9, int8), truncated(float("nan"), int8)
+    (-128, 2, 0)
+    """
+    low, high = integer_range(dtype)
+    return 0 if value != value else int(max(low, min(high, value)))

@@ -303,13 +303,15 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
     """Return the n-th power of square matrices; if n is negative, that of the inverse.
 
     Array API standard 2024.12, linalg.matrix_power: (..., m, m). Raises ShapeError,
-    ArgumentTypeError, and ArgumentError for a singular matrix and a negative n.
+    ArgumentTypeError, and ArgumentError for a singular matrix and a negative n, or an n of more
+    than 64 bits.
 
     >>> import tinyml
     >>> tinyml.linalg.matrix_power(tinyml.tensor([[1, 1], [0, 1]]), 3).tolist()
     [[1, 3], [0, 1]]
     """
     x, n = asarray(x), as_size(n, "n")
+    expect(n.bit_length() < 64, "n of at most 64 bits", n.bit_length(), ArgumentError)
     expect(x.ndim >= 2 and x.shape[-1] == x.shape[-2], "square matrices", x.shape, ShapeError)
     if n == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype, device=x.device), x.shape)

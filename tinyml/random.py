@@ -1,17 +1,20 @@
-"""Random numbers from explicit keys: Threefry 2x32-20, with jax's numbers for the same key.
+"""Random numbers from explicit keys: Threefry 2x32-20, with jax's bits for the same key.
 
 A key is a uint32 tensor of shape (2,). The same key gives the same numbers on every device; `split`
 and `fold_in` make new keys. Where a key may be None, None takes the next key of the global
 generator, which `seed` sets; unless set, every process starts from seed 0.
 
 Counter-based generator: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
-`bits`, `split`, `fold_in`, `uniform`, `randint`, `bernoulli` and `permutation` follow jax's
-partitionable scheme, where element i of a shape depends on the key and i alone.
+`bits`, `split`, `fold_in` and `uniform` on [0, 1) follow jax's partitionable scheme, where element
+i of a shape depends on the key and i alone. The rest does not: jax's `randint`, `bernoulli` and
+`permutation` are biased, and its `uniform` may return the upper bound.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,12 +22,14 @@ import numpy as np
 from tinyml.core.apply import apply, apply_many
 from tinyml.core.state import GLOBAL_STATE
 from tinyml.dtypes import (
+    DTYPES,
     DType,
     as_dtype,
     float32,
     float64,
     int32,
     integer_range,
+    rounded,
     uint8,
     uint16,
     uint32,
@@ -32,13 +37,14 @@ from tinyml.dtypes import (
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
 from tinyml.ir.devices import HOST
-from tinyml.ops.arguments import as_axis, as_shape, as_size
+from tinyml.ops.arguments import as_axis, as_number, as_shape, as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import full, index_along, tensor
-from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
+from tinyml.ops.elementwise import cos, log, minimum, nextafter, sin, sqrt, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
+from tinyml.ops.views import broadcast_to
 from tinyml.tensor import StateTensor, Tensor
 
 _WORD = 1 << 32
@@ -165,20 +171,45 @@ def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: floa
             maxval: float = 1.0) -> Tensor:
     """Return numbers in [minval, maxval): multiples of 2^-23 (float32) or 2^-52 (float64), scaled.
 
-    Raises DTypeError for a dtype that is not floating.
+    The bounds are rounded to the type first; a result is rounded down, so `maxval` never occurs,
+    and each of few numbers between the bounds is equally likely. If minval >= maxval, minval is
+    returned. Raises DTypeError for a dtype that is not floating, ArgumentError for bounds that are
+    not finite in it.
 
     >>> uniform(key(0), (2,)).dtype
     tinyml.float32
     """
     kind = _floating(dtype)
+    low, high = (rounded(as_number(v, n), kind.name)
+                 for v, n in ((minval, "minval"), (maxval, "maxval")))
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise ArgumentError(f"{kind.name} bounds {minval} and {maxval}", remedy="finite bounds")
     fraction = _FRACTION_BITS[kind]
     words = bits(key, shape, _UNSIGNED[kind.bits]) >> kind.bits - fraction
     unit = words.astype(kind) * 2.0**-fraction
-    if (minval, maxval) == (0.0, 1.0):
+    if (low, high) == (0.0, 1.0):
         return unit
-    # The span has the result's type, as in jax: the same rounding gives the same bits.
-    low, high = kind.numpy.type(minval), kind.numpy.type(maxval)
-    return maximum(unit * float(high - low) + float(low), float(low))
+    half = 1.0 if math.isfinite(rounded(high - low, kind.name)) else 0.5  # no span overflows
+    result = _between(unit, low * half, max(low, high) * half, kind)
+    return result if half == 1.0 else result / half
+
+
+def _between(unit: Tensor, low: float, high: float, kind: DType) -> Tensor:
+    """Return numbers of [0, 1) scaled to [low, high), each rounded down.
+
+    The error of the sum is exact (Knuth, The Art of Computer Programming 2, 4.2.2, theorem B).
+    """
+    scaled = unit * rounded(high - low, kind.name)
+    total = scaled + low
+    part = total - low
+    error = (low - (total - part)) + (scaled - part)
+    down = where(error < 0.0, nextafter(total, -math.inf), total)
+    return minimum(down, max(low, _before(high, kind)))
+
+
+def _before(number: float, kind: DType) -> float:
+    """Return the greatest number of a float type below a number."""
+    return float(np.nextafter(kind.numpy.type(number), kind.numpy.type(-math.inf)))
 
 
 def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
@@ -205,28 +236,45 @@ def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float =
 
 
 def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
-    """Return bools that are True with probability `p`, a number or a float tensor.
+    """Return bools that are True with probability `p`, a number or a float tensor, within 2^-64.
 
     `p` broadcasts to `shape`, by default p's own shape. Raises ArgumentError for a number outside
-    [0, 1].
+    [0, 1], DTypeError for a tensor that is not floating, ShapeError.
 
     >>> bernoulli(key(0), 1.0, (3,)).tolist()
     [True, True, True]
     """
+    high: Any
+    low: Any
     if isinstance(p, Tensor):
-        return uniform(key, p.shape if shape is None else shape, p.dtype) < p
-    if not 0 <= p <= 1:
-        raise ArgumentError(f"p is {p}", remedy="a probability between 0 and 1")
-    return uniform(key, () if shape is None else shape) < float(p)
+        if not p.dtype.is_float:
+            raise DTypeError(f"probabilities of {p.dtype.name}")
+        size = p.shape if shape is None else as_shape(shape)
+        scaled = broadcast_to(p, size).astype(DTYPES[p.dtype.compute]) * float(_WORD)
+        high = scaled.astype(uint64)
+        low = ((scaled - high.astype(scaled.dtype)) * float(_WORD)).astype(uint64)
+    else:
+        number = as_number(p, "p")
+        if not 0 <= number <= 1:
+            raise ArgumentError(f"p is {p}", remedy="a probability between 0 and 1")
+        size = () if shape is None else as_shape(shape)
+        high, low = divmod(int(Fraction(number) * _WORD**2), _WORD)
+    first, second = _pairs(_key(key), size)
+    # The first word is that of `bits`, and the pair is as random as Threefry's own.
+    first, second = ((first ^ second).astype(uint64), second.astype(uint64))
+    drawn: Tensor = (first < high) | ((first == high) & (second < low))
+    return drawn
 
 
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
     """Return integers minval <= n < maxval, int32 unless `dtype` names another type.
 
-    If there is no such integer, minval is returned. Two words per number are reduced modulo the
-    span, as in jax: with a span s of b-bit numbers the probabilities have a relative error of at
-    most s^2 / 2^(2b). Raises DTypeError for a dtype that is not an integer type, and ArgumentError
-    for bounds that it cannot hold.
+    If there is no such integer, minval is returned. n - minval is the integer part of u times the
+    span, u a fraction of 64 random bits, or of 128 for a span over 2^32 (Lemire, "Fast random
+    integer generation in an interval", 2019, without the rejection): so every probability is right
+    within a factor of 1 +- 2^-32, and the numbers depend on the bounds alone, not on the type.
+    jax's differ. Raises DTypeError for a dtype that is not an integer type, and ArgumentError for
+    bounds that it cannot hold.
 
     >>> sorted(set(randint(key(0), (100,), -1, 2).tolist()))
     [-1, 0, 1]
@@ -238,16 +286,19 @@ def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any
     least, greatest = integer_range(kind)
     if not (least <= low <= greatest and least <= high <= greatest + 1):
         raise ArgumentError(f"{kind.name} does not hold {low} <= n < {high}")
-    unsigned = _UNSIGNED[kind.bits]
-    pair = split(key)
-    upper, lower = (bits(pair[i], shape, unsigned) for i in (0, 1))
-    span = max(high - low, 1)
-    offset = lower
-    if span < 1 << kind.bits:
-        scale = (1 << kind.bits // 2) % span
-        scale = _wrapped(scale * scale, kind.bits) % span
-        offset = _rest(_rest(upper, span) * scale + _rest(lower, span), span)
-    return (offset + _wrapped(low, kind.bits)).astype(kind)
+    span, size, start = max(high - low, 1), as_shape(shape), _key(key)
+    if span <= _WORD:
+        upper, lower = (word.astype(uint64) for word in _pairs(start, size))
+        offset = (upper * span + (lower * span >> 32)) >> 32
+    else:
+        pair = split(start)
+        upper, lower = (bits(pair[i], size, uint64) for i in (0, 1))
+        offset = upper
+        if span < _WORD**2:
+            carry = _high_word(lower, span)
+            rest = upper * span + carry
+            offset = _high_word(upper, span) + (rest < carry).astype(uint64)
+    return (offset + low % _WORD**2).astype(kind)
 
 
 def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
@@ -266,12 +317,16 @@ def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
 
 
 def _order(key: Tensor, count: int) -> Tensor:
-    """Shuffle by sorting on random words, often enough that ties do not matter, as in jax."""
+    """Shuffle by sorting on random words, often enough that ties do not matter.
+
+    Two items tie in all of r rounds with probability 2^-64r, any two with less than count^2 times
+    that: less than 2^-32 for these r.
+    """
     order = index_along((count,), 0, key.device)
-    for _ in range(math.ceil(3 * math.log(max(1, count)) / math.log(_WORD - 1))):
+    for _ in range(math.ceil((2 * count.bit_length() + 32) / 64) if count > 1 else 0):
         pair = split(key)
         key = pair[0]
-        order = gather(order, argsort(bits(pair[1], (count,))))
+        order = gather(order, argsort(bits(pair[1], (count,), uint64)))
     return order
 
 
@@ -286,6 +341,12 @@ def _key(key: Tensor | None) -> Tensor:
     return key
 
 
+def _pairs(key: Tensor, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Return two random uint32 words for each element of a shape."""
+    words = apply_many(THREEFRY, key, *_counters(key, math.prod(shape)))
+    return (word.reshape(shape) for word in words)
+
+
 def _counters(key: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the high and low words of 0 to count - 1 on the key's device."""
     place = index_along((count,), 0, key.device)
@@ -297,23 +358,6 @@ def _floating(dtype: Any) -> DType:
     if kind not in _FRACTION_BITS:
         raise DTypeError(f"random numbers of {kind.name}", remedy="float32 or float64")
     return kind
-
-
-def _wrapped(number: int, width: int) -> int:
-    return number % (1 << width)
-
-
-def _rest(x: Tensor, span: int) -> Tensor:
-    """Return x modulo span, using the span's reciprocal (Granlund and Montgomery 1994).
-
-    With m = floor(2^64 / span), the high word of x m is the quotient or one less.
-    """
-    if span & (span - 1) == 0:
-        return x & (span - 1)
-    wide = x.astype(uint64)
-    if span < 1 << 63:
-        wide = wide - _high_word(wide, (1 << 64) // span) * span
-    return where(wide < span, wide, wide - span).astype(x.dtype)
 
 
 def _high_word(x: Tensor, y: int) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.dtypes import DTYPES, as_dtype, integer_range
-from tinyml.errors import ArgumentError, ArgumentTypeError, ExportError, expect
+from tinyml.dtypes import DTYPES, as_dtype, int64, integer_range, uint64
+from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ExportError, expect
 from tinyml.ir.spec import Spec, make_spec
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +22,8 @@ CPU = (1, 0)  # kDLCPU, device number 0
 VERSION = (1, 0)  # of DLPack's structures, the first with a read-only flag
 # DLDataTypeCode of dlpack.h 1.1 for the types that NumPy lacks.
 _CODES = {"bfloat16": 4, "float8_e4m3fn": 10, "float8_e5m2": 12}
-_NUMBERS = {bool, int, float, complex}
+_WHOLE = {bool, int}
+_NUMBERS = _WHOLE | {float, complex}
 _DEFAULTS = {"float64": np.dtype(np.float32), "complex128": np.dtype(np.complex64)}
 _UNSIGNED = 1  # kDLUInt, the code under which their bits pass through NumPy
 
@@ -255,38 +256,79 @@ def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
 
     `dtype` is the type that the tensor will have. If it is None, Python floats become float32 and
     complex numbers complex64, tinyml's defaults. `copy` is passed to DLPack objects. Raises
-    ArgumentTypeError for data without numbers and for masked arrays, whose masks would be lost, and
-    ArgumentError for Python integers that do not fit `dtype`.
+    ArgumentTypeError for data without numbers and for masked arrays, whose masks would be lost,
+    ArgumentError for Python integers that do not fit `dtype`, and DTypeError without a `dtype` if
+    they fit no integer type.
 
     >>> [as_array([0.5], dtype).dtype.name for dtype in (None, "float64", "int8")]
     ['float32', 'float64', 'float64']
     """
     array = _to_array(data, copy)
-    if isinstance(data, np.ndarray) or not _is_weak(data):
+    if isinstance(data, np.ndarray):
         return array
-    if dtype is None:
-        return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
-    wanted = as_dtype(dtype)
-    if wanted.is_integer and array.dtype.kind in "iu" and array.size:
-        low, high = integer_range(wanted)
-        expect(low <= int(array.min()) and int(array.max()) <= high,
-               f"numbers that {wanted.name} holds, {low} to {high}", data, ArgumentError)
-    return array
+    kinds = _kinds(data)
+    if not kinds <= _NUMBERS:
+        return array
+    if kinds <= _WHOLE and array.size:
+        return _whole_array(data, array, dtype)
+    if array.dtype == object:  # integers beyond 64 bits among floats
+        array = _rounded(array, complex if complex in kinds else float)
+    if dtype is not None:
+        return array
+    return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
 
 
-def _is_weak(data: Any) -> bool:
-    """Return whether data holds only Python numbers, whose floats have no width of their own.
+def _kinds(data: Any) -> set[type]:
+    """Return the types of the elements of nested lists; of anything else, its own type.
 
-    >>> _is_weak([1.0, [2, True]]), _is_weak([np.float64(1.0)])
+    Python numbers are weak: their floats have no width of their own.
+
+    >>> _kinds([1.0, [2, 3]]) <= _NUMBERS, _kinds([np.float64(1.0)]) <= _NUMBERS
     (True, False)
     """
     if not isinstance(data, (list, tuple)):
-        return type(data) in _NUMBERS
-    return set(map(type, data)) <= _NUMBERS or all(map(_is_weak, data))
+        return {type(data)}
+    kinds = set(map(type, data))
+    return kinds if kinds <= _NUMBERS else set[type]().union(*map(_kinds, data))
+
+
+def _whole_array(data: Any, array: Array, dtype: Any) -> Array:
+    """Return Python integers as an exact array.
+
+    Raises ArgumentError if the type cannot hold them, DTypeError if no integer type can.
+    """
+    # NumPy gives floats or objects for integers that none of its types holds.
+    exact = array if array.dtype.kind in "biu" else np.array(data, object)
+    wanted = None if dtype is None else as_dtype(dtype)
+    if wanted is not None and not wanted.is_integer:
+        return exact if exact is array else _rounded(exact, float)
+    if wanted is None and exact is array:
+        return array
+    low, high = (data, data) if not exact.ndim else (int(exact.min()), int(exact.max()))
+    for kind in (int64, uint64) if wanted is None else (wanted,):
+        least, most = integer_range(kind)
+        if least <= low and high <= most:
+            return exact if exact is array else exact.astype(kind.numpy)
+    if wanted is None:
+        raise DTypeError(f"neither int64 nor uint64 holds {data!r:.80}", remedy="dtype='float64'")
+    raise ArgumentError(
+        f"Expect: numbers that {kind.name} holds, {least} to {most}. Actual: {data!r:.80}",
+        remedy="a wider type, or numbers within these bounds")
+
+
+def _rounded(array: Array, kind: type) -> Array:
+    """Return objects as floats or complex numbers; raises ArgumentError beyond their range."""
+    try:
+        return array.astype(kind)
+    except OverflowError:
+        raise ArgumentError("an int beyond float64",
+                            remedy="a number of at most 1.8e308") from None
 
 
 def _to_array(data: Any, copy: bool | None) -> Array:
     """Return data as an array; Python floats become float64."""
+    if type(data) in _NUMBERS:
+        return np.asarray(data)
     if isinstance(data, np.ma.MaskedArray):
         raise ArgumentTypeError("a masked array: its mask would be lost",
                                 remedy="x.filled(value) puts a value where the mask is")

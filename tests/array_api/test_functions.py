@@ -186,7 +186,7 @@ def test_creation(device: str, dtype: str | None) -> None:
         same(tinyml.eye(3, columns, k=k, **kept), np.eye(3, columns, k, dtype or "float32"))
     for endpoint, num in itertools.product((True, False), (0, 1, 5)):
         got = tinyml.linspace(-1, 3, num, endpoint=endpoint, **kept)
-        same(got, np.linspace(-1, 3, num, endpoint).astype(dtype or "float32"))
+        same(got, np.linspace(-1, 3, num, endpoint, dtype=dtype or "float32"))
     x = tinyml.ones((2, 3), dtype="int16")
     for like in (tinyml.zeros_like, tinyml.ones_like, tinyml.empty_like):
         made = like(x, **kept)

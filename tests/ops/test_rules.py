@@ -161,6 +161,32 @@ def test_a_word_takes_as_many_operands_as_it_has(name: str) -> None:
         tinyml.trace(lambda x: apply(op, *[x] * (count + 1)))(x)
 
 
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"concat"}))
+def test_no_record_takes_more_or_fewer_operands_than_it_has(name: str) -> None:
+    """Nothing is computed: the check comes before, when a call or a line of a file is planned."""
+    op = find(name)
+    if op.samples is None:
+        assert name in {"transfer", "call", "cond", "scan", "while"}
+        return
+    case = next(iter(op.samples(op.dtypes[0])))
+    ours = [tinyml.tensor(x).spec if isinstance(x, np.ndarray) else type(x) for x in case.args]
+    checked(op, ours, case.attrs)
+    for attrs in (case.attrs, {}):
+        for specs in ([*ours, ours[0]], ours * 3, [*ours, int], [*ours, bool, int], ours[:-1]):
+            with pytest.raises(tinyml.TinyMLError):
+                checked(op, specs, attrs)
+
+
+def test_a_call_with_another_operand_says_which_there_are() -> None:
+    x = tinyml.ones((2, 2))
+    for call, names in ((lambda: x.op("svd", x), "x, full"), (lambda: x.op("inv", x, x), "x"),
+                        (lambda: x.op("qr", x, complete=True), "x, complete"),
+                        (lambda: x.op("solve"), "a, b"),
+                        (lambda: tinyml.jit(lambda x: x.op("cholesky", x))(x), "x")):
+        with pytest.raises(errors.ArgumentTypeError, match=f"Expect: {names}. Actual: an operand"):
+            call()
+
+
 def test_a_number_in_the_place_of_a_tensor() -> None:
     with pytest.raises(errors.ArgumentTypeError, match="operand 1 is a Python int") as caught:
         apply(find("gather"), tinyml.ones(3), 1, axis=0)

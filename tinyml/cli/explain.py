@@ -127,8 +127,8 @@ def _word(op: Op, plan: CompiledOp) -> str:
 
 def _of_record(op: Op) -> str:
     """Return how the record itself runs, for an op without samples."""
-    words = {"host_impl": "host", "view": "view", "scatter_nest": "scatter", "nest": "nest",
-             "body": "body", "fallback": "body"}
+    words = {"view": "view", "scatter_nest": "scatter", "nest": "nest", "body": "body",
+             "fallback": "body", "host_impl": "host"}
     return next((word for field, word in words.items() if getattr(op, field) is not None), "kernel")
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tinyml.graph.graph import Graph
 from tinyml.ir.lower import Lowering, NotOneNest, Numbers
-from tinyml.ir.nest import Axis, Const, Ids
+from tinyml.ir.nest import Axis, Check, Const, Ids
 from tinyml.ir.op import Equation, Var, attribute_key
 
 MOST_EQUATIONS = 48  # per nest: compilers are slow on huge functions, and arguments are limited
@@ -41,6 +41,7 @@ class OpTraits(NamedTuple):
     work      the number of points that it visits
     heavy     whether it is a contraction: it reads operands many times, so they belong in memory
     plain     whether it reads all operands at plain axes
+    checks    whether it checks indices
     """
 
     accesses: tuple[Access, ...]
@@ -48,6 +49,7 @@ class OpTraits(NamedTuple):
     work: int
     heavy: bool
     plain: bool
+    checks: bool
 
 
 class _Probe(Lowering):
@@ -91,7 +93,8 @@ def analyze(equation: Equation) -> OpTraits | None:
     accesses = tuple([probe.accesses.get(v, Access(True, True)) for v in equation.inputs])
     reduces = bool(n.loops)
     return OpTraits(accesses, reduces, prod(n.axes.values()),
-                    reduces and not all(a.once for a in accesses), all(a.plain for a in accesses))
+                    reduces and not all(a.once for a in accesses), all(a.plain for a in accesses),
+                    any(isinstance(instr.payload, Check) for instr in n.code))
 
 
 class FusionGroup:
@@ -169,6 +172,8 @@ class Fuser:
             return None
         if len(group.members) >= MOST_EQUATIONS or self.traits[group.root] is None:
             return None
+        if traits.checks and not self.equations[group.root].outs[0].spec.size:
+            return None  # a nest over nothing would check nothing
         plain = True
         for reader, place in readers:
             access = self.traits[reader].accesses[place]  # type: ignore[union-attr]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tinyml.core.builder import refuse_leaked
 from tinyml.core.error_context import add_context
 from tinyml.core.make import Class, Tensor
@@ -220,7 +218,10 @@ def _promoted(op: Op, xs: Sequence[Any]) -> list[Any] | None:
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: Any, device: Any) -> Tensor:
-    """Return a tensor filled with one value, stored once and read with stride 0."""
-    one = upload(np.full((), value, dtype.numpy), device, dtype)
+    """Return a tensor filled with one value, stored once and read with stride 0.
+
+    The value becomes the type's as `upload` converts it: there is one rule.
+    """
+    one = upload(value, device, dtype)
     return apply(Implicit.expand, one, shape=shape) if shape else one
 

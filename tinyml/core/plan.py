@@ -127,6 +127,12 @@ def checked(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
         raise
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise _tripped(op, specs, attrs, error) from error
+    known = (len(specs), *attrs)
+    if known not in op.counted:
+        miscounted = _miscounted(op, specs, attrs)
+        if miscounted is not None:
+            raise miscounted
+        op.counted.add(known)
     given: tuple[Spec, ...] = result if isinstance(result, tuple) else (result,)
     for spec in given:
         if not spec.device.supports(spec.dtype):
@@ -144,10 +150,18 @@ def _refuse_undeclared(op: Op, specs: Sequence[Any]) -> None:
                              remedy=f"cast with .astype(...) to one of {', '.join(op.dtypes)}")
 
 
+def _miscounted(op: Op, specs: Sequence[Any], attrs: dict[str, Any]) -> ArgumentTypeError | None:
+    """Return an error if some rule of the record takes other operands or attributes than these."""
+    found = (_unbound(op, rule, specs, attrs, lead) for rule, lead in op.operand_rules())
+    return next((error for error in found if error is not None), None)
+
+
 def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
              error: Exception) -> TinyMLError:
     """Return a typed error for an untyped one that a rule raised on its operands or attributes."""
     unbound = _unbound(op, op.normalize or op.infer, specs, attrs)
+    if unbound is None and op.normalize is None:
+        unbound = _miscounted(op, specs, attrs)
     if unbound is not None:
         return unbound
     number = next((k for k, spec in enumerate(specs) if not isinstance(spec, Spec)), None)
@@ -161,15 +175,18 @@ def _tripped(op: Op, specs: Sequence[Any], attrs: dict[str, Any],
 
 
 def _unbound(op: Op, rule: Callable[..., Any], xs: Sequence[Any],
-             attrs: dict[str, Any]) -> ArgumentTypeError | None:
-    """Return the error for operands or attributes that do not match a rule's parameters."""
+             attrs: dict[str, Any], lead: int = 0) -> ArgumentTypeError | None:
+    """Return the error for operands or attributes that do not match a rule's parameters.
+
+    The rule takes `lead` arguments before them.
+    """
     wanted = signature(rule)
     try:
-        wanted.bind(*xs, **attrs)
+        wanted.bind(*[None] * lead, *xs, **attrs)
         return None
     except TypeError:
         names = [name.lstrip("_") or "..." for name, p in wanted.parameters.items()
-                 if p.kind is not p.VAR_KEYWORD]
+                 if p.kind is not p.VAR_KEYWORD][lead:]
         given = [*(["an operand"] * len(xs)), *attrs]
         return ArgumentTypeError(
             f"Expect: {', '.join(names)}. Actual: {', '.join(given) or 'nothing'}",

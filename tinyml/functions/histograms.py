@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,17 @@ from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import expand_dims, stack
 from tinyml.functions.split_stack import ravel
-from tinyml.ops.arguments import as_axis, as_float, as_size, shape_along
+from tinyml.ops.arguments import as_axis, as_float, as_number, as_size, shape_along
 from tinyml.ops.creation import as_tensors, asarray, index_along
-from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
+from tinyml.ops.elementwise import (
+    astype,
+    equal,
+    less_equal,
+    logical_and,
+    logical_or,
+    not_equal,
+    where,
+)
 from tinyml.ops.gather_scatter import scatter
 from tinyml.ops.reduction import max, min, sum
 from tinyml.ops.sorting import searchsorted
@@ -66,9 +74,10 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     if x.size:
         expect(int(min(x).item()) >= 0, "numbers that are not negative", "a negative one",
                ArgumentError)
+    least = as_size(minlength, "minlength")
+    expect(least >= 0, "a minlength that is not negative", least, ArgumentError)
     top = int(max(x).item()) + 1 if x.size else 0
-    length = top if top > minlength else as_size(minlength, "minlength")
-    return _binned(x, weights, length)
+    return _binned(x, weights, builtins.max(top, least))
 
 
 def _binned(places: Any, weights: Any, length: int) -> Tensor:
@@ -87,9 +96,10 @@ def _binned(places: Any, weights: Any, length: int) -> Tensor:
 def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     """Return the int64 index of each element's bin: i with bins[i-1] <= x < bins[i].
 
-    With `right`, bins[i-1] < x <= bins[i]. Decreasing bins count from their end. Elements below the
-    first edge get 0, those above the last, and NaN, len(bins). Raises ShapeError unless bins is a
-    vector.
+    With `right`, bins[i-1] < x <= bins[i]. Falling bins are bins[i-1] > x >= bins[i], with `right`
+    bins[i-1] >= x > bins[i], as in NumPy. Elements before the first edge get 0, those after the
+    last len(bins); NaN is greatest. Raises ShapeError unless bins is a vector, and ArgumentError if
+    it neither rises nor falls; bins computed inside a graph are not checked.
 
     >>> import tinyml
     >>> tinyml.digitize(tinyml.tensor([0.5, 2.0]), [0.0, 1.0, 2.0]).tolist()
@@ -98,13 +108,36 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     x = asarray(x)
     edges = asarray(bins, device=x.device)
     expect(edges.ndim == 1, "a vector of bins", edges.shape, ShapeError)
-    rising = searchsorted(edges, ravel(x), side="left" if right else "right")
-    if edges.size < 2:
+    side, flat = "left" if right else "right", ravel(x)
+    steps = _steps(edges)
+    expect(steps is None or builtins.any(steps), "bins that rise or fall", edges, ArgumentError)
+    rising = falling = searchsorted(edges, flat, side=side)
+    if edges.size < 2 or steps is not None and steps[0]:
         return reshape(rising, x.shape)
-    turned = edges[::-1]
-    falling = edges.size - searchsorted(turned, ravel(x), side="right" if right else "left")
-    down = edges[0] > edges[-1]
+    falling = edges.size - searchsorted(edges[::-1], flat, side=side)
+    if steps is not None:
+        return reshape(falling, x.shape)
+    down = logical_or(edges[0] > edges[-1], not_equal(edges[0], edges[0]))  # NaN is greatest
     return reshape(where(down, falling, rising), x.shape)
+
+
+def _steps(edges: Any) -> tuple[bool, bool] | None:
+    """Return whether edges rise, and whether they fall; NaN is greatest, and None means unknown.
+
+    They are known unless they are computed in a graph that is being built; this waits for them.
+    """
+    if edges.spec.symbolic:
+        return None
+    values = edges.numpy()
+    left, right = values[:-1], values[1:]
+    return (bool(((left <= right) | (right != right)).all()),
+            bool(((right <= left) | (left != left)).all()))
+
+
+def _refuse_values(values: Any, fine: Callable[[Any], Any], wanted: str) -> None:
+    """Raise ArgumentError unless values are fine, as far as they are known."""
+    if not values.spec.symbolic and not bool(np.all(fine(values.numpy()))):
+        raise ArgumentError(f"Expect: {wanted}. Actual: {values}")
 
 
 def _edges(x: Any, bins: Any, limits: Any) -> Any:
@@ -113,18 +146,24 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
         edges = asarray(bins, device=x.device)
         expect(edges.ndim == 1 and edges.size > 1, "a vector of at least 2 edges", edges.shape,
                ShapeError)
+        _refuse_values(edges, lambda e: e[:-1] <= e[1:], "edges that rise, without NaN")
         return edges if edges.dtype is x.dtype else astype(edges, x.dtype)
     count = as_size(bins, "bins")
     expect(count > 0, "at least one bin", count, ArgumentError)
     if limits is not None:
-        low, high = (float(v) for v in limits)
+        expect(len(limits) == 2, "a range of two numbers", limits, ArgumentError)
+        low, high = (float(as_number(v, "range")) for v in limits)
         expect(low <= high, "a range that rises", limits, ArgumentError)
+        expect(bool(np.isfinite([low, high]).all()), "a range of finite numbers", limits,
+               ArgumentError)
         if low == high:
             low, high = low - 0.5, high + 0.5
         return upload(np.linspace(low, high, count + 1).astype(x.dtype.numpy), x.device)
     if not x.size:
         return upload(np.linspace(0.0, 1.0, count + 1).astype(x.dtype.numpy), x.device)
     least, most = min(x), max(x)
+    for end in (least, most):
+        _refuse_values(end, lambda e: np.isfinite(e.astype(float)), "finite elements, or a range")
     same = equal(least, most)
     first, last = where(same, least - 0.5, least), where(same, most + 0.5, most)
     steps = astype(index_along((count + 1,), 0, x.device), x.dtype)
@@ -148,9 +187,10 @@ def histogram(x: Any, bins: Any = 10, range: Any = None, density: bool = False,
     """Return how many elements fall into each bin, and the bin edges (numpy.histogram).
 
     `bins` is the number of equal bins over `range` (by default from the least to the greatest
-    element), or their increasing edges. `weights`, if given, are summed instead; with `density` the
-    integral is 1. Integers become float32. Elements outside, and NaN, are not counted. Raises
-    ShapeError, ArgumentError.
+    element), or their edges, which rise. `weights`, if given, are summed instead; with `density`
+    the integral is 1. Integers become float32. Elements outside, and NaN, are not counted. Raises
+    ShapeError, and ArgumentError for edges that fall or hold NaN, and for elements that are not
+    finite where they determine the range; both unless computed inside a graph.
 
     >>> import tinyml
     >>> counts, edges = tinyml.histogram(tinyml.tensor([0.0, 0.5, 2.0]), 2)

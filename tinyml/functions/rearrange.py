@@ -11,7 +11,14 @@ from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
-from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes
+from tinyml.ops.arguments import (
+    as_axes,
+    as_axis,
+    as_parts,
+    as_size,
+    as_sizes,
+    broadcast_shapes,
+)
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.cumulative import cumulative_sum
@@ -22,6 +29,8 @@ from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
 __all__ = ["broadcast_arrays", "diff", "expand_dims", "flip", "meshgrid", "moveaxis", "repeat",
            "roll", "squeeze", "stack", "tile", "unstack"]
+
+MOST_DIFFERENCES = 1 << 12  # one step each; far fewer exceed the range of every type
 
 
 # ---- views
@@ -113,7 +122,9 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
 
 @named_in_errors
 def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """Return the slices of x along an axis, without that axis. Raises AxisError.
+    """Return the slices of x along an axis, without that axis: at most 2^20.
+
+    Raises AxisError, and ArgumentError for more of them.
 
     >>> import tinyml
     >>> [part.tolist() for part in tinyml.unstack(tinyml.tensor([[1, 2], [3, 4]]), axis=1)]
@@ -121,7 +132,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """
     place = as_axis(axis, x.ndim)
     before = (slice(None),) * place
-    return tuple([x[before + (k,)] for k in range(x.shape[place])])
+    return tuple([x[before + (k,)] for k in range(as_parts(x.shape[place]))])
 
 
 # ---- copies
@@ -220,7 +231,8 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Tensor:
     """Return the n-th differences of neighbours along an axis, of x with `prepend` and `append`.
 
-    With n=0 the result is x alone, as in NumPy. Raises AxisError, ArgumentError for a negative n.
+    With n=0 the result is x alone, as in NumPy. Raises AxisError, and ArgumentError for an n that
+    is negative, or over 4,096 and less than the size.
 
     >>> import tinyml
     >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()
@@ -232,6 +244,9 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
         return reshape(x, x.shape)
     pieces = [piece for piece in (prepend, x, append) if piece is not None]
     found: Tensor = concat(pieces, place) if len(pieces) > 1 else x
+    if times > found.shape[place]:  # nothing is left
+        found, times = slice_axis(found, place, 0, 0), 1
+    expect(times <= MOST_DIFFERENCES, f"n of at most {MOST_DIFFERENCES}", times, ArgumentError)
     for _ in range(times):
         size = found.shape[place]
         found = slice_axis(found, place, 1, size) - slice_axis(found, place, 0, max(size - 1, 0))

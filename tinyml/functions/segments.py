@@ -155,13 +155,8 @@ def _flat_places(shape: tuple[int, ...], indices: Any, axis: int) -> Any:
     place: Any = full(indices.shape, 0, int64, indices.device)
     for d, size in enumerate(shape):
         if d == axis:
-            own = _checked(astype(indices, int64), size)
+            own = gather(index_along((size,), 0, indices.device), indices)  # which checks them
         else:
             own = index_along(shape_along(indices.shape[d], d, len(shape)), d, indices.device)
         place = place * size + own
     return place
-
-
-def _checked(indices: Any, size: int) -> Any:
-    """Return indices counted from the front; a gather rejects those out of range."""
-    return gather(index_along((size,), 0, indices.device), indices) if size else indices

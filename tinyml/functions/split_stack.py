@@ -15,10 +15,10 @@ import tinyml.ops.pad as constant
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.dtypes import int64
+from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, stack
-from tinyml.ops.arguments import as_axis, as_size
+from tinyml.ops.arguments import as_axis, as_parts, as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.diagonal import diag_embed
@@ -38,7 +38,7 @@ __all__ = ["array_split", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag"
 def _cuts(size: int, at: Any, equal: bool) -> list[int]:
     """Return where to cut an axis: into a number of parts, or at the given indices."""
     if not isinstance(at, (Sequence, np.ndarray)) and not hasattr(at, "tolist"):
-        count = as_size(at, "the number of parts")
+        count = as_parts(as_size(at, "the number of parts"))
         expect(count > 0, "at least one part", count, ArgumentError)
         expect(not equal or size % count == 0, f"a number of parts that divides {size}", count,
                remedy="array_split")
@@ -65,7 +65,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]
     """Split x along `axis` into equal parts, or at the given indices, without copying.
 
     Raises ShapeError if the number does not divide the axis (`array_split` allows that), AxisError,
-    ArgumentError.
+    ArgumentError, also for more than 2^20 parts.
 
     >>> import tinyml
     >>> [y.tolist() for y in tinyml.split(tinyml.arange(4), 2)]
@@ -295,11 +295,12 @@ def choose(indices: Any, choices: Any) -> Tensor:
     [1.0, 0.0]
     """
     indices = asarray(indices)
+    indices = astype(indices, int64) if indices.dtype is bool_ else indices
     parts = [asarray(x, device=indices.device) for x in choices]
     expect(bool(parts), "at least one choice", "none", ArgumentError)
     shape = np.broadcast_shapes(indices.shape, *[x.shape for x in parts])
     rows = stack([broadcast_to(x, shape) for x in parts], 0)
-    table = reshape(broadcast_to(astype(indices, int64), shape), (1, *shape))
+    table = reshape(broadcast_to(indices, shape), (1, *shape))
     return reshape(apply(TAKE_ALONG, rows, table, axis=0), shape)
 
 

@@ -36,7 +36,7 @@ class Op:
     complex_body  the same for complex operands, if the nest is for real ones
     fallback      the same if its nest cannot be merged with others
     host_impl     directly on tensors: (*tensors, **attrs) -> tensor or tuple, if a size of the
-                  result depends on values
+                  result depends on values, or its nest raises NotOneNest
     view          (spec, **attrs) -> (strides, offset) if the result shares the input's memory,
                   None if it cannot
 
@@ -83,6 +83,7 @@ class Op:
                                     remedy=f"one of {', '.join(Op.__annotations__)}")
         vars(self).update(fields, name=name, infer=infer)
         self.memo: dict[Any, Any] = {}
+        self.counted: set[Any] = set()  # numbers of operands, with names of attributes, that fit
         self.keeps, self.keeps_rest, self.keeps_y = _kept(self.grad)
         LIVING.add(self)
 
@@ -94,6 +95,13 @@ class Op:
         if self.complex_body is not None and _any_complex(specs):
             return self.complex_body
         return self.body or self.fallback
+
+    def operand_rules(self) -> list[tuple[Callable[..., Any], int]]:
+        """Return the functions that take its operands, and how many arguments precede them."""
+        given = [(self.body, 0), (self.complex_body, 0), (self.fallback, 0), (self.host_impl, 0),
+                 (self.nest, 2), (self.scatter_nest, 2)]
+        given += [(rule, 2) for rule in (self.grad if isinstance(self.grad, tuple) else ())]
+        return [(rule, lead) for rule, lead in given if rule is not None]
 
     def lowers_directly(self, specs: Iterable[Any]) -> bool:
         """Return whether its own nest serves these operands, without its body."""

@@ -6,8 +6,6 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from tinyml.dtypes import DType, float32
 from tinyml.errors import (
     ArgumentError,
@@ -22,6 +20,7 @@ from tinyml.ir.nest import ZERO, Ids, Nest
 from tinyml.ir.spec import Spec, make_spec
 
 MAX_PLACE = 1 << 60  # an offset or step in a tensor: sums of a few of them fit into 64 bits
+MOST_PARTS = 1 << 20  # tensors that one call returns: more take minutes, and then all memory
 
 
 def with_shape(spec: Spec, shape: tuple[int, ...], dtype: DType | None = None) -> Spec:
@@ -76,13 +75,23 @@ def as_places(values: Any, what: str) -> tuple[int, ...]:
     return places
 
 
+def as_parts(count: int) -> int:
+    """Return a number of tensors that a call may return; raises ArgumentError for more."""
+    expect(count <= MOST_PARTS, f"at most {MOST_PARTS} parts", count, ArgumentError)
+    return count
+
+
 def as_number(value: Any, what: str) -> float:
     """Return a Python int or float from any kind of number; raises ArgumentTypeError.
+
+    Arrays and tensors without axes count as numbers; a tensor's value is waited for.
 
     >>> as_number(1, "eps"), as_number(-0.0, "eps")
     (1, -0.0)
     """
-    number = value.item() if isinstance(value, np.generic) else value
+    number = value
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        number = value.item()
     if not isinstance(number, (bool, int, float)):
         raise ArgumentTypeError(f"{what} is {value!r:.80} of type {type(value).__name__}",
                                 remedy="a number")

@@ -14,17 +14,20 @@ from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor, make
 from tinyml.core.node import Data, Leaf
+from tinyml.core.plan import Implicit
 from tinyml.core.upload import SCALARS, upload
-from tinyml.dtypes import EVERY, as_dtype, bool_, float32, int64
+from tinyml.dtypes import EVERY, DType, as_dtype, bool_, float32, int64, integer_range, uint64
 from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
 from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import element_count, make_spec
-from tinyml.ops.arguments import as_axis, as_shape, as_size, with_shape
+from tinyml.ops.arguments import as_axis, as_number, as_shape, as_size, with_shape
 from tinyml.ops.samples import Sample
 
 __all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy", "full",
            "full_like", "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]
+
+COMPLEX = (complex, np.complexfloating)
 
 TRANSFER: Op = define(
     "transfer",
@@ -147,13 +150,19 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
 
 @named_in_errors
 def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """Return a tensor filled with one value, of the value's type unless `dtype` names another.
+    """Return a tensor filled with one value, which becomes a tensor as `tensor` makes one.
 
-    >>> full((2,), 1.5).tolist()
-    [1.5, 1.5]
+    So its type is that of `tensor(fill_value)` unless `dtype` names another, and values that the
+    type does not hold are cast or refused alike. Raises ShapeError unless there is one value.
+
+    >>> full((2,), 1.5).tolist(), full((1,), 300.7, dtype="int8").tolist()
+    ([1.5, 1.5], [127])
     """
-    wanted = as_dtype(type(fill_value) if dtype is None else dtype)
-    return core.full(as_shape(shape), fill_value, wanted, find_device(device))
+    size = as_shape(shape)
+    make_one = tensor if isinstance(fill_value, Data) else upload
+    one = make_one(fill_value, device=device, dtype=dtype)
+    expect(one.ndim == 0, "one value", one.shape, remedy="broadcast_to(tensor(...), shape)")
+    return apply(Implicit.expand, one, shape=size) if size else one
 
 
 @named_in_errors
@@ -207,16 +216,33 @@ def index_along(shape: tuple[int, ...], axis: int, device: Any) -> Tensor:
     return apply(IOTA, core.full(shape, False, bool_, device), axis=axis)
 
 
-def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: Any, default: Any,
+def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: DType,
                device: Any) -> Tensor:
     """Return a tensor of values computed by NumPy; raises AllocationError before computing them.
 
     The values are known even while a graph is built, and floats are rounded once, from double
-    precision, even for devices without it.
+    precision, even for devices without it. They become the type's as in `tensor`.
     """
-    wanted = as_dtype(default if dtype is None else dtype)
-    find_device(device).afford(element_count(shape, wanted.itemsize) * wanted.itemsize)
-    return upload(values().astype(wanted.numpy), device, wanted)
+    find_device(device).afford(element_count(shape, dtype.itemsize) * dtype.itemsize)
+    with np.errstate(all="ignore"):
+        return upload(values(), device, dtype)
+
+
+def _progression(first: int, step: int, count: int, dtype: Any) -> tuple[DType, Any]:
+    """Return the type and the values of integers `step` apart; exact, so they never wrap around.
+
+    Raises ArgumentError if the type does not hold them.
+    """
+    ends = [first, first + max(count - 1, 0) * step]
+    wanted = as_dtype(find_device(HOST).as_array(ends).dtype if dtype is None else dtype)
+    if wanted.is_integer:
+        find_device(HOST).as_array(ends, wanted)  # refuses ends that the type does not hold
+        wide = (uint64 if wanted.kind == "uint" else int64).numpy
+        start, apart = (np.array(v % (1 << 64), np.uint64) for v in (first, step))
+        return wanted, lambda: (start + np.arange(count, dtype=np.uint64) * apart).view(wide)
+    if max(map(abs, (*ends, step))) < 1 << 63:
+        return wanted, lambda: first + np.arange(count) * step
+    return wanted, lambda: first + np.arange(count) * float(step)
 
 
 @named_in_errors
@@ -224,19 +250,44 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
            device: Any = None) -> Tensor:
     """Return start, start + step, ... up to but not including stop; with one argument, from 0.
 
-    int64 for integers, else float32, unless `dtype` names another type. Raises ArgumentError for a
-    step of 0.
+    Integers are exact; they give int64 (or uint64 where only that holds them), other numbers
+    float32, unless `dtype` names another type, whose values they become as in `tensor`. Raises
+    ArgumentError for a step of 0, for ends that are not finite, and for integers that `dtype` does
+    not hold.
 
     >>> arange(3).tolist(), arange(1.0, 2.0, 0.5).tolist()
     ([0, 1, 2], [1.0, 1.5])
     """
-    first, last = (0, start) if stop is None else (start, stop)
-    whole = all(isinstance(v, (int, np.integer)) for v in (first, last, step))
-    if step == 0:
-        raise ArgumentError("a step of 0", remedy="another step")
-    count = max(0, math.ceil((last - first) / step))
-    return _from_host(lambda: np.arange(first, last, step), (count,), dtype,
-                      int64 if whole else float32, device)
+    ends = (0, start, step) if stop is None else (start, stop, step)
+    first, last, apart = (as_number(v, n) for v, n in zip(ends, ("start", "stop", "step")))
+    expect(all(map(math.isfinite, (first, last, apart))), "finite numbers", ends, ArgumentError)
+    expect(apart != 0, "a step other than 0", step, ArgumentError)
+    if all(isinstance(v, int) for v in (first, last, apart)):
+        count = max(0, -((first - last) // apart))
+        wanted, values = _progression(int(first), int(apart), int(count), dtype)
+        return _from_host(values, (int(count),), wanted, device)
+    length = (last - first) / apart
+    expect(math.isfinite(length), "a number of steps that is finite", length, ArgumentError)
+    count = max(0, math.ceil(length))
+    return _from_host(lambda: np.arange(float(first), float(last), float(apart)), (count,),
+                      as_dtype(float32 if dtype is None else dtype), device)
+
+
+def _spaced(start: Any, stop: Any, count: int, endpoint: bool, dtype: DType) -> Any:
+    """Return evenly spaced values in double precision; for an integer type, rounded down.
+
+    Integers between integers are exact. A span beyond the range of floats is halved first.
+    """
+    if dtype.is_integer and isinstance(start, int) and isinstance(stop, int):
+        steps = np.arange(count)
+        parts = max(count - endpoint, 1)
+        if max(abs(start), abs(stop), abs(stop - start) * max(count, 1)) >= 1 << 63:
+            steps = steps.astype(object)
+        exact = np.clip(start + steps * (stop - start) // parts, *integer_range(dtype))
+        return exact.astype((uint64 if dtype is uint64 else int64).numpy)
+    half = 1.0 if np.isfinite(np.subtract(stop, start, dtype=complex)) else 0.5
+    values = np.linspace(start * half, stop * half, count, endpoint=endpoint) / half
+    return np.floor(values) if dtype.is_integer else values
 
 
 @named_in_errors
@@ -244,15 +295,20 @@ def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = N
              endpoint: bool = True) -> Tensor:
     """Return `num` evenly spaced values from start to stop, excluding stop if not `endpoint`.
 
-    float32, or complex64 for complex ends, unless `dtype` names another type.
+    float32, or complex64 for complex ends, unless `dtype` names another type. For integer types,
+    values are rounded down, as in NumPy, and saturate. Raises ShapeError, ArgumentTypeError, and
+    DTypeError for complex ends in a real type.
 
-    >>> linspace(0.0, 1.0, 4, endpoint=False).tolist()
-    [0.0, 0.25, 0.5, 0.75]
+    >>> linspace(0.0, 1.0, 4, endpoint=False).tolist(), linspace(-3, 3, 5, dtype="int8").tolist()
+    ([0.0, 0.25, 0.5, 0.75], [-3, -2, 0, 1, 3])
     """
-    count = as_size(num, "num")
-    default = complex if isinstance(start, complex) or isinstance(stop, complex) else float
-    return _from_host(lambda: np.linspace(start, stop, count, endpoint=endpoint),
-                      as_shape(count), dtype, default, device)
+    first, last = (v if isinstance(v, COMPLEX) else as_number(v, n)
+                   for v, n in ((start, "start"), (stop, "stop")))
+    shape = as_shape(as_size(num, "num"))
+    default = complex if isinstance(first, COMPLEX) or isinstance(last, COMPLEX) else float
+    wanted = as_dtype(default if dtype is None else dtype)
+    return _from_host(lambda: _spaced(first, last, shape[0], endpoint, wanted), shape, wanted,
+                      device)
 
 
 @named_in_errors
@@ -264,5 +320,5 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
-    return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape, dtype,
-                      float32, device)
+    return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape,
+                      as_dtype(float32 if dtype is None else dtype), device)

@@ -28,13 +28,28 @@ from tinyml.dtypes import (
     integer_range,
     uint64,
 )
-from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
+from tinyml.errors import (
+    ArgumentError,
+    AxisError,
+    DTypeError,
+    OutOfRangeError,
+    ShapeError,
+    expect,
+)
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis, broadcast_shapes, element, shape_along, with_shape
+from tinyml.ops.arguments import as_axis, broadcast_shapes, shape_along, with_shape
 from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.elementwise import astype, conj, isnan, maximum, minimum, remainder, where
+from tinyml.ops.places import (
+    check_on_host,
+    indexed_shape,
+    need_integers,
+    read_place,
+    read_places,
+    visit,
+)
 from tinyml.ops.samples import ErrorCase, Sample
 from tinyml.ops.views import broadcast_to, reshape, zeros_of
 
@@ -52,56 +67,31 @@ def _normalize(x: Spec, *_: Any, axis: Any) -> dict[str, Any]:
     return {"axis": as_axis(axis, x.ndim)}
 
 
-def _need_integers(*tables: Spec) -> None:
-    for table in tables:
-        expect(table.dtype.is_integer, "integer indices", table.dtype.name, DTypeError,
-               remedy="cast with .astype('int64')")
-
-
-def _indexed_shape(x: Spec, tables: tuple[Spec, ...], axis: int) -> tuple[int, ...]:
-    """Return x's shape with the indexed axes replaced by the tables' shape."""
-    _need_integers(*tables)
-    expect(0 < len(tables) <= x.ndim - axis, f"tables for 1 to {x.ndim - axis} axes from {axis} on",
-           len(tables), AxisError)
-    inner = broadcast_shapes(*[table.shape for table in tables])
-    return (*x.shape[:axis], *inner, *x.shape[axis + len(tables) :])
-
-
-def _place(n: Nest, table: Any, inner: Ids, shape: tuple[int, ...], axis: int) -> int:
-    """Return a checked index from a table that broadcasts to `inner`."""
-    value = element(n, table, inner, table.dtype)
-    if table.dtype is uint64:  # values beyond int64 are out of range, and must not wrap around
-        value = n.prim("minimum", value, n.const(integer_range(int64)[1], uint64))
-    return n.check(n.cast(value, int64), shape[axis], axis)
-
-
-def _places(n: Nest, tables: tuple[Any, ...], inner: Ids, shape: tuple[int, ...],
-            axis: int) -> Ids:
-    return tuple([_place(n, table, inner, shape, axis + k) for k, table in enumerate(tables)])
-
-
 SCATTER: Op
 SCATTER_ADD: Op
 
 # ---- gather
 
 
+def _gather_on_host(x: Any, *tables: Any, axis: int) -> Any:
+    check_on_host(x, tables, axis)
+    return full(indexed_shape(x.spec, tables, axis), 0, x.dtype, x.device)
+
+
 def _gather_infer(x: Spec, *tables: Spec, axis: int) -> Spec:
-    shape = _indexed_shape(x, tables, axis)
-    sizes = x.shape[axis : axis + len(tables)]
-    expect(0 not in sizes or 0 in shape, "an axis with elements", x.shape, OutOfRangeError)
-    return with_shape(x, shape)
+    return with_shape(x, indexed_shape(x, tables, axis))
 
 
 def _gather_nest(n: Nest, index: Ids, x: Any, *tables: Any, axis: int) -> int:
     count = len(tables)
+    visit((*x.shape[:axis], *x.shape[axis + count :]), tables)
     stop = len(index) - (x.ndim - axis - count)
-    places = _places(n, tables, index[axis:stop], x.shape, axis)
+    places = read_places(n, tables, index[axis:stop], x.shape, axis)
     return int(x((*index[:axis], *places, *index[stop:])))
 
 
 GATHER: Op = define(
-    "gather", _gather_infer, normalize=_normalize, nest=_gather_nest,
+    "gather", _gather_infer, normalize=_normalize, nest=_gather_nest, host_impl=_gather_on_host,
     grad=(lambda g, _y, _x, *tables, axis: apply(
         SCATTER_ADD, zeros_of(_x), g, *tables, axis=axis),),
     samples=samples.gather(), dtypes=EVERY,
@@ -122,7 +112,7 @@ GATHER: Op = define(
 
 def _scatter_infer(x: Spec, updates: Spec, *tables: Spec, axis: int) -> Spec:
     expect(not x.dtype.is_subbyte, "elements of whole bytes", x.dtype.name, DTypeError)
-    wanted = _indexed_shape(x, tables, axis)
+    wanted = indexed_shape(x, tables, axis)
     expect(updates.shape == wanted, f"updates of shape {wanted}", updates.shape)
     expect(updates.dtype is x.dtype, f"updates of {x.dtype.name}", updates.dtype.name, DTypeError)
     return with_shape(x, x.shape)
@@ -142,6 +132,7 @@ def _scatter_scatter(mode: str) -> Callable[..., None]:
 
     def scatter(n: Nest, outs: list[int], x: Any, updates: Any, *tables: Any, axis: int) -> None:
         count = len(tables)
+        visit((*x.shape[:axis], *x.shape[axis + count :]), tables)
         before = [n.axis(f"i{d}", x.shape[d]) for d in range(axis)]
         after = [n.axis(f"i{d}", x.shape[d]) for d in range(axis + count, x.ndim)]
         here = [n.axis(f"j{d}", x.shape[d]) for d in range(axis, axis + count)]
@@ -149,11 +140,16 @@ def _scatter_scatter(mode: str) -> Callable[..., None]:
         n.store(outs[0], x(whole), whole)
         stop = updates.ndim - len(after)
         inner = tuple([n.axis(f"k{d}", n_d) for d, n_d in enumerate(updates.shape[axis:stop])])
-        places = _places(n, tables, inner, x.shape, axis)
+        places = read_places(n, tables, inner, x.shape, axis)
         value = updates((*before, *inner, *after))
         n.store(outs[0], value, (*before, *places, *after), mode)
 
     return scatter
+
+
+def _scatter_on_host(x: Any, _updates: Any, *tables: Any, axis: int) -> Any:
+    check_on_host(x, tables, axis)
+    return x
 
 
 def _winners(updates: Any, tables: tuple[Any, ...], axis: int, sizes: tuple[int, ...]) -> Any:
@@ -223,8 +219,9 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
     define(
         name, _scatter_infer if word == "set" else _joining_infer(dtypes), normalize=_normalize,
         grad=grad,
-        scatter_nest=_scatter_scatter(word), samples=samples.scatter(word), dtypes=dtypes,
-        errors=_SCATTER_ERRORS, doc=f"x with {what}; indices as in gather.",
+        scatter_nest=_scatter_scatter(word), host_impl=_scatter_on_host,
+        samples=samples.scatter(word), dtypes=dtypes, errors=_SCATTER_ERRORS,
+        doc=f"x with {what}; indices as in gather.",
     )
     for name, word, dtypes, grad, what in (
         ("scatter", "set", UNPACKED,
@@ -249,15 +246,17 @@ SCATTER, SCATTER_ADD, SCATTER_MUL, SCATTER_MIN, SCATTER_MAX = (
 
 
 def _take_infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
-    _need_integers(indices)
+    need_integers(indices)
     expect(indices.ndim == x.ndim, f"indices with {x.ndim} axes", indices.shape)
     same = all(d == axis or n == m for d, (n, m) in enumerate(zip(x.shape, indices.shape)))
     expect(same, f"indices of shape {x.shape} outside axis {axis}", indices.shape)
+    expect(x.shape[axis] != 0 or 0 in indices.shape, "an axis with elements", x.shape,
+           OutOfRangeError)
     return with_shape(x, indices.shape)
 
 
 def _take_nest(n: Nest, index: Ids, x: Any, indices: Any, *, axis: int) -> int:
-    place = _place(n, indices, index, x.shape, axis)
+    place = read_place(n, indices, index, x.shape, axis)
     return int(x((*index[:axis], place, *index[axis + 1 :])))
 
 
@@ -279,7 +278,7 @@ def _put_scatter(n: Nest, outs: list[int], x: Any, indices: Any, updates: Any, *
     j = n.axis("j", x.shape[axis])
     n.store(outs[0], x(at(j)), at(j))
     k = n.axis("k", indices.shape[axis])
-    place = _place(n, indices, at(k), x.shape, axis)
+    place = read_place(n, indices, at(k), x.shape, axis)
     n.store(outs[0], updates(at(k)), at(place), "add")
 
 
@@ -336,7 +335,7 @@ def _bounded(indices: Any, size: int, mode: str) -> Any:
     expect(mode in ("raise", "clip", "wrap"), "mode 'raise', 'clip' or 'wrap'", mode, ArgumentError)
     if mode == "raise":
         return indices
-    _need_integers(indices.spec)
+    need_integers(indices.spec)
     expect(size > 0 or not indices.size, "an axis with elements", size, OutOfRangeError)
     wide = indices if indices.dtype is uint64 else astype(indices, int64)
     if mode == "clip":

@@ -135,7 +135,7 @@ def _solve_second(g: Any, _y: Any, a: Any, _b: Any) -> Any:
     return unbatched(apply(SOLVE, adjoint(a), g), _b)
 
 
-def _qr_rule(g: Any, y: Any, _x: Any, complete: bool) -> Any:
+def _qr_rule(g: Any, y: Any, _x: Any, *, complete: bool) -> Any:
     """Return (gq + q S) r^-H, with S Hermitian from a triangle of r gr^H - gq^H q (Walter 2010)."""
     gq, gr = g
     q, r = y
@@ -163,7 +163,7 @@ def _eigh_rule(g: Any, y: Any, _x: Any) -> Any:
     return _hermitian(matmul(found, adjoint(v)))
 
 
-def _svd_rule(g: Any, y: Any, _x: Any, full: bool) -> Any:
+def _svd_rule(g: Any, y: Any, _x: Any, *, full: bool) -> Any:
     """Return the contributions of those outputs that have a cotangent (Wan and Zhang 2019)."""
     gs, gu, gvh = g
     s, u, vh = y
@@ -262,7 +262,7 @@ def _solve_outputs(x: Spec, b: Spec) -> tuple[Output, ...]:
     return ((*batch, *b.shape[-2:]), x.dtype),
 
 
-def _qr_outputs(x: Spec, complete: bool) -> tuple[Output, ...]:
+def _qr_outputs(x: Spec, *, complete: bool) -> tuple[Output, ...]:
     *batch, m, n = x.shape
     expect(m >= n, "at least as many rows as columns", x.shape, ShapeError,
            remedy="tinyml.linalg.qr takes others, too")
@@ -270,7 +270,7 @@ def _qr_outputs(x: Spec, complete: bool) -> tuple[Output, ...]:
     return ((*batch, m, width), x.dtype), ((*batch, width, n), x.dtype)
 
 
-def _svd_outputs(x: Spec, full: bool) -> tuple[Output, ...]:
+def _svd_outputs(x: Spec, *, full: bool) -> tuple[Output, ...]:
     *batch, m, n = x.shape
     count = min(m, n)
     wide = (m, n) if full else (count, count)

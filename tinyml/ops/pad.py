@@ -10,7 +10,7 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.dtypes import EVERY, integer_range
+from tinyml.dtypes import EVERY, integer_range, truncated
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
@@ -21,8 +21,10 @@ from tinyml.ops.views import SLICE, Ints, place_in_slice
 
 
 def _normalize(x: Spec, *, before: Any, after: Any, value: Any) -> dict[str, Any]:
-    number = as_number(value, "value")
-    if x.dtype.is_integer:
+    number: Any = as_number(value, "value")
+    if x.dtype.is_integer and isinstance(number, float):
+        number = truncated(number, x.dtype)
+    elif x.dtype.is_integer:
         low, high = integer_range(x.dtype)
         expect(low <= number <= high, f"a value that {x.dtype.name} holds, {low} to {high}",
                number, ArgumentError)

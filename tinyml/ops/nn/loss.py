@@ -9,6 +9,7 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.make import Tensor
+from tinyml.dtypes import int64
 from tinyml.errors import DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -51,7 +52,9 @@ def _dx_infer(g: Spec, logits: Spec, labels: Spec) -> Spec:
 
 def _dx_body(g: Any, logits: Any, labels: Any) -> Any:
     x = as_float(logits)
-    hot = labels.reshape((x.shape[0], 1)) == apply(IOTA, x, axis=1)
+    places = labels.reshape((x.shape[0], 1)).astype(int64)
+    classes = apply(IOTA, x, axis=1)
+    hot = (places == classes) | (places + x.shape[1] == classes)  # -1 is the last class
     share = g.reshape((1, 1)) / float(x.shape[0])
     return (softmax_body(x, axis=1) - hot.astype(x.dtype)) * share
 

@@ -69,6 +69,7 @@ def _check_plane_indices(indices: Spec, shape: Ints) -> None:
     fits = len(shape) == indices.ndim == 4 and indices.shape[:2] == shape[:2]
     rule = ", ".join(map(str, (*shape[:2], "H'", "W'")))
     expect(fits, f"indices of shape ({rule}) for images (N, C, H, W)", (indices.shape, shape))
+    expect(0 not in shape[2:] or 0 in indices.shape, "planes with pixels", shape, OutOfRangeError)
 
 
 def _pool_dx_infer(g: Spec, indices: Spec, *, shape: Ints) -> Spec:
