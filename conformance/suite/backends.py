@@ -107,6 +107,8 @@ class TinyML:
     Arrays become tensors of the same layout: a transposed array becomes a transposed view.
     """
 
+    sums_in_blocks = True  # so the bound on its sums is the stricter one: see bounds.py
+
     def __init__(self, device: str = HOST) -> None:
         import tinyml
 

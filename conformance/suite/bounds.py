@@ -1,10 +1,11 @@
 """How far a result may lie from the exact one: ULPs per op, and the rounding of sums.
 
 A bound has two parts: the record's `ulp`, in units in the last place of the result, and, for ops
-that add up many terms, an absolute part in units of the dtype's epsilon, derived here. A sum of n
-terms in any order lies within (n - 1) / 2 epsilons of the sum of the terms' magnitudes (Higham,
-Accuracy and Stability of Numerical Algorithms, section 4.2). Where rounded terms cancel, the
-magnitudes before cancellation count.
+that add up many terms, an absolute part in units of the dtype's epsilon, derived here. A sum in
+which each term takes part in d additions lies within d / 2 epsilons of the sum of the terms'
+magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2). In any order, n
+terms have d < n. In tinyml, `depth` says what it is; other backends may add up in any order. Where
+rounded terms cancel, the magnitudes before cancellation count.
 """
 
 from __future__ import annotations
@@ -64,8 +65,32 @@ def units(op: Any, dtype: str) -> float:
     return max(float(given), 4.5 if kind.kind == "complex" else 0.5)
 
 
-def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
+Depth = Callable[..., float]
+PRODUCTS = 512  # the block of a contraction; see `tinyml.ir.monoids`
+
+
+def depth(n: int, block: int = 64) -> float:
+    """Return a bound on the additions that one of n terms takes part in: a block's, then a tree's.
+
+    Cutting several axes into whole parts makes at most four times as many blocks as n / block, and
+    a loop's first addition is to zero.
+
+    >>> depth(10), depth(1 << 20)
+    (10, 82)
+    """
+    return min(n, block + math.ceil(math.log2(max(n / block, 1))) + 4)
+
+
+def _serial(n: int, block: int = 0) -> float:
+    """Return the number of terms: the bound in any order."""
+    return n
+
+
+def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any],
+              in_blocks: bool = True) -> Array:
     """Return the absolute part of an op's bound in epsilons, of the shape of its results.
+
+    Without `in_blocks`, sums may be added up in any order.
 
     `args` hold their floats in long double. The result is zero for ops that do not sum. Several
     float results of one op have the same shape and share the bound.
@@ -74,20 +99,21 @@ def magnitude(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> Array:
     >>> float(magnitude("sum", (x,), {"axis": (0,), "keepdims": False}))
     4.0
     """
-    derive = _DERIVED.get(name)
+    extra = (depth if in_blocks else _serial,) if name in _SUMS else ()
+    derive = _SUMS.get(name) or _DERIVED.get(name)
     if derive is None:
         return np.zeros((), np.longdouble)
     with np.errstate(all="ignore"):
-        return np.asarray(derive(args, attrs), np.longdouble)
+        return np.asarray(derive(args, attrs, *extra), np.longdouble)
 
 
-def _of_magnitudes(name: str, terms: Callable[..., int]) -> Callable[..., Any]:
-    """Return n / 2 times the op itself on magnitudes, for ops linear in each argument."""
+def _of_magnitudes(name: str, terms: Callable[..., int], block: int = 64) -> Callable[..., Any]:
+    """Return half the depth times the op itself on magnitudes, for ops linear in each argument."""
 
-    def derive(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    def derive(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth = _serial) -> Any:
         sizes = [np.abs(x) if np.asarray(x).dtype.kind in "fc" else x for x in args]
         total = reference.wide(name, *sizes, **attrs)[0]
-        return np.longdouble(terms(*args, **attrs)) / 2 * total
+        return np.longdouble(depth(terms(*args, **attrs), block)) / 2 * total
 
     return derive
 
@@ -103,17 +129,20 @@ def _statistics(x: Array, axis: tuple[int, ...], keepdims: bool) -> tuple[int, A
     return _reduced(x, axis), variance, square
 
 
-def _var(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-    # The mean is off by n / 2 epsilons of the magnitudes, and shifts every deviation by that.
+def _var(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
+    # The mean is off by some epsilons of the magnitudes, and shifts every deviation by that. Two
+    # passes take the shift off: what is left of its share is far below 2^-16 in every type.
     (x,) = args
     count, variance, square = _statistics(x, attrs["axis"], attrs["keepdims"])
     free = count / np.longdouble(count - attrs["correction"])
-    return (count / 2 + 4) * free * (variance + 2 * np.sqrt(variance * square))
+    share = 2.0 if depth is _serial else 2.0**-16
+    mixed = share * np.sqrt(variance * square) + (share / 2) ** 2 * square * (share < 1)
+    return (depth(count) / 2 + 4) * free * (variance + mixed)
 
 
-def _std(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _std(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     root = reference.wide("std", *args, **attrs)[0]
-    return np.where(root > 0, _var(args, attrs) / (2 * root), 0)
+    return np.where(root > 0, _var(args, attrs, depth) / (2 * root), 0)
 
 
 def _softmax_parts(x: Array, axis: int) -> tuple[Array, Array, int]:
@@ -124,58 +153,66 @@ def _softmax_parts(x: Array, axis: int) -> tuple[Array, Array, int]:
     return off, np.log(np.sum(np.exp(-off), axis, keepdims=True)), x.shape[axis]
 
 
-def _log_softmax(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _log_softmax(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     off, log_sum, count = _softmax_parts(args[0], attrs["axis"])
-    return off + np.abs(log_sum) + count / 2 + 4
+    return off + np.abs(log_sum) + depth(count) / 2 + 4
 
 
-def _softmax(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _softmax(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     # An absolute error in an exponent is a relative error in the power.
     off, log_sum, count = _softmax_parts(args[0], attrs["axis"])
-    return (off + count / 2 + 4) * np.exp(-off - log_sum)
+    return (off + depth(count) / 2 + 4) * np.exp(-off - log_sum)
 
 
-def _cross_entropy(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _cross_entropy(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     logits, labels = args
     rows = np.arange(logits.shape[0])
-    per_row = np.asarray(_log_softmax((logits,), {"axis": 1}))[rows, labels]
+    per_row = np.asarray(_log_softmax((logits,), {"axis": 1}, depth))[rows, labels]
     loss = reference.wide("cross_entropy", logits, labels)[0]
-    return np.mean(per_row) + logits.shape[0] / 2 * np.abs(loss)
+    return np.mean(per_row) + depth(logits.shape[0]) / 2 * np.abs(loss)
 
 
-def _layer_norm(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _layer_norm(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     x, weight, bias = args
     count, variance, square = _statistics(x, (x.ndim - 1,), True)
     scale = 1 / np.sqrt(variance + attrs["eps"])
     off = np.abs(x - np.mean(x, -1, keepdims=True))
-    shift = count / 2 * np.sqrt(square)
+    shift = (depth(count) + 1) / 2 * np.sqrt(square)
     # The scale carries half the variance's relative error; the deviation, the mean's shift.
-    stretch = (count / 2 + 6) * (1 + np.sqrt(square) * scale)
+    stretch = (depth(count) / 2 + 6) * (1 + np.sqrt(square) * scale)
     return np.abs(weight) * scale * (shift + off * stretch) + np.abs(bias)
 
 
-def _softmax_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _softmax_dx(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     g, y = args
     axis = attrs["axis"]
     dot = np.sum(np.abs(g * y), axis, keepdims=True)
-    return np.abs(y) * (np.abs(g) + (y.shape[axis] / 2 + 2) * dot)
+    return np.abs(y) * (np.abs(g) + (depth(y.shape[axis]) / 2 + 2) * dot)
 
 
-def _log_softmax_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _log_softmax_dx(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     g, y = args
     axis = attrs["axis"]
     total = np.sum(np.abs(g), axis, keepdims=True)
-    return np.abs(g) + (y.shape[axis] / 2 + 4 + np.abs(y)) * np.exp(y) * total
+    return np.abs(g) + (depth(y.shape[axis]) / 2 + 4 + np.abs(y)) * np.exp(y) * total
 
 
-def _cross_entropy_dx(args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _cross_entropy_dx(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
     g, logits, _ = args
-    return np.abs(g) / len(logits) * (1 + np.asarray(_softmax((logits,), {"axis": 1})))
+    return np.abs(g) / len(logits) * (1 + np.asarray(_softmax((logits,), {"axis": 1}, depth)))
 
 
 def _along(x: Array, *_: Array, axis: int, **__: Any) -> int:
     # One term more than a running sum has: the initial value.
     return int(x.shape[axis]) + 1
+
+
+def _cumsum(args: tuple[Any, ...], attrs: dict[str, Any], depth: Depth) -> Any:
+    # A long axis is summed in parts, and their totals in parts again: twice, below 2^22 elements.
+    def parts(n: int, block: int) -> float:
+        return min(n, 2 * depth(n, block) + 4)
+
+    return _of_magnitudes("cumsum", _along)(args, attrs, parts)
 
 
 def _updates(*args: Array, **_: Any) -> int:
@@ -251,6 +288,27 @@ def _lapack(name: str) -> Callable[..., Any]:
     return derive
 
 
+_SUMS: dict[str, Callable[..., Any]] = {
+    "sum": _of_magnitudes("sum", lambda x, axis, **_: max(_reduced(x, axis) - 1, 0)),
+    "mean": _of_magnitudes("mean", _reduced),
+    "var": _var,
+    "std": _std,
+    "vecdot": _of_magnitudes("vecdot", lambda x, y: x.shape[-1]),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "cross_entropy": _cross_entropy,
+    "layer_norm": _layer_norm,
+    "softmax_dx": _softmax_dx,
+    "log_softmax_dx": _log_softmax_dx,
+    "cross_entropy_dx": _cross_entropy_dx,
+    "cumsum": _cumsum,
+    "matmul": _of_magnitudes("matmul", lambda x, y: x.shape[-1], PRODUCTS),
+    "conv2d": _of_magnitudes("conv2d", lambda x, w, **_: math.prod(w.shape[1:]), PRODUCTS),
+    "conv2d_dx": _of_magnitudes(
+        "conv2d_dx", lambda g, w, **_: w.size // max(w.shape[1], 1), PRODUCTS),
+    "conv2d_dw": _of_magnitudes(
+        "conv2d_dw", lambda g, x, **_: g.size // max(g.shape[1], 1), PRODUCTS),
+}
 _DERIVED: dict[str, Callable[..., Any]] = {
     **{name: _lapack(name) for name in BY_LAPACK},
     "fft": _fft,
@@ -263,20 +321,7 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     # erfc of a rounded argument is off by x^2 units.
     "ndtr": lambda args, attrs: 4 * (1 + args[0] ** 2) * reference.wide("ndtr", args[0])[0],
     "log_ndtr": lambda args, attrs: 4 * (1 + args[0] ** 2) * reference.wide("ndtr", -args[0])[0],
-    "sum": lambda args, attrs: (
-        (_reduced(args[0], attrs["axis"]) - 1)
-        / np.longdouble(2)
-        * reference.wide("sum", np.abs(args[0]), **attrs)[0]
-    ),
     "prod": _of_magnitudes("prod", _reduced),
-    "mean": _of_magnitudes("mean", _reduced),
-    "var": _var,
-    "std": _std,
-    "vecdot": _of_magnitudes("vecdot", lambda x, y: x.shape[-1]),
-    "softmax": _softmax,
-    "log_softmax": _log_softmax,
-    "cross_entropy": _cross_entropy,
-    "layer_norm": _layer_norm,
     "abs": lambda args, attrs: 2 * abs(args[0]) if args[0].dtype.kind == "c" else 0,  # hypot
     # Complex powers are exp(y log x): the rounding error grows with the exponent.
     "pow": lambda args, attrs: 0 if args[0].dtype.kind != "c" else np.nan_to_num(
@@ -293,23 +338,15 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "gelu": lambda args, attrs: np.abs(args[0]),
     # Phi(x) + x phi(x) cancels where gelu is flat.
     "gelu_dx": lambda args, attrs: 2 * np.abs(args[0]) * (1 + np.abs(args[1])),
-    "softmax_dx": _softmax_dx,
-    "log_softmax_dx": _log_softmax_dx,
-    "cross_entropy_dx": _cross_entropy_dx,
     # Subtracting the step from a parameter may cancel.
     "sgd_step": lambda args, attrs: 2 * (np.abs(args[0]) + np.abs(args[1])),
     "sgd_momentum_step": lambda args, attrs: 4 * sum(np.abs(x) for x in args[:3]),
     "adamw_step": lambda args, attrs: 4 * (1 + sum(np.abs(x) for x in args[:4])),
-    "cumsum": _of_magnitudes("cumsum", _along),
     "cumprod": _of_magnitudes("cumprod", _along),
     # Two roundings a step.
     "linear_scan": _of_magnitudes("linear_scan", lambda *args, **a: 2 * _along(*args, **a)),
     "put_along": _of_magnitudes("put_along", _updates),
     "scatter_add": _of_magnitudes("scatter_add", _updates),
     "scatter_mul": _of_magnitudes("scatter_mul", _updates),
-    "matmul": _of_magnitudes("matmul", lambda x, y: x.shape[-1]),
-    "conv2d": _of_magnitudes("conv2d", lambda x, w, **_: math.prod(w.shape[1:])),
-    "conv2d_dx": _of_magnitudes("conv2d_dx", lambda g, w, **_: w.size // max(w.shape[1], 1)),
-    "conv2d_dw": _of_magnitudes("conv2d_dw", lambda g, x, **_: g.size // max(g.shape[1], 1)),
     "max_pool2d_dx": _of_magnitudes("max_pool2d_dx", lambda g, indices, **_: g.size),
 }

@@ -45,7 +45,8 @@ def judge(backend: Backend, case: Case) -> Judgement:
         if complaint:
             return Judgement(complaint)
         outputs, expected = _unique(case.of, outputs, expected)
-    absolute = bounds.magnitude(case.of, reference.widened(case.of, *args), attrs)
+    absolute = bounds.magnitude(case.of, reference.widened(case.of, *args), attrs,
+                                getattr(backend, "sums_in_blocks", False))
     worst = share = 0.0
     for number, (got, want) in enumerate(zip(outputs, expected, strict=True)):
         label = f"output {number}: " if len(expected) > 1 else ""

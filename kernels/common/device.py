@@ -45,6 +45,7 @@ class NestDevice(ABC):
 
     asynchronous  whether work may still be running when a call returns
     runs_lanes    whether several points of a nest run in one work-item, as CPU vectors need
+    width         the number of lanes of a long sum over a last axis, a part of its order
     emit          turns a scheduled nest into a kernel in the device's language
     """
 
@@ -52,6 +53,7 @@ class NestDevice(ABC):
     pool: Pool
     asynchronous = False
     runs_lanes = True
+    width = 8
     emit: Callable[[ScheduledNest], Kernel]
 
     def __repr__(self) -> str:
@@ -162,7 +164,8 @@ class NestDevice(ABC):
                   outs: Sequence[Spec]) -> tuple[ScheduledNest, list[Packing]]:
         """Return the scheduled nest and the copies that pack its operands."""
         tensors = [spec for spec in ins if isinstance(spec, Spec)]
-        scheduled = ScheduledNest(nest, [spec.strides for spec in (*tensors, *map(stored, outs))])
+        strides = [spec.strides for spec in (*tensors, *map(stored, outs))]
+        scheduled = ScheduledNest(nest, strides, self.width)
         copies = run_in_lanes(scheduled, tensors) if self.runs_lanes else []
         return scheduled.build(), copies
 

@@ -1,4 +1,4 @@
-"""The base of all emitters: it walks a scheduled nest; a language is a record of templates.
+"""The base of all emitters: names and expressions; a language is a record of templates.
 
 Two kinds of names are the same on every device: run-time integers (extents, strides, parameters:
 `m0`, `m1`, ...) and values (`v7`, or `v7_3` in lane 3 of an unrolled axis).
@@ -16,7 +16,6 @@ from tinyml.errors import KernelNotFound
 from tinyml.ir.nest import (
     ZERO,
     Axis,
-    Check,
     Const,
     Ids,
     Imaginary,
@@ -29,7 +28,7 @@ from tinyml.ir.nest import (
     ScalarArg,
     State,
 )
-from tinyml.kernels.common.schedule import Block, Loop, ScheduledNest
+from tinyml.kernels.common.schedule import ScheduledNest
 from tinyml.kernels.common.words import Words
 
 UNNAMED = frozenset((Const, Axis, State, Item))  # written inline at each use
@@ -60,7 +59,9 @@ class Language(NamedTuple):
     declare   the first assignment to a name, with its type
     assign    a later assignment
     loop      the head of a loop: variable, start, stop and step
-    end       the text that closes a loop, if any
+    branch    the head of a conditional block: "if" or "while", and its condition
+    room      the declaration of an array: element type, name, a value and number of elements
+    end       the text that closes a loop or block, if any
     quotient  the division operator for non-negative integers
     """
 
@@ -72,12 +73,14 @@ class Language(NamedTuple):
     declare: Callable[[str, str, str], str]
     assign: Callable[[str, str], str]
     loop: Callable[[str, str, str, int], str]
+    branch: Callable[[str, str], str]
+    room: Callable[[str, str, str, int], str]
     end: str
     quotient: str
 
 
 class Emitter(ABC):
-    """Write the source of one scheduled nest in one language."""
+    """Write the expressions of one scheduled nest in one language."""
 
     language: ClassVar[Language]
 
@@ -89,7 +92,7 @@ class Emitter(ABC):
         self.depth = 1
         self.lane_axis = ""
         self.lane_count = 1
-        self._integers: dict[tuple[str | int, str | int], str] = {}
+        self._integers: dict[tuple[str | int, ...], str] = {}
         self._axes: dict[str, str] = {}
         self._numbers: dict[int, int] = {}
 
@@ -130,15 +133,20 @@ class Emitter(ABC):
         self.write(self.language.loop(variable, start, stop, step))
         self.depth += 1
 
+    def open_branch(self, word: str, condition: str) -> None:
+        """Write the head of a block that runs if, or while, a condition holds."""
+        self.write(self.language.branch(word, condition))
+        self.depth += 1
+
     def close_loop(self) -> None:
-        """Close the innermost open loop."""
+        """Close the innermost open loop or block."""
         self.depth -= 1
         if self.language.end:
             self.write(self.language.end)
 
     # ---- names
 
-    def runtime_integer(self, key: tuple[str | int, str | int], value: int) -> str:
+    def runtime_integer(self, key: tuple[str | int, ...], value: int) -> str:
         """Return the name of an integer passed at run time."""
         name = self._integers.get(key)
         if name is None:
@@ -179,6 +187,8 @@ class Emitter(ABC):
                 case Axis(axis):
                     variable = self.variable(axis)
                     return f"({variable} + {lane})" if several else variable
+                case State(loop, component, Role.BEFORE):
+                    return f"before{self.number(loop)}_{component}_{lane if in_lanes else 0}"
                 case State(loop, component):
                     return self.state(loop, component, lane if in_lanes else 0)
                 case Item(component):
@@ -267,117 +277,6 @@ class Emitter(ABC):
             return text
         guard, other = (self.name(a, lane) for a in instr.args[load.rank:])
         return self.language.choose(guard, text, other)
-
-    # ---- statements
-
-    def write_block(self, block: Block) -> None:
-        """Write statements, in order."""
-        for statement in block:
-            if isinstance(statement, Loop):
-                self.write_loop(statement)
-            elif statement.kind == "value":
-                self._write_value(statement.id)
-            elif statement.kind == "init":
-                self.write_init(statement.id, statement.lanes)
-            elif statement.kind == "finish":
-                self.write_finish(statement.id, statement.lanes)
-            elif statement.kind == "combine":
-                self._write_combine(statement.id)
-            else:
-                self._write_store(statement.id)
-
-    def _write_value(self, value: int) -> None:
-        instr = self.scheduled.code[value]
-        for lane in range(self.lanes_of(value)):
-            name = self.name(value, lane)
-            if isinstance(instr.payload, Check):
-                index, extent = (self.name(a, lane) for a in instr.args)
-                number = instr.payload.axis
-                axis = self.runtime_integer(("axis of", number), number)
-                for line in self.check(name, index, extent, axis):
-                    self.write(line)
-            else:
-                self.declare(name, self.expression(value, lane), instr.dtype)
-
-    def write_init(self, loop: int, lanes: int) -> None:
-        """Write the initial state of a loop."""
-        for lane in range(max(lanes, self.lanes_of(loop))):
-            for j, start in enumerate(self.scheduled.loops[loop].init):
-                dtype = self.scheduled.code[start].dtype
-                self.declare(self.state(loop, j, lane), self.name(start, lane), dtype)
-
-    def _write_combine(self, step: int) -> None:
-        loop = self.scheduled.loop_of[step]
-        for lane in range(self.lanes_of(step)):
-            for j, value in enumerate(self.scheduled.code[step].args):
-                self.assign(self.state(loop, j, lane), self.name(value, lane))
-
-    def write_finish(self, loop: int, lanes: int) -> None:
-        """Merge partial states pairwise into lane 0."""
-        width = lanes
-        while width > 1:
-            width //= 2
-            for lane in range(width):
-                self.write_merge(loop, lane, lane + width)
-
-    def write_merge(self, loop: int, into: int, other: int) -> None:
-        """Merge the partial state of one lane into that of another."""
-        names: dict[int, str] = {}
-        results = [self._merged(v, loop, (into, other), names)
-                   for v in self.scheduled.merges[loop]]
-        for j, result in enumerate(results):
-            self.assign(self.state(loop, j, into), result)
-
-    def _merged(self, value: int, loop: int, lanes: tuple[int, int], names: dict[int, str]) -> str:
-        """Return the text of a value of a merge, after writing its operands."""
-        state = self.scheduled.states.get(value)
-        if state is not None and state.loop == loop:
-            return self.state(loop, state.component, lanes[state.role is Role.OTHER])
-        instr = self.scheduled.code[value]
-        if not isinstance(instr.payload, Prim):
-            return self.name(value, 0)
-        if value not in names:
-            operands = [self._merged(a, loop, lanes, names) for a in instr.args]
-            text = self._apply(instr.payload.word, instr, operands)
-            names[value] = f"w{self.number(value)}_{lanes[0]}_{lanes[1]}"
-            self.declare(names[value], text, instr.dtype)
-        return names[value]
-
-    def _write_store(self, store: int) -> None:
-        instr = self.scheduled.code[store]
-        arg = self.scheduled.stores[store].arg
-        for lane in range(self.lanes_of(store)):
-            value = self.name(instr.args[0], lane)
-            if instr.dtype.kind == "bool":
-                value = self.language.choose(value, "1", "0")
-            self.assign(self.element(arg, instr.args[1:], lane), value)
-
-    # ---- loops
-
-    def loop_over(self, axis: str, start: str, stop: str, step: int, block: Block) -> None:
-        """Write a sequential loop with these statements as its body."""
-        self.open_loop(self.variable(axis), start, stop, step)
-        self.write_block(block)
-        self.close_loop()
-
-    def loop_in_lanes(self, axis: str, lanes: int, block: Block) -> None:
-        """Write a loop in steps of `lanes`, and one over the remaining points."""
-        extent = self.extent(axis)
-        whole = f"{extent} - {extent} % {lanes}"
-        outer = self.lane_axis, self.lane_count
-        self.lane_axis, self.lane_count = axis, lanes
-        self.loop_over(axis, "0", whole, lanes, block)
-        self.lane_axis, self.lane_count = outer
-        self.loop_over(axis, whole, extent, 1, block)
-
-    def write_loop(self, loop: Loop) -> None:
-        """Write a loop of the schedule."""
-        if loop.reverse:
-            self.loop_over(loop.axis, f"{self.extent(loop.axis)} - 1", "-1", -1, loop.body)
-        elif loop.lanes > 1:
-            self.loop_in_lanes(loop.axis, loop.lanes, loop.body)
-        else:
-            self.loop_over(loop.axis, "0", self.extent(loop.axis), 1, loop.body)
 
     # ---- the range of a kernel
 

@@ -27,10 +27,13 @@ class IndexSpace:
     steps, loop_of        map a loop to the step that ends its body, and back
     merges                maps a loop to the values that merge two partial states
     parallel              axes that run in parallel, innermost last
+    width                 the number of lanes of a reduction that has several
+    blocks                maps a loop of several blocks to an axis, and its length in a block
     """
 
-    def __init__(self, nest: Nest, strides: Sequence[Sequence[int]]) -> None:
+    def __init__(self, nest: Nest, strides: Sequence[Sequence[int]], width: int = 8) -> None:
         self.nest = nest
+        self.width = width
         self.code = list(nest.code)
         self.extents = dict(nest.axes)
         self.strides = [list(s) for s in strides]
@@ -58,9 +61,29 @@ class IndexSpace:
                     self.merges[loop] = merge
         self.axis_ids = {name: k for k, name in self.axis_names.items()}
         self.loop_of = {step: loop for loop, step in self.steps.items()}
+        self.blocks = self._cut_into_blocks()
         self._join_axes()
         self.free = self._free_axes()
         self.parallel = self._parallel_axes()
+
+    # ---- blocks
+
+    def _cut_into_blocks(self) -> dict[int, tuple[str, int]]:
+        """Cut each long sum: a block has whole inner axes and a part of the axis around them.
+
+        The cut is made before axes merge, so that it depends on the shape alone.
+        """
+        blocks = {}
+        for k, loop in self.loops.items():
+            if not loop.order.block:
+                continue
+            most = loop.order.block * (self.width if loop.order.in_lanes else 1)
+            for axis in reversed(loop.axes):
+                if self.extents[axis] > most:
+                    blocks[k] = axis, most
+                    break
+                most //= max(self.extents[axis], 1)
+        return blocks
 
     # ---- one axis out of two
 
@@ -104,6 +127,9 @@ class IndexSpace:
                 return False
             if outer in loop.axes and loop.axes.index(outer) + 1 != loop.axes.index(inner):
                 return False
+        for axis, length in self.blocks.values():
+            if inner == axis and extent % length:
+                return False  # the last block of each row is shorter
         for k, position in touched:
             instr = self.code[k]
             args = (*instr.args[:position], ZERO, *instr.args[position + 1:])
@@ -112,6 +138,9 @@ class IndexSpace:
             if isinstance(loop, Reduce) and outer in loop.axes:
                 loop = loop._replace(axes=tuple([a for a in loop.axes if a != outer]))
                 self.loops[k], self.code[k] = loop, self.code[k]._replace(payload=loop)
+        for k, (axis, length) in self.blocks.items():
+            if outer == axis:
+                self.blocks[k] = inner, length * extent
         self.extents[inner] *= self.extents.pop(outer)
         return True
 
@@ -133,7 +162,7 @@ class IndexSpace:
                     own = own.difference(self.loops[k].axes)
                 case State(loop, _, role):
                     own = free[loop]
-                    if role is Role.CURRENT:
+                    if role in (Role.CURRENT, Role.BEFORE):
                         own = own.union(self.loops[loop].axes)
                 case Step(loop):
                     own = free[loop].union(self.loops[loop].axes)

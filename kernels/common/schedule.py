@@ -1,7 +1,8 @@
 """The schedule: turns a nest and its layouts into a tree of loops, the same for every device.
 
 Decisions here depend on shapes and strides only, never on threads: which axes merge, which run in
-parallel, which pass a value belongs to, where reductions keep separate partial states.
+parallel, which pass a value belongs to, which loop has which part of a reduction. The order of the
+elements of a sum is not decided here: the nest's `Accumulation` fixes it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Literal, NamedTuple
 
+from tinyml.ir.accumulation import SHORT
 from tinyml.ir.lower import NotOneNest
 from tinyml.ir.nest import Axis, Check, Const, Item, Load, Nest, Prim, Reduce, Scan
 from tinyml.ir.spec import Spec, dense_strides
@@ -18,23 +20,31 @@ from tinyml.kernels.common.index_space import IndexSpace
 LANE_COUNTS = (32, 16, 8)  # tried over a parallel axis: vectors of 8 or 16 floats
 MAX_WORDS = 24  # of a nest run in lanes: thousands of lines of source take minutes to compile
 MIN_REUSE = 8  # points of the nest per element of an argument that make packing worthwhile
-MIN_PARTIALS_EXTENT = 32  # a shorter reduction keeps one partial state
 NO_STATEMENT = frozenset((Reduce, Scan, Item, Const, Axis))  # not computed by a statement
 
 
 class Loop(NamedTuple):
-    """A sequential loop over one axis, with `lanes` separate partial states."""
+    """A sequential loop over one axis, with `lanes` separate partial states.
+
+    block   the elements of one pass of a loop over blocks; 0 in a loop over elements
+    within  whether the loop runs over the elements of one block
+    """
 
     axis: str
     body: Block
-    lanes: int
+    lanes: int = 1
     reverse: bool = False
+    block: int = 0
+    within: bool = False
 
 
 class Statement(NamedTuple):
-    """An action on one id: an instruction's, or a loop's where its state begins or ends."""
+    """An action on one id: an instruction's, or a loop's where its state begins or ends.
 
-    kind: Literal["value", "init", "finish", "combine", "store"]
+    A loop of several blocks opens an empty tree, pushes each block's state, and collects them.
+    """
+
+    kind: Literal["value", "open", "init", "finish", "push", "collect", "combine", "store"]
     id: int
     lanes: int = 1
 
@@ -47,14 +57,16 @@ class ScheduledNest(IndexSpace):
 
     lane_axis   the innermost parallel axis, if `lanes` > 1 of its points run together
     partials    the number of partial states, for reductions that keep several
+    counted     those of them that count elements, since no loop has all their lanes as its own
     body        the statements at one parallel point
     """
 
-    def __init__(self, nest: Nest, strides: Sequence[Sequence[int]]) -> None:
-        super().__init__(nest, strides)
+    def __init__(self, nest: Nest, strides: Sequence[Sequence[int]], width: int = 8) -> None:
+        super().__init__(nest, strides, width)
         self.lane_axis: str | None = None
         self.lanes = 1
         self.partials: dict[int, int] = {}
+        self.counted: set[int] = set()
         self.body: Block = []
         self.checks = any(isinstance(instr.payload, Check) for instr in self.code)
         self.has_scans = any(isinstance(loop, Scan) for loop in self.loops.values())
@@ -134,7 +146,8 @@ class ScheduledNest(IndexSpace):
         work = list(self.code[effect].args)
         own = self.loop_of.get(effect)
         if own is not None:
-            work.extend(self.loops[own].init)
+            loop = self.loops[own]
+            work.extend((*loop.init, *(loop.start if isinstance(loop, Scan) else ())))
         while work:
             value = work.pop()
             if value in seen or value in known:
@@ -187,30 +200,59 @@ class ScheduledNest(IndexSpace):
     def _effects(self, effects: list[int], around: frozenset[str], known: frozenset[int],
                  scans: dict[int, set[int]]) -> Block:
         """Return one pass's loops and statements; effects with the same first axis share a loop."""
-        groups: dict[str, list[int]] = {}
+        groups: dict[tuple[str, int], list[int]] = {}
         direct: list[int] = []
-        for effect in effects:
-            rest = self._remaining(effect, around, scans[effect])
+        rests = {e: self._remaining(e, around, scans[e]) for e in effects}
+        for effect, rest in rests.items():
             if rest:
-                groups.setdefault(rest[0], []).append(effect)
+                length = self._block_along(rest[0], effect, rests, scans)
+                groups.setdefault((rest[0], length), []).append(effect)
             else:
                 direct.append(effect)
         block: Block = []
-        for group in [*groups.values(), direct]:
-            self._choose_partials(group, around)
-            block += [Statement("init", loop, self.partials.get(loop, 1))
-                      for loop in self._beginning(group, around)]
+        for (axis, _), group in groups.items():
+            self._choose_partials(group, around, axis)
+            beginning = self._beginning(group, around, axis)
+            block += [Statement("open", loop) for loop in self._opening(group, around)]
+            block += self._at("init", [b for b in beginning if b not in self.blocks])
         block += [Statement("combine" if e in self.loop_of else "store", e) for e in direct]
-        for axis, group in groups.items():
-            innermost = all(len(self._remaining(e, around)) == 1 for e in group)
-            first = self.loop_of.get(group[0]) if innermost else None
-            lanes = 1 if first is None else self.partials.get(first, 1)
+        for (axis, length), group in groups.items():
+            beginning = self._beginning(group, around, axis)
+            counted = not beginning or beginning[0] in self.counted
+            lanes = 1 if counted else self.partials.get(beginning[0], 1)
             inner = self._block(around | {axis}, known, group)
-            block.append(Loop(axis, inner, lanes, self._is_reversed(group, axis)))
-            block += [Statement("finish", loop, self.partials[loop])
-                      for loop in self._beginning(group, around)
-                      if self.partials.get(loop, 1) > 1]
+            loop = Loop(axis, inner, lanes, self._is_reversed(group, axis), 0, length > 0)
+            if length:
+                own = [b for b in beginning if b in self.blocks]
+                loop = Loop(axis, [*self._at("init", own), loop, *self._at("finish", own),
+                                   *[Statement("push", b) for b in own]],
+                            reverse=loop.reverse, block=length)
+            block.append(loop)
+            block += self._at("finish", [b for b in beginning if b not in self.blocks])
+            block += [Statement("collect", b) for b in self._opening(group, around)
+                      if isinstance(self.loops[b], Reduce)]
         return block
+
+    def _at(self, kind: Literal["init", "finish"], loops: list[int]) -> Block:
+        return [Statement(kind, loop, self.partials.get(loop, 1)) for loop in loops
+                if kind == "init" or loop in self.partials]
+
+    def _block_along(self, axis: str, effect: int, rests: dict[int, list[str]],
+                     scans: dict[int, set[int]]) -> int:
+        """Return the elements of an effect's block along an axis, 0 if its blocks have it whole.
+
+        Scans along an axis, and all that read them, share one loop.
+        """
+        loops = {self.loop_of[effect]} if effect in self.loop_of else set()
+        if scans[effect] or any(isinstance(self.loops[k], Scan) for k in loops):
+            loops |= {k for e, rest in rests.items() if rest and rest[0] == axis
+                      for k in (*scans[e], self.loop_of.get(e, -1))
+                      if isinstance(self.loops.get(k), Scan)}
+        lengths = {self.blocks[k][1] for k in loops if k in self.blocks
+                   and self.blocks[k][0] == axis}
+        if len(lengths) > 1:
+            raise NotOneNest
+        return max(lengths, default=0)
 
     def _is_reversed(self, group: list[int], axis: str) -> bool:
         """Return whether a loop runs backwards; the scans in it decide, and must agree."""
@@ -220,10 +262,18 @@ class ScheduledNest(IndexSpace):
             raise NotOneNest
         return True in ways
 
-    def _beginning(self, effects: list[int], around: frozenset[str]) -> list[int]:
-        """Return the loops that end in these effects and whose state begins here."""
+    def _opening(self, effects: list[int], around: frozenset[str]) -> list[int]:
+        """Return the loops of several blocks that end in these effects and start here."""
         loops = [self.loop_of[e] for e in effects if e in self.loop_of]
-        return [loop for loop in loops if around.isdisjoint(self.loops[loop].axes)]
+        return [loop for loop in loops
+                if loop in self.blocks and around.isdisjoint(self.loops[loop].axes)]
+
+    def _beginning(self, effects: list[int], around: frozenset[str], axis: str) -> list[int]:
+        """Return the loops that end in these effects and whose state begins at a loop over axis."""
+        loops = [self.loop_of[e] for e in effects if e in self.loop_of]
+        return [loop for loop in loops if
+                (axis == self.blocks[loop][0] if loop in self.blocks
+                 else around.isdisjoint(self.loops[loop].axes))]
 
     def _remaining(self, effect: int, around: frozenset[str],
                    scans: frozenset[int] | set[int] = frozenset()) -> list[str]:
@@ -242,25 +292,30 @@ class ScheduledNest(IndexSpace):
             raise NotOneNest
         return sorted(rest, key=lambda a: a not in first)
 
-    def _choose_partials(self, group: list[int], around: frozenset[str]) -> None:
-        """Choose how many partial states reductions keep, from their monoids and extents.
+    def _choose_partials(self, group: list[int], around: frozenset[str], axis: str) -> None:
+        """Choose the lanes of the reductions that begin at a loop over an axis.
 
-        Only if one innermost loop holds exactly these reductions, so that all have its lanes.
+        The loop has lanes of its own if it is the innermost and holds only reductions with several.
+        Else those whose order asks for lanes count elements, and the others keep one state.
         """
-        loops = [self.loop_of[e] for e in group if e in self.loop_of]
-        if self.lanes > 1 or not loops or len(loops) != len(group):
-            return
-        if loops != self._beginning(group, around) or not self.partials.keys().isdisjoint(loops):
-            return
-        if any(isinstance(self.loops[loop], Scan) for loop in loops):
-            return
-        axes = self.loops[loops[0]].axes
-        if not axes or any(self.loops[loop].axes != axes for loop in loops):
-            return
-        if self.extents[axes[-1]] < MIN_PARTIALS_EXTENT or self._holds_reduction(group, axes):
-            return
-        lanes = min(self.loops[loop].monoid.lanes for loop in loops)
-        self.partials.update(dict.fromkeys(loops, lanes))
+        beginning = self._beginning(group, around, axis)
+        reductions = {b: loop for b in beginning if isinstance(loop := self.loops[b], Reduce)}
+        ordered = [b for b, loop in reductions.items() if loop.order.in_lanes]
+        several = [b for b, loop in reductions.items() if b in ordered
+                   or not loop.order.block and loop.monoid.lanes > 1]
+        alone = (self.lanes == 1 and len(several) == len(group)
+                 and all(self._remaining(e, around) == [axis] for e in group)
+                 and not self._holds_reduction(group, (axis,))
+                 and not (ordered and any(self._is_bool(b) for b in several)))
+        if alone and (ordered or self.extents[axis] >= SHORT):
+            self.partials.update(dict.fromkeys(several, self.width if ordered else min(
+                self.loops[b].monoid.lanes for b in several)))
+        else:
+            self.partials.update(dict.fromkeys(ordered, self.width))
+            self.counted.update(ordered)
+
+    def _is_bool(self, loop: int) -> bool:
+        return any(self.code[start].dtype.kind == "bool" for start in self.loops[loop].init)
 
     def _holds_reduction(self, group: list[int], axes: tuple[str, ...]) -> bool:
         """Return whether another reduction runs inside the loops over `axes`."""
@@ -288,9 +343,9 @@ def _loops(block: Block, kind: str) -> list[int]:
     return found
 
 
-def schedule(nest: Nest, strides: Sequence[Sequence[int]]) -> ScheduledNest:
+def schedule(nest: Nest, strides: Sequence[Sequence[int]], width: int = 8) -> ScheduledNest:
     """Return the schedule of a nest whose arguments have these strides (in elements)."""
-    return ScheduledNest(nest, strides).build()
+    return ScheduledNest(nest, strides, width).build()
 
 
 def points(scheduled: ScheduledNest) -> int:

@@ -21,6 +21,7 @@ from tinyml.kernels.common.interchange import array_at, spec_of
 from tinyml.kernels.common.pool import Block, Buffer, Pool, memory_budget
 from tinyml.kernels.common.schedule import ScheduledNest, points
 from tinyml.kernels.cpu.emit import emit
+from tinyml.kernels.cpu.lanes import LANES
 from tinyml.kernels.cpu.objectcode import function, load
 
 GRAIN = 1 << 16  # points of a nest below which one thread runs it all
@@ -75,6 +76,7 @@ class CPU(NestDevice):
 
     name = "cpu"
     emit = staticmethod(emit)
+    width = LANES
 
     def __init__(self) -> None:
         self.pool = Pool(self.name, _raw, memory_budget(_physical_memory()))

@@ -30,6 +30,8 @@ NUMBA = Language(
     declare=lambda _kind, name, text: f"{name} = {text}",
     assign=lambda place, text: f"{place} = {text}",
     loop=lambda variable, start, stop, step: f"for {variable} in range({start}, {stop}, {step}):",
+    branch=lambda word, condition: f"{word} {condition}:",
+    room=lambda _kind, name, like, count: f"{name} = array({like}, {count})",
     end="",
     quotient="//",
 )
@@ -100,7 +102,7 @@ class NumbaEmitter(LaneEmitter):
         elif scheduled.lane_axis is None:
             self.loop_over(inner, "0", self.extent(inner), 1, self._hoist(inner))
         else:
-            self.loop_in_lanes(inner, scheduled.lanes, scheduled.body)
+            self.loop_in_lanes(Loop(inner, scheduled.body, scheduled.lanes))
         return self._assemble(self.points(outer))
 
     def _walks_rows(self) -> bool:

@@ -11,9 +11,10 @@ import struct
 
 from tinyml.dtypes import DType, integer_range
 from tinyml.ir.nest import Instr
-from tinyml.kernels.common.emitter import Emitter, Kernel, Language
-from tinyml.kernels.common.schedule import ScheduledNest
+from tinyml.kernels.common.emitter import Kernel, Language
+from tinyml.kernels.common.schedule import Loop, ScheduledNest
 from tinyml.kernels.common.small_floats import INFINITY, float_format
+from tinyml.kernels.common.statements import StatementEmitter
 from tinyml.kernels.opencl.words import HELPERS, WORDS
 
 TYPES = {
@@ -34,6 +35,8 @@ OPENCL_C = Language(
     loop=lambda variable, start, stop, step: (
         f"for (long {variable} = {start}; {variable} {'<' if step > 0 else '>'} {stop}; "
         f"{variable} += {step}) {{"),
+    branch=lambda word, condition: f"{word} ({condition}) {{",
+    room=lambda kind, name, _like, count: f"{kind} {name}[{count}];",
     end="}",
     quotient="/",
 )
@@ -79,7 +82,7 @@ WITH_ITSELF = {"equal": "true", "less_equal": "true", "greater_equal": "true",
                "not_equal": "false", "less": "false", "greater": "false"}
 
 
-class OpenCLEmitter(Emitter):
+class OpenCLEmitter(StatementEmitter):
     """Writes OpenCL C source."""
 
     language = OPENCL_C
@@ -158,7 +161,7 @@ class OpenCLEmitter(Emitter):
         if outer:
             self.split_point(outer)
         if scheduled.lane_axis is not None:
-            self.loop_in_lanes(scheduled.lane_axis, scheduled.lanes, scheduled.body)
+            self.loop_in_lanes(Loop(scheduled.lane_axis, scheduled.body, scheduled.lanes))
         else:
             self.write_block(scheduled.body)
         reads = [f"    const long m{j} = meta[{j + 1}];" for j in range(len(self.meta))]

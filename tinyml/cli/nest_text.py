@@ -83,6 +83,7 @@ def _statement(names: list[str], k: int, instr: Instr) -> str | None:
 
 def _loop(names: list[str], k: int, word: str, loop: ir.Reduce | ir.Scan, items: list[str]) -> str:
     """Return a loop as text: its monoid, its axes, its items, and its initial state."""
-    start = ", ".join(names[i] for i in loop.init)
+    first = isinstance(loop, ir.Scan) and loop.start or loop.init
+    start = ", ".join(names[i] for i in first)
     return (f"{names[k]}: {word} {loop.monoid.name} over {', '.join(loop.axes)} "
             f"of {', '.join(items)} from {start}")

@@ -23,27 +23,28 @@ def _range(dtype: DType) -> tuple[int, int]:
     return (0, 1) if dtype is bool_ else integer_range(dtype)
 
 
-def _folding(name: str, word: str, start: Callable[[Nest, DType], int], lanes: int) -> Monoid:
+def _folding(name: str, word: str, start: Callable[[Nest, DType], int], block: int) -> Monoid:
     """Return the monoid of an associative word, which begins with a constant."""
 
     def join(n: Nest, state: Ids, items: Ids) -> Ids:
         return (n.prim(word, state[0], items[0]),)
 
-    return Monoid(name, lambda n, dtypes: (start(n, dtypes[0]),), join, join, lanes)
+    return Monoid(name, lambda n, dtypes: (start(n, dtypes[0]),), join, join, 8, block)
 
 
-SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 8)
-PRODUCT = _folding("product", "mul", lambda n, d: n.const(1, d), 8)
-MAX = _folding("max", "maximum", least, 8)
-MIN = _folding("min", "minimum", greatest, 8)
-ALL_OF = _folding("all", "logical_and", lambda n, d: n.const(True, d), 8)
-ANY_OF = _folding("any", "logical_or", lambda n, d: n.const(False, d), 8)
+ONE_BLOCK = 1 << 62  # each factor of a product rounds once, whatever the tree
+SUM = _folding("sum", "add", lambda n, d: n.const(0, d), 64)
+PRODUCT = _folding("product", "mul", lambda n, d: n.const(1, d), ONE_BLOCK)
+MAX = _folding("max", "maximum", least, 0)
+MIN = _folding("min", "minimum", greatest, 0)
+ALL_OF = _folding("all", "logical_and", lambda n, d: n.const(True, d), 0)
+ANY_OF = _folding("any", "logical_or", lambda n, d: n.const(False, d), 0)
 DOT = Monoid(
     "dot",
     lambda n, dtypes: (n.const(0, dtypes[0]),),
     lambda n, state, items: (n.prim("fma", items[0], items[1], state[0]),),
     lambda n, state, other: (n.prim("add", state[0], other[0]),),
-    8,
+    8, 512,
 )
 
 
@@ -93,32 +94,3 @@ def _arg_reduction(name: str, other: str, worst: Callable[[Nest, DType], int],
 ARGMAX = _arg_reduction("argmax", "less_equal", least)
 ARGMIN = _arg_reduction("argmin", "greater_equal", greatest)
 ARGMAX_OF_SOME = _arg_reduction("argmax of some", "less_equal", least, absent=True)
-
-
-def _welford_step(n: Nest, state: Ids, items: Ids) -> Ids:
-    count, mean, squares = state
-    count = n.prim("add", count, n.const(1, n.code[count].dtype))
-    off = n.prim("sub", items[0], mean)
-    mean = n.prim("add", mean, n.prim("div", off, count))
-    return count, mean, n.prim("add", squares, n.prim("mul", off, n.prim("sub", items[0], mean)))
-
-
-def _welford_merge(n: Nest, state: Ids, other: Ids) -> Ids:
-    count = n.prim("add", state[0], other[0])
-    off = n.prim("sub", other[1], state[1])
-    zero, one = n.const(0, n.code[count].dtype), n.const(1, n.code[count].dtype)
-    whole = n.prim("where", n.prim("equal", count, zero, dtype=bool_), one, count)
-    part = n.prim("div", other[0], whole)
-    mean = n.prim("add", state[1], n.prim("mul", off, part))
-    cross = n.prim("mul", n.prim("mul", off, off), n.prim("mul", state[0], part))
-    return count, mean, n.prim("add", n.prim("add", state[2], other[2]), cross)
-
-
-# (count, mean, sum of squared deviations): Welford 1962; merging: Chan, Golub, LeVeque 1979.
-WELFORD = Monoid(
-    "welford",
-    lambda n, dtypes: (n.const(0, dtypes[0]),) * 3,
-    _welford_step,
-    _welford_merge,
-    4,
-)

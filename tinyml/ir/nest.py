@@ -19,8 +19,8 @@ An instruction is a payload, read by name, and the ids of the values in `args`:
 | `Check(axis)` | index, extent | the index; one out of range is reported, and is 0 |
 | `Load(arg, rank)` | `rank` indices [, guard, other] | an element of an argument, or `other` |
 | `Prim(word)` | operands | a word of the vocabulary, or "cast" |
-| `Reduce(monoid, axes, init)` | items | the loop of a reduction; its state begins as `init` |
-| `Scan(monoid, axis, init, reverse)` | items, `init` | the loop of a scan |
+| `Reduce(monoid, axes, init, ...)` | items | the loop of a reduction; its state begins as `init` |
+| `Scan(monoid, axis, init, ...)` | items, the first state | the loop of a scan |
 | `State(loop, component, role)` | | a component of the state of a loop, inside it |
 | `Step(loop, merge)` | the next state | the end of a loop's body |
 | `Item(component)` | the reduction | a component of its last state |
@@ -32,11 +32,13 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import NamedTuple
 
 import tinyml.ir.complex_words as complexes
 from tinyml.dtypes import DTYPES, DType, bool_, int64, part
 from tinyml.errors import KernelNotFound
+from tinyml.ir.accumulation import Accumulation, accumulation
 
 Ids = tuple[int, ...]
 Number = complex  # includes bool, int and float
@@ -48,7 +50,8 @@ class Monoid(NamedTuple):
 
     `init(n, dtypes)` returns the empty state, `combine(n, state, items)` adds one element, and
     `merge(n, state, other)` merges two states. `lanes` is the number of partial states in a
-    sequential loop. It and the order of merging make the order of a sum depend on the shape alone.
+    sequential loop; with 1, states never merge. `block` is the number of elements that one lane of
+    floats adds in a row before blocks merge as a tree; 0 if every order gives the same bits.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Monoid(NamedTuple):
     combine: Callable[[Nest, Ids, Ids], Ids]
     merge: Callable[[Nest, Ids, Ids], Ids]
     lanes: int = 1
+    block: int = 64
 
 
 class Axis(NamedTuple):
@@ -121,6 +125,7 @@ class Reduce(NamedTuple):
     monoid: Monoid
     axes: tuple[str, ...]
     init: Ids
+    order: Accumulation
 
 
 class Scan(NamedTuple):
@@ -130,6 +135,8 @@ class Scan(NamedTuple):
     axis: str
     init: Ids
     reverse: bool
+    order: Accumulation = Accumulation()
+    start: Ids = ()  # what comes before the first of several blocks, each of which begins as `init`
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -141,8 +148,9 @@ class Role(enum.Enum):
     """Which state of a loop is meant."""
 
     CURRENT = "state"  # at a point of the loop, before its step
-    OTHER = "part"  # in a merge, the partial state to be merged
+    BEFORE = "before"  # at a point of a scan of several blocks, that of all earlier blocks
     MERGED = "merged"  # in a merge, the partial state to merge into
+    OTHER = "part"  # in a merge, the partial state to be merged
 
 
 class State(NamedTuple):
@@ -399,13 +407,14 @@ class Nest:
         """Return `yes` if the condition holds, else `no`."""
         return yes if yes == no else self.prim("where", condition, yes, no)
 
-    def reduce(self, monoid: Monoid, over: Ids, *items: int) -> Ids:
+    def reduce(self, monoid: Monoid, over: Ids, *items: int, in_lanes: bool = True) -> Ids:
         """Reduce items over all points of the axes `over`; return one id per state component.
 
-        The state of small floats is kept, and returned, in the type of their arithmetic.
+        The state of small floats is kept, and returned, in the type of their arithmetic. Without
+        `in_lanes`, each sum runs in one lane: for reductions whose results outnumber vectors.
         """
         if any(self.code[i].dtype.is_small_float for i in items):
-            return self.reduce(monoid, over, *map(self.widen, items))
+            return self.reduce(monoid, over, *map(self.widen, items), in_lanes=in_lanes)
         axes = tuple([p.name for i in over if isinstance(p := self.code[i].payload, Axis)])
         dtypes = [self.code[i].dtype for i in items]
         init = monoid.init(self, dtypes)
@@ -413,7 +422,7 @@ class Nest:
             return monoid.combine(self, init, items)
         inner = self.join(items).union(axes)
         outer = inner.difference(axes)
-        reduction = Reduce(monoid, axes, init)
+        reduction = Reduce(monoid, axes, init, self._order(monoid, axes, init, in_lanes))
         loop = self.put(reduction, items, dtypes[0], outer)
         self.loops[loop] = reduction
         state = self._states(loop, init, Role.CURRENT, inner)
@@ -423,6 +432,12 @@ class Nest:
         merge = monoid.merge(self, merged, other) if monoid.lanes > 1 else ()
         self.put(Step(loop, merge), step, dtypes[0], inner)
         return tuple([self.put(Item(j), (loop,), self.code[v].dtype) for j, v in enumerate(init)])
+
+    def _order(self, monoid: Monoid, axes: Sequence[str], init: Ids,
+               in_lanes: bool) -> Accumulation:
+        if monoid.lanes == 1 or not any(self.code[v].dtype.is_inexact for v in init):
+            return Accumulation()
+        return accumulation(monoid.block, prod([self.axes[axis] for axis in axes]), in_lanes)
 
     def _states(self, loop: int, init: Ids, role: Role, free: frozenset[str]) -> Ids:
         return tuple([self.put(State(loop, j, role), (), self.code[v].dtype, free)
@@ -440,17 +455,24 @@ class Nest:
             return self.scan(monoid, along, *map(self.widen, items), start=begin,
                              reverse=reverse, exclusive=exclusive)
         dtypes = [self.code[i].dtype for i in items]
-        init = monoid.init(self, dtypes) if start is None else start
+        empty = monoid.init(self, dtypes)
+        init = empty if start is None else start
         axis = self.code[along].payload
         if not isinstance(axis, Axis):
             return init if exclusive else monoid.combine(self, init, items)
         inner = self.join((*items, *init)) | {axis.name}
-        scan = Scan(monoid, axis.name, init, reverse)
+        order = self._order(monoid, (axis.name,), empty, False)
+        several = 0 < order.block < self.axes[axis.name]
+        scan = (Scan(monoid, axis.name, empty, reverse, order, init) if several
+                else Scan(monoid, axis.name, init, reverse))
         loop = self.put(scan, (*items, *init), dtypes[0], inner - {axis.name})
         self.loops[loop] = scan
-        state = self._states(loop, init, Role.CURRENT, inner)
+        state, before, merged, other = [self._states(loop, init, role, inner) for role in Role]
         step = monoid.combine(self, state, items)
-        self.put(Step(loop, ()), step, dtypes[0], inner)
+        self.put(Step(loop, monoid.merge(self, merged, other) if several else ()), step,
+                 dtypes[0], inner)
+        if several:
+            return monoid.merge(self, before, state if exclusive else step)
         if not exclusive:
             return step
         # The step overwrites the state, so the previous state needs its own name.

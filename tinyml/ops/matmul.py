@@ -35,6 +35,8 @@ from tinyml.ops.views import Ints, permute_dims, reshape
 
 __all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]
 
+FEW = 8  # with fewer rows or columns the terms of one result run in lanes, not the results
+
 
 def _matmul_infer(x: Spec, y: Spec) -> Spec:
     expect(x.ndim >= 2 and y.ndim >= 2, "at least 2 axes", f"{x.ndim} and {y.ndim}",
@@ -51,7 +53,8 @@ def _matmul_nest(n: Nest, index: Ids, x: Any, y: Any) -> int:
     *batch, row, column = index
     left = element(n, x, (*batch, row, k), dtype)
     right = element(n, y, (*batch, k, column), dtype)
-    return n.reduce(DOT, over, left, right)[0]
+    small = min(x.shape[-2], y.shape[-1]) < FEW
+    return n.reduce(DOT, over, left, right, in_lanes=small)[0]
 
 
 def _transposed(x: Any) -> Any:

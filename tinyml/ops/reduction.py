@@ -23,7 +23,7 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
-from tinyml.ir.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM, WELFORD
+from tinyml.ir.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT, SUM
 from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -55,6 +55,15 @@ def widen(n: Nest, index: Ids, x: Any, axis: tuple[int, ...], keepdims: bool) ->
     inner = dict(zip(axis, over))
     kept = iter(i for d, i in enumerate(index) if not (keepdims and d in axis))
     return tuple([inner[d] if d in inner else next(kept) for d in range(x.ndim)]), over
+
+
+def ends_rows(shape: tuple[int, ...], axis: tuple[int, ...]) -> bool:
+    """Return whether the last axis of more than one element is reduced.
+
+    >>> ends_rows((5, 4, 1), (1,)), ends_rows((5, 4), (0,))
+    (True, False)
+    """
+    return builtins.max([d for d, n in enumerate(shape) if n > 1], default=-1) in axis
 
 
 def restore(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
@@ -96,7 +105,8 @@ def _define(name: str, monoid: Monoid, out: Callable[[DType], DType], identity: 
     def nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], keepdims: bool) -> int:
         full, over = widen(n, index, x, axis, keepdims)
         value = n.cast(x(full), through or x.dtype)
-        return n.reduce(monoid, over, n.cast(value, out(x.dtype)))[0]
+        return n.reduce(monoid, over, n.cast(value, out(x.dtype)),
+                        in_lanes=ends_rows(x.shape, axis))[0]
 
     return define(name, infer, nest=nest, normalize=_normalize, errors=_bad_axis(), **fields)
 
@@ -105,8 +115,8 @@ SUM_OP: Op = _define(
     "sum", SUM, sum_dtype,
     grad=(lambda g, _y, _x, axis, keepdims: restore(g, _x, axis),),
     samples=samples.reduction(), dtypes=COMPUTABLE,
-    doc="The sum over axes; a long axis uses partial sums, 64 on the CPU and 8 elsewhere, "
-        "merged pairwise.",
+    doc="The sum over axes: blocks of at most 64 terms in a row, in 64 lanes on the CPU and 8 "
+        "elsewhere where a last axis is reduced, merged as a binary tree.",
 )
 
 
@@ -190,10 +200,17 @@ def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
 def _var_nest(n: Nest, index: Ids, x: Any, *, axis: tuple[int, ...], correction: float,
               keepdims: bool) -> int:
     full, over = widen(n, index, x, axis, keepdims)
-    squares = n.reduce(WELFORD, over, x(full))[2]
-    count = n.cast(n.add(ZERO, n.param(_count(x.shape, axis))), x.dtype)
-    divisor = n.prim("sub", count, n.const(correction, x.dtype))
-    return n.prim("div", squares, n.prim("maximum", divisor, n.const(0, x.dtype)))
+    in_lanes, value = ends_rows(x.shape, axis), n.widen(x(full))
+    dtype = n.code[value].dtype
+    count = n.cast(n.add(ZERO, n.param(_count(x.shape, axis))), dtype)
+    mean = n.prim("div", n.reduce(SUM, over, value, in_lanes=in_lanes)[0], count)
+    off = n.prim("sub", value, mean)
+    (squares,) = n.reduce(SUM, over, n.prim("mul", off, off), in_lanes=in_lanes)
+    (rest,) = n.reduce(SUM, over, off, in_lanes=in_lanes)  # what rounding left of the mean
+    squares = n.prim("sub", squares, n.prim("div", n.prim("mul", rest, rest), count))
+    zero = n.const(0, dtype)
+    divisor = n.prim("maximum", n.prim("sub", count, n.const(correction, dtype)), zero)
+    return n.prim("div", n.prim("maximum", squares, zero), divisor)
 
 
 def _var_grad(g: Any, _y: Any, x: Any, axis: tuple[int, ...], correction: float,
@@ -209,7 +226,8 @@ VAR_OP: Op = define(
         x, axis, keepdims, correction=float(as_number(correction, "correction"))),
     samples=samples.variance(), dtypes=FLOATS, errors=lambda: [
         case._replace(attrs={**case.attrs, "correction": 0.0}) for case in _bad_axis()()],
-    doc="The variance: the sum of squared deviations over n - correction (Welford 1962, one pass).",
+    doc="The variance: the sum of squared deviations from the mean over n - correction, in two "
+        "passes, with what rounding left of the mean taken off (Chan, Golub and LeVeque 1983).",
 )
 
 

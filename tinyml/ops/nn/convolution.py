@@ -64,7 +64,7 @@ def _conv_nest(n: Nest, index: Ids, x: Any, w: Any, *, stride: Ints, padding: In
                            x.shape)
     image = n.cast(x((batch, channel, *at), guard, n.const(0, x.dtype)), dtype)
     weight = n.cast(w((out, channel, *cell)), dtype)
-    return n.reduce(DOT, over, image, weight)[0]
+    return n.reduce(DOT, over, image, weight, in_lanes=False)[0]
 
 
 def _conv_dx_infer(g: Spec, w: Spec, *, shape: Ints, stride: Ints, padding: Ints,
@@ -93,7 +93,7 @@ def _conv_dx_nest(n: Nest, index: Ids, g: Any, w: Any, *, shape: Ints, stride: I
         at.append(start)
     dtype = meet((g, w))
     value = n.cast(g((batch, out, *at), guard, n.const(0, g.dtype)), dtype)
-    return n.reduce(DOT, over, value, n.cast(w((out, channel, *cell)), dtype))[0]
+    return n.reduce(DOT, over, value, n.cast(w((out, channel, *cell)), dtype), in_lanes=False)[0]
 
 
 def _conv_dw_infer(g: Spec, x: Spec, *, shape: Ints, stride: Ints, padding: Ints,
@@ -112,7 +112,7 @@ def _conv_dw_nest(n: Nest, index: Ids, g: Any, x: Any, *, shape: Ints, stride: I
                            x.shape)
     dtype = meet((g, x))
     image = n.cast(x((batch, channel, *at), guard, n.const(0, x.dtype)), dtype)
-    return n.reduce(DOT, over, n.cast(g((batch, out, *place)), dtype), image)[0]
+    return n.reduce(DOT, over, n.cast(g((batch, out, *place)), dtype), image, in_lanes=False)[0]
 
 
 _conv: dict[str, Any] = {"normalize": _window_normalize, "dtypes": FLOATS}
