@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from tinyml.dtypes import DType, rounded
 from tinyml.errors import ForkedDeviceError, out_of_range
+from tinyml.ir.locks import new_lock
 from tinyml.ir.lower import Scalar
 from tinyml.ir.spec import Spec
 from tinyml.kernels.common.device import Array, NestDevice, Run, number_range, refuse_number
@@ -75,7 +75,7 @@ class OpenCL(NestDevice):
         self.programs = Programs(self.name, self._context, self._device, entry)
         self.reads = 0
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._status = self.upload(np.zeros(4, np.int64))
         self._tags: dict[int, tuple[str, str]] = {}  # the meaning of each tag in the status
         self._next_tag = 0
