@@ -42,6 +42,7 @@ from tinyml.functions.datatypes import (  # noqa: E402
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
 from tinyml.ir.devices import get_num_threads as get_num_threads  # noqa: E402
+from tinyml.ir.devices import set_memory_limit as set_memory_limit  # noqa: E402
 from tinyml.ir.devices import set_num_threads as set_num_threads  # noqa: E402
 from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
@@ -65,7 +66,7 @@ def _lazy_names() -> dict[str, str]:
 _LAZY = _lazy_names()
 if not _typing.TYPE_CHECKING:  # checkers read literal lists only; without one, what is imported
     __all__ = ["Tensor", "TinyMLError", "__array_api_version__", "__version__", "bool",
-               "get_num_threads", "set_num_threads"]
+               "get_num_threads", "set_memory_limit", "set_num_threads"]
     __all__ += [*_dtypes, *_functions, *_ops]
     __all__ += [name for name, module in _LAZY.items() if module != __name__]
 

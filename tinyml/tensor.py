@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
 
@@ -37,6 +36,7 @@ from tinyml.errors import (
     expect,
 )
 from tinyml.ir.devices import HOST, Device, find_device
+from tinyml.ir.locks import new_lock
 from tinyml.ir.op import find
 from tinyml.ops.calls import binary
 from tinyml.ops.elementwise.conversion import COPY
@@ -473,7 +473,7 @@ class StateTensor(Tensor):
 
     def __init__(self, content: Tensor) -> None:
         super().__init__(content.buf, content.spec)
-        self.lock = threading.RLock()
+        self.lock = new_lock()
 
 
 Class.tensor = Tensor

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from tinyml.errors import ArgumentError, ArgumentTypeError
+from tinyml.ir.locks import kept_property
 from tinyml.ir.op import attribute_key
 
 SHOWN_NODES = 200  # a larger TreeDef prints only its size
@@ -58,7 +58,7 @@ class TreeDef:
         self.nodes = tuple(nodes)
         self.leaf_count = sum(entry is LEAF for entry in nodes)
 
-    @cached_property
+    @kept_property
     def key(self) -> tuple[Any, ...]:
         """The key by which structures compare; fixed values count with their type and bits.
 

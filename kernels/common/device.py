@@ -100,6 +100,10 @@ class NestDevice(ABC):
         """Raise AllocationError if this much could never be allocated."""
         self.pool.afford(nbytes)
 
+    def limit_memory(self, size: int | str | None) -> None:
+        """Set the number of bytes that may be held; None restores the default."""
+        self.pool.limit(size)
+
     def in_use(self) -> int:
         """Return the number of bytes in use by tensors."""
         return self.pool.in_use()

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
+import re
+import weakref
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.errors import AllocationError, ArgumentError
+from tinyml.ir.locks import new_lock
 
 KNOWN_LIMIT = 1024  # request sizes whose free list is looked up directly
-Block = tuple[Any, Any]  # (address or handle, what keeps the memory alive)
+RAISE = "raise the limit (tinyml.set_memory_limit, TINYML_MEMORY_LIMIT)"
+UNITS = {"": 1, "b": 1} | {
+    f"{letter}{unit}": base**power for unit, base in (("b", 1000), ("ib", 1024))
+    for power, letter in enumerate("kmgt", 1)}
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) *([A-Za-z]*)")
+Block = tuple[Any, ...]  # (address or handle, what keeps the memory alive, its Share)
+
+
+class Share:
+    """A block's share of the budget, counted for as long as the block exists.
+
+    So the count is right whatever is raised, and wherever, between the request and the release:
+    its end is noted by a set's own method, which no signal handler interrupts.
+    """
+
+    __slots__ = ("__weakref__",)
 
 
 class Buffer:
@@ -26,7 +44,10 @@ class Buffer:
         self.free = free
 
     def __del__(self) -> None:
-        self.free.append(self.block)
+        try:
+            self.free.append(self.block)
+        except AttributeError:  # interrupted before it had the block, which frees itself
+            pass
 
 
 class FreeList(Protocol):
@@ -52,8 +73,7 @@ class Watcher(Protocol):
         """Handle the release of a block; called from finalizers, so it must not block."""
 
 
-_watchers: tuple[Watcher, ...] = ()
-_watchers_lock = threading.Lock()
+_watchers: dict[int, Watcher] = {}  # by identity, in the order in which they came
 
 
 class Counted:
@@ -109,11 +129,25 @@ def size_class(nbytes: int) -> int:
 def memory_budget(default: int) -> int:
     """Return how many bytes a device may hold: TINYML_MEMORY_LIMIT, or 4/5 of `default`."""
     chosen = os.environ.get("TINYML_MEMORY_LIMIT")
-    if not chosen:
-        return default * 4 // 5
-    if not chosen.isdigit():
-        raise ArgumentError(f"TINYML_MEMORY_LIMIT is {chosen!r}", remedy="a number of bytes")
-    return int(chosen)
+    return byte_count(chosen, "TINYML_MEMORY_LIMIT") if chosen else default * 4 // 5
+
+
+def byte_count(size: Any, what: str = "a memory limit") -> int:
+    """Return a number of bytes given as an integer, or as text with a decimal or binary unit.
+
+    Raises ArgumentError, which calls it `what`, for anything else.
+
+    >>> byte_count(1000), byte_count("2GB"), byte_count("1.5 KiB")
+    (1000, 2000000000, 1536)
+    """
+    if isinstance(size, str):
+        found = _SIZE.fullmatch(size.strip())
+        if found is not None and found[2].lower() in UNITS:
+            return int(Fraction(found[1]) * UNITS[found[2].lower()])
+    elif isinstance(size, int) and not isinstance(size, bool) and size >= 0:
+        return size
+    raise ArgumentError(f"{what} is {size!r:.80}",
+                        remedy="a number of bytes, 2000000000, or text, '2GB' or '1.5 GiB'")
 
 
 class Pool:
@@ -124,17 +158,17 @@ class Pool:
         self.name = name
         self.raw = raw
         self.buffer = buffer
-        self.budget = budget
-        self.reserved = 0
+        self.budget = self._default = budget
         self.peak = 0
         self.allocations = 0
+        self._held: dict[int, set[weakref.ref[Share]]] = {}  # of all blocks, by block size
         self._free: dict[int, list[Block]] = {}
         self._known: dict[int, list[Block]] = {}  # the same lists, by request size
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     def free_list(self, nbytes: int) -> FreeList:
         """Return the free list that serves requests of this size."""
-        watchers = _watchers
+        watchers = tuple(_watchers.values())
         found = self._list(nbytes)
         return Counted(self, size_class(nbytes), found, watchers) if watchers else found
 
@@ -167,7 +201,7 @@ class Pool:
         except IndexError:
             block = self.take(nbytes)
         buffer = self.buffer(block, free)
-        for watcher in _watchers:
+        for watcher in tuple(_watchers.values()):
             watcher.made(self, buffer, size_class(nbytes))
         return buffer
 
@@ -178,51 +212,53 @@ class Pool:
         Returns a function that stops it. A plan holds its free lists, so earlier plans report
         nothing; unwatched pools pay nothing.
         """
-        global _watchers
-        with _watchers_lock:
-            _watchers = (*_watchers, watcher)
+        _watchers[id(watcher)] = watcher
 
         def end() -> None:
-            global _watchers
-            with _watchers_lock:
-                _watchers = tuple([other for other in _watchers if other is not watcher])
+            _watchers.pop(id(watcher), None)
 
         return end
 
     def tell(self) -> None:
         """Tell the watchers how many bytes are in use."""
-        for watcher in _watchers:
+        for watcher in tuple(_watchers.values()):
             watcher.grew(self, self.in_use())
+
+    def limit(self, size: int | str | None) -> None:
+        """Set the budget; None restores the default. Raises ArgumentError; see byte_count.
+
+        Blocks in use stay, even beyond the budget; free ones are released then.
+        """
+        self.budget = self._default if size is None else byte_count(size)
+        if self.reserved > self.budget:
+            self.release()
 
     def afford(self, nbytes: int) -> None:
         """Raise AllocationError if a request exceeds the whole budget."""
         if nbytes > self.budget:
             raise AllocationError(
                 f"{nbytes} bytes on {self.name}, which may hold {self.budget}",
-                remedy="a smaller tensor, or raise TINYML_MEMORY_LIMIT",
+                remedy=f"a smaller tensor, or {RAISE}",
             )
 
     def take(self, nbytes: int) -> Block:
         """Return a new block; raise AllocationError rather than exceed the budget."""
         size = size_class(nbytes)
-        with self._lock:
-            if self.reserved + size > self.budget:
-                gc.collect()
-                self.release()
-            if self.reserved + size > self.budget:
-                raise AllocationError(
-                    f"{nbytes} more bytes on {self.name}: {self.in_use()} are in use of a budget "
-                    f"of {self.budget}",
-                    remedy="free tensors, use smaller ones, or raise TINYML_MEMORY_LIMIT",
-                )
-            self.reserved += size
+        share = self._reserve(size)
+        if share is None:
+            gc.collect()  # finalizers may do anything, so no lock is held
+            self.release()
+            share = self._reserve(size)
+        if share is None:
+            raise AllocationError(
+                f"{nbytes} more bytes on {self.name}: {self.in_use()} are in use of a budget "
+                f"of {self.budget}",
+                remedy=f"free tensors, use smaller ones, or {RAISE}",
+            )
         try:
-            block = self.raw(size)
-        except BaseException as error:
-            with self._lock:
-                self.reserved -= size
-            if not isinstance(error, MemoryError):
-                raise
+            block = (*self.raw(size), share)
+        except MemoryError as error:
+            del share  # the traceback would keep it
             raise AllocationError(
                 f"{nbytes} more bytes on {self.name}: the device refused ({error})",
                 remedy="free tensors or use smaller ones",
@@ -233,10 +269,26 @@ class Pool:
         self.tell()
         return block
 
+    def _reserve(self, size: int) -> Share | None:
+        """Return a new block's share of the budget, or None if it would exceed it."""
+        with self._lock:
+            held, share = self._held.setdefault(size, set()), Share()
+            held.add(weakref.ref(share, held.discard))
+            if self.reserved <= self.budget:
+                return share
+            del share  # before another thread counts it
+        return None
+
+    @property
+    def reserved(self) -> int:
+        """The total bytes of all blocks, in use or free."""
+        return sum(size * len(held) for size, held in list(self._held.items()))
+
     def in_use(self) -> int:
         """Return the total bytes of the blocks in use."""
         with self._lock:
-            return self.reserved - sum(size * len(free) for size, free in self._free.items())
+            return self.reserved - sum(size * len(free) for size, free in
+                                       list(self._free.items()))
 
     def usage(self) -> Usage:
         """Return current usage, and the peak since `reset_peak`."""
@@ -251,11 +303,5 @@ class Pool:
 
     def release(self) -> None:
         """Return every free block to the device."""
-        with self._lock:
-            for size, free in self._free.items():
-                while free:
-                    try:
-                        free.pop()
-                    except IndexError:
-                        break
-                    self.reserved -= size
+        for free in list(self._free.values()):
+            free.clear()

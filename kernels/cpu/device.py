@@ -23,6 +23,7 @@ from tinyml.kernels.common.schedule import ScheduledNest, points
 from tinyml.kernels.cpu.emit import emit
 from tinyml.kernels.cpu.lanes import LANES
 from tinyml.kernels.cpu.objectcode import function, load
+from tinyml.kernels.cpu.workers import Workers
 
 GRAIN = 1 << 16  # points of a nest below which one thread runs it all
 MOST_RANGES = 256
@@ -81,10 +82,7 @@ class CPU(NestDevice):
     def __init__(self) -> None:
         self.pool = Pool(self.name, _raw, memory_budget(_physical_memory()))
         self.threads = default_threads()  # per kernel; see tinyml.set_num_threads
-        self._workers: Any = None
-        self._workers_count = 0
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget_workers)
+        self._workers = Workers()
 
     # ---- memory
 
@@ -143,33 +141,17 @@ class CPU(NestDevice):
 
     # ---- threads
 
-    def _forget_workers(self) -> None:
-        self._workers = None
+    def _split(self, call: Callable[..., None], ranges: list[int], keep: Any, *args: Any) -> None:
+        """Run a kernel over ranges that depend only on the shape, on as many threads as allowed.
 
-    def _split(self, call: Callable[..., None], ranges: list[int], *args: Any) -> None:
-        """Run a kernel over ranges that depend only on the shape, on as many threads as allowed."""
-        count = min(self.threads, len(ranges))
-        if count == 1:
-            for meta in ranges:
-                call(meta, *args)
+        `keep` is what owns the memory that the arguments address.
+        """
+        others = min(self.threads, len(ranges)) - 1
+        if others:
+            self._workers.run(call, ranges, args, keep, others)
             return
-        if self._workers is None or self._workers_count < count:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._workers = ThreadPoolExecutor(count - 1, "tinyml")
-            self._workers_count = count
-        share = -(-len(ranges) // count)
-
-        def work(first: int) -> None:
-            for meta in ranges[first : first + share]:
-                call(meta, *args)
-
-        others = [self._workers.submit(work, k) for k in range(share, len(ranges), share)]
-        try:
-            work(0)  # this thread's share; it would otherwise only wait
-        finally:  # no thread may still write when the buffers are freed
-            for other in others:
-                other.result()
+        for meta in ranges:
+            call(meta, *args)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -211,7 +193,8 @@ def _binding(kernel: Kernel, ins: Sequence[Any], count: int, packed: Sequence[in
         lines.append("    status = status_for()")
         values.insert(0, "status.ctypes.data")
     arguments = ", ".join(values)
-    start = "split(large, ranges" if many else "call(meta"
+    keep = ", ".join(["metas", *tensors, *results, *["status"] * kernel.checks])
+    start = f"split(large, ranges, ({keep})" if many else "call(meta"
     lines.append(f"    {start}, {arguments})")
     if kernel.checks:
         lines.append("    if status[2]: refuse(status, op)")

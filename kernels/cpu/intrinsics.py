@@ -197,8 +197,8 @@ def superword_vectorisation() -> Iterator[None]:
 
     config: Any = numba.config
     before = config.SLP_VECTORIZE
-    config.SLP_VECTORIZE = 1
     try:
+        config.SLP_VECTORIZE = 1
         yield
     finally:
         config.SLP_VECTORIZE = before

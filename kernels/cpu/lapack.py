@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 
 from tinyml.errors import ArgumentError
 from tinyml.ir.devices import Call, Plan, kernel
+from tinyml.ir.locks import new_lock
 from tinyml.ir.spec import Spec
 from tinyml.kernels.common.interchange import array_at
 
@@ -28,17 +27,7 @@ Arrays = tuple[Array, ...]
 # Names of OpenBLAS's setting, with and without NumPy's prefix and the suffix for 64-bit integers.
 NAMES = [f"{prefix}openblas_{{}}_num_threads{suffix}"
          for prefix in ("scipy_", "") for suffix in ("64_", "")]
-_lock = threading.Lock()
-
-
-def _new_lock() -> None:
-    """Make a new lock: in a forked child, the thread that may hold the old one does not exist."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+_lock = new_lock()
 
 
 @functools.lru_cache(1)
@@ -68,8 +57,8 @@ def one_thread() -> Iterator[None]:
             return
         get, set_to = found
         before = get()
-        set_to(1)
         try:
+            set_to(1)
             yield
         finally:
             set_to(before)

@@ -7,11 +7,11 @@ import functools
 import importlib.util
 import os
 import re
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from tinyml.errors import BuildError
+from tinyml.ir.locks import new_lock
 from tinyml.kernels.common.cache import folder, get, key, put
 
 # Symbols that resolve in a process without numba: the C library's mathematics and memory functions.
@@ -30,7 +30,7 @@ MODULES = (*[f"{_HERE}.{name}" for name in ("math_integer", "math_f64", "math_f3
                                             "objectcode", "intrinsics")],
            "tinyml.kernels.common.small_floats", "tinyml.dtypes")
 
-_lock = threading.RLock()
+_lock = new_lock(whole=True)
 _loaded: dict[tuple[str, tuple[str, ...]], int] = {}
 _engine: Any = None
 _modules: list[Any] = []
@@ -50,8 +50,8 @@ def _linker() -> Any:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+        _modules.append(machine)  # first: the engine refers to it, whatever interrupts
         _engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        _modules.append(machine)
     return _engine
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from tinyml.dtypes import DType, rounded
 from tinyml.errors import ForkedDeviceError, user_location
+from tinyml.ir.locks import new_lock
 from tinyml.ir.lower import Scalar
 from tinyml.ir.spec import Spec
 from tinyml.kernels.common.device import Array, NestDevice, Run, number_range, refuse_number
@@ -97,7 +97,7 @@ class OpenCL(NestDevice):
         self.programs = Programs(self.name, self._context, self._device, entry)
         self.reads = 0
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._reports = Reports(self.name, self._context, self._queue, self._lock)
         self._launching = False  # a signal handler or finalizer may compute amid a launch
         self._exiting = False

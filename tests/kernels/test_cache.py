@@ -22,7 +22,7 @@ from tinyml.kernels.common import cache
 pytestmark = pytest.mark.kernels(7)
 
 ROOT = Path(__file__).parents[2]
-HEAD = len(b"tinyml-1") + 32  # of an entry: the format's name and the payload's SHA-256
+HEAD = len(b"tinyml-2") + 32  # of an entry: the format's name and a SHA-256
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX's owners and modes")
 
 PROGRAM = """
@@ -116,7 +116,8 @@ def test_entries_are_checked_and_no_pickle(warm: Any, device: str) -> None:
     assert any(name.endswith(".o" if device == "cpu" else ".bin") for name in entries)
     for name, data in entries.items():
         payload = data[HEAD:]
-        assert data.startswith(b"tinyml-1") and hashlib.sha256(payload).digest() == data[8:HEAD]
+        named = len(name).to_bytes(8, "little") + name.encode() + payload
+        assert data.startswith(b"tinyml-2") and hashlib.sha256(named).digest() == data[8:HEAD]
         with pytest.raises(Exception):  # noqa: B017  # pickletools raises errors of many kinds
             list(pickletools.genops(payload))
         if name.endswith(".o"):
@@ -247,6 +248,170 @@ def test_a_disk_that_fills_up_while_writing(tmp_path: Path,
         cache.put("another", b"payload")
     assert len(caught) == 1 and not list((tmp_path / "cache").iterdir())
     assert cache.get("entry") is None
+
+
+# ---- what stands in an entry's place
+
+
+def _fifo(path: Path, _: Path) -> None:
+    os.mkfifo(path)
+
+
+def _folder(path: Path, _: Path) -> None:
+    path.mkdir()
+
+
+def _link(path: Path, other: Path) -> None:
+    path.symlink_to(other)
+
+
+def _hole(path: Path, _: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(1 << 42)  # a file that no memory holds
+
+
+def _public(path: Path, other: Path) -> None:
+    path.write_bytes(other.read_bytes())
+    path.chmod(0o666)
+
+
+PLACED = {"a pipe": _fifo, "a folder": _folder, "a link": _link, "a huge file": _hole,
+          "a file that others may change": _public}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of this test, which warns anew."""
+    monkeypatch.setenv("TINYML_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_warned", False)
+    monkeypatch.setattr(cache, "_swept", set())
+    return tmp_path / "cache"
+
+
+@POSIX
+@pytest.mark.parametrize("what", PLACED)
+def test_what_is_no_file_of_the_user_is_not_read(what: str, place: Path) -> None:
+    cache.put("entry", b"payload")
+    other = place.parent / "other"
+    other.write_bytes((place / "entry").read_bytes())
+    (place / "entry").unlink()
+    PLACED[what](place / "entry", other)
+    with pytest.warns(CacheWarning, match="entry"):
+        assert cache.get("entry") is None
+    cache.put("entry", b"new")
+    assert cache.get("entry") == (None if what == "a folder" else b"new")
+    assert other.read_bytes().endswith(b"payload")
+
+
+@POSIX
+def test_a_file_of_another_user_is_not_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.put("entry", b"payload")
+    real = os.fstat
+
+    def others(handle: int) -> Any:
+        status = list(real(handle))
+        status[4] += 1  # st_uid
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "fstat", others)
+    with pytest.warns(CacheWarning, match="another user"):
+        assert cache.get("entry") is None
+
+
+def test_entries_do_not_answer_to_another_name(place: Path) -> None:
+    names = [cache.key(text) + ".o" for text in ("x - 1", "x - 3")]
+    for name, payload in zip(names, (b"minus one", b"minus three")):
+        cache.put(name, payload)
+    one, other = [place / name for name in names]
+    one.rename(place / "kept")
+    other.rename(one)
+    (place / "kept").rename(other)
+    with pytest.warns(CacheWarning, match="damaged"):
+        assert [cache.get(name) for name in names] == [None, None]
+
+
+def test_exchanged_kernels_are_compiled_again(warm: Any, device: str, tmp_path: Path) -> None:
+    folder, bits = warm(device)
+    ending = ".o" if device == "cpu" else ".bin"
+    names = sorted(name for name in _entries(folder) if name.endswith(ending))
+    turned = tmp_path / "cache"
+    turned.mkdir(mode=0o700)
+    for name, other in zip(names, [*names[1:], names[0]]):
+        (turned / name).write_bytes((folder / other).read_bytes())
+        (turned / name).chmod(0o600)
+    again, warned, _ = finish(start(device, turned))
+    assert again == bits and len(names) > 1
+    if device == "cpu":  # on others, what a driver's build warns of is not shown
+        _assert_one_warning(warned, turned)
+
+
+def test_without_a_home_nothing_is_kept(warm: Any, tmp_path: Path) -> None:
+    _, bits = warm("cpu")
+    # `~` means nothing where the variables are missing and the user has no entry.
+    lost = f"import os; os.chdir({str(tmp_path)!r})\nos.path.expanduser = lambda path: path"
+    missing = {"XDG_CACHE_HOME": "", "LOCALAPPDATA": ""}
+    code = start("cpu", Path(), lost, **missing, TINYML_CACHE_DIR="")
+    again, warned, _ = finish(code)
+    assert again == bits and not list(tmp_path.iterdir())
+    assert len(warned) == 1 and "no home" in warned[0]
+
+
+@pytest.mark.parametrize("chosen", ["~/kernels", "~nobody-has-this-name/kernels"])
+def test_a_home_in_the_variable_is_resolved(chosen: str, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYML_CACHE_DIR", chosen)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    known = chosen.startswith("~/")
+    assert cache.folder() == (str(tmp_path / "kernels") if known else "")
+    assert (cache.problem() is None) is known
+
+
+def _aged(path: Path, days: float) -> Path:
+    path.write_bytes(b"x" * 1000)
+    moment = path.stat().st_mtime - days * cache.DAY
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_what_killed_processes_left_goes(place: Path) -> None:
+    place.mkdir(mode=0o700)
+    entry = "a1" * 32 + ".o"
+    gone = [_aged(place / name, 0.5) for name in (f"{entry}.31-7fe0.part", f"{entry}.31.7fe0")]
+    gone.append(_aged(place / ("b2" * 32 + ".bin"), cache.KEPT_DAYS + 1))
+    kept = [_aged(place / name, days) for name, days in (
+        (f"{entry}.99-7fe0.part", 0.01), (entry, cache.KEPT_DAYS - 1), ("build.lock", 999),
+        ("notes.txt", 999))]
+    cache.put(cache.key("new") + ".o", b"payload")
+    assert not any(path.exists() for path in gone) and all(path.exists() for path in kept)
+
+
+def test_the_oldest_goes_first_if_there_is_too_much(place: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    place.mkdir(mode=0o700)
+    paths = [_aged(place / (f"{number:02}" * 32 + ".o"), number + 1) for number in range(6)]
+    monkeypatch.setattr(cache, "MOST_BYTES", 3_500)
+    cache.put(cache.key("new") + ".o", b"payload")
+    assert [path.exists() for path in paths] == [True] * 3 + [False] * 3
+
+
+def test_an_entry_in_use_stays_young(place: Path) -> None:
+    name = cache.key("used") + ".o"
+    cache.put(name, b"payload")
+    moment = (place / name).stat().st_mtime - 50 * cache.DAY
+    os.utime(place / name, (moment, moment))
+    assert cache.get(name) == b"payload"
+    assert (place / name).stat().st_mtime > moment + 49 * cache.DAY
+
+
+def test_an_interrupt_leaves_no_scratch_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.put("entry", b"payload")
+    assert not list(place.iterdir())
 
 
 def test_an_entry_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from tinyml.core.upload import as_tensor
 from tinyml.errors import ArgumentTypeError, ReadOnlyError
 from tinyml.graph.graph import build
 from tinyml.graph.trace import Traced
+from tinyml.ir.locks import new_lock
 from tinyml.ir.op import attribute_key
 from tinyml.ir.spec import Spec
 
@@ -63,7 +63,7 @@ class Jitted:
         self._plain: dict[Any, Traced] = {}  # from tensors alone to one tensor
         self._count = 0
         self._last: Any = None
-        self._lock = threading.RLock()
+        self._lock = new_lock()
 
     def __repr__(self) -> str:
         return f"<jit {self._name()}>"

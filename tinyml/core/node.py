@@ -7,19 +7,19 @@ reference cycles and memory is freed without the garbage collector.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tinyml.core.state import STATE
+from tinyml.ir.locks import new_lock
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 
 # ---- nodes
 
 _epoch = 0
-_epoch_lock = threading.Lock()
+_epoch_lock = new_lock()
 
 
 def new_epoch() -> int:
@@ -77,10 +77,10 @@ class Item(Node):
 @contextmanager
 def one_deeper() -> Iterator[int]:
     """Enter a differentiation, which owns what is recorded inside; yield its depth."""
+    new_epoch()  # first: an interrupt in a call must find nothing changed
     before = STATE.recording
     STATE.depth += 1
     STATE.recording = True
-    new_epoch()
     try:
         yield STATE.depth
     finally:

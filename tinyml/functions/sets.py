@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from tinyml.core.apply import apply_many, full
@@ -13,6 +12,7 @@ from tinyml.dtypes import bool_, promote
 from tinyml.errors import ArgumentError, expect
 from tinyml.functions.rearrange import moveaxis
 from tinyml.functions.split_stack import ravel
+from tinyml.ir.locks import kept_property
 from tinyml.ops.arguments import as_axis
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, index_along
@@ -73,12 +73,12 @@ class _Runs:
         self.begins = slice_axis(pad(differs, 1, 0, True), 0, 0, self.count)
         self.starts = nonzero(self.begins)[0]
 
-    @cached_property
+    @kept_property
     def ranks(self) -> Tensor:
         """The run number of each item, in sorted order."""
         return cumsum(self.begins, 0) - 1
 
-    @cached_property
+    @kept_property
     def indices(self) -> Tensor:
         """The original index of the first item of each run."""
         return gather(self.order, self.starts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from copy import copy
-from functools import cached_property, partial
+from functools import partial
 from itertools import compress
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from tinyml.core.upload import upload_all
 from tinyml.errors import TinyMLError, line_text, user_frame
 from tinyml.extend import Op, Spec, apply, apply_many, define, expect
 from tinyml.ir.dims import Dim
+from tinyml.ir.locks import kept_property
 from tinyml.ir.op import Equation, Var
 
 T = TypeVar("T")
@@ -76,11 +77,11 @@ class Graph:
         """The graph whose inputs are all that this one reads, and its outputs all that it gives."""
         return self._closed if self.captures else self
 
-    @cached_property
+    @kept_property
     def _closed(self) -> Graph:
         return Graph(self.reads, self.equations, self.gives)
 
-    @cached_property
+    @kept_property
     def last_uses(self) -> list[list[Var]]:
         """For each equation, the variables that are not used after it."""
         return find_last_uses([(*e.outs, *e.operands) for e in self.equations], self.gives)

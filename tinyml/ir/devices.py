@@ -11,12 +11,12 @@ import functools
 import importlib
 import os
 import re
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.dtypes import DType
 from tinyml.errors import ArgumentError, DeviceError
+from tinyml.ir.locks import new_lock
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
@@ -96,6 +96,9 @@ class Device(Protocol):
     def afford(self, nbytes: int) -> None:
         """Raise AllocationError if this much could never be allocated."""
 
+    def limit_memory(self, size: int | str | None) -> None:
+        """Set the number of bytes that may be held; None restores the default."""
+
     def in_use(self) -> int:
         """Return the number of bytes in use by tensors."""
 
@@ -106,7 +109,8 @@ class Device(Protocol):
 # ---- devices
 
 _devices: dict[str, Device] = {}
-_lock = threading.RLock()
+_limits: dict[str, int | str | None] = {}  # of memory, by device; "" for all others
+_lock = new_lock(whole=True)
 
 
 def is_device_name(name: str) -> bool:
@@ -140,7 +144,9 @@ def find_device(name: str | Device | None = None) -> Device:
     canonical = f"{room}:{number}" if number else room
     with _lock:
         if canonical not in _devices:
-            _devices[canonical] = _room(room).open_device(number)
+            opened: Device = _room(room).open_device(number)
+            opened.limit_memory(_limits.get(canonical, _limits.get("")))
+            _devices[canonical] = opened
         _devices[name] = _devices[canonical]
         return _devices[name]
 
@@ -165,6 +171,32 @@ def set_num_threads(count: int) -> None:
         raise ArgumentError(f"{count!r} threads", remedy="an integer of at least 1")
     cpu: Any = find_device(HOST)
     cpu.threads = count
+
+
+def set_memory_limit(limit: int | str | None, device: str | Device | None = None) -> None:
+    """Let a device hold at most `limit` bytes of memory; by default every device, each so much.
+
+    `limit` is a number of bytes or text with a unit, "2GB" or "512 MiB"; None restores the default:
+    TINYML_MEMORY_LIMIT, or 4/5 of what the device has. Tensors that exist stay; what would exceed
+    the limit raises AllocationError before it is allocated. `tinyml.memory_stats().budget` returns
+    the limit. Raises ArgumentError for anything else, DeviceError if there is no such device.
+
+    >>> import tinyml
+    >>> tinyml.set_memory_limit("2GB")
+    >>> tinyml.memory_stats("cpu").budget
+    2000000000
+    >>> tinyml.set_memory_limit(None)
+    """
+    one = find_device(HOST if device is None else device)
+    one.limit_memory(limit)  # which checks it
+    with _lock:
+        if device is None:
+            _limits.clear()
+            _limits[""] = limit
+            for other in _devices.values():
+                other.limit_memory(limit)
+        else:
+            _limits[one.name] = limit
 
 
 def get_num_threads() -> int:

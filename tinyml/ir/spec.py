@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +47,7 @@ class Spec:
 
 
 _interned: weakref.WeakValueDictionary[Any, Spec] = weakref.WeakValueDictionary()
-_lock = threading.Lock()
+_entering: dict[Any, Spec] = {}  # on their way into `_interned`
 
 
 def element_count(shape: Sequence[int], itemsize: int) -> int:
@@ -97,23 +96,37 @@ def make_spec(shape: tuple[int, ...], dtype: DType, device: Any,
     elif 1 in shape:
         strides = tuple([0 if n == 1 else s for n, s in zip(shape, strides)])
     key = (shape, dtype, device, strides, symbolic)
-    with _lock:
-        spec = _interned.get(key)
-        if spec is None:
-            spec = object.__new__(Spec)
-            spec.shape = shape
-            spec.dtype = dtype
-            spec.device = device
-            spec.strides = strides
-            spec.size = Dim.fresh(MAX_BYTES) if unknown else size  # type: ignore[assignment]
-            spec.ndim = len(shape)
-            spec.contiguous = dense or all(
-                n == 1 or s == d for n, s, d in zip(shape, strides, dense_strides(shape))
-            )
-            spec.symbolic = symbolic
-            spec.unknown = unknown
-            _interned[key] = spec
+    spec = _interned.get(key)
+    if spec is None:
+        spec = object.__new__(Spec)
+        spec.shape = shape
+        spec.dtype = dtype
+        spec.device = device
+        spec.strides = strides
+        spec.size = Dim.fresh(MAX_BYTES) if unknown else size  # type: ignore[assignment]
+        spec.ndim = len(shape)
+        spec.contiguous = dense or all(
+            n == 1 or s == d for n, s, d in zip(shape, strides, dense_strides(shape))
+        )
+        spec.symbolic = symbolic
+        spec.unknown = unknown
+        spec = _intern(key, spec)
     return spec
+
+
+def _intern(key: Any, spec: Spec) -> Spec:
+    """Return the one spec of a key, this one if there is none; without a lock, so never waiting.
+
+    Another thread, a finalizer or a signal handler may do the same between any two lines. All who
+    meet get one spec from `setdefault`, which is atomic; and who comes after the others are done
+    finds theirs in `_interned`.
+    """
+    spec = _entering.setdefault(key, spec)
+    known = _interned.get(key)
+    if known is None:
+        _interned[key] = known = spec
+    _entering.pop(key, None)
+    return known
 
 
 def stored(spec: Spec) -> Spec:

@@ -20,6 +20,7 @@ from tinyml.core.make import make
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame
+from tinyml.ir.locks import new_lock
 from tinyml.ir.op import LIVING, Op
 from tinyml.ir.spec import Spec
 
@@ -138,7 +139,7 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 _observers: tuple[_Observer, ...] = ()
-_lock = threading.RLock()
+_lock = new_lock()
 _plans: dict[Op, dict[Any, CompiledOp]] = {}  # the plans used while nobody observes
 
 

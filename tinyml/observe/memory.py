@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tinyml.core.state import STATE
 from tinyml.errors import SourceLocation, line_text
 from tinyml.ir.devices import HOST, find_device
+from tinyml.ir.locks import new_lock
 from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, find_user_location, observe
 from tinyml.observe.profile import table
@@ -107,7 +107,7 @@ class Tracking:
 
 
 _trackings: tuple[Tracking, ...] = ()
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def _find_location() -> SourceLocation | None:
@@ -158,7 +158,7 @@ class MemoryStats(NamedTuple):
     peak         the most that was reserved at one time, since the start or `reset_peak`: exact,
                  and never less than the most that was in use
     reserved     taken from the device: in use, or free for reuse
-    budget       the most that may be reserved: TINYML_MEMORY_LIMIT
+    budget       the most that may be reserved; see set_memory_limit
     allocations  how many blocks were taken from the device so far; a steady loop takes none
     peak_in_use  the most that was in use at one time since `track_memory` began; None outside it
     by_op        what was made since then and is in use, by the op that made it
