@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ import tinyml.ops.elementwise as words
 import tinyml.ops.elementwise.activation as activations
 import tinyml.ops.matmul as contraction
 import tinyml.ops.nn.softmax as normalized
+import tinyml.ops.pickled as pickled
 import tinyml.ops.reduction as reduce
 import tinyml.ops.subscript as selection
 import tinyml.ops.views as shapes
@@ -33,7 +34,6 @@ from tinyml.errors import (
     ConcretizationError,
     DTypeError,
     GradientError,
-    SerializationError,
     expect,
 )
 from tinyml.ir.devices import HOST, Device, find_device
@@ -327,15 +327,16 @@ class Tensor(Data):
         leaf = ", requires_grad=True" if isinstance(self.node, Leaf) else ""
         return f"tensor({values}, shape={self.shape}, dtype={self.dtype.name}{place}{leaf})"
 
-    def __reduce__(self) -> NoReturn:
-        raise SerializationError("tensors are not pickled: a pickle can run any code when loaded",
-                                 remedy="tinyml.save(path, {'name': tensor})")
+    __reduce__ = pickled.reduce_tensor
 
     def __copy__(self) -> Tensor:
         return self.copy()
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        return creation.tensor(self, requires_grad=isinstance(self.node, Leaf))
+        result = creation.tensor(self, requires_grad=pickled.is_leaf(self))
+        if self.grad is not None:
+            result.grad = creation.tensor(self.grad)
+        return result
 
     def copy(self) -> Tensor:
         """Return a copy in new, dense memory; differentiable."""
@@ -474,6 +475,12 @@ class StateTensor(Tensor):
     def __init__(self, content: Tensor) -> None:
         super().__init__(content.buf, content.spec)
         self.lock = threading.RLock()
+
+    def __copy__(self) -> StateTensor:
+        return StateTensor(self.copy())
+
+    def __deepcopy__(self, memo: Any) -> StateTensor:
+        return StateTensor(self.copy())
 
 
 Class.tensor = Tensor

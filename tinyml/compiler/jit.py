@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -70,6 +71,15 @@ class Jitted:
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+    def __reduce__(self) -> Any:
+        """Pickle by name what a decorator made; otherwise the function, to be traced anew."""
+        module = sys.modules.get(getattr(self, "__module__", None) or "")
+        name: str = getattr(self, "__qualname__", "")
+        if functools.reduce(lambda found, part: getattr(found, part, None), name.split("."),
+                            module) is self:
+            return name
+        return type(self), (self._f, self._static, self._static_names)
 
     def _name(self) -> str:
         return getattr(self._f, "__name__", type(self._f).__name__)

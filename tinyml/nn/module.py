@@ -47,6 +47,9 @@ class Module:
             vars(module)[_BORN] = STATE.building.scope
         return module
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != _BORN}
+
     def __setattr__(self, name: str, value: Any) -> None:
         builder = STATE.building
         if builder is not None and vars(self).get(_BORN) is not builder.scope:
