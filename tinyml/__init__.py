@@ -44,6 +44,7 @@ from tinyml.functions.public import _NAMES as _functions  # noqa: E402
 from tinyml.hints import front as _front  # noqa: E402
 from tinyml.ir.devices import get_num_threads as get_num_threads  # noqa: E402
 from tinyml.ir.devices import set_num_threads as set_num_threads  # noqa: E402
+from tinyml.neighbours import watch as _watch  # noqa: E402
 from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
@@ -74,6 +75,7 @@ if not _typing.TYPE_CHECKING:  # checkers read literal lists only; without one, 
 
 
 _refuse, __dir__ = _front(__name__)
+_watch()
 
 
 def _load(name: str) -> object:
