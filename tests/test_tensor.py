@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import pickle
 from typing import Any
 
 import numpy as np
@@ -283,12 +282,6 @@ def test_repr_tells_values_shape_type_and_device(device: str) -> None:
     assert ("device='opencl'" in text) == (device == "opencl")
     assert "requires_grad=True" in repr(tinyml.ones(1, requires_grad=True))
     assert len(repr(tinyml.zeros((1000, 1000), device=device))) < 1000
-
-
-def test_a_tensor_is_not_pickled_and_says_what_to_do() -> None:
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        with pytest.raises(TypeError, match=r"tinyml\.save"):
-            pickle.dumps(tinyml.ones(1), protocol)
 
 
 def test_copies_are_separate(device: str) -> None:

@@ -41,9 +41,11 @@ from tinyml.functions.datatypes import (  # noqa: E402
 )
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
+from tinyml.hints import front as _front  # noqa: E402
 from tinyml.ir.devices import get_num_threads as get_num_threads  # noqa: E402
 from tinyml.ir.devices import set_memory_limit as set_memory_limit  # noqa: E402
 from tinyml.ir.devices import set_num_threads as set_num_threads  # noqa: E402
+from tinyml.neighbours import watch as _watch  # noqa: E402
 from tinyml.ops.public import *  # noqa: E402, F403
 from tinyml.ops.public import _NAMES as _ops  # noqa: E402
 
@@ -69,12 +71,18 @@ if not _typing.TYPE_CHECKING:  # checkers read literal lists only; without one, 
                "get_num_threads", "set_memory_limit", "set_num_threads"]
     __all__ += [*_dtypes, *_functions, *_ops]
     __all__ += [name for name, module in _LAZY.items() if module != __name__]
+    # Public too, but not for `import *`, which would load every room.
+    _ROOMS = [name for name, module in _LAZY.items() if module == __name__]
 
 
-def __getattr__(name: str) -> object:
+_refuse, __dir__ = _front(__name__)
+_watch()
+
+
+def _load(name: str) -> object:
     """Load a room above the core, or a name of one, when it is first asked for."""
     if name not in _LAZY:
-        raise AttributeError(f"module 'tinyml' has no attribute {name!r}")
+        return _refuse(name)
     from importlib import import_module
 
     module = _LAZY[name]
@@ -84,5 +92,5 @@ def __getattr__(name: str) -> object:
     return found
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+if not _typing.TYPE_CHECKING:  # a checker that sees it takes any name to be there
+    __getattr__ = _load

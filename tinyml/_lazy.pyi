@@ -1,6 +1,8 @@
 """Names of `tinyml` that load when first used: read by type checkers and by `__init__.py`."""
 
 from tinyml import data as data
+from tinyml import errors as errors
+from tinyml import extend as extend
 from tinyml import fft as fft
 from tinyml import io as io
 from tinyml import linalg as linalg

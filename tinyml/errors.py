@@ -213,6 +213,14 @@ class ReadOnlyError(TinyMLError, TypeError, remedy=".copy() first"):
     """A change was made to something that cannot be changed."""
 
 
+class UnknownNameError(TinyMLError, AttributeError, remedy="dir(...) lists what there is"):
+    """A module or an object has no attribute of this name."""
+
+
+class DeviceWarning(UserWarning):
+    """A tensor is not on the device where it was: that device is missing here."""
+
+
 class CacheWarning(UserWarning):
     """The kernel cache cannot be used; results are correct, but starting is slower."""
 

@@ -3,8 +3,11 @@
 `__all__` is the whole interface; docs/extend.md explains each name by an example that runs.
 """
 
+from typing import TYPE_CHECKING
+
 from tinyml.core.apply import apply, apply_many
 from tinyml.errors import expect
+from tinyml.hints import front
 from tinyml.ir.devices import Call, Plan, kernel
 from tinyml.ir.nest import Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
@@ -15,3 +18,6 @@ from tinyml.ops.samples.values import ErrorCase, Sample
 
 __all__ = ["Call", "ErrorCase", "Ids", "Monoid", "Nest", "Op", "Operand", "Plan", "Sample", "Spec",
            "apply", "apply_many", "define", "elementwise", "expect", "kernel", "with_shape"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

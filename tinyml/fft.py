@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from tinyml.core.upload import upload
 from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import flip, roll
+from tinyml.hints import front
 from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray
@@ -340,3 +341,7 @@ def ifftshift(x: Any, /, *, axes: Any = None) -> Tensor:
     [0.0, 0.25, -0.5, -0.25]
     """
     return _shifted(asarray(x), axes, -1)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

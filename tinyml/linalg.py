@@ -12,7 +12,7 @@ infinity when eigenvalues or singular values are computed. Products, vector norm
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyml.core.apply import apply, apply_many
 from tinyml.core.error_context import named_in_errors
@@ -22,6 +22,7 @@ from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
 from tinyml.functions.datatypes import finfo
 from tinyml.functions.norms import vector_norm
 from tinyml.functions.products import cross, outer
+from tinyml.hints import front
 from tinyml.ops.arguments import as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, eye
@@ -381,3 +382,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
         values = svdvals(x) if size == 2 else sum(abs(x), -2 if size == 1 else -1)
         found = (max if ord > 0 else min)(values, -1)
     return reshape(found, (*found.shape, 1, 1)) if keepdims else found
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

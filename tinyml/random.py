@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyml.core.apply import apply, apply_many
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.state import GLOBAL_STATE
 from tinyml.dtypes import (
     DTYPES,
@@ -36,6 +37,7 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
+from tinyml.hints import front
 from tinyml.ir.devices import HOST
 from tinyml.ops.arguments import as_axis, as_number, as_shape, as_size
 from tinyml.ops.concat import concat
@@ -46,6 +48,9 @@ from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
 from tinyml.ops.views import broadcast_to
 from tinyml.tensor import StateTensor, Tensor
+
+__all__ = ["Generator", "bernoulli", "bits", "fold_in", "key", "next_key", "normal", "permutation",
+           "randint", "seed", "split", "uniform"]
 
 _WORD = 1 << 32
 _UNSIGNED = {8: uint8, 16: uint16, 32: uint32, 64: uint64}
@@ -147,6 +152,7 @@ def next_key() -> Tensor:
 # ---- numbers
 
 
+@named_in_errors
 def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
     """Return random bits of any shape as uint8, uint16, uint32 or uint64; raises DTypeError.
 
@@ -167,6 +173,7 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
     return (words & integer_range(kind)[1]).astype(kind)
 
 
+@named_in_errors
 def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: float = 0.0,
             maxval: float = 1.0) -> Tensor:
     """Return numbers in [minval, maxval): multiples of 2^-23 (float32) or 2^-52 (float64), scaled.
@@ -212,6 +219,7 @@ def _before(number: float, kind: DType) -> float:
     return float(np.nextafter(kind.numpy.type(number), kind.numpy.type(-math.inf)))
 
 
+@named_in_errors
 def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
            std: float = 1.0) -> Tensor:
     """Return normal numbers by the Box-Muller method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
@@ -235,6 +243,7 @@ def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float =
     return result if (mean, std) == (0.0, 1.0) else result * float(std) + float(mean)
 
 
+@named_in_errors
 def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
     """Return bools that are True with probability `p`, a number or a float tensor, within 2^-64.
 
@@ -266,6 +275,7 @@ def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
     return drawn
 
 
+@named_in_errors
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
     """Return integers minval <= n < maxval, int32 unless `dtype` names another type.
 
@@ -301,6 +311,7 @@ def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any
     return (offset + low % _WORD**2).astype(kind)
 
 
+@named_in_errors
 def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
     """Return the numbers 0 to x - 1, or the slices of a tensor along an axis, in random order.
 
@@ -366,3 +377,7 @@ def _high_word(x: Tensor, y: int) -> Tensor:
     x1, x0, y1, y0 = x >> 32, x & mask, y >> 32, y & mask
     middle = (x0 * y0 >> 32) + (x0 * y1 & mask) + (x1 * y0 & mask)
     return x1 * y1 + (x0 * y1 >> 32) + (x1 * y0 >> 32) + (middle >> 32)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

@@ -8,6 +8,7 @@ import tinyml.ops.special.bessel as _bessel
 import tinyml.ops.special.error as _error
 import tinyml.ops.special.gamma as _gamma
 import tinyml.ops.special.polynomials as _polynomials
+from tinyml.hints import front
 from tinyml.ops.elementwise import erf as erf
 from tinyml.ops.elementwise import erfc as erfc
 from tinyml.ops.elementwise import exp2 as exp2
@@ -25,3 +26,6 @@ from tinyml.ops.special.polynomials import *  # noqa: F403
 if not TYPE_CHECKING:  # mypy understands only literal lists; without one it uses the imports
     __all__ = ["erf", "erfc", "exp2", "expit", "expm1", "log1p", "log_softmax", "softmax", "xlogy",
                *_bessel.__all__, *_error.__all__, *_gamma.__all__, *_polynomials.__all__]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

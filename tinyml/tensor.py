@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,10 +12,8 @@ import tinyml.core.apply as core
 import tinyml.core.backward as reverse
 import tinyml.ops.creation as creation
 import tinyml.ops.elementwise as words
-import tinyml.ops.elementwise.activation as activations
 import tinyml.ops.matmul as contraction
-import tinyml.ops.nn.softmax as normalized
-import tinyml.ops.reduction as reduce
+import tinyml.ops.pickled as pickled
 import tinyml.ops.subscript as selection
 import tinyml.ops.views as shapes
 from tinyml.core.apply import apply
@@ -32,14 +30,15 @@ from tinyml.errors import (
     ConcretizationError,
     DTypeError,
     GradientError,
-    SerializationError,
     expect,
 )
+from tinyml.hints import add_missing
 from tinyml.ir.devices import HOST, Device, find_device
 from tinyml.ir.locks import new_lock
 from tinyml.ir.op import find
 from tinyml.ops.calls import binary
 from tinyml.ops.elementwise.conversion import COPY
+from tinyml.ops.methods import Methods
 
 Binary = Callable[[Any, Any], "Tensor"]
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
@@ -95,7 +94,7 @@ def _three(function: Any, word: str) -> tuple[Binary, Binary, Binary]:
     return _operator(function), reflected, _inplace(function, word)
 
 
-class Tensor(Data):
+class Tensor(Methods):
     """An array of numbers on a device, with a record of how it was made.
 
     Create one with `tinyml.tensor` and similar functions, not with this class. Memory is never
@@ -281,6 +280,17 @@ class Tensor(Data):
                remedy=".tolist() gives all")
         return self.numpy().item()
 
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        expect(self.ndim == 0, f"a 0-d tensor for the format {spec!r}", f"shape {self.shape}",
+               ArgumentTypeError, remedy="x.item() of one element, str(x) of all")
+        try:
+            return format(self.item(), spec)
+        except ValueError as error:
+            raise ArgumentError(f"{error}, for {self.dtype.name}",
+                                remedy="a format of Python's numbers, such as '.3f'") from None
+
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
         return self.numpy().tolist()
@@ -319,6 +329,9 @@ class Tensor(Data):
 
     __hash__ = object.__hash__
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__()} - _MISSING)
+
     def __repr__(self) -> str:
         if self.spec.symbolic:
             return f"tensor(<{self.spec}>)"
@@ -327,15 +340,16 @@ class Tensor(Data):
         leaf = ", requires_grad=True" if isinstance(self.node, Leaf) else ""
         return f"tensor({values}, shape={self.shape}, dtype={self.dtype.name}{place}{leaf})"
 
-    def __reduce__(self) -> NoReturn:
-        raise SerializationError("tensors are not pickled: a pickle can run any code when loaded",
-                                 remedy="tinyml.save(path, {'name': tensor})")
+    __reduce__ = pickled.reduce_tensor
 
     def __copy__(self) -> Tensor:
         return self.copy()
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        return creation.tensor(self, requires_grad=isinstance(self.node, Leaf))
+        result = creation.tensor(self, requires_grad=pickled.is_leaf(self))
+        if self.grad is not None:
+            result.grad = creation.tensor(self.grad)
+        return result
 
     def copy(self) -> Tensor:
         """Return a copy in new, dense memory; differentiable."""
@@ -411,18 +425,7 @@ class Tensor(Data):
     __abs__ = words.abs
     __invert__ = words.bitwise_invert
 
-    # ---- methods that are the functions of the same name
-
-    astype = words.astype
-    exp, log, sqrt = words.exp, words.log, words.sqrt
-    sin, cos, tanh = words.sin, words.cos, words.tanh
-    erf, abs, square = words.erf, words.abs, words.square
-    sum, mean, prod = reduce.sum, reduce.mean, reduce.prod
-    max, min, var, std = reduce.max, reduce.min, reduce.var, reduce.std
-    all, any, argmax, argmin = reduce.all, reduce.any, reduce.argmax, reduce.argmin
-    relu, sigmoid, gelu = activations.relu, activations.sigmoid, activations.gelu
-    softmax, log_softmax = normalized.softmax, normalized.log_softmax
-    broadcast_to = shapes.broadcast_to
+    # ---- shapes
 
     def reshape(self, *sizes: Any) -> Tensor:
         """Return the elements in another shape: `x.reshape((2, 3))` or `x.reshape(2, 3)`."""
@@ -475,5 +478,12 @@ class StateTensor(Tensor):
         super().__init__(content.buf, content.spec)
         self.lock = new_lock()
 
+    def __copy__(self) -> StateTensor:
+        return StateTensor(self.copy())
+
+    def __deepcopy__(self, memo: Any) -> StateTensor:
+        return StateTensor(self.copy())
+
 
 Class.tensor = Tensor
+_MISSING = frozenset(add_missing(Tensor, "x", "a tensor"))

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyml.errors import ArgumentError, ArgumentTypeError
+from tinyml.hints import front
 from tinyml.ir.locks import kept_property
 from tinyml.ir.op import attribute_key
+
+__all__ = ["LEAF", "TreeDef", "difference", "flatten", "map", "paths", "register", "unflatten"]
 
 SHOWN_NODES = 200  # a larger TreeDef prints only its size
 SHOWN_STEPS = 16  # a longer path prints without its middle
@@ -377,3 +380,6 @@ def _show(entry: Entry, children: list[_Shown]) -> _Shown:
 
 
 _ONE_LEAF = TreeDef((LEAF,))
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyml.dtypes import DType, integer_range
 from tinyml.errors import ArgumentError, DTypeError
+from tinyml.ir.devices import find_device
 from tinyml.ir.nest import Nest
 from tinyml.ir.spec import Spec, flat, stored
 from tinyml.kernels.common.emitter import Kernel
@@ -64,6 +65,9 @@ class NestDevice(ABC):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_device, (self.name,)
 
     # ---- memory
 

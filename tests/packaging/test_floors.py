@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 # A room is a module or a package with all that it holds; `tinyml` itself is the front door.
 FLOORS: dict[int, str] = {
-    1: "errors dtypes",
+    1: "errors dtypes hints neighbours",
     2: "ir",
     3: "tree kernels.common kernels.cpu kernels.opencl",
     4: "core",

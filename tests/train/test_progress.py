@@ -66,6 +66,27 @@ def test_a_terminal_gets_a_bar(terminal: Terminal) -> None:
     assert report.live.finished
 
 
+def test_the_bar_says_compiling_until_there_are_figures(terminal: Terminal) -> None:
+    pytest.importorskip("rich")
+    report = progress(2, 3, stream=terminal)
+    assert isinstance(report, Bar)
+
+    def figures() -> str:
+        return str(report.live.tasks[0].fields["figures"])
+
+    with report:
+        seen = [figures()]
+        for _ in range(3):
+            report.step()
+            seen.append(figures())
+        assert seen == ["compiling", "", "", "compiling"]
+        report.epoch(loss=0.5, accuracy=0.5)
+        for _ in range(3):
+            report.step()
+            assert figures() == "loss 0.5000  held out 50.00 %"
+    assert "compiling" in terminal.getvalue()
+
+
 def test_an_interrupt_puts_the_bar_away(terminal: Terminal) -> None:
     pytest.importorskip("rich")
     report = progress(3, 4, stream=terminal)

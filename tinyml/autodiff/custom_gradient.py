@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import tinyml.tree as tree
 from tinyml.autodiff.grad import check_conforms, is_float
@@ -86,7 +86,19 @@ def _single(values: Sequence[Any]) -> Any:
 # ---- custom_gradient
 
 
-def custom_gradient(f: Callable[..., Any] | None = None, *, linear: bool = False,
+@overload
+def custom_gradient(f: Callable[P, tuple[R, Callable[..., Any]]], *, linear: bool = False,
+                    jvp: Callable[..., Any] | None = None) -> Callable[P, R]: ...
+
+
+@overload
+def custom_gradient(f: None = None, *, linear: bool = False,
+                    jvp: Callable[..., Any] | None = None,
+                    ) -> Callable[[Callable[P, tuple[R, Callable[..., Any]]]],
+                                  Callable[P, R]]: ...
+
+
+def custom_gradient(f: Any = None, *, linear: bool = False,
                     jvp: Callable[..., Any] | None = None) -> Any:
     """Give a function a custom gradient: f(*xs) returns (value, pullback).
 

@@ -8,7 +8,16 @@ does not pay for a second-order one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import (
+    Any,
+    Concatenate,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 import tinyml.tree as tree
 from tinyml.core.backward import backward
@@ -19,6 +28,31 @@ from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
 from tinyml.ops.creation import ones_like, zeros_like
 from tinyml.tensor import Tensor
+
+A = TypeVar("A")
+B = TypeVar("B")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Slope(Protocol):
+    """For type checkers: a gradient of a function of one tensor.
+
+    A class of its own, not a Callable, for mypy: it takes a lambda for each overload of `grad` and
+    gives up without an error only if what these return differs in kind.
+    """
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Return the gradient."""
+        ...
+
+
+class ValueAndSlope(Protocol):
+    """For type checkers: the value and gradient of a function of one tensor."""
+
+    def __call__(self, x: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return both."""
+        ...
 
 
 def is_float(x: Any) -> bool:
@@ -108,6 +142,19 @@ def linearize(f: Callable[..., Any], primals: tuple[Any, ...]) -> Linearized:
     return Linearized(flat, definition, [leaf for _, leaf in pairs], outputs, shape, depth)
 
 
+@overload
+def vjp(f: Callable[[A], R], primal: A, /) -> tuple[R, Callable[[R], tuple[A]]]: ...
+
+
+@overload
+def vjp(f: Callable[[A, B], R], primal: A, other: B, /,
+        ) -> tuple[R, Callable[[R], tuple[A, B]]]: ...
+
+
+@overload
+def vjp(f: Callable[..., R], *primals: Any) -> tuple[R, Callable[[R], tuple[Any, ...]]]: ...
+
+
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Return f's value at `primals`, and its pullback: from a cotangent of the value to theirs.
 
@@ -126,6 +173,23 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
         return result
 
     return run.value(), pullback
+
+
+# The first of these overloads is for lambdas, whose argument a checker knows from it alone.
+@overload
+def value_and_grad(  # type: ignore[overload-overlap]
+    f: Callable[[Tensor], Tensor], argnums: Literal[0] = 0, has_aux: Literal[False] = False,
+) -> ValueAndSlope: ...
+
+
+@overload
+def value_and_grad(f: Callable[Concatenate[A, P], R], argnums: Literal[0] = 0,
+                   has_aux: bool = False) -> Callable[Concatenate[A, P], tuple[R, A]]: ...
+
+
+@overload
+def value_and_grad(f: Callable[P, R], argnums: int | tuple[int, ...] = 0,
+                   has_aux: bool = False) -> Callable[P, tuple[R, Any]]: ...
 
 
 def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
@@ -188,6 +252,26 @@ def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int 
 def describe_value(value: Any) -> str:
     """Return a description of a value for an error message."""
     return repr(value.spec) if isinstance(value, Tensor) else type(value).__name__
+
+
+@overload
+def grad(f: Callable[[Tensor], Tensor], argnums: Literal[0] = 0,
+         has_aux: Literal[False] = False) -> Slope: ...
+
+
+@overload
+def grad(f: Callable[Concatenate[A, P], tuple[Any, R]], argnums: Literal[0] = 0, *,
+         has_aux: Literal[True]) -> Callable[Concatenate[A, P], tuple[A, R]]: ...
+
+
+@overload
+def grad(f: Callable[Concatenate[A, P], Any], argnums: Literal[0] = 0,
+         has_aux: Literal[False] = False) -> Callable[Concatenate[A, P], A]: ...
+
+
+@overload
+def grad(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0,
+         has_aux: bool = False) -> Callable[P, Any]: ...
 
 
 def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,

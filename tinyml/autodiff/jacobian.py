@@ -10,6 +10,7 @@ import numpy as np
 import tinyml.tree as tree
 from tinyml.autodiff.grad import (
     Linearized,
+    P,
     describe_value,
     grad,
     is_float,
@@ -24,8 +25,8 @@ from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
 
 
-def jacobian(f: Callable[..., Any],
-             argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def jacobian(f: Callable[P, Any],
+             argnums: int | tuple[int, ...] = 0) -> Callable[P, Any]:
     """Return a function that returns the Jacobian of f in the arguments `argnums`.
 
     If y and x are tensors, the result is J of shape (*y.shape, *x.shape) and x's dtype, with
@@ -40,7 +41,7 @@ def jacobian(f: Callable[..., Any],
     [[2.0, 0.0], [0.0, 4.0]]
     """
 
-    def derivatives(*args: Any, **kwargs: Any) -> Any:
+    def derivatives(*args: P.args, **kwargs: P.kwargs) -> Any:
         inner, primals = select_arguments(lambda *full_args: f(*full_args, **kwargs), args,
                                           argnums)
         run = linearize(inner, tuple(primals))
@@ -60,7 +61,7 @@ def jacobian(f: Callable[..., Any],
     return derivatives
 
 
-def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def hessian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0) -> Callable[P, Any]:
     """Return a function that returns the Hessian of f, whose value is a scalar.
 
     This is the Jacobian of the gradient. For a tensor x the result has shape

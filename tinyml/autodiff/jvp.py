@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tinyml.tree as tree
-from tinyml.autodiff.grad import check_conforms, is_float, is_seen_outside, linearize, mark
+from tinyml.autodiff.grad import R, check_conforms, is_float, is_seen_outside, linearize, mark
 from tinyml.core.backward import backward
 from tinyml.core.node import one_deeper
 from tinyml.errors import ArgumentTypeError, refuse
 from tinyml.ops.creation import zeros_like
 
 
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(f: Callable[..., R], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[R, R]:
     """Return (value, tangent): f at `primals`, and its derivative in the direction `tangents`.
 
     `primals` are f's arguments, as a tuple or a list; they and the value may be pytrees. Tangents

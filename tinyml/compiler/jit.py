@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from tinyml.graph.trace import Traced
 from tinyml.ir.locks import new_lock
 from tinyml.ir.op import attribute_key
 from tinyml.ir.spec import Spec
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MOST_TRACES = 256  # per function; beyond this, the oldest is dropped
 WARN_AFTER = 8
@@ -50,10 +54,10 @@ class Trace(NamedTuple):
         return self.result.nodes == (tree.LEAF,) and self.fixed == (None,) and not self.states
 
 
-class Jitted:
+class Jitted(Generic[P, R]):
     """A compiled function, made by `jit`."""
 
-    def __init__(self, f: Callable[..., Any], static_argnums: tuple[int, ...],
+    def __init__(self, f: Callable[P, R], static_argnums: tuple[int, ...],
                  static_argnames: tuple[str, ...]) -> None:
         functools.update_wrapper(self, f)
         self._f = f
@@ -68,21 +72,38 @@ class Jitted:
     def __repr__(self) -> str:
         return f"<jit {self._name()}>"
 
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Jitted[P, R]: ...
+
+    @overload
+    def __get__(self, instance: Any, owner: Any = None) -> Callable[..., R]: ...
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+    def __reduce__(self) -> Any:
+        """Pickle by name what a decorator made; otherwise the function, to be traced anew."""
+        found: Any = sys.modules.get(getattr(self, "__module__", None) or "")
+        name: str = getattr(self, "__qualname__", "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return name
+        return type(self), (self._f, self._static, self._static_names)
 
     def _name(self) -> str:
         return getattr(self._f, "__name__", type(self._f).__name__)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the function's result; trace and compile on the first call with these shapes."""
         if not kwargs:
             try:
-                graph = self._plain[tuple([x.spec for x in args])]
+                given: Any = args
+                graph = self._plain[tuple([x.spec for x in given])]
             except (KeyError, AttributeError):
                 pass
             else:
-                return graph.call(args)[0]
+                return graph.call(given)[0]  # type: ignore[no-any-return]
         arguments = _Arguments(self, args, kwargs)
         key = arguments.key
         trace = self._traces.get(key)
@@ -95,9 +116,10 @@ class Jitted:
         leaves = [next(results) if fixed is None else fixed[0] for fixed in trace.fixed]
         for place in trace.states:
             arguments.leaves[place]._replace(next(results))
-        return tree.unflatten(trace.result, leaves)
+        result: R = tree.unflatten(trace.result, leaves)
+        return result
 
-    def graph(self, *args: Any, **kwargs: Any) -> Traced:
+    def graph(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
         """Return the graph that a call with these arguments would run."""
         arguments = _Arguments(self, args, kwargs)
         with self._lock:
@@ -148,7 +170,8 @@ class _Arguments:
     In the key, a tensor that occurs again is represented by its first position.
     """
 
-    def __init__(self, jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, jitted: Jitted[..., Any], args: tuple[Any, ...],
+                 kwargs: dict[str, Any]) -> None:
         numbers = [k % len(args) for k in jitted._static if -len(args) <= k < len(args)]
         self.leaves, self.structure = tree.flatten((
             tuple([_Static(x) if k in numbers else x for k, x in enumerate(args)]),
@@ -288,7 +311,18 @@ def _find_changes(arguments: _Arguments, held: Any, before: Sequence[Any],
     return changed
 
 
-def jit(f: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
+@overload
+def jit(f: Callable[P, R], *, static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = ()) -> Jitted[P, R]: ...
+
+
+@overload
+def jit(f: None = None, *, static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (),
+        ) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+
+
+def jit(f: Any = None, *, static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = ()) -> Any:
     """Return a compiled version of f.
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from tinyml.core.node import Data
-from tinyml.errors import TinyMLError
+from tinyml.errors import ArgumentTypeError, TinyMLError
+from tinyml.hints import keyword
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,5 +46,11 @@ def named_in_errors(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except TinyMLError as error:
             raise add_context(error, function.__name__, args) from error.__cause__
+        except TypeError as error:
+            hint = keyword(error)
+            if hint is None:
+                raise
+            wrong = ArgumentTypeError(str(error), remedy=hint)
+            raise add_context(wrong, function.__name__, args) from None
 
     return call

@@ -5,3 +5,13 @@
 >>> images.shape, labels.shape
 ((1797, 1, 8, 8), (1797,))
 """
+
+from typing import TYPE_CHECKING
+
+from tinyml.data import augment, digits
+from tinyml.hints import front
+
+__all__ = ["augment", "digits"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from tinyml.errors import expect
+from tinyml.hints import front
+
+__all__ = ["distort"]
 
 
 def distort(
@@ -56,3 +61,7 @@ def distort(
     below = (1 - x) * pixel(row) + x * pixel(row + 1)
     result: npt.NDArray[np.float64] = (1 - y) * above + y * below
     return result.astype(np.float32).reshape(images.shape)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import zlib
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyml.errors import ArgumentError, FileFormatError, FileMissingError, expect
+from tinyml.hints import front
+
+__all__ = ["held_out", "load", "split"]
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -98,3 +101,7 @@ def _content(path: Path) -> bytes:
             remedy=_REMEDY,
         )
     return content
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

@@ -26,6 +26,8 @@ from tinyml.functions.segments import *  # noqa: F403
 from tinyml.functions.sets import *  # noqa: F403
 from tinyml.functions.split_stack import *  # noqa: F403
 from tinyml.functions.statistics import *  # noqa: F403
+from tinyml.ops.methods import Methods as _Methods
+from tinyml.tensor import Tensor as _Tensor
 
 # Not __all__, which type checkers would have to read from other modules.
 _NAMES = [
@@ -43,3 +45,7 @@ _NAMES = [
     *_split_stack.__all__,
     *_statistics.__all__,
 ]
+
+# Those methods of tensors that are functions of this room.
+for _name in _Methods.__annotations__:
+    setattr(_Tensor, _name, globals().get(_name) or getattr(_rearrange, _name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,32 @@ def expand_dims(x: Any, axis: Any = 0) -> Tensor:
 
 
 @named_in_errors
-def squeeze(x: Any, axis: Any) -> Tensor:
-    """Return x without the axes `axis`, an int or a tuple, each of size 1. Raises ShapeError."""
+def squeeze(x: Any, axis: Any = None) -> Tensor:
+    """Return x without the axes `axis`, an int or a tuple, each of size 1. Raises ShapeError.
+
+    None, which the standard does not have, means all axes of size 1.
+    """
+    if axis is None:
+        axis = tuple([d for d, n in enumerate(x.shape) if n == 1])
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
     expect(all(x.shape[a] == 1 for a in axes), f"size 1 on axes {axes}", x.shape)
     return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
+
+
+@named_in_errors
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Return x with the axes from `start_dim` to `end_dim` merged into one. Raises AxisError.
+
+    >>> import tinyml
+    >>> flatten(tinyml.zeros((2, 3, 4)), 1).shape
+    (2, 12)
+    """
+    if x.ndim == 0:
+        return reshape(x, (1,))
+    start, end = as_axis(start_dim, x.ndim), as_axis(end_dim, x.ndim)
+    expect(start <= end, f"start_dim {start_dim} before end_dim {end_dim}", x.shape, AxisError)
+    merged = math.prod(x.shape[start : end + 1])
+    return reshape(x, (*x.shape[:start], merged, *x.shape[end + 1 :]))
 
 
 @named_in_errors

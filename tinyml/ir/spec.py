@@ -38,6 +38,9 @@ class Spec:
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{', '.join(map(str, self.shape))}] {self.device}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_spec, (self.shape, self.dtype, self.device, self.strides, self.symbolic)
+
     @property
     def nbytes(self) -> int:
         """The number of bytes of the elements when stored densely."""

@@ -7,6 +7,9 @@
 (['0.weight', '0.bias'], (2, 3))
 """
 
+from typing import TYPE_CHECKING
+
+from tinyml.hints import front
 from tinyml.nn import functional
 from tinyml.nn.layers import (
     GELU,
@@ -32,3 +35,6 @@ __all__ = [
     "Sequential",
     "functional",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

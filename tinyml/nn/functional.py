@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tinyml.ops.elementwise.activation as activation
 import tinyml.ops.nn.convolution as convolution
@@ -10,8 +10,13 @@ import tinyml.ops.nn.loss as loss
 import tinyml.ops.nn.normalization as normalization
 import tinyml.ops.nn.pooling as pooling
 import tinyml.ops.nn.softmax as normalized
+from tinyml.core.error_context import named_in_errors
 from tinyml.errors import ArgumentError
+from tinyml.hints import front
 from tinyml.tensor import Tensor
+
+__all__ = ["conv2d", "cross_entropy", "gelu", "layer_norm", "linear", "log_softmax", "max_pool2d",
+           "mse_loss", "relu", "softmax"]
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -65,11 +70,13 @@ def gelu(input: Tensor) -> Tensor:
     return activation.gelu(input)
 
 
+@named_in_errors
 def softmax(input: Tensor, dim: int = -1) -> Tensor:
     """Return exp(x) / sum(exp(x)) along one axis."""
     return normalized.softmax(input, dim)
 
 
+@named_in_errors
 def log_softmax(input: Tensor, dim: int = -1) -> Tensor:
     """Return x - log(sum(exp(x))) along one axis."""
     return normalized.log_softmax(input, dim)
@@ -104,3 +111,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     if reduction == "none":
         return squares
     return squares.mean() if reduction == "mean" else squares.sum()
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from tinyml.tensor import Tensor
 # Internal attributes: the mode, and the names of the children of a module that was rebuilt from
 # leaves other than tensors.
 _MODE, _CHILDREN, _BORN = "training", "_children", "_born"
+
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+M = TypeVar("M", bound="Module")
+
+
+class Forward(Protocol[P, R]):
+    """For type checkers: a call of a module takes and returns what its `forward` does."""
+
+    def forward(self, *args: P.args, **options: P.kwargs) -> R:
+        """Compute the module's result."""
+        ...
 
 
 class Module:
@@ -40,12 +53,15 @@ class Module:
 
     training: bool = True
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:
+    def __new__(cls: type[M], *args: Any, **options: Any) -> M:
         """Create a module that records the graph under construction, if any."""
-        module = super().__new__(cls)
+        module = object.__new__(cls)
         if STATE.building is not None:
             vars(module)[_BORN] = STATE.building.scope
         return module
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != _BORN}
 
     def __setattr__(self, name: str, value: Any) -> None:
         builder = STATE.building
@@ -61,7 +77,7 @@ class Module:
         super().__init_subclass__(**options)
         tree.register(cls, _split, functools.partial(_join, cls), lambda fixed: fixed[0])
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self: Forward[P, R], *args: P.args, **options: P.kwargs) -> R:
         return self.forward(*args, **options)
 
     def forward(self, *args: Any, **options: Any) -> Any:

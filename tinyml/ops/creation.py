@@ -180,6 +180,7 @@ def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     return _as_leaf(result) if requires_grad else result
 
 
+@named_in_errors
 def empty(shape: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Return a tensor with unspecified values; they are zeros, so that no old data leaks."""
     return zeros(shape, dtype, device)

@@ -161,6 +161,7 @@ TRIU: Op = _triangle("triu", greater_equal,
                      "The elements of matrices on and above the k-th diagonal, 0 below.")
 
 
+@named_in_errors
 def tril(x: Any, k: int = 0) -> Tensor:
     """Return matrices with the elements above the k-th diagonal replaced by 0.
 
@@ -173,6 +174,7 @@ def tril(x: Any, k: int = 0) -> Tensor:
     return apply(TRIL, x, k=k)
 
 
+@named_in_errors
 def triu(x: Any, k: int = 0) -> Tensor:
     """Return matrices with the elements below the k-th diagonal replaced by 0; see `tril`."""
     return apply(TRIU, x, k=k)

@@ -10,6 +10,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.dtypes import (
     COMPLEX,
@@ -266,6 +267,7 @@ def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor
     return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
 
 
+@named_in_errors
 def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the sum over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -281,6 +283,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) 
     return apply(SUM_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the product over `axis`; arguments are as in `sum`, and an empty product is 1.
 
@@ -293,6 +296,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None)
     return apply(PROD_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -305,6 +309,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(MEAN_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the greatest element over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -318,11 +323,13 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(MAX_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the least element over `axis`; see `max`."""
     return apply(MIN_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return whether all elements over `axis` are true or nonzero; NaN is nonzero.
 
@@ -335,16 +342,19 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(ALL_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return whether any element over `axis` is true or nonzero; False if empty. See `all`."""
     return apply(ANY_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the number (int64) of nonzero elements over `axis`; NaN is nonzero. See `all`."""
     return apply(COUNT_OP, x, axis=axis, keepdims=keepdims)
 
 
+@named_in_errors
 def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Return the variance over `axis`: the sum of squared deviations over n - correction.
 
@@ -358,11 +368,13 @@ def var(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = Fals
     return apply(VAR_OP, x, axis=axis, correction=correction, keepdims=keepdims)
 
 
+@named_in_errors
 def std(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Return the standard deviation over `axis`: the square root of `var`."""
     return apply(STD_OP, x, axis=axis, correction=correction, keepdims=keepdims)
 
 
+@named_in_errors
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the int64 index of the first greatest element along `axis`, or in the flattened x.
 
@@ -375,6 +387,7 @@ def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
     return _place(ARGMAX_OP, x, axis, keepdims)
 
 
+@named_in_errors
 def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the int64 index of the first least element along `axis`, or in the flattened x.
 

@@ -292,6 +292,7 @@ def _sorted(x: Any, axis: Any, descending: bool) -> tuple[Tensor, Tensor]:
     return values, indices
 
 
+@named_in_errors
 def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Return the elements along `axis`, sorted (Array API standard 2024.12, sort).
 
@@ -306,6 +307,7 @@ def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = Tru
     return _sorted(x, axis, descending)[0]
 
 
+@named_in_errors
 def argsort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Return the int64 indices that sort the elements along `axis` (standard 2024.12).
 

@@ -9,7 +9,13 @@
 [2.0]
 """
 
+from typing import TYPE_CHECKING
+
+from tinyml.hints import front
 from tinyml.optim.optimizers import SGD, AdamW, Optimizer
 from tinyml.optim.schedules import cosine, one_cycle
 
 __all__ = ["AdamW", "Optimizer", "SGD", "cosine", "one_cycle"]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = front(__name__)

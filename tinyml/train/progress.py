@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+COMPILING = "compiling"
+
+
 class Reporter(ABC):
     """Reports a training's progress; a context manager, so that a bar is always removed.
 
@@ -83,19 +86,29 @@ class Lines(Reporter):
 
 @final
 class Bar(Reporter):
-    """A live bar over all steps of all epochs, with the last epoch's figures beside it."""
+    """A live bar over all steps of all epochs, with the last epoch's figures beside it.
+
+    In the first epoch it says instead that kernels are being compiled: before the first step, and
+    after the last one, while the held-out images are read for the first time.
+    """
 
     def __init__(self, epochs: int, steps: int, live: Progress) -> None:
         super().__init__(epochs, steps)
         self.live = live
-        self.task = live.add_task("epochs", total=epochs * steps, place=f"0/{epochs}", figures="")
+        self.task = live.add_task("epochs", total=epochs * steps, place=f"0/{epochs}",
+                                  figures=COMPILING)
+        self.taken = 0
 
     def __enter__(self) -> Reporter:
         self.live.start()
         return self
 
     def step(self) -> None:
-        self.live.advance(self.task)
+        self.taken += 1
+        figures: dict[str, Any] = {}
+        if self.done == 0 and self.taken in (1, self.steps):
+            figures = {"figures": COMPILING if self.taken == self.steps else ""}
+        self.live.update(self.task, advance=1, **figures)
 
     def show(self, place: str, figures: str) -> None:
         # Whatever the steps counted, the bar now stands at the end of the epoch.

@@ -43,6 +43,7 @@ from tinyml.dtypes import (
     promote_scalar,
 )
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
+from tinyml.hints import keyword
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, Rule, define
 from tinyml.ir.spec import Spec, make_spec
@@ -301,7 +302,7 @@ def _call(op: Op, function: FunctionType, arity: int,
             try:
                 bound = signature.bind(*xs, **named)
             except TypeError as error:
-                raise ArgumentTypeError(f"{op.name}: {error}") from None
+                raise ArgumentTypeError(f"{op.name}: {error}", remedy=keyword(error)) from None
             bound.apply_defaults()
             xs = bound.args
         elif len(xs) < arity:

@@ -11,7 +11,7 @@ import cmath
 import math
 from typing import Any
 
-import tinyml.ops.elementwise.complex as of_complex
+import tinyml.ops.elementwise.complex_bodies as of_complex
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.make import Tensor

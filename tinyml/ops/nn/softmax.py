@@ -12,6 +12,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -80,6 +81,7 @@ LOG_SOFTMAX: Op = define(
 )
 
 
+@named_in_errors
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """Return exp(x) over its sum along `axis`, without overflow; integers become float32.
 
@@ -90,6 +92,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     return apply(SOFTMAX, x, axis=axis)
 
 
+@named_in_errors
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """Return the logarithm of softmax along `axis`, without overflow or cancellation.
 
