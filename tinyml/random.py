@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import apply, apply_many
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.state import GLOBAL_STATE
 from tinyml.dtypes import (
     DType,
@@ -49,6 +50,7 @@ _FRACTION_BITS = {float32: 23, float64: 52}
 # ---- keys
 
 
+@named_in_errors
 def key(seed: int, device: Any = None) -> Tensor:
     """Return the key for a seed, -2^63 <= seed < 2^64: its high and low 32 bits.
 
@@ -66,6 +68,7 @@ def key(seed: int, device: Any = None) -> Tensor:
     return tensor(words, device=device)
 
 
+@named_in_errors
 def split(key: Tensor | None, num: int = 2) -> Tensor:
     """Return `num` new keys, uint32 (num, 2), independent of each other, as are their numbers.
 
@@ -78,6 +81,7 @@ def split(key: Tensor | None, num: int = 2) -> Tensor:
     return concat([high.reshape((count, 1)), low.reshape((count, 1))], axis=1)
 
 
+@named_in_errors
 def fold_in(key: Tensor | None, data: int) -> Tensor:
     """Return a new key from a key and a number, 0 <= data < 2^32, such as a step number.
 
@@ -121,6 +125,7 @@ GENERATOR = Generator()
 GLOBAL_STATE.append(GENERATOR.state)
 
 
+@named_in_errors
 def seed(seed: int) -> None:
     """Seed the global generator. Raises ArgumentError for a seed of more than 64 bits.
 
@@ -141,6 +146,7 @@ def next_key() -> Tensor:
 # ---- numbers
 
 
+@named_in_errors
 def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
     """Return random bits of any shape as uint8, uint16, uint32 or uint64; raises DTypeError.
 
@@ -161,6 +167,7 @@ def bits(key: Tensor | None, shape: Any = (), dtype: Any = uint32) -> Tensor:
     return (words & integer_range(kind)[1]).astype(kind)
 
 
+@named_in_errors
 def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: float = 0.0,
             maxval: float = 1.0) -> Tensor:
     """Return numbers in [minval, maxval): multiples of 2^-23 (float32) or 2^-52 (float64), scaled.
@@ -181,6 +188,7 @@ def uniform(key: Tensor | None, shape: Any = (), dtype: Any = None, minval: floa
     return maximum(unit * float(high - low) + float(low), float(low))
 
 
+@named_in_errors
 def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float = 0.0,
            std: float = 1.0) -> Tensor:
     """Return normal numbers by the Box-Muller method (1958): sqrt(-2 ln u) (cos, sin)(2 pi v).
@@ -204,6 +212,7 @@ def normal(key: Tensor | None, shape: Any = (), dtype: Any = None, mean: float =
     return result if (mean, std) == (0.0, 1.0) else result * float(std) + float(mean)
 
 
+@named_in_errors
 def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
     """Return bools that are True with probability `p`, a number or a float tensor.
 
@@ -220,6 +229,7 @@ def bernoulli(key: Tensor | None, p: Any = 0.5, shape: Any = None) -> Tensor:
     return uniform(key, () if shape is None else shape) < float(p)
 
 
+@named_in_errors
 def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any = None) -> Tensor:
     """Return integers minval <= n < maxval, int32 unless `dtype` names another type.
 
@@ -250,6 +260,7 @@ def randint(key: Tensor | None, shape: Any, minval: int, maxval: int, dtype: Any
     return (offset + _wrapped(low, kind.bits)).astype(kind)
 
 
+@named_in_errors
 def permutation(key: Tensor | None, x: Any, axis: int = 0) -> Tensor:
     """Return the numbers 0 to x - 1, or the slices of a tensor along an axis, in random order.
 

@@ -10,6 +10,7 @@ import numpy as np
 import tinyml.tree as tree
 from tinyml.autodiff.grad import (
     Linearized,
+    as_argnums,
     describe_value,
     grad,
     is_float,
@@ -18,7 +19,7 @@ from tinyml.autodiff.grad import (
 )
 from tinyml.autodiff.jvp import jvp
 from tinyml.core.upload import upload
-from tinyml.errors import GradientError
+from tinyml.errors import GradientError, as_function
 from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
@@ -39,6 +40,9 @@ def jacobian(f: Callable[..., Any],
     >>> tinyml.jacobian(lambda x: x * x)(tinyml.tensor([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
+
+    as_function(f)
+    argnums = as_argnums(argnums)
 
     def derivatives(*args: Any, **kwargs: Any) -> Any:
         inner, primals = select_arguments(lambda *full_args: f(*full_args, **kwargs), args,

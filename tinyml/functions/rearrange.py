@@ -9,9 +9,10 @@ import numpy as np
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
+from tinyml.core.upload import as_tensor, upload_all
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
-from tinyml.ops.arguments import as_axes, as_axis, as_size, as_sizes, broadcast_shapes
+from tinyml.ops.arguments import as_axes, as_axis, as_items, as_size, as_sizes, broadcast_shapes
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.cumulative import cumulative_sum
@@ -37,7 +38,7 @@ def expand_dims(x: Any, axis: Any = 0) -> Tensor:
     >>> tinyml.expand_dims(tinyml.zeros((2, 3)), (0, -1)).shape
     (1, 2, 3, 1)
     """
-    added = as_sizes(axis, "axis")
+    x, added = as_tensor(x), as_sizes(axis, "axis")
     ndim = x.ndim + len(added)
     places = [as_axis(a, ndim) for a in added]
     expect(len(set(places)) == len(places), "each axis once", places, AxisError)
@@ -48,6 +49,7 @@ def expand_dims(x: Any, axis: Any = 0) -> Tensor:
 @named_in_errors
 def squeeze(x: Any, axis: Any) -> Tensor:
     """Return x without the axes `axis`, an int or a tuple, each of size 1. Raises ShapeError."""
+    x = as_tensor(x)
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
     expect(all(x.shape[a] == 1 for a in axes), f"size 1 on axes {axes}", x.shape)
     return reshape(x, tuple([n for d, n in enumerate(x.shape) if d not in axes]))
@@ -56,6 +58,7 @@ def squeeze(x: Any, axis: Any) -> Tensor:
 @named_in_errors
 def flip(x: Any, axis: Any = None) -> Tensor:
     """Return x with the order along axes reversed, without copying; None means all."""
+    x = as_tensor(x)
     axes = as_axes(axis, x.ndim)
     flipped: Tensor = x[tuple([slice(None, None, -1 if d in axes else 1) for d in range(x.ndim)])]
     return flipped
@@ -71,6 +74,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     >>> tinyml.moveaxis(tinyml.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
+    x = as_tensor(x)
     froms, tos = [[as_axis(a, x.ndim) for a in as_sizes(axes, "axis")]
                   for axes in (source, destination)]
     expect(len(froms) == len(tos) == len(set(froms)) == len(set(tos)),
@@ -84,8 +88,9 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
 @named_in_errors
 def broadcast_arrays(*arrays: Any) -> list[Tensor]:
     """Return the tensors broadcast to their common shape, without copying."""
-    shape = broadcast_shapes(*[x.shape for x in arrays])
-    return [broadcast_to(x, shape) for x in arrays]
+    xs = upload_all(arrays)
+    shape = broadcast_shapes(*[x.shape for x in xs])
+    return [broadcast_to(x, shape) for x in xs]
 
 
 @named_in_errors
@@ -99,16 +104,17 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
     [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
     """
     expect(indexing in ("xy", "ij"), "indexing 'xy' or 'ij'", indexing, ArgumentError)
-    order = list(range(len(arrays)))
+    xs = upload_all(arrays)
+    order = list(range(len(xs)))
     if indexing == "xy":
         order[:2] = order[:2][::-1]
-    shape = [0] * len(arrays)
-    for axis, x in zip(order, arrays):
+    shape = [0] * len(xs)
+    for axis, x in zip(order, xs):
         expect(x.ndim <= 1, "vectors", x.shape)
         shape[axis] = x.size
-    axes = range(len(arrays))
+    axes = range(len(xs))
     return [broadcast_to(reshape(x, [x.size if d == axis else 1 for d in axes]), shape)
-            for axis, x in zip(order, arrays)]
+            for axis, x in zip(order, xs)]
 
 
 @named_in_errors
@@ -119,6 +125,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     >>> [part.tolist() for part in tinyml.unstack(tinyml.tensor([[1, 2], [3, 4]]), axis=1)]
     [[1, 3], [2, 4]]
     """
+    x = as_tensor(x)
     place = as_axis(axis, x.ndim)
     before = (slice(None),) * place
     return tuple([x[before + (k,)] for k in range(x.shape[place])])
@@ -130,9 +137,10 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
 @named_in_errors
 def stack(arrays: Any, axis: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis. Raises ShapeError where shapes differ."""
-    shapes = {x.shape for x in arrays}
+    xs = upload_all(as_items(arrays))
+    shapes = {x.shape for x in xs}
     expect(len(shapes) == 1, "tensors of one shape", sorted(shapes), ShapeError)
-    return concat([expand_dims(x, axis) for x in arrays], axis)
+    return concat([expand_dims(x, axis) for x in xs], axis)
 
 
 @named_in_errors
@@ -146,7 +154,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
     >>> tinyml.roll(tinyml.arange(5), 2).tolist()
     [3, 4, 0, 1, 2]
     """
-    shifts = as_sizes(shift, "shift")
+    x, shifts = as_tensor(x), as_sizes(shift, "shift")
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), sum(shifts), 0), x.shape)
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
@@ -173,7 +181,7 @@ def tile(x: Any, repetitions: Any) -> Tensor:
     >>> tinyml.tile(tinyml.tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
-    times = as_sizes(repetitions, "repetitions")
+    x, times = as_tensor(x), as_sizes(repetitions, "repetitions")
     expect(all(n >= 0 for n in times), "repetitions are not negative", times, ArgumentError)
     ndim = max(len(times), x.ndim)
     times = (1,) * (ndim - len(times)) + times
@@ -195,6 +203,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     >>> tinyml.repeat(x, 2).tolist(), tinyml.repeat(x, tinyml.tensor([2, 0, 1])).tolist()
     ([1, 1, 2, 2, 3, 3], [1, 1, 3])
     """
+    x = as_tensor(x)
     if axis is None:
         return repeat(reshape(x, (x.size,)), repeats, axis=0)
     place = as_axis(axis, x.ndim)
@@ -226,6 +235,7 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()
     [3, 5, 7]
     """
+    x = as_tensor(x)
     place, times = as_axis(axis, x.ndim), as_size(n, "n")
     expect(times >= 0, "n is not negative", times, ArgumentError)
     if times == 0:
@@ -234,5 +244,7 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     found: Tensor = concat(pieces, place) if len(pieces) > 1 else x
     for _ in range(times):
         size = found.shape[place]
+        if not size:
+            break
         found = slice_axis(found, place, 1, size) - slice_axis(found, place, 0, max(size - 1, 0))
     return found

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import tinyml.random as random
-from tinyml.errors import ArgumentError, AxisError
+from tinyml.core.upload import as_tensor
+from tinyml.errors import ArgumentError, AxisError, shown
 from tinyml.nn import functional
 from tinyml.nn.module import Module
-from tinyml.ops.arguments import as_axis, as_size, as_sizes
+from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
 from tinyml.ops.creation import ones, tensor, zeros
 from tinyml.ops.nn.windows import as_pair
 from tinyml.tensor import Tensor
@@ -28,7 +29,7 @@ def _drawn(key: Any, shapes: list[tuple[int, ...]], fan_in: int, dtype: Any,
     sqrt(2 / (1 + 5)), and a uniform value within b has the deviation b / sqrt(3).
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    start = random.next_key() if key is None else key
+    start = random.next_key() if key is None else as_tensor(key)
     keys = random.split(start if device is None else start.to(device), len(shapes))
     drawn = []
     for i, shape in enumerate(shapes):
@@ -194,10 +195,10 @@ class LayerNorm(Module):
                  device: Any = None) -> None:
         shape = as_sizes(normalized_shape, "normalized_shape")
         if len(shape) != 1 or shape[0] < 1:
-            raise ArgumentError(f"normalized_shape is {normalized_shape!r}",
+            raise ArgumentError(f"normalized_shape is {shown(normalized_shape)}",
                                 remedy="the size of the last axis")
         self.normalized_shape = shape
-        self.eps = float(eps)
+        self.eps = float(as_number(eps, "eps"))
         self.weight = _parameter(ones(shape, dtype=dtype, device=device))
         self.bias = _parameter(zeros(shape, dtype=dtype, device=device))
 

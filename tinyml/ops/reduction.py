@@ -11,6 +11,7 @@ import numpy as np
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.make import Tensor
+from tinyml.core.upload import as_tensor
 from tinyml.dtypes import (
     COMPLEX,
     COMPUTABLE,
@@ -245,7 +246,7 @@ STD_OP: Op = define(
 def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor:
     """Reduce x after casting it to a type, with a result of that type."""
     wanted = as_dtype(dtype)
-    return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
+    return astype(apply(op, astype(as_tensor(x), wanted), axis=axis, keepdims=keepdims), wanted)
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
@@ -368,5 +369,6 @@ def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 def _place(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None:
         return apply(op, x, axis=axis, keepdims=keepdims)
+    x = as_tensor(x)
     flat = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
     return reshape(flat, (1,) * x.ndim) if keepdims else flat

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+from tinyml.core.error_context import named_in_errors
 from tinyml.errors import ArgumentError
 
 
+@named_in_errors
 def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: float = 0.0) -> float:
     """Return the rate at a step: a linear rise from 0 over `warmup` steps, then half a cosine.
 
@@ -23,6 +25,7 @@ def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: flo
     return _blend(lr, final, (min(step, total) - warmup) / (total - warmup))
 
 
+@named_in_errors
 def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_factor: float = 25.0,
               final_factor: float = 1e4) -> float:
     """Return the rate at a step: up to `lr`, then down to lr / (start_factor final_factor).

@@ -10,6 +10,7 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
+from tinyml.core.upload import as_operands
 from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
@@ -244,19 +245,22 @@ def polygamma(n: int, x: Operand) -> Tensor:
 # ---- the multivariate gamma function
 
 
+GREATEST = 4096  # dimensions: each is an addition
+
+
 @named_in_errors
 def multigammaln(a: Operand, d: int) -> Tensor:
     """Return the logarithm of the multivariate gamma function of dimension d, elementwise.
 
     It is d (d - 1) / 4 log(pi) plus the sum over j < d of gammaln(a - j / 2) (DLMF 35.3.4). Raises
-    ArgumentError for d < 1.
+    ArgumentError for d < 1 and d > 4096.
 
     >>> import tinyml
     >>> round(tinyml.special.multigammaln(tinyml.tensor(2.0), 2).item(), 5)
     0.45158
     """
     dimension = as_size(d, "d")
-    expect(dimension > 0, "d > 0", dimension, ArgumentError)
+    expect(0 < dimension <= GREATEST, f"0 < d <= {GREATEST}", dimension, ArgumentError)
     total = gammaln(a) + dimension * (dimension - 1) / 4 * math.log(math.pi)
     for j in range(1, dimension):
         total = total + gammaln(a - j * 0.5)
@@ -326,11 +330,14 @@ def zeta(s: Operand, q: Operand, /) -> Tensor:
 # ---- beta
 
 
+@named_in_errors
 def betaln(a: Operand, b: Operand) -> Tensor:
     """Return log |B(a, b)| = gammaln(a) + gammaln(b) - gammaln(a + b), elementwise."""
+    a, b = as_operands((a, b))
     return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
+@named_in_errors
 def beta(a: Operand, b: Operand) -> Tensor:
     """Return B(a, b) = gamma(a) gamma(b) / gamma(a + b) for a, b > 0, elementwise.
 
