@@ -71,6 +71,9 @@ ADVICE: dict[str, Advice] = {
         lambda: tinyml.sum(tinyml.tensor(1.0))),
     "an integer of 70 bits": Advice(
         lambda: tinyml.tensor([2**70, 1]), TypeError, "", lambda: tinyml.tensor([float(2**70), 1])),
+    "the class": Advice(
+        lambda: tinyml.Tensor([1.0]), TypeError, "tinyml.tensor(data)",
+        lambda: tinyml.tensor([1.0])),
     "a list for a dict": Advice(
         lambda: tinyml.save("nowhere", [tinyml.ones(1)]), TypeError,  # type: ignore[arg-type]
         "{'name': value}", lambda: None),
@@ -308,6 +311,14 @@ def test_a_wrong_number_of_threads_is_told(text: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TINYML_NUM_THREADS", text)
     with pytest.warns(UserWarning, match=re.escape(f"TINYML_NUM_THREADS is {text!r}")):
         assert default_threads() >= 1
+
+
+def test_limits_of_eight_bit_floats() -> None:
+    """The formats of OCP 8-bit floating point (2023): e5m2 follows IEEE 754, e4m3fn has no inf."""
+    for name, eps, most, least in (("float8_e5m2", 2**-2, 57344.0, 2.0**-14),
+                                   ("float8_e4m3fn", 2**-3, 448.0, 2.0**-6)):
+        found = tinyml.finfo(name)
+        assert found == (8, eps, most, -most, least, getattr(tinyml, name))
 
 
 def test_small_normalisers() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.trials import __main__ as front
 from tests.trials import wrong_calls
+from tinyml import errors
 from tinyml.errors import ArgumentError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,12 +40,13 @@ def alarms() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("np.zeros(2).reshape(3)", "ValueError"),
-    ("np.array([300.0]) .astype('float16') * np.float16(6e4)", "RuntimeWarning"),
-    ("[][2**70]", "IndexError"),
-    ("eval('1/0')", "ZeroDivisionError"),
-    ("repr(_rude())", "Unshown"),
-    ("time.sleep(9)", "Hangs"),
+    ("ours(lambda: np.zeros(2).reshape(3))", "ValueError"),
+    ("ours(lambda: np.float16(300) * np.float16(6e4))", "RuntimeWarning"),
+    ("ours(lambda: [][2**70])", "IndexError"),
+    ("ours(lambda: 1 / 0)", "ZeroDivisionError"),
+    ("ours(lambda: repr(_rude()))", "Unshown"),
+    ("ours(lambda: time.sleep(9))", "Hangs"), ("time.sleep(9)", "Hangs"),
+    ("1 / 0", None),  # not tinyml's
     ("max(iter, key=1)", None),  # Python's own TypeError about the call's own line
     ("no_tensor(1, x=2)", None),
     ("raiser()", None), ("square([1])", None), ("iter(_rude('__iter__'))", None),
@@ -56,6 +58,7 @@ def test_verdicts(text: str, says: str | None, alarms: None,
 
     monkeypatch.setattr(wrong_calls, "HANGS", 0.2)
     known = {**wrong_calls.names(), "time": time, "no_tensor": lambda x: x}
+    exec(compile("def ours(f):\n    return f()\n", errors.__file__, "exec"), known)
     found = wrong_calls.judge(text, known)
     assert found is None if says is None else found is not None and found.startswith(says)
 
@@ -113,7 +116,8 @@ def test_the_front_end_has_every_trial() -> None:
 
 def test_a_call_is_repeated_by_hand() -> None:
     found: Any = subprocess.run(
-        [sys.executable, "-m", "tests.trials.wrong_calls", "tinyml.flip(None)", "1 // 0"],
+        [sys.executable, "-m", "tests.trials.wrong_calls", "tinyml.flip(None)",
+         "tinyml.add(*[1], *len)"],
         cwd=ROOT, text=True, capture_output=True)
     assert found.stdout.splitlines()[0] == "tinyml.flip(None) -> as it should be"
-    assert "ZeroDivisionError" in found.stdout.splitlines()[1]
+    assert found.stdout.splitlines()[1].endswith("-> as it should be")

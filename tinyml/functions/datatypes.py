@@ -118,7 +118,7 @@ def finfo(type: Any) -> FloatInfo:
         dtype = DTYPES[f"float{dtype.bits // 2}"]
     expect(dtype.kind == "float", "a float type", dtype.name, DTypeError)
     describe: Any = np.finfo
-    if dtype.numpy.kind != "f":  # NumPy has no such type built in
+    if dtype.numpy.type.__module__ != "numpy":  # a type of ml_dtypes
         import ml_dtypes
 
         describe = ml_dtypes.finfo

@@ -64,7 +64,8 @@ def as_size(value: Any, what: str = "size") -> int:
 
 def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
     """Return a tuple of ints from one int or a sequence of them."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if (isinstance(values, (str, bytes)) or not isinstance(values, Iterable)
+            or getattr(values, "ndim", 1) == 0):  # an array without axes says that it is iterable
         return (as_size(values, what),)
     return tuple([as_size(value, what) for value in values])
 

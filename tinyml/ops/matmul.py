@@ -17,7 +17,7 @@ from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor, upload_all
 from tinyml.dtypes import COMPLEX
-from tinyml.errors import AxisError, ShapeError, expect
+from tinyml.errors import AxisError, ShapeError, expect, refuse
 from tinyml.ir.monoids import DOT
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
@@ -94,7 +94,8 @@ def matmul(x: Any, y: Any) -> Tensor:
     """
     if not (isinstance(x, Data) and isinstance(y, Data)):
         x, y = upload_all((x, y))
-    expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
+    if not (x.ndim and y.ndim):
+        refuse("at least 1 axis", f"{x.ndim} and {y.ndim}")
     left = reshape(x, (1, x.size)) if x.ndim == 1 else x
     right = reshape(y, (y.size, 1)) if y.ndim == 1 else y
     result = apply(MATMUL, left, right)

@@ -28,7 +28,7 @@ from tinyml.ir.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT,
 from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
+from tinyml.ops.arguments import as_axes, as_axis, as_flag, as_number, with_shape
 from tinyml.ops.elementwise import astype, conj, sqrt
 from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.samples import ErrorCase, error_cases
@@ -371,4 +371,5 @@ def _place(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
         return apply(op, x, axis=axis, keepdims=keepdims)
     x = as_tensor(x)
     flat = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
-    return reshape(flat, (1,) * x.ndim) if keepdims else flat
+    kept = keepdims is not False and as_flag(keepdims, "keepdims")
+    return reshape(flat, (1,) * x.ndim) if kept else flat

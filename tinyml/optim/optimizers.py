@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import apply, apply_many
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Leaf
 from tinyml.core.state import no_grad
 from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError, shown
-from tinyml.nn.module import Module, conform
+from tinyml.nn.module import Module, as_state, conform
 from tinyml.ops.arguments import as_flag, as_items, as_number
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.nn.optimizer_steps import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
@@ -91,12 +92,14 @@ class Optimizer:
                     result[f"{slot}.{i}"] = value.detach()
         return result
 
+    @named_in_errors
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore settings, step counts and tensors from a `state_dict`, direct or from a file.
 
         Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
         kinds; in that case nothing is changed.
         """
+        as_state(state)
         wrong: list[str] = []
         settings = {name: _number(state, name, wrong) for name in self.names}
         steps, tensors = [], []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tinyml.core.error_context import named_in_errors
-from tinyml.errors import ArgumentError
+from tinyml.errors import ArgumentError, shown
 
 
 @named_in_errors
@@ -19,7 +19,8 @@ def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: flo
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
     if not 0 <= warmup < total:
-        raise ArgumentError(f"warmup {warmup} of {total} steps", remedy="0 <= warmup < total")
+        raise ArgumentError(f"warmup {shown(warmup)} of {shown(total)} steps",
+                            remedy="0 <= warmup < total")
     if step < warmup:
         return lr * step / warmup
     return _blend(lr, final, (min(step, total) - warmup) / (total - warmup))
@@ -40,8 +41,8 @@ def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_facto
     peak = rise * total - 1
     if not 0 < peak < total - 1:
         raise ArgumentError(
-            f"{total} steps with a rise of {rise} leave a phase empty", remedy="more steps"
-        )
+            f"{shown(total)} steps with a rise of {shown(rise)} leave a phase empty",
+            remedy="more steps")
     low = lr / start_factor
     if step <= peak:
         return _blend(low, lr, max(step, 0) / peak)
