@@ -111,7 +111,7 @@ def memory_budget(default: int) -> int:
     chosen = os.environ.get("TINYML_MEMORY_LIMIT")
     if not chosen:
         return default * 4 // 5
-    if not chosen.isdecimal():
+    if not chosen.isdigit():
         raise ArgumentError(f"TINYML_MEMORY_LIMIT is {chosen!r}", remedy="a number of bytes")
     return int(chosen)
 

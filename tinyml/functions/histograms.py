@@ -16,7 +16,7 @@ from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import expand_dims, stack
 from tinyml.functions.split_stack import ravel
-from tinyml.ops.arguments import as_axis, as_float, as_items, as_number, as_size, shape_along
+from tinyml.ops.arguments import as_axis, as_float, as_size, shape_along
 from tinyml.ops.creation import as_tensors, asarray, index_along
 from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
 from tinyml.ops.gather_scatter import scatter
@@ -117,9 +117,7 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
     count = as_size(bins, "bins")
     expect(count > 0, "at least one bin", count, ArgumentError)
     if limits is not None:
-        ends = as_items(limits, "the ends of the range")
-        expect(len(ends) == 2, "a range (low, high)", limits, ArgumentError)
-        low, high = (float(as_number(v, "an end of the range")) for v in ends)
+        low, high = (float(v) for v in limits)
         expect(low <= high, "a range that rises", limits, ArgumentError)
         if low == high:
             low, high = low - 0.5, high + 0.5

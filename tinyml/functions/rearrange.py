@@ -244,7 +244,5 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     found: Tensor = concat(pieces, place) if len(pieces) > 1 else x
     for _ in range(times):
         size = found.shape[place]
-        if not size:
-            break
         found = slice_axis(found, place, 1, size) - slice_axis(found, place, 0, max(size - 1, 0))
     return found
