@@ -472,7 +472,8 @@ def test_the_memo_is_bounded() -> None:
 
 PAIRS: dict[type[tinyml.TinyMLError], tuple[type[Exception], ...]] = {
     errors.ShapeError: (ValueError,), errors.DTypeError: (TypeError,),
-    errors.DeviceError: (RuntimeError,), errors.MixedDeviceError: (RuntimeError, ValueError),
+    errors.DeviceError: (RuntimeError,), errors.DeviceTypeError: (RuntimeError, TypeError),
+    errors.MixedDeviceError: (RuntimeError, ValueError),
     errors.ForkedDeviceError: (RuntimeError,), errors.AxisError: (ValueError, IndexError),
     errors.ArgumentError: (ValueError,), errors.ArgumentTypeError: (TypeError,),
     errors.OutOfRangeError: (IndexError,), errors.AllocationError: (MemoryError,),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.errors import DTypeError
+from tinyml.errors import DTypeError, shown
 
 __all__ = ["DType", "bfloat16", "complex128", "complex64", "float16", "float32", "float64",
            "float8_e4m3fn", "float8_e5m2", "int16", "int32", "int4", "int64", "int8", "uint16",
@@ -131,13 +131,15 @@ def as_dtype(dtype: Any) -> DType:
     except (KeyError, TypeError):
         pass
     try:
-        known = np.dtype(dtype)
-        found = _ALIASES[known] = _ALIASES[known.name]  # NumPy takes a microsecond to make a name
-        return found
-    except (KeyError, TypeError):
-        raise DTypeError(
-            f"no data type {dtype!r}", remedy=f"one of {', '.join(DTYPES)}"
-        ) from None
+        if isinstance(dtype, (str, type, np.dtype)):  # of others NumPy reads .dtype, or guesses
+            known = np.dtype(dtype)
+            found = _ALIASES[known] = _ALIASES[known.name]  # NumPy needs a microsecond for a name
+            return found
+    except (KeyError, TypeError, ValueError, SyntaxError):
+        pass
+    raise DTypeError(f"no data type {shown(dtype)}", remedy=(
+        "one tuple for several sizes, such as (3, 4)" if isinstance(dtype, int)
+        else f"one of {', '.join(DTYPES)}"))
 
 
 def promote(first: DType, second: DType) -> DType:

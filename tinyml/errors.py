@@ -10,21 +10,42 @@ from typing import Any, NoReturn
 
 _HOUSE = os.path.dirname(os.path.abspath(__file__))
 _BESIDE = [os.path.join(os.path.dirname(_HOUSE), room) for room in ("kernels", "conformance")]
-_ROOMS = tuple([os.path.join(folder, "") for folder in (_HOUSE, *_BESIDE)])
+_ROOMS = (*[os.path.join(folder, "") for folder in (_HOUSE, *_BESIDE)], "<tinyml")
+_STANDARD = (os.path.join(os.path.dirname(os.__file__), ""), "<frozen ", "<__array_function__")
+_PACKAGES = tuple([f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")])
+_owners: dict[str, str] = {}
+
+
+def owner(filename: str) -> str:
+    """Return whose code a file holds: "tinyml", "library", "python" (its own library) or "user".
+
+    >>> owner(os.__file__), owner(__file__), owner("<stdin>")
+    ('python', 'tinyml', 'user')
+    """
+    found = _owners.get(filename)
+    if found is None:
+        found = ("tinyml" if filename.startswith(_ROOMS)
+                 else "library" if any(name in filename for name in _PACKAGES)
+                 else "python" if filename.startswith(_STANDARD) else "user")
+        _owners[filename] = found
+    return found
 
 
 def user_frame(start: types.FrameType | None = None) -> types.FrameType | None:
-    """Return the innermost frame outside tinyml, seen from `start` or the caller.
+    """Return the innermost frame of the user's code, seen from `start` or the caller.
 
-    Returns None if there is none.
+    Where there is none but an installed package's, that one; None if there is neither.
     """
     frame: types.FrameType | None = start or sys._getframe(1)
+    library = None
     while frame is not None:
-        filename = frame.f_code.co_filename
-        if not filename.startswith(_ROOMS) and not filename.startswith("<tinyml"):
+        whose = owner(frame.f_code.co_filename)
+        if whose == "user":
             return frame
+        if whose == "library" and library is None:
+            library = frame
         frame = frame.f_back
-    return None
+    return library
 
 
 def line_text(filename: str, number: int) -> str:
@@ -38,18 +59,32 @@ SourceLocation = tuple[str, int]
 
 
 def user_location() -> SourceLocation | None:
-    """Return file and number of the innermost line outside tinyml; None if there is none."""
+    """Return file and number of the user's innermost line; None if there is none."""
     frame = user_frame()
     return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def user_line() -> str | None:
-    """Return the innermost line outside tinyml, as 'file:line: source'.
+    """Return the user's innermost line, as 'file:line: source'.
 
     Returns None if there is none.
     """
     place = user_location()
     return None if place is None else line_text(*place)
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """Return a value's repr in at most `limit` characters, or its type's name if that raises.
+
+    So what is said about an argument never hides the error that it is said in.
+
+    >>> shown("x" * 9, 5), shown(3)
+    ("'xxxx", '3')
+    """
+    try:
+        return repr(value)[:limit]
+    except Exception:  # whatever the caller's object raises
+        return f"<{type(value).__name__}>"
 
 
 class TinyMLError(Exception):
@@ -78,11 +113,15 @@ class TinyMLError(Exception):
         self.op: str | None = None
         self.inputs: str | None = None
         self.line = user_line()
+        self._final = False
 
-    def during(self, op: str, inputs: str) -> TinyMLError:
-        """Record which operation failed on which inputs, unless an inner op is recorded already."""
-        if self.op is None:
-            self.op, self.inputs = op, inputs
+    def during(self, op: str, inputs: str, final: bool = True) -> TinyMLError:
+        """Record which operation failed on which inputs, unless an inner one is recorded for good.
+
+        It is not `final` for a function that tinyml itself called: the user called another one.
+        """
+        if not self._final:
+            self.op, self.inputs, self._final = op, inputs, final
         return self
 
     def __str__(self) -> str:
@@ -106,6 +145,10 @@ class DTypeError(TinyMLError, TypeError, remedy="cast with .astype(...)"):
 
 class DeviceError(TinyMLError, RuntimeError, remedy="tinyml doctor shows the devices"):
     """A device does not exist, is not usable, or refuses."""
+
+
+class DeviceTypeError(DeviceError, TypeError):
+    """A device was named by something other than a string."""
 
 
 class MixedDeviceError(DeviceError, ValueError):
@@ -141,7 +184,8 @@ def out_of_range(index: int, size: int, axis: int = -1) -> OutOfRangeError:
     """
     which = "an axis" if axis < 0 else f"axis {axis}"
     return OutOfRangeError(f"index {index} is out of range for {which} of size {size}",
-                           remedy=f"indices from {-size} to {size - 1}")
+                           remedy=f"indices from {-size} to {size - 1}" if size
+                           else "no index fits an axis without elements; a slice may be empty")
 
 
 class AllocationError(TinyMLError, MemoryError, remedy="smaller tensors, or free some"):
@@ -242,7 +286,51 @@ def expect(holds: bool, rule: str, actual: Any, error: type[TinyMLError] = Shape
 def refuse(rule: str, actual: Any, error: type[TinyMLError] = ShapeError, *,
            remedy: str | None = None) -> NoReturn:
     """Raise `error`, stating what was expected and what was found."""
-    raise error(f"Expect: {rule}. Actual: {actual}", remedy=remedy)
+    found = actual if isinstance(actual, str) else shown(actual, 400)
+    raise error(f"Expect: {rule}. Actual: {found}", remedy=remedy)
+
+
+# What an error of Python's or of another library's becomes, if arguments caused it.
+_TYPED: tuple[tuple[type[Exception], type[TinyMLError]], ...] = (
+    (RecursionError, ArgumentError), (MemoryError, AllocationError), (IndexError, OutOfRangeError),
+    (TypeError, ArgumentTypeError), (AttributeError, ArgumentTypeError),
+    (ValueError, ArgumentError), (LookupError, ArgumentError), (ArithmeticError, ArgumentError),
+)
+
+
+def typed(error: Exception, remedy: str | None = None) -> TinyMLError | None:
+    """Return the TinyMLError for an error that arguments caused deep inside.
+
+    None if the user's code is on the way to where it was raised, as with a callback or a method of
+    an argument, and if it is of no such kind: these pass as they are.
+
+    >>> type(typed(OverflowError("too large"))).__name__, typed(OSError("disk"))
+    ('ArgumentError', None)
+    """
+    kind = next((ours for theirs, ours in _TYPED if isinstance(error, theirs)), None)
+    place = error.__traceback__ and error.__traceback__.tb_next  # the first is who asks
+    while place is not None:
+        if owner(place.tb_frame.f_code.co_filename) == "user":
+            return None
+        place = place.tb_next
+    if kind is None:
+        return None
+    if isinstance(error, RecursionError):
+        return kind("an argument contains itself, or is nested too deeply",
+                    remedy="lists within lists, as deep as the tensor has axes")
+    return kind(f"the arguments do not fit: {error}", remedy=remedy)
+
+
+def as_function(f: Any, what: str = "f") -> Any:
+    """Return f if it can be called; raise ArgumentTypeError otherwise.
+
+    >>> as_function(len) is len
+    True
+    """
+    if not callable(f):
+        refuse(f"a function as {what}", f"{shown(f)} of type {type(f).__name__}", ArgumentTypeError,
+               remedy="a function of tensors, such as lambda x: (x * x).sum()")
+    return f
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:

@@ -18,7 +18,7 @@ from tinyml.core.apply import apply, apply_many
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
-from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect
+from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect, shown
 from tinyml.functions.datatypes import finfo
 from tinyml.functions.norms import vector_norm
 from tinyml.functions.products import cross, outer
@@ -371,7 +371,8 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
     if ord is None or isinstance(ord, str):
         expect(ord in (None, "fro", "nuc"), "ord 'fro' or 'nuc'", ord, ArgumentError)
     elif isinstance(ord, bool) or not isinstance(ord, (int, float)):
-        raise ArgumentTypeError(f"ord is {ord!r}", remedy="'fro', 'nuc', 1, -1, 2, -2, inf, -inf")
+        raise ArgumentTypeError(f"ord is {shown(ord)}",
+                                remedy="'fro', 'nuc', 1, -1, 2, -2, inf, -inf")
     if ord in (None, "fro"):
         return vector_norm(x, (-2, -1), keepdims)
     if ord == "nuc":

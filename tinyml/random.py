@@ -60,6 +60,7 @@ _FRACTION_BITS = {float32: 23, float64: 52}
 # ---- keys
 
 
+@named_in_errors
 def key(seed: int, device: Any = None) -> Tensor:
     """Return the key for a seed, -2^63 <= seed < 2^64: its high and low 32 bits.
 
@@ -77,6 +78,7 @@ def key(seed: int, device: Any = None) -> Tensor:
     return tensor(words, device=device)
 
 
+@named_in_errors
 def split(key: Tensor | None, num: int = 2) -> Tensor:
     """Return `num` new keys, uint32 (num, 2), independent of each other, as are their numbers.
 
@@ -89,6 +91,7 @@ def split(key: Tensor | None, num: int = 2) -> Tensor:
     return concat([high.reshape((count, 1)), low.reshape((count, 1))], axis=1)
 
 
+@named_in_errors
 def fold_in(key: Tensor | None, data: int) -> Tensor:
     """Return a new key from a key and a number, 0 <= data < 2^32, such as a step number.
 
@@ -132,6 +135,7 @@ GENERATOR = Generator()
 GLOBAL_STATE.append(GENERATOR.state)
 
 
+@named_in_errors
 def seed(seed: int) -> None:
     """Seed the global generator. Raises ArgumentError for a seed of more than 64 bits.
 

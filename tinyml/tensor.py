@@ -23,6 +23,7 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Class, make
 from tinyml.core.node import Data, Leaf, Node
 from tinyml.core.state import STATE
+from tinyml.core.upload import upload
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -41,6 +42,8 @@ from tinyml.ops.elementwise.conversion import COPY
 from tinyml.ops.methods import Methods
 
 Binary = Callable[[Any, Any], "Tensor"]
+# What helps where NumPy asks a value of a graph for its content.
+_INSTEAD = "tinyml.sin(x) for numpy.sin(x), and so on; or do it outside of jit"
 _KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
 
 
@@ -180,19 +183,21 @@ class Tensor(Methods):
         return make(own.buf, own.spec)
 
     @named_in_errors
-    def backward(self, gradient: Tensor | None = None) -> None:
+    def backward(self, gradient: Any = None) -> None:
         """Add the gradient of this scalar to `.grad` of every leaf that it depends on.
 
-        `gradient` is the cotangent, required unless this is a scalar. Raises GradientError if
-        nothing was recorded.
+        `gradient` is the cotangent, a tensor, number, array or list, required unless this is a
+        scalar. Raises GradientError if nothing was recorded.
         """
         if self.node is None:
             raise GradientError("nothing was recorded for this tensor",
                                 remedy="make its inputs with requires_grad=True, outside no_grad()")
         if gradient is None:
             expect(self.size == 1, "one element, or a gradient of its shape", self.shape,
-                   GradientError)
+                   GradientError, remedy=".sum().backward(), or .backward(gradient) with weights")
             gradient = core.full(self.shape, 1, self.dtype, self.device)
+        elif not isinstance(gradient, Data):
+            gradient = upload(gradient, self.device, self.dtype)
         expect(gradient.shape == self.shape, f"a gradient of shape {self.shape}", gradient.shape)
         leaves = _leaves(self.node)
         for leaf, g in zip(leaves, backward([self.node], [gradient], leaves, False)):
@@ -223,12 +228,12 @@ class Tensor(Methods):
         array: np.ndarray[Any, Any] = self._home().download(self.buf, self.spec)
         return array
 
-    def _home(self) -> Device:
+    def _home(self, remedy: str | None = None) -> Device:
         """Return the device that holds the content; raise ConcretizationError in a graph."""
         if self.spec.symbolic:
             refuse_leaked(self)
             raise ConcretizationError(f"{self.spec} is a value of a graph under construction: it "
-                                      "has no content yet")
+                                      "has no content yet", remedy=remedy)
         return self.device
 
     def _export(self) -> Any:
@@ -239,8 +244,9 @@ class Tensor(Methods):
         if self.node is not None:
             raise GradientError(f"{self.spec} has a gradient, which would end in another library's "
                                 "array", remedy="x.detach(), or x.numpy() for its values")
-        return self._home().export(self.buf, self.spec)
+        return self._home(_INSTEAD).export(self.buf, self.spec)
 
+    @named_in_errors
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = self._export().array(dtype, copy)
         return array
@@ -254,6 +260,7 @@ class Tensor(Methods):
         view: memoryview = self._export().buffer()
         return view
 
+    @named_in_errors
     def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
                    dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
         """Return a DLPack capsule for another library (Array API standard 2024.12).
@@ -324,6 +331,7 @@ class Tensor(Methods):
             raise ArgumentTypeError("a 0-d tensor cannot be iterated", remedy=".item()")
         return (self[k] for k in range(self.shape[0]))
 
+    @named_in_errors
     def __contains__(self, value: Any) -> bool:
         return bool((self.numpy() == value).any())
 
@@ -376,12 +384,13 @@ class Tensor(Methods):
         namespace: Any = sys.modules[__name__.partition(".")[0]]
         known = namespace.__array_api_version__
         kept = ("2021.12", "2022.12", "2023.12", known)
-        expect(api_version is None or api_version in kept, f"one of {', '.join(kept)}",
-               api_version, ArgumentError)
+        expect(isinstance(api_version, (str, type(None))) and api_version in (None, *kept),
+               f"one of {', '.join(kept)}", api_version, ArgumentError)
         return namespace
 
     # ---- ops by name
 
+    @named_in_errors
     def op(self, name: str, *others: Any, **attrs: Any) -> Tensor:
         """Return the result of the op called `name` on this tensor and others.
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinyml.errors import ArgumentError, ArgumentTypeError
+from tinyml.errors import ArgumentError, ArgumentTypeError, as_function, shown
 from tinyml.hints import front
 from tinyml.ir.locks import kept_property
 from tinyml.ir.op import attribute_key
@@ -146,6 +146,9 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
     >>> unflatten(flatten((1, [2, 3]))[1], "abc")
     ('a', ['b', 'c'])
     """
+    treedef = _checked(treedef)
+    if not isinstance(leaves, Iterable):
+        raise ArgumentTypeError(f"leaves are a {type(leaves).__name__}", remedy="a list of leaves")
     given = list(leaves)
     if len(given) != treedef.leaf_count:
         raise ArgumentError(f"the structure has {treedef.leaf_count} leaves, {len(given)} given")
@@ -170,6 +173,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     >>> map(lambda a, b: a + b, {"x": 1, "y": (2,)}, {"x": 10, "y": (20,)})
     {'x': 11, 'y': (22,)}
     """
+    as_function(f)
     leaves, treedef = flatten(tree)
     columns = [leaves]
     for number, other in enumerate(rest, 2):
@@ -223,6 +227,12 @@ def register(
     >>> map(lambda v: v + 1, Pair(1, 2)).y
     3
     """
+    if not isinstance(cls, type):
+        raise ArgumentTypeError(f"{shown(cls)} is no class", remedy="the class of the nodes")
+    as_function(flatten, "flatten")
+    as_function(unflatten, "unflatten")
+    if names is not None:
+        as_function(names, "names")
     if cls in _KINDS:
         raise ArgumentError(f"{cls.__name__} is a node of trees already")
 
@@ -311,12 +321,20 @@ def _make_dataclass_kind(cls: Any) -> Kind:
 
 # ---- paths and text
 
+def _checked(treedef: Any) -> TreeDef:
+    if not isinstance(treedef, TreeDef):
+        raise ArgumentTypeError(f"a structure is a {type(treedef).__name__}",
+                                remedy="what flatten(tree) returns beside the leaves")
+    return treedef
+
+
 # A trail is the way to a node: its parent's trail and one more step.
 Trail = tuple[Any, str] | None
 
 
 def _walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
     """Yield the nodes in preorder, each with its trail."""
+    treedef = _checked(treedef)
     children: list[list[int]] = []
     roots: list[int] = []
     for place, entry in enumerate(treedef.nodes):

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from tinyml.dtypes import DTYPES, as_dtype, int64, integer_range, uint64
-from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ExportError, expect
+from tinyml.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    ExportError,
+    expect,
+    shown,
+    typed,
+)
 from tinyml.ir.spec import Spec, make_spec
 
 Array = np.ndarray[Any, Any]
@@ -99,6 +107,8 @@ class Export:
 
     def array(self, dtype: Any, copy: bool | None) -> Array:
         """Implement `__array__`: return the tensor's own memory, read-only, or else a copy."""
+        if not isinstance(dtype, (str, type, np.dtype, type(None))):
+            raise DTypeError(f"no data type of NumPy's: {shown(dtype)}", remedy="numpy.float32")
         other = dtype is not None and np.dtype(dtype) != self.values.dtype
         expect(copy is not False or (self.shared and not other), "values that need no copy",
                f"{self.spec} as {np.dtype(dtype) if other else self.values.dtype}", ArgumentError,
@@ -275,7 +285,8 @@ def as_array(data: Any, dtype: Any = None, copy: bool | None = None) -> Array:
         array = _rounded(array, complex if complex in kinds else float)
     if dtype is not None:
         return array
-    return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
+    with np.errstate(over="ignore"):  # beyond float32 is infinity
+        return array.astype(_DEFAULTS.get(array.dtype.name, array.dtype))
 
 
 def _kinds(data: Any) -> set[type]:
@@ -337,7 +348,7 @@ def _to_array(data: Any, copy: bool | None) -> Array:
     if hasattr(data, "__dlpack__") and hasattr(data, "__dlpack_device__"):
         return _from_dlpack(data, copy)
     if isinstance(data, (str, bytes)):
-        raise ArgumentTypeError(f"text is no tensor: {data!r:.80}", remedy="numbers")
+        raise ArgumentTypeError(f"text is no tensor: {shown(data)}", remedy="numbers")
     known = isinstance(data, (bool, int, float, complex, list, tuple, range))
     if not known and not any(hasattr(data, n) for n in ("__array__", "__array_interface__")):
         try:
@@ -349,4 +360,6 @@ def _to_array(data: Any, copy: bool | None) -> Array:
     try:
         return np.asarray(data)
     except (ValueError, OverflowError, TypeError, RuntimeError) as error:
-        raise ArgumentTypeError(f"no tensor from {data!r:.80}: {error}") from None
+        if typed(error) is None:  # what a method of the caller's object raised
+            raise
+        raise ArgumentTypeError(f"no tensor from {shown(data)}: {error}") from None

@@ -62,7 +62,7 @@ def _physical_memory() -> int:
 def default_threads() -> int:
     """Return TINYML_NUM_THREADS, or the number of processors that this process may use."""
     chosen = os.environ.get("TINYML_NUM_THREADS")
-    if chosen and chosen.isdigit() and int(chosen) > 0:
+    if chosen and chosen.isdecimal() and int(chosen) > 0:
         return int(chosen)
     if chosen:
         warnings.warn(f"TINYML_NUM_THREADS is {chosen!r}, no count of threads; all are used",

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tinyml.errors import (
     FileFormatError,
     FileMissingError,
 )
+from tinyml.io import load, read_metadata, save
 
 DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
           "float16", "bfloat16", "float32", "float64", "complex64", "float8_e4m3fn", "float8_e5m2"]
@@ -256,3 +258,46 @@ def test_kill_leaves_an_old_or_a_new_file(tmp_path: Path) -> None:
         child.stdout.close()
         content = path.read_bytes()
         assert len(content) == 300_000 and len(set(content)) == 1
+
+
+def test_one_tensor_is_saved_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    for value in (tinyml.tensor([[1.5, -2.0]]), np.arange(3, dtype=np.int8), np.float64(2.5)):
+        save(path, value, {"of": "one"})
+        found = load(path)
+        assert isinstance(found, tinyml.Tensor)
+        assert np.array_equal(found.numpy(), np.asarray(value))
+        assert str(found.dtype.name) == value.dtype.name and read_metadata(path) == {"of": "one"}
+    leaf = tinyml.ones(2, requires_grad=True)
+    save(path, leaf)
+    assert load(path).tolist() == [1.0, 1.0]
+    save(path, {"a": leaf})
+    assert list(load(path)) == ["a"]
+    with pytest.raises(ArgumentError, match="belongs to the format"):
+        save(path, {"__tensor__": leaf})
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", "x/\0", b"a\0", 3, True, None, 1.5, 2**70,
+                                 ["a"], np.array("a")], ids=repr)
+def test_what_names_no_file_is_refused(bad: Any) -> None:
+    from tinyml.io import load_numpy, write_atomic
+
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: load(bad), lambda: load_numpy(bad), lambda: read_metadata(bad),
+        lambda: save(bad, {"a": tinyml.ones(1)}), lambda: write_atomic(bad, b""),
+        lambda: tinyml.load_graph(bad),
+        lambda: tinyml.save_graph(bad, tinyml.trace(tinyml.exp)(tinyml.ones(1))))
+    for call in calls:
+        with pytest.raises((ArgumentError, ArgumentTypeError)):
+            call()
+
+
+@pytest.mark.parametrize("bad", ["\ud800", "a\udfffb", 3, None, b"a"], ids=repr)
+def test_names_and_metadata_are_text(tmp_path: Path, bad: Any) -> None:
+    path, x = tmp_path / "text", tinyml.ones(1)
+    wrong: tuple[tuple[Any, Any], ...] = (
+        ({bad: x}, None), ({"a": x}, {bad: "b"}), ({"a": x}, {"b": bad}), ({"a": x}, [bad]))
+    for tensors, metadata in wrong:
+        with pytest.raises((ArgumentError, ArgumentTypeError)):
+            save(path, tensors, metadata)
+    assert not path.exists()

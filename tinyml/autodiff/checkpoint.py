@@ -24,7 +24,7 @@ from tinyml.core.builder import entered
 from tinyml.core.make import make
 from tinyml.core.node import Node, new_epoch
 from tinyml.core.state import GLOBAL_STATE, STATE
-from tinyml.errors import GradientError
+from tinyml.errors import GradientError, as_function
 from tinyml.tensor import Tensor
 
 # ---- hidden state: the second run must find what the first one found
@@ -84,6 +84,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     >>> tinyml.grad(lambda x: f(x).sum())(tinyml.tensor([0.0])).tolist()
     [0.0]
     """
+    as_function(f)
     name = getattr(f, "__qualname__", type(f).__name__)
 
     @functools.wraps(f)

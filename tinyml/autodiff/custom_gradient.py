@@ -20,7 +20,7 @@ from tinyml.core.make import make
 from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE, no_grad
-from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError
+from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, as_function
 from tinyml.extend import Op, apply_many, expect
 from tinyml.graph.graph import build, replay
 from tinyml.ops.creation import zeros_like
@@ -124,9 +124,12 @@ def custom_gradient(f: Any = None, *, linear: bool = False,
     """
     if f is None:
         return functools.partial(custom_gradient, linear=linear, jvp=jvp)
-    if linear and jvp is not None:
+    if linear is True and jvp is not None:
         raise ArgumentTypeError("linear=True and jvp= at once",
                                 remedy="linear=True alone gives jvp too")
+    as_function(f)
+    if jvp is not None:
+        as_function(jvp, "jvp")
     own = _Custom(f, linear, jvp)
 
     @functools.wraps(f)

@@ -25,7 +25,15 @@ from tinyml.core.builder import entered
 from tinyml.core.make import make
 from tinyml.core.node import Leaf, one_deeper
 from tinyml.core.state import STATE
-from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, expect, refuse
+from tinyml.errors import (
+    ArgumentTypeError,
+    DTypeError,
+    GradientError,
+    as_function,
+    expect,
+    refuse,
+)
+from tinyml.ops.arguments import as_flag, as_size, as_sizes
 from tinyml.ops.creation import ones_like, zeros_like
 from tinyml.tensor import Tensor
 
@@ -134,6 +142,7 @@ class Linearized(NamedTuple):
 
 def linearize(f: Callable[..., Any], primals: tuple[Any, ...]) -> Linearized:
     """Run f on marked primals."""
+    as_function(f)
     flat, definition = tree.flatten(primals)
     with one_deeper() as depth:
         pairs = [mark(x, depth) for x in flat]
@@ -204,12 +213,18 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
     >>> tinyml.value_and_grad(lambda x: (x * x).sum())(tinyml.tensor([3.0]))[1].tolist()
     [6.0]
     """
+    as_function(f)
+    argnums, has_aux = as_argnums(argnums), as_flag(has_aux, "has_aux")
+
     def with_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         extra: list[Any] = []
 
         def scalar(*full_args: Any) -> Any:
             result = f(*full_args, **kwargs)
             if has_aux:
+                expect(isinstance(result, (tuple, list)) and len(result) == 2, "a pair from f",
+                       describe_value(result), GradientError,
+                       remedy="return (scalar, anything), or leave has_aux out")
                 result, aux = result
                 extra.append(aux)
             return result
@@ -227,13 +242,21 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
     return with_gradient
 
 
+def as_argnums(argnums: Any) -> int | tuple[int, ...]:
+    """Return the numbers of arguments as an int or a tuple of ints; raises ArgumentTypeError."""
+    if hasattr(argnums, "__iter__"):
+        return as_sizes(argnums, "argnums")
+    return as_size(argnums, "argnums")
+
+
 def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | tuple[int, ...],
                      ) -> tuple[Callable[..., Any], list[Any]]:
     """Return f as a function of the arguments `argnums` only, and those arguments."""
-    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    places = (argnums,) if isinstance(argnums, int) else argnums
     for place in places:
-        expect(-len(args) <= place < len(args), f"argnums below {len(args)}", place,
-               ArgumentTypeError)
+        expect(-len(args) <= place < len(args), f"an argument with the number {place}",
+               f"{len(args)} arguments by place", ArgumentTypeError,
+               remedy="argnums are counted from 0, and such arguments are not given by name")
     picked = [place % len(args) for place in places]
 
     def inner(*values: Any) -> Any:
@@ -244,8 +267,12 @@ def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int 
 
     primals = [args[place] for place in picked]
     if not any(is_float(x) for x in tree.flatten(primals)[0]):
-        raise GradientError("no float tensor among the arguments to differentiate",
-                            remedy="cast integers to float, or choose other argnums")
+        number = next((x for x in primals if type(x) in (int, float, complex)), None)
+        raise GradientError(
+            "no float tensor among the arguments to differentiate",
+            remedy="cast integers to float, or choose other argnums" if number is None
+            else f"tinyml.tensor({float(number) if isinstance(number, int) else number}) "
+                 f"in the place of {number}")
     return inner, primals
 
 

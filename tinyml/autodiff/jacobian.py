@@ -11,6 +11,7 @@ import tinyml.tree as tree
 from tinyml.autodiff.grad import (
     Linearized,
     P,
+    as_argnums,
     describe_value,
     grad,
     is_float,
@@ -19,7 +20,7 @@ from tinyml.autodiff.grad import (
 )
 from tinyml.autodiff.jvp import jvp
 from tinyml.core.upload import upload
-from tinyml.errors import GradientError
+from tinyml.errors import GradientError, as_function
 from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor
@@ -40,6 +41,9 @@ def jacobian(f: Callable[P, Any],
     >>> tinyml.jacobian(lambda x: x * x)(tinyml.tensor([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
     """
+
+    as_function(f)
+    argnums = as_argnums(argnums)
 
     def derivatives(*args: P.args, **kwargs: P.kwargs) -> Any:
         inner, primals = select_arguments(lambda *full_args: f(*full_args, **kwargs), args,

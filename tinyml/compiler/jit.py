@@ -22,6 +22,7 @@ from tinyml.graph.trace import Traced
 from tinyml.ir.locks import new_lock
 from tinyml.ir.op import attribute_key
 from tinyml.ir.spec import Spec
+from tinyml.ops.arguments import as_items, as_sizes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -346,6 +347,7 @@ def jit(f: Any = None, *, static_argnums: int | Sequence[int] = (),
                                  static_argnames=static_argnames)
     if not callable(f):
         raise ArgumentTypeError(f"jit of a {type(f).__name__}", remedy="a function")
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
-    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    numbers = as_sizes(static_argnums, "static_argnums")
+    names = ((static_argnames,) if isinstance(static_argnames, str)
+             else tuple(as_items(static_argnames, "static_argnames")))
     return Jitted(f, numbers, names)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinyml.core.builder import refuse_leaked
-from tinyml.core.error_context import add_context
+from tinyml.core.error_context import add_context, fail
 from tinyml.core.make import Class, Tensor
 from tinyml.core.node import Data, Item, Node
 from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
@@ -47,8 +47,8 @@ def apply(op: Op, *xs: Any, **attrs: Any) -> Tensor:
     if attrs:
         try:
             key = (key, attribute_key(attrs))
-        except TinyMLError as error:
-            raise add_context(error, op.name, xs) from None
+        except Exception as error:
+            fail(error, op.name, xs)
     plan: CompiledOp | None = op.memo.get(key)
     result = _first(op, xs, attrs) if plan is None else run(op, plan, xs)
     return result
@@ -105,8 +105,8 @@ def _first(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
                 op.memo.clear()
             if watching is Watching.wrap:  # otherwise it belongs to another memo
                 op.memo[key] = plan
-    except TinyMLError as error:
-        raise add_context(error, op.name, xs) from error.__cause__
+    except Exception as error:
+        fail(error, op.name, xs)
     return run(op, plan, xs)
 
 
@@ -120,8 +120,8 @@ def _write(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if builder.inlines(op, plan.ins, plan.out.device):
             return run_composition(op, xs, plan.attrs)
         _prepare_record(op, plan)
-    except TinyMLError as error:
-        raise add_context(error, op.name, xs) from error.__cause__
+    except Exception as error:
+        fail(error, op.name, xs)
     return run(op, plan, xs)
 
 

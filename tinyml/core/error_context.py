@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from tinyml.core.node import Data
-from tinyml.errors import ArgumentTypeError, TinyMLError
+from tinyml.errors import TinyMLError, owner, shown, typed
 from tinyml.hints import keyword
 
 P = ParamSpec("P")
@@ -17,7 +19,7 @@ R = TypeVar("R")
 
 def describe(xs: Sequence[Any]) -> str:
     """Return operands as text for an error message."""
-    return ", ".join(repr(x.spec) if isinstance(x, Data) else f"{x!r:.80}" for x in xs)
+    return ", ".join(repr(x.spec) if isinstance(x, Data) else shown(x) for x in xs)
 
 
 def add_context(error: TinyMLError, name: str, xs: Sequence[Any]) -> TinyMLError:
@@ -25,7 +27,21 @@ def add_context(error: TinyMLError, name: str, xs: Sequence[Any]) -> TinyMLError
 
     For hot paths, where a context manager would be too slow.
     """
-    return error.during(name, describe(xs))
+    return error if error.op is not None else error.during(name, describe(xs))
+
+
+def fail(error: Exception, name: str, xs: Sequence[Any], remedy: str | None = None,
+         final: bool = True) -> NoReturn:
+    """Raise the error, naming an operation and its operands.
+
+    What Python or NumPy raise about arguments becomes a TinyMLError (`typed`), caused by it. What
+    the user's code raised is raised as it is.
+    """
+    found = error if isinstance(error, TinyMLError) else typed(error, remedy)
+    if found is None:
+        raise error
+    found.during(name, describe(xs), final)
+    raise found from (error.__cause__ if found is error else error)
 
 
 @contextmanager
@@ -38,19 +54,26 @@ def error_context(name: str, xs: Sequence[Any]) -> Iterator[None]:
 
 
 def named_in_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Make the errors of a public function name it and its operands, as an op's errors do."""
+    """Make the errors of a public function name it and its operands, as an op's errors do.
+
+    The function that the user called is named, not one that it calls; what the arguments make
+    Python or NumPy raise becomes a TinyMLError, whose remedy is the function's signature.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except TinyMLError as error:
-            raise add_context(error, function.__name__, args) from error.__cause__
-        except TypeError as error:
-            hint = keyword(error)
-            if hint is None:
-                raise
-            wrong = ArgumentTypeError(str(error), remedy=hint)
-            raise add_context(wrong, function.__name__, args) from None
+        except Exception as error:
+            by_user = owner(sys._getframe(1).f_code.co_filename) != "tinyml"
+            remedy = None if isinstance(error, TinyMLError) else keyword(error) or _usage(function)
+            fail(error, function.__name__, args, remedy, by_user)
 
     return call
+
+
+def _usage(function: Callable[..., Any]) -> str:
+    """Return how a function is called, without the annotations."""
+    wanted = inspect.signature(function)
+    bare = [p.replace(annotation=p.empty) for p in wanted.parameters.values()]
+    return f"{function.__name__}{wanted.replace(parameters=bare, return_annotation=wanted.empty)}"

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tinyml.core.state import STATE
+from tinyml.errors import ArgumentTypeError
 from tinyml.ir.locks import new_lock
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
@@ -103,7 +104,10 @@ class Data:
     is_state = False
     lock: AbstractContextManager[Any]  # only for state
 
-    def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
+    def __init__(self, buf: Any, spec: Spec | None = None, node: Node | None = None) -> None:
+        if spec is None:
+            raise ArgumentTypeError("a tensor is made of data by a function, not by its class",
+                                    remedy="tinyml.tensor(data)")
         self.buf = buf
         self.spec = spec
         self.node = node

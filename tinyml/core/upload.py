@@ -12,7 +12,7 @@ from tinyml.core.node import Data
 from tinyml.core.plan import Implicit, make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype
-from tinyml.errors import DTypeError
+from tinyml.errors import DTypeError, shown
 from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.spec import make_spec
 
@@ -49,6 +49,9 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
     """
     target = find_device(device)
     array = target.as_array(data, dtype)
+    if array.dtype.kind == "O":
+        raise DTypeError(f"not numbers of a type that tensors have: {shown(data)}",
+                         remedy="numbers of at most 64 bits, in lists of one length")
     own = as_dtype(array.dtype)
     wanted = own if dtype is None else as_dtype(dtype)
     if not target.supports(wanted):

@@ -24,7 +24,7 @@ from tinyml.dtypes import (
     promote,
     promote_scalar,
 )
-from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, expect
+from tinyml.errors import ArgumentError, ArgumentTypeError, DeviceError, DTypeError, expect, shown
 from tinyml.ir.devices import ROOMS, Device, find_device
 
 __all__ = ["__array_namespace_info__", "astype", "can_cast", "e", "finfo", "iinfo", "inf",
@@ -118,7 +118,7 @@ def finfo(type: Any) -> FloatInfo:
         dtype = DTYPES[f"float{dtype.bits // 2}"]
     expect(dtype.kind == "float", "a float type", dtype.name, DTypeError)
     describe: Any = np.finfo
-    if dtype.numpy.kind != "f":  # NumPy has no such type built in
+    if dtype.numpy.type.__module__ != "numpy":  # a type of ml_dtypes
         import ml_dtypes
 
         describe = ml_dtypes.finfo
@@ -157,7 +157,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     try:
         return own is as_dtype(kind)
     except DTypeError:
-        raise ArgumentError(f"no kind of data types {kind!r:.80}",
+        raise ArgumentError(f"no kind of data types {shown(kind)}",
                             remedy=f"one of {', '.join(KINDS)}, or a data type") from None
 
 

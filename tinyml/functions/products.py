@@ -9,9 +9,9 @@ import numpy as np
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.errors import ShapeError, expect
+from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, roll
-from tinyml.ops.arguments import as_axis, as_size
+from tinyml.ops.arguments import as_axis, as_size, broadcast_shapes
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumprod
@@ -84,7 +84,7 @@ def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     [0, 0, 1]
     """
     x, y = as_tensors(x, y)
-    shape = np.broadcast_shapes(x.shape, y.shape)
+    shape = broadcast_shapes(x.shape, y.shape)
     place = as_axis(axis, len(shape))
     expect(shape[place] == 3, "3 elements along the axis", shape, ShapeError)
     x, y = broadcast_to(x, shape), broadcast_to(y, shape)
@@ -104,7 +104,9 @@ def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
     [[4.0, 2.0, 1.0], [9.0, 3.0, 1.0]]
     """
     x = asarray(x)
+    expect(x.ndim > 0, "at least 1 axis", x.shape, ShapeError)
     count = x.shape[-1] if n is None else as_size(n, "n")
+    expect(count >= 0, "n is not negative", count, ArgumentError)
     columns = broadcast_to(reshape(x, (*x.shape, 1)), (*x.shape, max(count - 1, 0)))
     one = full((*x.shape, min(count, 1)), 1, x.dtype, x.device)
     rising = concat([one, cumprod(columns, x.ndim)], x.ndim) if count > 1 else one

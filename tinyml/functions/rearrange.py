@@ -10,11 +10,13 @@ import numpy as np
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
+from tinyml.core.upload import as_tensor, upload_all
 from tinyml.dtypes import int64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.ops.arguments import (
     as_axes,
     as_axis,
+    as_items,
     as_parts,
     as_size,
     as_sizes,
@@ -47,7 +49,7 @@ def expand_dims(x: Any, axis: Any = 0) -> Tensor:
     >>> tinyml.expand_dims(tinyml.zeros((2, 3)), (0, -1)).shape
     (1, 2, 3, 1)
     """
-    added = as_sizes(axis, "axis")
+    x, added = as_tensor(x), as_sizes(axis, "axis")
     ndim = x.ndim + len(added)
     places = [as_axis(a, ndim) for a in added]
     expect(len(set(places)) == len(places), "each axis once", places, AxisError)
@@ -61,6 +63,7 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
 
     None, which the standard does not have, means all axes of size 1.
     """
+    x = as_tensor(x)
     if axis is None:
         axis = tuple([d for d, n in enumerate(x.shape) if n == 1])
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
@@ -87,6 +90,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 @named_in_errors
 def flip(x: Any, axis: Any = None) -> Tensor:
     """Return x with the order along axes reversed, without copying; None means all."""
+    x = as_tensor(x)
     axes = as_axes(axis, x.ndim)
     flipped: Tensor = x[tuple([slice(None, None, -1 if d in axes else 1) for d in range(x.ndim)])]
     return flipped
@@ -102,6 +106,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     >>> tinyml.moveaxis(tinyml.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
+    x = as_tensor(x)
     froms, tos = [[as_axis(a, x.ndim) for a in as_sizes(axes, "axis")]
                   for axes in (source, destination)]
     expect(len(froms) == len(tos) == len(set(froms)) == len(set(tos)),
@@ -115,8 +120,9 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
 @named_in_errors
 def broadcast_arrays(*arrays: Any) -> list[Tensor]:
     """Return the tensors broadcast to their common shape, without copying."""
-    shape = broadcast_shapes(*[x.shape for x in arrays])
-    return [broadcast_to(x, shape) for x in arrays]
+    xs = upload_all(arrays)
+    shape = broadcast_shapes(*[x.shape for x in xs])
+    return [broadcast_to(x, shape) for x in xs]
 
 
 @named_in_errors
@@ -130,16 +136,17 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
     [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
     """
     expect(indexing in ("xy", "ij"), "indexing 'xy' or 'ij'", indexing, ArgumentError)
-    order = list(range(len(arrays)))
+    xs = upload_all(arrays)
+    order = list(range(len(xs)))
     if indexing == "xy":
         order[:2] = order[:2][::-1]
-    shape = [0] * len(arrays)
-    for axis, x in zip(order, arrays):
+    shape = [0] * len(xs)
+    for axis, x in zip(order, xs):
         expect(x.ndim <= 1, "vectors", x.shape)
         shape[axis] = x.size
-    axes = range(len(arrays))
+    axes = range(len(xs))
     return [broadcast_to(reshape(x, [x.size if d == axis else 1 for d in axes]), shape)
-            for axis, x in zip(order, arrays)]
+            for axis, x in zip(order, xs)]
 
 
 @named_in_errors
@@ -152,6 +159,7 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     >>> [part.tolist() for part in tinyml.unstack(tinyml.tensor([[1, 2], [3, 4]]), axis=1)]
     [[1, 3], [2, 4]]
     """
+    x = as_tensor(x)
     place = as_axis(axis, x.ndim)
     before = (slice(None),) * place
     return tuple([x[before + (k,)] for k in range(as_parts(x.shape[place]))])
@@ -163,9 +171,10 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
 @named_in_errors
 def stack(arrays: Any, axis: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis. Raises ShapeError where shapes differ."""
-    shapes = {x.shape for x in arrays}
+    xs = upload_all(as_items(arrays))
+    shapes = {x.shape for x in xs}
     expect(len(shapes) == 1, "tensors of one shape", sorted(shapes), ShapeError)
-    return concat([expand_dims(x, axis) for x in arrays], axis)
+    return concat([expand_dims(x, axis) for x in xs], axis)
 
 
 @named_in_errors
@@ -179,7 +188,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
     >>> tinyml.roll(tinyml.arange(5), 2).tolist()
     [3, 4, 0, 1, 2]
     """
-    shifts = as_sizes(shift, "shift")
+    x, shifts = as_tensor(x), as_sizes(shift, "shift")
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), sum(shifts), 0), x.shape)
     axes = [as_axis(a, x.ndim) for a in as_sizes(axis, "axis")]
@@ -206,7 +215,7 @@ def tile(x: Any, repetitions: Any) -> Tensor:
     >>> tinyml.tile(tinyml.tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
-    times = as_sizes(repetitions, "repetitions")
+    x, times = as_tensor(x), as_sizes(repetitions, "repetitions")
     expect(all(n >= 0 for n in times), "repetitions are not negative", times, ArgumentError)
     ndim = max(len(times), x.ndim)
     times = (1,) * (ndim - len(times)) + times
@@ -228,6 +237,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     >>> tinyml.repeat(x, 2).tolist(), tinyml.repeat(x, tinyml.tensor([2, 0, 1])).tolist()
     ([1, 1, 2, 2, 3, 3], [1, 1, 3])
     """
+    x = as_tensor(x)
     if axis is None:
         return repeat(reshape(x, (x.size,)), repeats, axis=0)
     place = as_axis(axis, x.ndim)
@@ -260,6 +270,7 @@ def diff(x: Any, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = 
     >>> tinyml.diff(tinyml.tensor([1, 4, 9, 16])).tolist()
     [3, 5, 7]
     """
+    x = as_tensor(x)
     place, times = as_axis(axis, x.ndim), as_size(n, "n")
     expect(times >= 0, "n is not negative", times, ArgumentError)
     if times == 0:

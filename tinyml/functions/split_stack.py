@@ -5,7 +5,6 @@ Everything is made of slices, reshapes, permutations and gathers; nothing here c
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,14 @@ from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, stack
-from tinyml.ops.arguments import as_axis, as_parts, as_size
+from tinyml.ops.arguments import (
+    as_axis,
+    as_items,
+    as_parts,
+    as_size,
+    as_sizes,
+    broadcast_shapes,
+)
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.diagonal import diag_embed
@@ -44,7 +50,7 @@ def _cuts(size: int, at: Any, equal: bool) -> list[int]:
                remedy="array_split")
         small, larger = divmod(size, count)
         return [k * small + min(k, larger) for k in range(1, count)]
-    return [operator.index(place) for place in np.asarray(at).tolist()]
+    return list(as_sizes(np.asarray(at).tolist(), "indices_or_sections"))
 
 
 def _split(x: Any, at: Any, axis: int, equal: bool) -> tuple[Tensor, ...]:
@@ -143,7 +149,7 @@ def hstack(tensors: Any) -> Tensor:
     >>> tinyml.hstack([tinyml.ones(1), tinyml.zeros(2)]).tolist()
     [1.0, 0.0, 0.0]
     """
-    parts = [_at_least(x, 1) for x in tensors]
+    parts = [_at_least(x, 1) for x in as_items(tensors)]
     return concat(parts, 0 if parts and parts[0].ndim == 1 else 1)
 
 
@@ -155,19 +161,19 @@ def vstack(tensors: Any) -> Tensor:
     >>> tinyml.vstack([tinyml.ones(2), tinyml.zeros(2)]).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
     """
-    return concat([_at_least(x, 2) for x in tensors], 0)
+    return concat([_at_least(x, 2) for x in as_items(tensors)], 0)
 
 
 @named_in_errors
 def dstack(tensors: Any) -> Tensor:
     """Join tensors one behind the other: along axis 2, with axes added as in `atleast_3d`."""
-    return concat([_at_least(x, 3) for x in tensors], 2)
+    return concat([_at_least(x, 3) for x in as_items(tensors)], 2)
 
 
 @named_in_errors
 def column_stack(tensors: Any) -> Tensor:
     """Join vectors as columns side by side, and matrices as they are."""
-    parts = [asarray(x) for x in tensors]
+    parts = [asarray(x) for x in as_items(tensors)]
     return concat([reshape(x, (x.size, 1)) if x.ndim < 2 else x for x in parts], 1)
 
 
@@ -233,7 +239,9 @@ def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Tensor:
     [[2, 4], [1, 3]]
     """
     x = asarray(x)
-    first, second = (as_axis(a, x.ndim) for a in axes)
+    places = [as_axis(a, x.ndim) for a in as_sizes(axes, "axes")]
+    expect(len(places) == 2, "two axes", axes, ArgumentError)
+    first, second = places
     expect(first != second, "two different axes", axes, ArgumentError)
     turns = as_size(k, "k") % 4
     if turns in (0, 2):
@@ -296,9 +304,9 @@ def choose(indices: Any, choices: Any) -> Tensor:
     """
     indices = asarray(indices)
     indices = astype(indices, int64) if indices.dtype is bool_ else indices
-    parts = [asarray(x, device=indices.device) for x in choices]
+    parts = [asarray(x, device=indices.device) for x in as_items(choices)]
     expect(bool(parts), "at least one choice", "none", ArgumentError)
-    shape = np.broadcast_shapes(indices.shape, *[x.shape for x in parts])
+    shape = broadcast_shapes(indices.shape, *[x.shape for x in parts])
     rows = stack([broadcast_to(x, shape) for x in parts], 0)
     table = reshape(broadcast_to(indices, shape), (1, *shape))
     return reshape(apply(TAKE_ALONG, rows, table, axis=0), shape)
@@ -315,6 +323,7 @@ def select(conditions: Any, choices: Any, default: Any = 0) -> Tensor:
     >>> tinyml.select([x < 0, x > 2], [x * 0, x * 10], 1.0).tolist()
     [-0.0, 30.0]
     """
+    conditions, choices = as_items(conditions), as_items(choices)
     expect(len(conditions) == len(choices) > 0, "a condition for each choice",
            (len(conditions), len(choices)), ArgumentError)
     result: Any = default

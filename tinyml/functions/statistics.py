@@ -16,8 +16,8 @@ from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.core.upload import upload
 from tinyml.dtypes import float64, int64
-from tinyml.errors import ArgumentError, ShapeError, expect
-from tinyml.ops.arguments import as_axes, as_axis, as_float, as_size
+from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect, shown
+from tinyml.ops.arguments import as_axes, as_axis, as_float, as_number, as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.cumulative_extrema import cummax
@@ -126,7 +126,9 @@ def _over_axis(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
     x = as_float(asarray(x))
     expect(method in METHODS, f"a method: {', '.join(METHODS)}", method, ArgumentError)
     if not isinstance(q, Data):
-        numbers = np.asarray(x.device.as_array(q, float64), np.float64) / scale
+        given = x.device.as_array(q, float64)
+        expect(given.dtype.kind in "biuf", "real numbers as q", shown(q), DTypeError)
+        numbers = np.asarray(given, np.float64) / scale
         expect(bool(((numbers >= 0) & (numbers <= 1)).all()), f"q in 0 to {scale:g}", q,
                ArgumentError)
         wanted: Any = upload(numbers.astype(x.dtype.numpy), x.device)  # rounded from doubles
@@ -305,7 +307,7 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: fl
     x = _variables(m, rowvar)
     if y is not None:
         x = concat([x, _variables(y, rowvar)], 0)
-    ddof = (0 if bias else 1) if ddof is None else ddof
+    ddof = (0 if bias else 1) if ddof is None else as_number(ddof, "ddof")
     w: Any = None
     if fweights is not None:
         w = asarray(fweights, device=x.device)

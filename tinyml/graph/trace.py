@@ -16,7 +16,7 @@ from tinyml.core.builder import symbolic
 from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor
 from tinyml.dtypes import as_dtype, float32
-from tinyml.errors import ArgumentTypeError, GraphError, ShapeError, expect
+from tinyml.errors import ArgumentTypeError, GraphError, ShapeError, as_function, expect
 from tinyml.graph.graph import Graph, build, prune
 from tinyml.ir.devices import find_device
 from tinyml.ir.spec import Spec, make_spec
@@ -137,6 +137,8 @@ def trace(f: Callable[..., Any]) -> Callable[..., Traced]:
     >>> tinyml.trace(lambda x: x + x)(tinyml.tensor_spec((2,))).outputs[0].spec
     float32[2] cpu
     """
+
+    as_function(f)
 
     def traced(*args: Any) -> Traced:
         leaves, structure = tree.flatten(args)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 import tinyml.tree as tree
 from tinyml.core.builder import Capture
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.upload import upload
 from tinyml.dtypes import DTYPES, DType
 from tinyml.errors import (
@@ -43,7 +44,7 @@ from tinyml.io.graph_reader import (
     Reader,
     find_generator,
 )
-from tinyml.io.safetensors import Path, load_numpy, save, write_atomic
+from tinyml.io.safetensors import Path, as_path, load_numpy, save, write_atomic
 from tinyml.ir.dims import Dim
 from tinyml.ir.op import OPS, Equation, Var
 from tinyml.ir.spec import Spec
@@ -60,6 +61,7 @@ REMEDY = "save it again with tinyml.save_graph, or fetch it again"
 # ---- saving
 
 
+@named_in_errors
 def save_graph(path: Path, graph: Traced) -> None:
     """Write a graph to `path`, which ends in .json, and its captured tensors beside it.
 
@@ -108,8 +110,8 @@ def save_graph(path: Path, graph: Traced) -> None:
 
 
 def _split_ending(path: Path) -> str:
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text.endswith(ENDING):
+    text = as_path(path)
+    if not text.endswith(ENDING):
         raise ArgumentError(f"a graph file named {text!r}", remedy="a name that ends in .json")
     return text[: -len(ENDING)]
 
@@ -295,6 +297,7 @@ def _describe_structure(definition: tree.TreeDef | None, what: str) -> list[Any]
 # ---- loading
 
 
+@named_in_errors
 def load_graph(path: Path, device: Any = None) -> Traced:
     """Return the graph in a file written by save_graph; with `device`, all of it moves there.
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinyml.core.error_context import named_in_errors
 from tinyml.dtypes import as_dtype
 from tinyml.errors import (
     ArgumentError,
@@ -22,6 +23,7 @@ from tinyml.errors import (
     DTypeError,
     FileFormatError,
     FileMissingError,
+    shown,
 )
 from tinyml.ops.creation import tensor
 from tinyml.tensor import Tensor
@@ -32,6 +34,7 @@ Path = str | os.PathLike[str]
 HEADER_LIMIT = 100_000_000  # bytes, as in the format's own reader
 LENGTH_BYTES = 8  # the file begins with the header's length, little-endian
 RESERVED = "__metadata__"
+SINGLE = "__tensor__"  # the name of a tensor that was saved by itself
 
 # The format's types by name; the others (complex128, int4) are refused by name.
 _NAMES = {
@@ -42,11 +45,13 @@ _NAMES = {
 }  # fmt: skip
 
 
-def save(path: Path, tensors: Mapping[str, Tensor | Array],
+@named_in_errors
+def save(path: Path, tensors: Mapping[str, Tensor | Array] | Tensor | Array,
          metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors of any shapes and dtypes to one safetensors file, atomically.
 
-    `metadata` is text that is saved with them. Raises ArgumentTypeError for a name that is not a
+    One tensor by itself is saved, too, and `load` returns it. `metadata` is text that is saved with
+    them. Raises ArgumentTypeError for a name that is not a
     string or a value that is not a tensor, DTypeError for a dtype that the format lacks, and
     OSError if the system refuses; the old file is then unchanged.
 
@@ -59,24 +64,46 @@ def save(path: Path, tensors: Mapping[str, Tensor | Array],
     from safetensors.numpy import save as serialize
 
     arrays = {}
-    for name, value in tensors.items():
-        if not isinstance(name, str):
-            raise ArgumentTypeError(f"the name of a tensor is {name!r}", remedy="a string")
-        if name == RESERVED:
-            raise ArgumentError(f"the name {RESERVED} belongs to the format")
-        arrays[name] = _as_little_endian(name, value)
-    text = dict(metadata) if metadata else None
-    for key, word in (text or {}).items():
-        if not isinstance(key, str) or not isinstance(word, str):
-            raise ArgumentTypeError(f"metadata {key!r}: {word!r} is not text", remedy="strings")
-    write_atomic(path, serialize(arrays, metadata=text))
+    if isinstance(tensors, (Tensor, np.ndarray, np.generic)):
+        arrays[SINGLE] = _as_little_endian(SINGLE, tensors)
+    else:
+        for name, value in _items(tensors, "tensors by name, or one tensor"):
+            if name in (RESERVED, SINGLE):
+                raise ArgumentError(f"the name {name} belongs to the format")
+            arrays[name] = _as_little_endian(name, value)
+    text = {}
+    for key, word in _items({} if metadata is None else metadata, "text by name"):
+        text[key] = _as_text(word, f"metadata {key!r}")
+    write_atomic(path, serialize(arrays, metadata=text or None))
 
 
-def load(path: Path, device: Any = None) -> dict[str, Tensor]:
+def _items(mapping: Any, what: str) -> list[tuple[str, Any]]:
+    """Return a mapping's entries, the names checked."""
+    if not isinstance(mapping, Mapping):
+        raise ArgumentTypeError(f"Expect: {what}. Actual: a {type(mapping).__name__}",
+                                remedy="a dict, such as {'name': value}")
+    return [(_as_text(name, "a name"), value) for name, value in mapping.items()]
+
+
+def _as_text(word: Any, what: str) -> str:
+    """Return text that UTF-8 can write; raises ArgumentTypeError, ArgumentError."""
+    if not isinstance(word, str):
+        raise ArgumentTypeError(f"{what} is {shown(word)}", remedy="a string")
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise ArgumentError(f"{what} is {shown(word)}, half of a surrogate pair",
+                            remedy="whole characters") from None
+    return word
+
+
+@named_in_errors
+def load(path: Path, device: Any = None) -> Any:
     """Return the tensors of a safetensors file by name, on `device`.
 
-    Raises FileMissingError if there is no file, FileFormatError if it is malformed, before anything
-    larger than the file is allocated, and DTypeError for a dtype that tinyml lacks.
+    A tensor that was saved by itself is returned by itself. Raises FileMissingError if there is no
+    file, FileFormatError if it is malformed, before anything larger than the file is allocated, and
+    DTypeError for a dtype that tinyml lacks.
     """
     result = {}
     for name, array in load_numpy(path).items():
@@ -86,13 +113,34 @@ def load(path: Path, device: Any = None) -> dict[str, Tensor]:
             raise DTypeError(
                 f"{os.fspath(path)}: tensor {name!r}: {error.message}", remedy=error.remedy
             ) from None
-    return result
+    return result[SINGLE] if list(result) == [SINGLE] else result
 
 
+def as_path(path: Any) -> str:
+    """Return a path as text; raises ArgumentTypeError, ArgumentError for what no file is named.
+
+    >>> as_path("a/b.safetensors")
+    'a/b.safetensors'
+    """
+    if not isinstance(path, (str, bytes)) and not hasattr(type(path), "__fspath__"):
+        raise ArgumentTypeError(f"a path is {shown(path)} of type {type(path).__name__}",
+                                remedy="a string, or a pathlib.Path")
+    text = os.fsdecode(path)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ArgumentError(f"no file is named {shown(text)}", remedy="whole characters") from None
+    if "\0" in text:
+        raise ArgumentError(f"no file is named {shown(text)}", remedy="a path without \\0")
+    return text
+
+
+@named_in_errors
 def load_numpy(path: Path) -> dict[str, Array]:
     """Return the tensors of a safetensors file as NumPy arrays. Raises as `load` does."""
     import safetensors
 
+    path = as_path(path)
     content = _read(path)
     try:
         deserialize: Any = safetensors.deserialize  # it has no type annotations
@@ -103,14 +151,17 @@ def load_numpy(path: Path) -> dict[str, Array]:
     return {name: _read_array(path, name, item) for name, item in items}
 
 
+@named_in_errors
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the text that was saved along with the tensors. Raises as `load` does."""
+    path = as_path(path)
     metadata = _read_header(path, _read(path)).get(RESERVED, {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _malformed(path, "metadata that is not text")
     return metadata
 
 
+@named_in_errors
 def write_atomic(path: Path, data: bytes) -> None:
     """Make `data` the content of the file; if anything fails, the old content remains.
 
@@ -124,7 +175,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     ...     file.read()
     '[]'
     """
-    target = os.path.realpath(os.fspath(path))
+    target = os.path.realpath(as_path(path))
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:64]}.{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

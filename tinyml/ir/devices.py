@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.dtypes import DType
-from tinyml.errors import ArgumentError, DeviceError
+from tinyml.errors import ArgumentError, DeviceError, DeviceTypeError, shown
 from tinyml.ir.locks import new_lock
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import Op
@@ -133,6 +133,9 @@ def find_device(name: str | Device | None = None) -> Device:
     if name is None:
         name = os.environ.get("TINYML_DEVICE") or HOST
     if not isinstance(name, str):
+        if not hasattr(type(name), "as_array"):  # of the protocol; no other argument has it
+            raise DeviceTypeError(f"a device is {shown(name)} of type {type(name).__name__}",
+                                  remedy="'cpu', 'opencl' or 'opencl:1'")
         return name
     found = _devices.get(name)
     if found is not None:
@@ -168,7 +171,7 @@ def set_num_threads(count: int) -> None:
     Raises ArgumentError unless `count` is at least 1.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ArgumentError(f"{count!r} threads", remedy="an integer of at least 1")
+        raise ArgumentError(f"{shown(count)} threads", remedy="an integer of at least 1")
     cpu: Any = find_device(HOST)
     cpu.threads = count
 

@@ -8,7 +8,7 @@ from inspect import CO_VARARGS
 from typing import Any
 
 from tinyml.dtypes import FLOATS
-from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound, SourceLocation
+from tinyml.errors import ArgumentError, ArgumentTypeError, KernelNotFound, SourceLocation, shown
 from tinyml.ir.spec import Spec
 
 Rule = Callable[..., Any]
@@ -178,15 +178,13 @@ def find(name: str) -> Op:
     >>> find("tanh")
     <op tanh>
     """
-    try:
-        op = OPS[name]
-    except KeyError:
+    op = OPS.get(name) if isinstance(name, str) else None
+    if op is None:
         import difflib
 
-        close = difflib.get_close_matches(name, OPS, 1)
+        close = difflib.get_close_matches(name, OPS, 1) if isinstance(name, str) else None
         raise KernelNotFound(
-            f"no op named {name!r}", remedy=f"did you mean {close[0]!r}?" if close else None
-        ) from None
+            f"no op named {shown(name)}", remedy=f"did you mean {close[0]!r}?" if close else None)
     if op.internal:
         raise KernelNotFound(f"{name!r} is a step of another op", remedy="call that op")
     return op

@@ -11,14 +11,17 @@ import tinyml.ops.nn.normalization as normalization
 import tinyml.ops.nn.pooling as pooling
 import tinyml.ops.nn.softmax as normalized
 from tinyml.core.error_context import named_in_errors
-from tinyml.errors import ArgumentError
+from tinyml.core.upload import upload_all
+from tinyml.errors import ArgumentError, shown
 from tinyml.hints import front
+from tinyml.ops.matmul import matmul
 from tinyml.tensor import Tensor
 
 __all__ = ["conv2d", "cross_entropy", "gelu", "layer_norm", "linear", "log_softmax", "max_pool2d",
            "mse_loss", "relu", "softmax"]
 
 
+@named_in_errors
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b: input (..., in), weight (out, in), bias (out,) -> (..., out).
 
@@ -27,10 +30,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(x, weight, bias).tolist()
     [16.0]
     """
-    product: Tensor = input @ weight.T
+    input, weight = upload_all((input, weight))
+    product: Tensor = matmul(input, weight.T)
     return product if bias is None else product + bias
 
 
+@named_in_errors
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
            padding: Any = 0, dilation: Any = 1) -> Tensor:
     """Return the cross-correlation (N, O, H', W') of input (N, C, H, W), weight (O, C, kh, kw).
@@ -97,6 +102,7 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
     return loss.cross_entropy(input, target)
 
 
+@named_in_errors
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Return the "mean" or "sum" of (x - y)^2, or each with "none". Raises ArgumentError.
 
@@ -105,7 +111,8 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     2.0
     """
     if reduction not in ("mean", "sum", "none"):
-        raise ArgumentError(f"no reduction {reduction!r}", remedy="mean, sum or none")
+        raise ArgumentError(f"no reduction {shown(reduction)}", remedy="mean, sum or none")
+    input, target = upload_all((input, target))
     difference = input - target
     squares = difference * difference
     if reduction == "none":

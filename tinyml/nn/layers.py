@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import tinyml.random as random
-from tinyml.errors import ArgumentError, AxisError
+from tinyml.core.error_context import named_in_errors
+from tinyml.core.upload import as_tensor
+from tinyml.errors import ArgumentError, AxisError, shown
 from tinyml.nn import functional
 from tinyml.nn.module import Module
-from tinyml.ops.arguments import as_axis, as_size, as_sizes
+from tinyml.ops.arguments import as_axis, as_flag, as_number, as_places, as_size, as_sizes
 from tinyml.ops.creation import ones, tensor, zeros
 from tinyml.ops.nn.windows import as_pair
 from tinyml.tensor import Tensor
@@ -28,7 +30,7 @@ def _drawn(key: Any, shapes: list[tuple[int, ...]], fan_in: int, dtype: Any,
     sqrt(2 / (1 + 5)), and a uniform value within b has the deviation b / sqrt(3).
     """
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
-    start = random.next_key() if key is None else key
+    start = random.next_key() if key is None else as_tensor(key)
     keys = random.split(start if device is None else start.to(device), len(shapes))
     drawn = []
     for i, shape in enumerate(shapes):
@@ -43,7 +45,7 @@ def _parameter(value: Tensor) -> Tensor:
 
 def _positive(**sizes: Any) -> None:
     for name, size in sizes.items():
-        if as_size(size, name) < 1:
+        if as_places((size,), name)[0] < 1:
             raise ArgumentError(f"{name} is {size}", remedy="a positive size")
 
 
@@ -58,10 +60,11 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, key: Any = None,
                  dtype: Any = None, device: Any = None) -> None:
         _positive(in_features=in_features, out_features=out_features)
+        bias = as_flag(bias, "bias")
         self.in_features = in_features
         self.out_features = out_features
         shapes: list[tuple[int, ...]] = [(out_features, in_features), (out_features,)]
-        drawn = _drawn(key, shapes[: 1 + bool(bias)], in_features, dtype, device)
+        drawn = _drawn(key, shapes[: 1 + bias], in_features, dtype, device)
         self.weight = drawn[0]
         self.bias = drawn[1] if bias else None
 
@@ -92,6 +95,7 @@ class Conv2d(Module):
         self.kernel_size = as_pair(kernel_size, "kernel_size")
         _positive(in_channels=in_channels, out_channels=out_channels,
                   **{f"kernel_size[{i}]": size for i, size in enumerate(self.kernel_size)})
+        bias = as_flag(bias, "bias")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.stride = as_pair(stride, "stride")
@@ -99,7 +103,7 @@ class Conv2d(Module):
         self.dilation = as_pair(dilation, "dilation")
         fan_in = in_channels * math.prod(self.kernel_size)
         shapes = [(out_channels, in_channels, *self.kernel_size), (out_channels,)]
-        drawn = _drawn(key, shapes[: 1 + bool(bias)], fan_in, dtype, device)
+        drawn = _drawn(key, shapes[: 1 + bias], fan_in, dtype, device)
         self.weight = drawn[0]
         self.bias = drawn[1] if bias else None
 
@@ -171,6 +175,7 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with these axes merged: (..., a, b, ...) -> (..., a b, ...)."""
+        x = as_tensor(x)
         start, end = as_axis(self.start_dim, x.ndim), as_axis(self.end_dim, x.ndim)
         if start > end:
             raise AxisError(f"start_dim {self.start_dim} lies behind end_dim {self.end_dim}")
@@ -194,10 +199,10 @@ class LayerNorm(Module):
                  device: Any = None) -> None:
         shape = as_sizes(normalized_shape, "normalized_shape")
         if len(shape) != 1 or shape[0] < 1:
-            raise ArgumentError(f"normalized_shape is {normalized_shape!r}",
+            raise ArgumentError(f"normalized_shape is {shown(normalized_shape)}",
                                 remedy="the size of the last axis")
         self.normalized_shape = shape
-        self.eps = float(eps)
+        self.eps = float(as_number(eps, "eps"))
         self.weight = _parameter(ones(shape, dtype=dtype, device=device))
         self.bias = _parameter(zeros(shape, dtype=dtype, device=device))
 
@@ -233,5 +238,6 @@ class Sequential(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
 
+    @named_in_errors
     def __getitem__(self, index: int) -> Module:
         return [module for _, module in self.children()][index]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-import numpy as np
-
 import tinyml.tree as tree
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Leaf
 from tinyml.core.state import STATE
-from tinyml.errors import ArgumentError, DTypeError, ReadOnlyError, TinyMLError
+from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ReadOnlyError, TinyMLError
+from tinyml.ops.arguments import as_flag
 from tinyml.ops.creation import asarray
 from tinyml.tensor import Tensor
 
@@ -120,6 +121,7 @@ class Module:
         for _, value in self.named_parameters():
             yield value
 
+    @named_in_errors
     def accumulate_grad(self, gradient: Module) -> None:
         """Add a gradient with this module's structure, as from `value_and_grad`, to each `grad`.
 
@@ -145,6 +147,7 @@ class Module:
         """Return all tensors by name, as they are now; further training does not change them."""
         return {name: value.detach() for name, value in _tensors("", self)}
 
+    @named_in_errors
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the contents of all tensors with the values of the same names, Tensor or NumPy.
 
@@ -152,6 +155,7 @@ class Module:
         Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
         kinds; in that case nothing is replaced.
         """
+        as_state(state)
         own = dict(_tensors("", self))
         wrong = [f"missing: {name}" for name in own if name not in state]
         wrong += [f"unexpected: {name}" for name in state if name not in own]
@@ -181,8 +185,9 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Set `training` on this module and all inside it; return the module itself."""
+        training = as_flag(mode, "mode")
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = training
         return self
 
     def eval(self) -> Module:
@@ -195,6 +200,7 @@ class Module:
         """Return the text between the parentheses in the repr of a module without children."""
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self.children()]
         if self.extra_repr():
@@ -205,12 +211,19 @@ class Module:
         return f"{type(self).__name__}(\n  {inner}\n)"
 
 
+def as_state(state: Any) -> None:
+    """Raise ArgumentTypeError unless this is a mapping, as `state_dict` returns it."""
+    if not isinstance(state, Mapping):
+        raise ArgumentTypeError(f"a state is a {type(state).__name__}",
+                                remedy="what state_dict() returned, or tinyml.load(path)")
+
+
 def conform(value: Any, like: Tensor) -> Tensor:
     """Return `value` as a tensor with the shape, dtype and device of `like`.
 
     Raises ArgumentError for another shape and DTypeError for another kind of dtype.
     """
-    given = value.detach() if isinstance(value, Tensor) else asarray(np.asarray(value))
+    given = value.detach() if isinstance(value, Tensor) else asarray(value)
     if given.shape != like.shape:
         raise ArgumentError(f"shape {given.shape} where {like.shape} is expected")
     if given.dtype.kind != like.dtype.kind:
@@ -251,30 +264,40 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
             yield str(i), item
 
 
-def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+def _within(value: Any, around: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what is around a value's items; raise ArgumentError if the value is in itself."""
+    if any(value is outer for outer in around):
+        raise ArgumentError(f"a {type(value).__name__} contains itself",
+                            remedy="no cycles: refer back by weakref.ref(...)")
+    return (*around, value)
+
+
+def _tensors(name: str, value: Any, around: tuple[Any, ...] = ()) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors below a value in PyTorch's order: a module's own tensors come first."""
     if isinstance(value, Tensor):
         yield name, value
         return
+    around = _within(value, around)
     items = [(f"{name}.{step}" if name else step, item) for step, item in _items(value)]
     for own in (True, False):
         for path, item in items:
             if isinstance(item, Tensor) is own:
-                yield from _tensors(path, item)
+                yield from _tensors(path, item, around)
 
 
-def _modules(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+def _modules(name: str, value: Any,
+             around: tuple[Any, ...] = ()) -> Iterator[tuple[str, Module]]:
     if isinstance(value, Module):
         yield name, value
         return
     for step, item in _items(value):
-        yield from _modules(f"{name}.{step}", item)
+        yield from _modules(f"{name}.{step}", item, _within(value, around))
 
 
-def _is_state(value: Any) -> bool:
+def _is_state(value: Any, around: tuple[Any, ...] = ()) -> bool:
     if isinstance(value, (Tensor, Module)):
         return True
-    return any(_is_state(item) for _, item in _items(value))
+    return any(_is_state(item, _within(value, around)) for _, item in _items(value))
 
 
 # ---- the pytree

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinyml.errors import ArgumentError, NaNError, NaNWarning
+from tinyml.errors import ArgumentError, NaNError, NaNWarning, shown
 from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, observe
 from tinyml.observe.memory import Tracking, track_memory
@@ -99,7 +99,7 @@ def debug(nans: Action | None = "raise", *, infs: Action | None = None,
               if action is not None]
     for _, action in wanted:
         if action not in ("raise", "warn"):
-            raise ArgumentError(f"debug cannot {action!r}", remedy='"raise", "warn" or None')
+            raise ArgumentError(f"debug cannot {shown(action)}", remedy='"raise", "warn" or None')
 
     def see(event: Event) -> None:
         for what, action in wanted:

@@ -14,6 +14,7 @@ from tinyml.errors import (
     DTypeError,
     ShapeError,
     expect,
+    shown,
 )
 from tinyml.ir.lower import Scalar, Source
 from tinyml.ir.nest import ZERO, Ids, Nest
@@ -50,21 +51,43 @@ def as_float(x: Any) -> Any:
 def as_size(value: Any, what: str = "size") -> int:
     """Return a Python int from any kind of integer; raises ArgumentTypeError for anything else."""
     if isinstance(value, bool):
-        raise ArgumentTypeError(f"{what} is a bool: {value!r}", remedy="an integer")
+        raise ArgumentTypeError(f"{what} is a bool: {value}", remedy="an integer")
     try:
         size: int = operator.index(value)
         return size
     except TypeError:
         raise ArgumentTypeError(
-            f"{what} is {value!r} of type {type(value).__name__}", remedy="an integer"
+            f"{what} is {shown(value)} of type {type(value).__name__}", remedy="an integer"
         ) from None
 
 
 def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
     """Return a tuple of ints from one int or a sequence of them."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if (isinstance(values, (str, bytes)) or not isinstance(values, Iterable)
+            or getattr(values, "ndim", 1) == 0):  # an array without axes says that it is iterable
         return (as_size(values, what),)
     return tuple([as_size(value, what) for value in values])
+
+
+def as_flag(value: Any, what: str) -> bool:
+    """Return the truth of a value; raises ArgumentTypeError for an array, which has several.
+
+    >>> as_flag(np.True_, "keepdims")
+    True
+    """
+    if getattr(value, "ndim", 0):
+        raise ArgumentTypeError(f"{what} is {shown(value)} of type {type(value).__name__}",
+                                remedy="True or False")
+    return bool(value)
+
+
+def as_items(values: Any, what: str = "tensors") -> list[Any]:
+    """Return a sequence's items as a list; a tensor's are its slices. Raises ArgumentTypeError."""
+    if (isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable)
+            or getattr(values, "ndim", 1) == 0):
+        raise ArgumentTypeError(f"{what} are {shown(values)} of type {type(values).__name__}",
+                                remedy=f"a list or a tuple of {what}")
+    return list(values)
 
 
 def as_places(values: Any, what: str) -> tuple[int, ...]:
@@ -93,7 +116,7 @@ def as_number(value: Any, what: str) -> float:
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         number = value.item()
     if not isinstance(number, (bool, int, float)):
-        raise ArgumentTypeError(f"{what} is {value!r:.80} of type {type(value).__name__}",
+        raise ArgumentTypeError(f"{what} is {shown(value)} of type {type(value).__name__}",
                                 remedy="a number")
     try:
         float(number)
@@ -117,6 +140,8 @@ def as_axis(axis: Any, ndim: int) -> int:
     2
     """
     place = as_size(axis, "axis")
+    expect(ndim > 0, "a tensor with axes", f"axis {place} of a tensor of shape ()", AxisError,
+           remedy="reshape it, or leave the axis out")
     expect(-ndim <= place < ndim, f"{-ndim} <= axis < {ndim}", place, AxisError,
            remedy=f"the tensor has {ndim} axes")
     return place % ndim

@@ -15,9 +15,9 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor, make
 from tinyml.core.node import Data, Leaf
 from tinyml.core.plan import Implicit
-from tinyml.core.upload import SCALARS, upload
+from tinyml.core.upload import SCALARS, as_tensor, upload
 from tinyml.dtypes import EVERY, DType, as_dtype, bool_, float32, int64, integer_range, uint64
-from tinyml.errors import ArgumentError, ArgumentTypeError, GradientError, expect
+from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, GradientError, expect, shown
 from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import element_count, make_spec
@@ -165,39 +165,51 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> 
     return apply(Implicit.expand, one, shape=size) if size else one
 
 
+def _filled(name: str, shape: Any, value: int, dtype: Any, device: Any) -> Tensor:
+    """Return `full`, of float32 by default; a second size in the type's place is refused."""
+    if type(dtype) is int:
+        sizes = (shape, dtype, *([device] if type(device) is int else []))
+        raise DTypeError(f"no data type {dtype}",
+                         remedy=f"{name}({shown(sizes)}): all sizes in one tuple")
+    return full(shape, value, float32 if dtype is None else dtype, device)
+
+
 @named_in_errors
 def zeros(shape: Any, dtype: Any = None, device: Any = None,
           requires_grad: bool = False) -> Tensor:
     """Return a tensor of zeros, float32 unless `dtype` names another type."""
-    result = full(shape, 0, float32 if dtype is None else dtype, device)
+    result = _filled("zeros", shape, 0, dtype, device)
     return _as_leaf(result) if requires_grad else result
 
 
 @named_in_errors
 def ones(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of ones, float32 unless `dtype` names another type."""
-    result = full(shape, 1, float32 if dtype is None else dtype, device)
+    result = _filled("ones", shape, 1, dtype, device)
     return _as_leaf(result) if requires_grad else result
 
 
 @named_in_errors
 def empty(shape: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Return a tensor with unspecified values; they are zeros, so that no old data leaks."""
-    return zeros(shape, dtype, device)
+    return _filled("empty", shape, 0, dtype, device)
 
 
 @named_in_errors
 def full_like(x: Any, fill_value: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Return a tensor of one value, with the shape of x, and its type and device unless given."""
+    x = as_tensor(x)
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
                 x.device if device is None else device)
 
 
+@named_in_errors
 def zeros_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Return zeros with the shape of x, and its type and device unless given."""
     return full_like(x, 0, dtype, device)
 
 
+@named_in_errors
 def ones_like(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Return ones with the shape of x, and its type and device unless given."""
     return full_like(x, 1, dtype, device)

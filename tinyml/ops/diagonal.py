@@ -19,7 +19,7 @@ from tinyml.dtypes import EVERY
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axis, as_size, with_shape
+from tinyml.ops.arguments import as_axis, as_places, as_shape, with_shape
 from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.elementwise import greater_equal, less_equal, where
 from tinyml.ops.samples.values import ErrorCase, Sample, layouts
@@ -59,7 +59,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     moved = permute_dims(x, order)
     *batch, rows, columns = moved.shape
     flat = reshape(moved, (*batch, rows * columns))
-    place = _diagonal_slice(tuple(batch), rows, columns, as_size(offset, "offset"))
+    place = _diagonal_slice(tuple(batch), rows, columns, as_places((offset,), "offset")[0])
     return apply(SLICE, flat, **place)
 
 
@@ -76,7 +76,7 @@ def diag_embed(x: Any, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Ten
     x = asarray(x)
     expect(x.ndim > 0, "at least 1 axis", x.shape, ShapeError)
     *batch, count = x.shape
-    size = count + abs(as_size(offset, "offset"))
+    size = count + abs(as_places((offset,), "offset")[0])
     place = _diagonal_slice(tuple(batch), size, size, offset)
     flat = apply(UNSLICE, x, shape=(*batch, size * size), **place)
     square = reshape(flat, (*batch, size, size))
@@ -103,6 +103,12 @@ def diag(x: Any, k: int = 0) -> Tensor:
     return diag_embed(x, k) if x.ndim == 1 else diagonal(x, k)
 
 
+def _triangle_of(n: Any, k: Any, m: Any) -> tuple[int, int, int]:
+    """Return a matrix's rows, its diagonal, and its columns; raises ShapeError."""
+    rows, columns = as_shape((n, n if m is None else m))
+    return rows, as_places((k,), "k")[0], columns
+
+
 def _uploaded(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[Tensor, Tensor]:
     rows, columns = (upload(found.astype(np.int64), device) for found in indices)
     return rows, columns
@@ -117,14 +123,14 @@ def tril_indices(n: int, k: int = 0, m: int | None = None,
     >>> [places.tolist() for places in tinyml.tril_indices(2)]
     [[0, 1, 1], [0, 0, 1]]
     """
-    return _uploaded(np.tril_indices(n, k, m), device)
+    return _uploaded(np.tril_indices(*_triangle_of(n, k, m)), device)
 
 
 @named_in_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
     """Return the int64 rows and columns on and above the k-th diagonal of an (n, m) matrix."""
-    return _uploaded(np.triu_indices(n, k, m), device)
+    return _uploaded(np.triu_indices(*_triangle_of(n, k, m)), device)
 
 
 # ---- triangles
@@ -147,7 +153,8 @@ def _triangle(name: str, keeps: Callable[[Any, Any], Any], doc: str) -> Op:
                                         layouts(dtype, (2, 3, 4)))]
 
     op: Op = define(
-        name, infer, body=body, normalize=lambda x, k=0: {"k": as_size(k, "k")}, samples=cases,
+        name, infer, body=body, samples=cases,
+        normalize=lambda x, k=0: {"k": as_places((k,), "k")[0]},
         grad=(lambda g, _y, _x, k: apply(op, g, k=k),), dtypes=EVERY, doc=doc,
         errors=lambda: [ErrorCase((np.ones(3, np.float32),), {"k": 0}, ShapeError,
                                   "at least 2 axes")],

@@ -14,8 +14,10 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
+from tinyml.core.node import Data
+from tinyml.core.upload import as_tensor, upload_all
 from tinyml.dtypes import COMPLEX
-from tinyml.errors import AxisError, ShapeError, expect
+from tinyml.errors import AxisError, ShapeError, expect, refuse
 from tinyml.ir.monoids import DOT
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
@@ -93,7 +95,10 @@ def matmul(x: Any, y: Any) -> Tensor:
     >>> tinyml.matmul(tinyml.tensor([[1.0, 2.0]]), tinyml.tensor([3.0, 4.0])).tolist()
     [11.0]
     """
-    expect(x.ndim > 0 and y.ndim > 0, "at least 1 axis", f"{x.ndim} and {y.ndim}")
+    if not (isinstance(x, Data) and isinstance(y, Data)):
+        x, y = upload_all((x, y))
+    if not (x.ndim and y.ndim):
+        refuse("at least 1 axis", f"{x.ndim} and {y.ndim}")
     left = reshape(x, (1, x.size)) if x.ndim == 1 else x
     right = reshape(y, (y.size, 1)) if y.ndim == 1 else y
     result = apply(MATMUL, left, right)
@@ -135,6 +140,8 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Tensor:
     >>> tinyml.vecdot(tinyml.tensor([[1, 2], [3, 4]]), tinyml.tensor([1, 1])).tolist()
     [3, 7]
     """
+    x1, x2 = upload_all((x1, x2))
+    axis = as_size(axis, "axis")
     expect(-min(x1.ndim, x2.ndim) <= axis < 0 or x1.ndim == x2.ndim,
            "an axis counted from the end, that both have", axis, AxisError)
     moved = [permute_dims(x, _to_the_end(x.ndim, as_axis(axis, x.ndim)))
@@ -149,7 +156,7 @@ def _to_the_end(ndim: int, axis: int) -> Ints:
 @named_in_errors
 def matrix_transpose(x: Any) -> Tensor:
     """Return x with its last two axes swapped, without copying. Raises ShapeError."""
-    transposed: Tensor = x.mT
+    transposed: Tensor = as_tensor(x).mT
     return transposed
 
 
@@ -165,7 +172,9 @@ def tensordot(x1: Any, x2: Any, *, axes: Any = 2) -> Tensor:
     >>> tinyml.tensordot(x, x, axes=((0, 1), (0, 1))).item()
     55
     """
+    x1, x2 = upload_all((x1, x2))
     if isinstance(axes, (tuple, list)):
+        expect(len(axes) == 2, "two sequences of axes", axes, AxisError)
         ours, theirs = [tuple([as_axis(a, x.ndim) for a in as_sizes(named_axes, "axes")])
                         for x, named_axes in zip((x1, x2), axes)]
     else:

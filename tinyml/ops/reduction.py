@@ -12,6 +12,7 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
+from tinyml.core.upload import as_tensor
 from tinyml.dtypes import (
     COMPLEX,
     COMPUTABLE,
@@ -28,7 +29,7 @@ from tinyml.ir.monoids import ALL_OF, ANY_OF, ARGMAX, ARGMIN, MAX, MIN, PRODUCT,
 from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import as_axes, as_axis, as_number, with_shape
+from tinyml.ops.arguments import as_axes, as_axis, as_flag, as_number, with_shape
 from tinyml.ops.elementwise import astype, conj, sqrt
 from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.samples import ErrorCase, error_cases
@@ -264,7 +265,7 @@ STD_OP: Op = define(
 def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor:
     """Reduce x after casting it to a type, with a result of that type."""
     wanted = as_dtype(dtype)
-    return astype(apply(op, astype(x, wanted), axis=axis, keepdims=keepdims), wanted)
+    return astype(apply(op, astype(as_tensor(x), wanted), axis=axis, keepdims=keepdims), wanted)
 
 
 @named_in_errors
@@ -399,5 +400,7 @@ def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
 def _place(op: Op, x: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     if axis is not None:
         return apply(op, x, axis=axis, keepdims=keepdims)
+    x = as_tensor(x)
     flat = apply(op, reshape(x, (x.size,)), axis=0, keepdims=False)
-    return reshape(flat, (1,) * x.ndim) if keepdims else flat
+    kept = keepdims is not False and as_flag(keepdims, "keepdims")
+    return reshape(flat, (1,) * x.ndim) if kept else flat

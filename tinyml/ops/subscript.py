@@ -25,6 +25,7 @@ from tinyml.errors import (
     DynamicShapeError,
     OutOfRangeError,
     TinyMLError,
+    as_function,
     expect,
     out_of_range,
 )
@@ -361,4 +362,4 @@ class At:
 
     def apply(self, function: Callable[[Tensor], Any]) -> Tensor:
         """Return x with x[key] replaced by function(x[key]), once where indices repeat."""
-        return self.set(function(self.get()))
+        return self.set(as_function(function, "function")(self.get()))

@@ -11,6 +11,7 @@ import numpy as np
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply, full
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.plan import Implicit
 from tinyml.dtypes import COMPLEX, EVERY, FLOATS, bool_
@@ -322,7 +323,12 @@ def reshape(x: Any, shape: Any, copy: bool | None = None) -> Tensor:
     (2, 3)
     """
     result: Tensor = apply(RESHAPE, x, shape=shape)
-    if copy is False:
+    return result if copy is None else _copied(x, result, copy)
+
+
+@named_in_errors
+def _copied(x: Any, result: Tensor, copy: Any) -> Tensor:
+    if not copy:
         expect(_reshape_view(x.spec, shape=result.shape) is not None, "strides that need no copy",
                x.spec.strides, ArgumentError, remedy="copy=None")
     return result.copy() if copy else result

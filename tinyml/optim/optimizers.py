@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from tinyml.core.apply import apply, apply_many
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Leaf
 from tinyml.core.state import no_grad
-from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError
-from tinyml.nn.module import conform
+from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError, shown
+from tinyml.nn.module import Module, as_state, conform
+from tinyml.ops.arguments import as_flag, as_items, as_number
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.nn.optimizer_steps import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
 from tinyml.tensor import Tensor
@@ -90,12 +92,14 @@ class Optimizer:
                     result[f"{slot}.{i}"] = value.detach()
         return result
 
+    @named_in_errors
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore settings, step counts and tensors from a `state_dict`, direct or from a file.
 
         Raises ArgumentError that lists all missing and unexpected names and all wrong shapes and
         kinds; in that case nothing is changed.
         """
+        as_state(state)
         wrong: list[str] = []
         settings = {name: _number(state, name, wrong) for name in self.names}
         steps, tensors = [], []
@@ -136,9 +140,10 @@ class SGD(Optimizer):
         self.momentum: float
         self.weight_decay: float
         super().__init__(params, lr, momentum=momentum, weight_decay=weight_decay)
+        nesterov = as_flag(nesterov, "nesterov")
         if nesterov and not self.momentum:
             raise ArgumentError("nesterov without momentum", remedy="momentum=0.9")
-        self.nesterov = bool(nesterov)
+        self.nesterov = nesterov
         self.slots = ("momentum_buffer",) if self.momentum else ()
 
     def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
@@ -169,7 +174,10 @@ class AdamW(Optimizer):
         self.beta2: float
         self.eps: float
         self.weight_decay: float
-        super().__init__(params, lr, beta1=betas[0], beta2=betas[1], eps=eps,
+        pair = as_items(betas, "betas")
+        if len(pair) != 2:
+            raise ArgumentError(f"betas are {shown(betas)}", remedy="two numbers below 1")
+        super().__init__(params, lr, beta1=pair[0], beta2=pair[1], eps=eps,
                          weight_decay=weight_decay)
         if max(self.beta1, self.beta2) >= 1:
             raise ArgumentError(f"betas {betas}", remedy="both below 1")
@@ -189,7 +197,10 @@ class AdamW(Optimizer):
 def _list(params: Any) -> list[Any]:
     if isinstance(params, Tensor):
         raise ArgumentTypeError("params is one tensor", remedy="a list of tensors")
-    return list(params)
+    if isinstance(params, Module):
+        raise ArgumentTypeError(f"params is a {type(params).__name__}, a module",
+                                remedy="its parameters: model.parameters()")
+    return as_items(params, "params")
 
 
 def _checked(param: Any) -> Tensor:
@@ -202,9 +213,9 @@ def _checked(param: Any) -> Tensor:
 
 
 def _setting(name: str, value: float) -> float:
-    number = float(value)
+    number = float(as_number(value, name))
     if not 0 <= number < math.inf:
-        raise ArgumentError(f"{name} is {value}", remedy="a finite number, at least 0")
+        raise ArgumentError(f"{name} is {shown(value)}", remedy="a finite number, at least 0")
     return number
 
 

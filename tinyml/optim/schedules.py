@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
-from tinyml.errors import ArgumentError
+from tinyml.core.error_context import named_in_errors
+from tinyml.errors import ArgumentError, shown
 
 
+@named_in_errors
 def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: float = 0.0) -> float:
     """Return the rate at a step: a linear rise from 0 over `warmup` steps, then half a cosine.
 
@@ -17,13 +19,15 @@ def cosine(step: float, total: float, lr: float, final: float = 0.0, warmup: flo
     [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
     if not 0 <= warmup < total:
-        raise ArgumentError(f"warmup {warmup} of {total} steps", remedy="0 <= warmup < total")
+        raise ArgumentError(f"warmup {shown(warmup)} of {shown(total)} steps",
+                            remedy="0 <= warmup < total")
     _check_step(step)
     if step < warmup:
         return lr * step / warmup
     return _blend(lr, final, (min(step, total) - warmup) / (total - warmup))
 
 
+@named_in_errors
 def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_factor: float = 25.0,
               final_factor: float = 1e4) -> float:
     """Return the rate at a step: up to `lr`, then down to lr / (start_factor final_factor).
@@ -38,8 +42,8 @@ def one_cycle(step: float, total: int, lr: float, rise: float = 0.3, start_facto
     peak = rise * total - 1
     if not 0 < peak < total - 1:
         raise ArgumentError(
-            f"{total} steps with a rise of {rise} leave a phase empty", remedy="more steps"
-        )
+            f"{shown(total)} steps with a rise of {shown(rise)} leave a phase empty",
+            remedy="more steps")
     _check_step(step)
     low = lr / start_factor
     if step <= peak:

@@ -33,6 +33,7 @@ from tinyml.errors import ArgumentError, MissingExtraError, TinyMLError, expect
 from tinyml.io.safetensors import load, read_metadata, save, write_atomic
 from tinyml.ir.devices import find_device
 from tinyml.nn import functional
+from tinyml.ops.arguments import as_size
 from tinyml.ops.creation import tensor
 from tinyml.ops.nn.softmax import log_softmax
 from tinyml.tensor import Tensor
@@ -129,7 +130,8 @@ def train(device: Any = None, epochs: int = EPOCHS, seed: int = 0, out: PathLike
     DeviceError where there is no such device, DivergedError where the loss is no longer finite, and
     OSError where a file cannot be written.
     """
-    expect(epochs >= 1, "epochs >= 1", epochs, ArgumentError)
+    expect(as_size(epochs, "epochs") >= 1, "epochs >= 1", epochs, ArgumentError,
+           remedy="at least one epoch: --epochs 1")
     place = find_device(device)
     parts = digits.split(hold_out)
     folder = Path(out)

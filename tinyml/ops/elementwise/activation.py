@@ -11,9 +11,10 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.ir.op import Op, define
-from tinyml.ops.arguments import same_float
+from tinyml.ops.arguments import as_axis, same_float
 from tinyml.ops.elementwise.arithmetic import abs, clip, maximum, minimum
 from tinyml.ops.elementwise.conversion import COPY, where
 from tinyml.ops.elementwise.define import Operand, elementwise
@@ -190,6 +191,7 @@ def threshold(x: Operand, limit: Operand, value: Operand, /) -> Tensor:
 # ---- gated
 
 
+@named_in_errors
 def glu(x: Operand, /, axis: int = -1) -> Tensor:
     """Return one half of x times the sigmoid of the other, along an axis (Dauphin 2016).
 
@@ -198,7 +200,8 @@ def glu(x: Operand, /, axis: int = -1) -> Tensor:
     [1.0]
     """
     whole = apply(COPY, x)
+    axis = as_axis(axis, whole.ndim)
     half = whole.shape[axis] // 2
-    place = (slice(None),) * (axis % whole.ndim)
+    place = (slice(None),) * axis
     first, second = (*place, slice(0, half)), (*place, slice(half, None))
     return whole[first] * sigmoid(whole[second])

@@ -7,10 +7,13 @@ from typing import Any
 
 import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
+from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
-from tinyml.dtypes import float32
+from tinyml.core.upload import as_tensor
+from tinyml.errors import ArgumentError, expect
 from tinyml.ir.op import Rule
+from tinyml.ops.arguments import as_size
 from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where
 from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.samples.values import finfo
@@ -176,6 +179,10 @@ def nextafter(x1: Operand, x2: Operand, /) -> Tensor:
     ...
 
 
+DECIMALS = 308  # beyond, powers of ten are no doubles
+
+
+@named_in_errors
 def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
     """Return the nearest multiple of 10^-decimals; ties go to even; integers stay as they are.
 
@@ -183,6 +190,9 @@ def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
     >>> tinyml.round(tinyml.tensor([0.5, 1.5, -2.5])).tolist()
     [0.0, 2.0, -2.0]
     """
+    decimals = as_size(decimals, "decimals")
+    expect(-DECIMALS <= decimals <= DECIMALS, f"decimals from {-DECIMALS} to {DECIMALS}", decimals,
+           ArgumentError)
     if not decimals:
         return rint(x)
     scale = 10.0 ** (decimals if decimals > 0 else -decimals)
@@ -315,6 +325,7 @@ def _nan_to_num(x: Operand, nan: Operand, posinf: Operand, neginf: Operand, /) -
     return where(x != x, nan, where(x == math.inf, posinf, where(x == -math.inf, neginf, x)))
 
 
+@named_in_errors
 def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None,
                neginf: float | None = None) -> Tensor:
     """Return x with NaN replaced by `nan` and infinities by `posinf` and `neginf`.
@@ -325,7 +336,8 @@ def nan_to_num(x: Operand, /, nan: float = 0.0, posinf: float | None = None,
     >>> tinyml.nan_to_num(tinyml.tensor([float("nan"), 1.0]), nan=7.0).tolist()
     [7.0, 1.0]
     """
-    dtype = getattr(x, "dtype", float32)
+    x = as_tensor(x)
+    dtype = x.dtype
     if not getattr(dtype, "is_float", True):
         return positive(x)
     top = float(finfo(dtype).max)

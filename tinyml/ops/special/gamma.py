@@ -10,6 +10,7 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
+from tinyml.core.upload import as_operands
 from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
@@ -326,11 +327,14 @@ def zeta(s: Operand, q: Operand, /) -> Tensor:
 # ---- beta
 
 
+@named_in_errors
 def betaln(a: Operand, b: Operand) -> Tensor:
     """Return log |B(a, b)| = gammaln(a) + gammaln(b) - gammaln(a + b), elementwise."""
+    a, b = as_operands((a, b))
     return gammaln(a) + gammaln(b) - gammaln(a + b)
 
 
+@named_in_errors
 def beta(a: Operand, b: Operand) -> Tensor:
     """Return B(a, b) = gamma(a) gamma(b) / gamma(a + b) for a, b > 0, elementwise.
 

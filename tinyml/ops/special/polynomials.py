@@ -173,7 +173,6 @@ def _greatest(n: Any) -> Any:
     return known.max().item()
 
 
-@named_in_errors
 def _polynomial(family: str, parameter: float, n: Any, x: Any, most: int | None) -> Tensor:
     if not isinstance(x, Data) and isinstance(n, Data):
         x = zeros_of(n if n.spec.dtype.is_float else astype(n, float32)) + x
@@ -201,7 +200,7 @@ def _evaluator(name: str, family: str, parameter: float, shifted: bool,
     greatest degree is read from n, which has no content yet inside jit; with it, nothing is read,
     and the result is NaN where n is greater. Raises OutOfRangeError for degrees beyond {GREATEST}.
     """
-    return function
+    return named_in_errors(function)
 
 
 eval_chebyt = _evaluator("eval_chebyt", "chebyt", 0.0, False, "Chebyshev's polynomial T")
