@@ -109,6 +109,8 @@ def test_a_variance_keeps_its_digits_far_from_zero(centre: float, axis: Any, dev
     want = x.astype(np.float64).var(axis)
     have = tinyml.tensor(x, device=device).var(axis).numpy()
     np.testing.assert_allclose(have, want, rtol=4e-6)
+    ignoring = tinyml.nanvar(tinyml.tensor(x, device=device), axis).numpy()
+    np.testing.assert_allclose(ignoring, want, rtol=4e-6)
     norm = tinyml.layer_norm(tinyml.tensor(x, device=device), tinyml.ones(301, device=device),
                              tinyml.zeros(301, device=device), 0.0).numpy()
     spread = x.astype(np.float64).std(1, keepdims=True)

@@ -124,6 +124,7 @@ def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = F
     count = _count(x, axis, True)
     there = _filled(x, 0.0)
     centred = where(isnan(x), 0.0, there - sum(there, axis, True) / count)
+    centred = where(isnan(x), 0.0, centred - sum(centred, axis, True) / count)  # its rounding
     squares = sum(centred * centred, axis, True)
     divisor = count - correction
     found = where(divisor > 0.0, squares / where(divisor > 0.0, divisor, 1.0), float("nan"))
