@@ -25,6 +25,7 @@ from tinyml.kernels.opencl.failures import is_out_of_memory
 
 PROBE_SECONDS = 120
 LAST_WORDS = 300  # characters shown of what a child wrote before it died
+_LATE = "gave no answer"
 _PYTHON = re.compile(r"(python|pypy)w?[\d.]*[a-z]*(\.exe)?", re.IGNORECASE)
 _SETTINGS = ("OCL_", "OPENCL_", "POCL_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GPU_", "LD_")
 _ICD_FOLDERS = ("/etc/OpenCL/vendors", "/usr/share/OpenCL/vendors",
@@ -42,7 +43,10 @@ def list_devices() -> list[dict[str, Any]]:
     """
     listing = key("listing-1", *_identity())
     if _known(listing) is None:
-        found = _ask()
+        try:
+            found = _ask()
+        except DeviceError as error:
+            raise _naming_drivers(error) from None
         if not found:
             return []
         _keep(listing, found)
@@ -104,12 +108,39 @@ def _identity() -> Iterator[str]:
     yield from sorted(f"{name}={text}" for name, text in os.environ.items()
                       if name.startswith(_SETTINGS))
     for folder in (os.environ.get("OCL_ICD_VENDORS", ""), *_ICD_FOLDERS):
-        for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.icd"))) or [folder]:
+        for path in _icd_files(folder) or [folder]:
             yield _stamp(path)
             yield from map(_stamp, _libraries(path))
     if hasattr(os, "uname"):
         yield " ".join(os.uname())
     yield from map(str, map(os.path.exists, _PLACES))
+
+
+def _icd_files(folder: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(folder), "*.icd")))
+
+
+def _naming_drivers(error: DeviceError) -> DeviceError:
+    """Return the error of a listing that died, naming the drivers with which it dies alone."""
+    if _LATE in error.message:
+        return error  # each would be waited for
+    chosen = os.environ.get("OCL_ICD_VENDORS")
+    files = [path for folder in ([chosen] if chosen else _ICD_FOLDERS)
+             for path in _icd_files(folder)]
+    bad = [path for path in files if len(files) > 1 and not _lists_alone(path)]
+    if 0 < len(bad) < len(files):
+        error.message += f"; so does {' and '.join(bad)} alone"
+        error.remedy = (f"remove {' and '.join(bad)}, or set OCL_ICD_VENDORS to a folder with the "
+                        "other drivers; the CPU works without")
+    return error
+
+
+def _lists_alone(path: str) -> bool:
+    try:
+        _ask(OCL_ICD_VENDORS=path)
+    except DeviceError:
+        return False
+    return True
 
 
 def _stamp(path: str) -> str:
@@ -135,8 +166,11 @@ def _libraries(path: str) -> list[str]:
 # ---- children
 
 
-def _ask(*arguments: str) -> Any:
-    """Return what probe.py answers in a child process; raise DeviceError with its last words."""
+def _ask(*arguments: str, **settings: str) -> Any:
+    """Return what probe.py answers in a child process; raise DeviceError with its last words.
+
+    `settings` are environment variables of the child's own.
+    """
     what = "an OpenCL device was tried" if arguments else "OpenCL's devices were listed"
     python = _interpreter()
     if python is None:
@@ -149,9 +183,9 @@ def _ask(*arguments: str) -> Any:
         child = subprocess.run(
             [python, "-W", "ignore", script, *arguments], stdin=subprocess.DEVNULL,
             capture_output=True, timeout=PROBE_SECONDS, check=False,
-            env={**os.environ, "PYTHONPATH": paths})
+            env={**os.environ, "PYTHONPATH": paths, **settings})
     except subprocess.TimeoutExpired as late:
-        end, words = f"gave no answer in {PROBE_SECONDS} s", late.stderr
+        end, words = f"{_LATE} in {PROBE_SECONDS} s", late.stderr
     except (OSError, ValueError) as error:
         end, words = f"could not start ({error})", b""
     else:

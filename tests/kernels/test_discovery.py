@@ -68,6 +68,30 @@ def test_a_driver_that_aborts_is_a_missing_device(
     assert done.returncode == 0 and f"Problem 1: {message}\n  remedy: {remedy}\n" in done.stdout
 
 
+def test_of_several_drivers_the_one_that_aborts_is_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fake(monkeypatch, tmp_path, """
+import os
+class Error(Exception): pass
+def get_platforms():
+    if not os.environ["OCL_ICD_VENDORS"].endswith("good.icd"):
+        os.abort()
+    return []
+""")
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))
+    for name in ("bread.icd", "good.icd"):
+        (tmp_path / name).write_text("library.so", encoding="utf-8")
+    bad = str(tmp_path / "bread.icd")
+    with pytest.raises(DeviceError, match="SIGABRT") as caught:
+        room.open_device(0)
+    assert caught.value.message.endswith(f"; so does {bad} alone")
+    assert f"remove {bad}, or set OCL_ICD_VENDORS" in str(caught.value.remedy)
+    (tmp_path / "good.icd").unlink()
+    with pytest.raises(DeviceError, match="SIGABRT") as caught:
+        room.open_device(0)
+    assert "alone" not in caught.value.message  # there is no other
+
+
 @pytest.mark.parametrize(("text", "says"), [
     ("import sys\nsys.exit(7)", "ended with status 7 "),
     ("raise RuntimeError('no bread')", "listed: .*RuntimeError: no bread"),
