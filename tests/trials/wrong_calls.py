@@ -38,6 +38,9 @@ MEMORY = 1 << 30  # bytes that a call may take
 FOUND = "finding: "
 
 
+HERE = traceback.FrameSummary("<string>", 1, "<module>")
+
+
 class Blame(Exception):
     """What the caller's own objects raise; it must arrive as it is."""
 
@@ -120,7 +123,7 @@ WRONG = (
     "(2**31, 2**31)", "(None, None)", "((1, 2), (3,))", "['a', 'b']", "(True, False)", "[1, [2]]",
     # data types and devices
     "'float33'", "'float8_e5m2'", "tinyml.int4", "tinyml.complex64", "np.dtype('datetime64[s]')",
-    "np.dtype([('a', int)])", "int", "bytes", "'cuda'", "'opencl:²'", "'cpu:1'", "'opencl:99999'",
+    "np.dtype([('a', int)])", "int", "'cuda'", "'opencl:²'", "'cpu:1'", "'opencl:99999'",
     # tensors of other shapes and types
     "tinyml.ones(())", "i", "tinyml.ones((2, 0))", "tinyml.ones((4, 3))", "x > 0",
     "tinyml.zeros(3, dtype='complex64')", "tinyml.zeros(3, dtype='int4')", "p",
@@ -222,7 +225,8 @@ def calls(seed: int) -> Iterator[str]:
             words.append(f"{p.name}={value}" if named else value)
         if rng.random() < 0.03:
             words.append(f"surplus={rng.choice(WRONG)}")
-        yield f"{text}({', '.join(words)})"
+        call = f"{text}({', '.join(words)})"
+        yield f"tinyml.trace(lambda x: {call})(x)" if rng.random() < 0.1 else call
 
 
 # ---- the verdict
@@ -264,11 +268,12 @@ def _blamed(error: BaseException) -> str | None:
     """Return an error that is not tinyml's as text, unless Python itself raised it."""
     from tinyml.errors import owner
 
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `judge`
+    frames = traceback.extract_tb(error.__traceback__)[1:] or [HERE]  # the first is `judge`
     if any(f.filename == __file__ for f in frames) and not isinstance(error, (Unshown, Hangs)):
         return None  # the caller's own function raised it
-    if isinstance(error, (TypeError, AttributeError)) and (
-            len(frames) <= 1 or re.match(r"[\w.]+\(\) (got|missing|takes) ", str(error))):
+    own = frames[-1].filename == "<string>" or re.match(r"[\w.]+\(\) (got|missing|takes) ",
+                                                        str(error))
+    if isinstance(error, (TypeError, AttributeError)) and own:
         return None  # of the call's own line: a wrong signature, an operator that nobody takes
     if not any(owner(f.filename) == "tinyml" for f in frames) and not isinstance(error, Hangs):
         return None  # nothing of tinyml ran: an array of NumPy's takes its operators first
