@@ -126,4 +126,5 @@ def watch() -> None:
     if loaded is not None:
         _register(loaded)
     else:
-        sys.meta_path.insert(0, _Waiting())  # type: ignore[arg-type]
+        finder: Any = _Waiting()
+        sys.meta_path.insert(0, finder)
