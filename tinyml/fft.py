@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.upload import upload_computed
 from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import flip, roll
@@ -275,12 +275,13 @@ def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backw
     return conj(_half(_real(x), n, axis, _swapped(norm)))
 
 
-def _frequencies(turns: npt.NDArray[Any], n: int, d: float, dtype: Any, device: Any) -> Tensor:
+def _frequencies(turns: Callable[[Any], Any], count: int, n: int, d: float, dtype: Any,
+                 device: Any) -> Tensor:
     kind = float32 if dtype is None else as_dtype(dtype)
     expect(kind.is_float, "a real float type", kind.name, DTypeError)
     step = n * float(as_number(d, "d"))
     expect(step != 0, "a sample spacing d that is not 0", d, ArgumentError)
-    return upload(turns * (1 / step), device, kind)
+    return upload_computed(lambda: turns(np.arange(count)) * (1 / step), (count,), kind, device)
 
 
 @named_in_errors
@@ -295,8 +296,7 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None)
     [0.0, 0.25, -0.5, -0.25]
     """
     n = _count(n, 0)
-    turns = np.arange(n)
-    return _frequencies(np.where(turns < (n + 1) // 2, turns, turns - n), n, d, dtype, device)
+    return _frequencies(lambda k: np.where(k < (n + 1) // 2, k, k - n), n, n, d, dtype, device)
 
 
 @named_in_errors
@@ -311,7 +311,7 @@ def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None
     [0.0, 0.25, 0.5]
     """
     n = _count(n, 0)
-    return _frequencies(np.arange(n // 2 + 1), n, d, dtype, device)
+    return _frequencies(lambda k: k, n // 2 + 1, n, d, dtype, device)
 
 
 def _shifted(x: Any, axes: Any, sign: int) -> Tensor:

@@ -237,7 +237,7 @@ class Pool:
         """Raise AllocationError if a request exceeds the whole budget."""
         if nbytes > self.budget:
             raise AllocationError(
-                f"{nbytes} bytes on {self.name}, which may hold {self.budget}",
+                f"{nbytes} bytes on {self.name}, which may hold {self.budget}, its budget",
                 remedy=f"a smaller tensor, or {RAISE}",
             )
 

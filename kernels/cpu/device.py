@@ -47,16 +47,41 @@ def _raw(nbytes: int) -> Block:
 
 
 def _physical_memory() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or its cgroup's."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return 1 << 33
+        total = 1 << 33
+    return min([total, *_group_limits("/sys/fs/cgroup", _text("/proc/self/cgroup"))])
+
+
+def _group_limits(root: str, groups: str) -> list[int]:
+    """Return the limits of a process's control groups (v1 and v2) and of those around them.
+
+    `groups` is the text of /proc/self/cgroup: lines of number:controllers:path. A container often
+    sees its own group as the root.
+    """
+    limits = []
+    for line in ["::/", ":memory:/", *groups.splitlines()]:
+        _, controllers, path = (line.split(":", 2) + ["", "", ""])[:3]
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder, name = (("memory", "memory.limit_in_bytes") if controllers else
+                        ("", "memory.max"))
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for count in range(len(parts) + 1):
+            text = _text(os.path.join(root, folder, *parts[:count], name)).strip()
+            if text.isdecimal():  # v2 has "max" for none, v1 a huge number
+                limits.append(int(text))
+    return limits
+
+
+def _text(path: str) -> str:
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            text = file.read().strip()
-        return min(total, int(text)) if text.isdigit() else total
-    except OSError:
-        return total
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
 
 
 def default_threads() -> int:

@@ -166,10 +166,11 @@ def test_doctor_as_json(capsys: pytest.CaptureFixture[str],
 
 
 def test_doctor_names_a_setting_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TINYML_MEMORY_LIMIT", "8GB")
+    monkeypatch.setenv("TINYML_MEMORY_LIMIT", "8 gigs")
     report = doctor.examine()
-    assert report.problems[0].what == "TINYML_MEMORY_LIMIT is '8GB'"
-    assert "set          TINYML_MEMORY_LIMIT=8GB" in report.text()
+    assert report.problems[0].what == "TINYML_MEMORY_LIMIT is '8 gigs'"
+    assert "'2GB'" in report.problems[0].remedy
+    assert "set          TINYML_MEMORY_LIMIT=8 gigs" in report.text()
 
 
 def test_doctor_lists_a_device_that_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:

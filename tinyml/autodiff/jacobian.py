@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tinyml.autodiff.grad import (
     select_arguments,
 )
 from tinyml.autodiff.jvp import jvp
-from tinyml.core.upload import upload
+from tinyml.core.upload import upload_computed
 from tinyml.errors import GradientError, as_function
 from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
@@ -79,14 +80,18 @@ def hessian(f: Callable[P, Any], argnums: int | tuple[int, ...] = 0) -> Callable
     return jacobian(grad(f, argnums), argnums)
 
 
+def _one_hot(y: Any, row: int) -> Any:
+    one = np.zeros(y.size, y.dtype.numpy)
+    one[row] = 1
+    return one.reshape(y.shape)
+
+
 def _basis(run: Linearized, place: int) -> Iterator[Any]:
     """Yield one-hot cotangents of the value, one for each element of output `place`."""
     cotangents = [zeros_like(y) for y in run.outputs]
     y = run.outputs[place]
     for row in range(y.size):
-        one = np.zeros(y.size, y.dtype.numpy)
-        one[row] = 1
-        cotangents[place] = upload(one.reshape(y.shape), y.device, y.dtype)
+        cotangents[place] = upload_computed(partial(_one_hot, y, row), y.shape, y.dtype, y.device)
         yield tree.unflatten(run.shape, cotangents)
 
 

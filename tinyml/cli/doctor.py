@@ -15,10 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from tinyml import __version__
-from tinyml.errors import TinyMLError
+from tinyml.errors import ArgumentError, TinyMLError
 from tinyml.ir.devices import HOST, ROOMS, candidates, find_device
 from tinyml.kernels.common import cache
 from tinyml.kernels.common.device import Candidate
+from tinyml.kernels.common.pool import memory_budget
 from tinyml.ops.creation import arange
 
 REQUIRED = ("numpy", "numba", "llvmlite", "pyopencl", "ml_dtypes", "safetensors")
@@ -31,7 +32,6 @@ VARIABLES = (
     "TINYML_DEVICE", "TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT", "TINYML_CACHE_DIR",
     "POCL_CACHE_DIR", "OCL_ICD_VENDORS",
 )  # fmt: skip
-NUMBERS = ("TINYML_NUM_THREADS", "TINYML_MEMORY_LIMIT")
 
 
 class Problem(NamedTuple):
@@ -104,10 +104,14 @@ def _settings(report: Report) -> None:
         if name in os.environ:
             report.add("set", f"{name}={os.environ[name]}")
             report.data["settings"][name] = os.environ[name]
-    for name in NUMBERS:
-        text = os.environ.get(name)
-        if text and not text.isdigit():
-            report.trouble(f"{name} is {text!r}", "unset it, or set it to a whole number")
+    threads = os.environ.get("TINYML_NUM_THREADS")
+    if threads and not (threads.isdecimal() and int(threads) > 0):
+        report.trouble(f"TINYML_NUM_THREADS is {threads!r}",
+                       "unset it, or set it to a whole number")
+    try:
+        memory_budget(0)
+    except ArgumentError as error:
+        report.trouble(error.message, f"unset it, or set it to {error.remedy}")
 
 
 def _machine(report: Report) -> None:

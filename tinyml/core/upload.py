@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,13 @@ from tinyml.core.plan import Implicit, make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import DType, as_dtype
 from tinyml.errors import DTypeError, shown
-from tinyml.ir.devices import HOST, find_device
-from tinyml.ir.spec import make_spec
+from tinyml.ir.devices import HOST, Device, find_device
+from tinyml.ir.spec import element_count, make_spec
 
 SCALARS = (bool, int, float, complex)
+SMALL = 1 << 20  # bytes that need no permission
+MOST_AXES = 64  # of NumPy; a list that holds itself would have no end
+_BYTES = {bool: 1, int: 8, float: 4, complex: 8}  # in a tensor
 
 
 def as_operands(xs: Sequence[Any]) -> list[Any]:
@@ -48,6 +51,8 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
     Raises ArgumentTypeError for anything else, DTypeError if its type has no counterpart.
     """
     target = find_device(device)
+    if isinstance(data, (list, tuple, range)):
+        _ask(target, *_guess_size(data, dtype))
     array = target.as_array(data, dtype)
     if array.dtype.kind == "O":
         raise DTypeError(f"not numbers of a type that tensors have: {shown(data)}",
@@ -57,6 +62,7 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
     if not target.supports(wanted):
         raise DTypeError(f"device {target.name} has no {wanted.name}", remedy="float32")
     spec = make_spec(array.shape, wanted, target)
+    _ask(target, array.shape, wanted.itemsize)
     if own is not wanted:
         array = _converted(array, own, wanted)
     dense = np.ascontiguousarray(array, wanted.numpy).reshape(array.shape)
@@ -65,6 +71,36 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
         return make(target.upload(dense, wanted), spec)
     finally:
         STATE.uploading = None
+
+
+def upload_computed(values: Callable[[], Any], shape: tuple[int, ...], dtype: DType,
+                    device: Any) -> Tensor:
+    """Return a tensor of values that NumPy computes, once the device has agreed to take them."""
+    _ask(find_device(device), shape, dtype.itemsize)
+    return upload(values(), device, dtype)
+
+
+def _ask(target: Device, shape: Sequence[int], itemsize: int) -> None:
+    """Raise AllocationError if a device would refuse so much now, before the host takes memory."""
+    nbytes = element_count(shape, itemsize) * itemsize
+    if nbytes > SMALL:
+        target.afford(nbytes)
+        target.empty(nbytes)  # which the upload will find free
+
+
+def _guess_size(data: Any, dtype: Any) -> tuple[list[int], int]:
+    """Return the shape of nested sequences, judged by their first elements, and an item's bytes."""
+    shape: list[int] = []
+    while isinstance(data, (list, tuple, range)) and len(shape) < MOST_AXES:
+        shape.append(_length(data) if isinstance(data, range) else len(data))
+        data = data[0] if shape[-1] else 0
+    itemsize = _BYTES.get(type(data), 1) if dtype is None else as_dtype(dtype).itemsize
+    return [*shape, *getattr(data, "shape", ())], itemsize
+
+
+def _length(numbers: range) -> int:
+    """Return the length of a range, also where `len` overflows."""
+    return max(0, -((numbers.start - numbers.stop) // numbers.step))
 
 
 def _converted(array: np.ndarray[Any, Any], own: DType, wanted: DType) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.upload import upload_computed
 from tinyml.dtypes import as_dtype, float32, int64
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect
 from tinyml.functions.rearrange import expand_dims, stack
@@ -140,6 +140,11 @@ def _refuse_values(values: Any, fine: Callable[[Any], Any], wanted: str) -> None
         raise ArgumentError(f"Expect: {wanted}. Actual: {values}")
 
 
+def _spaced(x: Any, low: float, high: float, count: int) -> Any:
+    return upload_computed(lambda: np.linspace(low, high, count + 1).astype(x.dtype.numpy),
+                           (count + 1,), x.dtype, x.device)
+
+
 def _edges(x: Any, bins: Any, limits: Any) -> Any:
     """Return the bin edges: those given, or equally spaced from the least to the greatest value."""
     if np.ndim(bins):
@@ -158,9 +163,9 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
                ArgumentError)
         if low == high:
             low, high = low - 0.5, high + 0.5
-        return upload(np.linspace(low, high, count + 1).astype(x.dtype.numpy), x.device)
+        return _spaced(x, low, high, count)
     if not x.size:
-        return upload(np.linspace(0.0, 1.0, count + 1).astype(x.dtype.numpy), x.device)
+        return _spaced(x, 0.0, 1.0, count)
     least, most = min(x), max(x)
     for end in (least, most):
         _refuse_values(end, lambda e: np.isfinite(e.astype(float)), "finite elements, or a range")

@@ -10,7 +10,7 @@ import numpy as np
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
-from tinyml.core.upload import upload
+from tinyml.core.upload import upload_computed
 from tinyml.dtypes import promote
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.padding import pad
@@ -276,5 +276,6 @@ def _places(distance: Any, f: Any, axis: int) -> Any:
         places = astype(index_along((size,), 0, f.device), f.dtype) * distance
     else:
         number = float(as_number(distance, "spacing"))
-        places = upload((np.arange(size) * number).astype(f.dtype.numpy), f.device)
+        places = upload_computed(lambda: (np.arange(size) * number).astype(f.dtype.numpy), (size,),
+                                 f.dtype, f.device)
     return reshape(places, shape_along(size, axis, f.ndim))

@@ -14,7 +14,7 @@ import tinyml.ops.pad as constant
 from tinyml.core.apply import full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.core.upload import upload
+from tinyml.core.upload import upload_computed
 from tinyml.dtypes import float32, float64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.statistics import median
@@ -121,9 +121,13 @@ def _ramp(x: Any, axis: int, side: int, width: int, end: Any) -> Any:
 
     The fractions are computed on the host, to be rounded from double precision.
     """
-    shares = np.arange(width) / max(width, 1)
-    shares = (shares if side == 0 else shares[::-1]).reshape(shape_along(width, axis, x.ndim))
-    way = upload(shares, x.device, float64 if x.dtype is float64 else float32)
+    shape = shape_along(width, axis, x.ndim)
+
+    def shares() -> Any:
+        found = np.arange(width) / max(width, 1)
+        return (found if side == 0 else found[::-1]).reshape(shape)
+
+    way = upload_computed(shares, shape, float64 if x.dtype is float64 else float32, x.device)
     size = x.shape[axis]
     edge = slice_axis(x, axis, *((0, 1) if side == 0 else (size - 1, size)))
     return astype((edge - end) * way + end, x.dtype)

@@ -7,6 +7,7 @@ one is a view, and its gradient is the slice's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy as np
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.core.upload import upload
-from tinyml.dtypes import EVERY
+from tinyml.core.upload import upload_computed
+from tinyml.dtypes import EVERY, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -109,8 +110,33 @@ def _triangle_of(n: Any, k: Any, m: Any) -> tuple[int, int, int]:
     return rows, as_places((k,), "k")[0], columns
 
 
-def _uploaded(indices: tuple[np.ndarray[Any, Any], ...], device: Any) -> tuple[Tensor, Tensor]:
-    rows, columns = (upload(found.astype(np.int64), device) for found in indices)
+def _places(n: Any, k: Any, m: Any, device: Any, below: bool) -> tuple[Tensor, Tensor]:
+    """Return the int64 rows and columns of a triangle, by what each row that is not empty has."""
+    height, k, width = _triangle_of(n, k, m)
+    k = max(-height, min(k, width))
+    first, last = (max(0, -k), height) if below else (0, max(0, min(height, width - k)))
+    whole = min(max(width - k - 1, first), last) if below else min(max(-k, first), last)
+    # Rows with all columns end a lower triangle, and begin an upper one; others differ by one.
+    edge, rest = (first, whole) if below else (whole, last)
+    total = width * (last - whole if below else whole - first)
+    lengths = (edge + k + 1, rest + k) if below else (width - k - rest + 1, width - k - edge)
+    total += (rest - edge) * (lengths[0] + lengths[1]) // 2
+
+    def places() -> tuple[Any, Any]:
+        rows = np.arange(first, last)
+        begins = np.zeros_like(rows) if below else np.clip(rows + k, 0, width)
+        counts = (np.clip(rows + (k + 1), 0, width) if below else width) - begins
+        begins -= np.cumsum(counts) - counts
+        return np.repeat(rows, counts), np.arange(total) + np.repeat(begins, counts)
+
+    found: list[Any] = []
+
+    def part(number: int) -> Any:
+        found.extend(() if found else places())
+        return found[number]
+
+    rows, columns = (upload_computed(partial(part, number), (total,), int64, device)
+                     for number in range(2))
     return rows, columns
 
 
@@ -123,14 +149,14 @@ def tril_indices(n: int, k: int = 0, m: int | None = None,
     >>> [places.tolist() for places in tinyml.tril_indices(2)]
     [[0, 1, 1], [0, 0, 1]]
     """
-    return _uploaded(np.tril_indices(*_triangle_of(n, k, m)), device)
+    return _places(n, k, m, device, True)
 
 
 @named_in_errors
 def triu_indices(n: int, k: int = 0, m: int | None = None,
                  device: Any = None) -> tuple[Tensor, Tensor]:
     """Return the int64 rows and columns on and above the k-th diagonal of an (n, m) matrix."""
-    return _uploaded(np.triu_indices(*_triangle_of(n, k, m)), device)
+    return _places(n, k, m, device, False)
 
 
 # ---- triangles

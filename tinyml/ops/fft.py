@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import numpy.typing as npt
 
 from tinyml.core.apply import apply
 from tinyml.core.make import Tensor
-from tinyml.core.upload import upload
-from tinyml.dtypes import COMPLEX
+from tinyml.core.upload import upload_computed
+from tinyml.dtypes import COMPLEX, as_dtype
 from tinyml.errors import AxisError, DTypeError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -77,9 +78,15 @@ def _chirped(n: int, width: int) -> Roots:
     return np.asarray(np.fft.fft(cyclic) / width)[:, None]
 
 
+SHAPES: dict[Any, Callable[[int, int], tuple[int, ...]]] = {
+    _matrix: lambda n, _: (n, n), _twiddles: lambda n, rest: (rest, n, 1),
+    _chirp: lambda n, _: (n, 1), _chirped: lambda _, width: (width, 1)}
+
+
 def _constant(kind: Any, n: int, other: int, inverse: bool, dtype: Any, device: Any) -> Tensor:
-    values = kind(n, other)
-    return upload(values.conj() if inverse else values, device, dtype)
+    shape = SHAPES[kind](n, other)
+    return upload_computed(lambda: kind(n, other).conj() if inverse else kind(n, other), shape,
+                           as_dtype(dtype), device)
 
 
 _kept = functools.lru_cache(KEPT_COUNT)(_constant)
