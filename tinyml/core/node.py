@@ -44,13 +44,13 @@ class Node:
 
     def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
                  parents: tuple[Node | None, ...], y: Any, min_level: int) -> None:
-        self.op = op
-        self.plan = plan
-        self.bufs = bufs
-        self.parents = parents
-        self.y = y
-        self.min_level = min_level
-        self.epoch = _epoch
+        self.op: Op | None = op
+        self.plan: Any = plan
+        self.bufs: tuple[Any, ...] = bufs
+        self.parents: tuple[Node | None, ...] = parents
+        self.y: Any = y
+        self.min_level: int = min_level
+        self.epoch: int = _epoch
 
 
 class Leaf(Node):
@@ -60,7 +60,7 @@ class Leaf(Node):
 
     def __init__(self, spec: Spec, min_level: int, parent: Node | None = None) -> None:
         super().__init__(None, None, (), (parent,) if parent else (), None, min_level)
-        self.spec = spec
+        self.spec: Spec = spec
         self.grad: Any = None
 
 
@@ -71,7 +71,7 @@ class Item(Node):
 
     def __init__(self, main: Node, place: int) -> None:
         super().__init__(None, None, (), (main,), None, main.min_level)
-        self.place = place
+        self.place: int = place
 
 
 @contextmanager
@@ -104,6 +104,6 @@ class Data:
     lock: AbstractContextManager[Any]  # only for state
 
     def __init__(self, buf: Any, spec: Spec, node: Node | None = None) -> None:
-        self.buf = buf
-        self.spec = spec
-        self.node = node
+        self.buf: Any = buf
+        self.spec: Spec = spec
+        self.node: Node | None = node
