@@ -19,7 +19,7 @@ LOWER = {  # folders with a floor of their own
     "tinyml/cli/bench": 20,  # its timed runs are not tests
     "tinyml/train": 60,
 }
-TYPES = 63  # per cent of the public names whose types pyright knows
+TYPES = 69  # per cent of the public names whose types pyright knows
 
 
 def coverage(found: dict[str, Any]) -> bool:

@@ -31,19 +31,19 @@ class DType:
 
     def __init__(self, name: str, kind: str, bits: int, storage: str | None = None,
                  compute: str | None = None, exponent: int = 0, mantissa: int = 0) -> None:
-        self.name = name
-        self.kind = kind
-        self.bits = bits
-        self.storage = storage or name
-        self.compute = compute or name
-        self.exponent = exponent
-        self.mantissa = mantissa
-        self.itemsize = max(bits, 8) // 8
-        self.is_float = kind == "float"
-        self.is_integer = kind in ("int", "uint")
-        self.is_inexact = kind in ("float", "complex")  # such values have gradients
-        self.is_small_float = exponent > 0
-        self.is_subbyte = kind != "bool" and bits < 8
+        self.name: str = name
+        self.kind: str = kind
+        self.bits: int = bits
+        self.storage: str = storage or name
+        self.compute: str = compute or name
+        self.exponent: int = exponent
+        self.mantissa: int = mantissa
+        self.itemsize: int = max(bits, 8) // 8
+        self.is_float: bool = kind == "float"
+        self.is_integer: bool = kind in ("int", "uint")
+        self.is_inexact: bool = kind in ("float", "complex")  # such values have gradients
+        self.is_small_float: bool = exponent > 0
+        self.is_subbyte: bool = kind != "bool" and bits < 8
         self._numpy: np.dtype[Any] | None = None
 
     def __repr__(self) -> str:

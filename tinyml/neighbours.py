@@ -31,9 +31,7 @@ class _Backend:
     framework_name = "tinyml"
 
     def __init__(self) -> None:
-        import tinyml
-
-        self.ours: Any = tinyml
+        self.ours: Any = sys.modules[self.framework_name]
 
     def is_appropriate_type(self, tensor: Any) -> bool:
         """Return whether this is a tensor of ours."""
@@ -126,5 +124,4 @@ def watch() -> None:
     if loaded is not None:
         _register(loaded)
     else:
-        finder: Any = _Waiting()
-        sys.meta_path.insert(0, finder)
+        sys.meta_path.insert(0, _Waiting())

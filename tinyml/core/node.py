@@ -45,13 +45,13 @@ class Node:
 
     def __init__(self, op: Op | None, plan: Any, bufs: tuple[Any, ...],
                  parents: tuple[Node | None, ...], y: Any, min_level: int) -> None:
-        self.op = op
-        self.plan = plan
-        self.bufs = bufs
-        self.parents = parents
-        self.y = y
-        self.min_level = min_level
-        self.epoch = _epoch
+        self.op: Op | None = op
+        self.plan: Any = plan
+        self.bufs: tuple[Any, ...] = bufs
+        self.parents: tuple[Node | None, ...] = parents
+        self.y: Any = y
+        self.min_level: int = min_level
+        self.epoch: int = _epoch
 
 
 class Leaf(Node):
@@ -61,7 +61,7 @@ class Leaf(Node):
 
     def __init__(self, spec: Spec, min_level: int, parent: Node | None = None) -> None:
         super().__init__(None, None, (), (parent,) if parent else (), None, min_level)
-        self.spec = spec
+        self.spec: Spec = spec
         self.grad: Any = None
 
 
@@ -72,7 +72,7 @@ class Item(Node):
 
     def __init__(self, main: Node, place: int) -> None:
         super().__init__(None, None, (), (main,), None, main.min_level)
-        self.place = place
+        self.place: int = place
 
 
 @contextmanager
@@ -108,6 +108,6 @@ class Data:
         if spec is None:
             raise ArgumentTypeError("a tensor is made of data by a function, not by its class",
                                     remedy="tinyml.tensor(data)")
-        self.buf = buf
-        self.spec = spec
-        self.node = node
+        self.buf: Any = buf
+        self.spec: Spec = spec
+        self.node: Node | None = node

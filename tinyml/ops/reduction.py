@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -268,7 +269,25 @@ def _cast_first(op: Op, x: Any, axis: Any, keepdims: bool, dtype: Any) -> Tensor
     return astype(apply(op, astype(as_tensor(x), wanted), axis=axis, keepdims=keepdims), wanted)
 
 
-@named_in_errors
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _hinted(function: Callable[P, R]) -> Callable[P, R]:
+    """Do as `named_in_errors` does for what is given by another name than `axis` and `keepdims`.
+
+    Other calls pay one plain call; their errors name the op already.
+    """
+    named = named_in_errors(function)
+    direct: Any = function
+
+    def call(x: Any, axis: Any = None, keepdims: Any = False, **options: Any) -> Any:
+        return named(x, axis, keepdims, **options) if options else direct(x, axis, keepdims)
+
+    return cast("Callable[P, R]", functools.update_wrapper(call, function))
+
+
+@_hinted
 def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the sum over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -284,7 +303,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) 
     return apply(SUM_OP, x, axis=axis, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the product over `axis`; arguments are as in `sum`, and an empty product is 1.
 
@@ -297,7 +316,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None)
     return apply(PROD_OP, x, axis=axis, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -310,7 +329,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(MEAN_OP, x, axis=axis, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the greatest element over `axis`: an int, a tuple of them, or None for all axes.
 
@@ -324,13 +343,13 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(MAX_OP, x, axis=axis, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the least element over `axis`; see `max`."""
     return apply(MIN_OP, x, axis=axis, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return whether all elements over `axis` are true or nonzero; NaN is nonzero.
 
@@ -343,7 +362,7 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(ALL_OP, x, axis=axis, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return whether any element over `axis` is true or nonzero; False if empty. See `all`."""
     return apply(ANY_OP, x, axis=axis, keepdims=keepdims)
@@ -375,7 +394,7 @@ def std(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = Fals
     return apply(STD_OP, x, axis=axis, correction=correction, keepdims=keepdims)
 
 
-@named_in_errors
+@_hinted
 def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the int64 index of the first greatest element along `axis`, or in the flattened x.
 
@@ -388,7 +407,7 @@ def argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor
     return _place(ARGMAX_OP, x, axis, keepdims)
 
 
-@named_in_errors
+@_hinted
 def argmin(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Return the int64 index of the first least element along `axis`, or in the flattened x.
 

@@ -5,5 +5,5 @@ from tinyml.ops.samples.elementwise import *  # noqa: F403
 from tinyml.ops.samples.linalg import *  # noqa: F403
 from tinyml.ops.samples.movement import *  # noqa: F403
 from tinyml.ops.samples.nn import *  # noqa: F403
-from tinyml.ops.samples.reduction import *  # noqa: F403
+from tinyml.ops.samples.reductions import *  # noqa: F403
 from tinyml.ops.samples.values import *  # noqa: F403
