@@ -158,7 +158,7 @@ class _Arguments:
         keys: list[Any] = []
         for k, leaf in enumerate(self.leaves):
             if isinstance(leaf, (np.ndarray, np.generic)):
-                leaf = self.leaves[k] = as_tensor(leaf)
+                leaf = self.leaves[k] = as_tensor(leaf, self._device())
             if not isinstance(leaf, Data):
                 keys.append(self._key_of_constant(leaf, k))
             elif first.setdefault(id(leaf), k) == k:
@@ -167,6 +167,10 @@ class _Arguments:
             else:
                 keys.append(first[id(leaf)])
         self.key = self.structure, tuple(keys)
+
+    def _device(self) -> Any:
+        """Return the device for arrays: that of the first tensor, or None."""
+        return next((x.spec.device for x in self.leaves if isinstance(x, Data)), None)
 
     @property
     def plain(self) -> bool:
