@@ -39,6 +39,7 @@ from tinyml.ops.elementwise import cos, log, maximum, sin, sqrt, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
+from tinyml.state.stateful import Stateful
 from tinyml.tensor import StateTensor, Tensor
 
 _WORD = 1 << 32
@@ -94,10 +95,11 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
     return concat(apply_many(THREEFRY, start, *words), axis=0)
 
 
-class Generator:
+class Generator(Stateful):
     """A sequence of keys; safe to share between threads, since each gets its own keys.
 
-    Its `state` is a key on the CPU; in a graph it is an input, replaced after each run.
+    Its `state` is a key on the CPU; in a graph it is an input, replaced after each run. So jit
+    takes a generator as an argument, or a function that closes over one.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -33,6 +33,7 @@ from tinyml.errors import (
     ConcretizationError,
     DTypeError,
     GradientError,
+    ReadOnlyError,
     SerializationError,
     expect,
 )
@@ -173,7 +174,7 @@ class Tensor(Data):
         expect(isinstance(self.node, Leaf), "a tensor made with requires_grad=True", "another",
                GradientError)
         assert isinstance(self.node, Leaf)
-        self.node.grad = value
+        _set_gradient(self.node, value)
 
     def detach(self) -> Tensor:
         """Return a tensor with the same values but no record of how they were made."""
@@ -198,7 +199,7 @@ class Tensor(Data):
         leaves = _leaves(self.node)
         for leaf, g in zip(leaves, backward([self.node], [gradient], leaves, False)):
             if g is not None:
-                leaf.grad = g if leaf.grad is None else leaf.grad + g
+                _set_gradient(leaf, g if leaf.grad is None else leaf.grad + g)
 
     register_hook = reverse.register_hook
 
@@ -447,6 +448,16 @@ class Tensor(Data):
     def at(self) -> selection.At:
         """`x.at[i].set(v)`, `add`, `mul`, `min`, `max`, ...: a copy with one part changed."""
         return selection.At(self)
+
+
+def _set_gradient(leaf: Leaf, value: Tensor | None) -> None:
+    """Set a leaf's gradient; raise ReadOnlyError if a graph would set it once, as it is built."""
+    if STATE.building is not None and not leaf.spec.symbolic:
+        raise ReadOnlyError(
+            f"the gradient of {leaf.spec} from outside would be set while a graph is built, once "
+            "and not at each run",
+            remedy="pass the module or tensor as an argument: its gradient is written back")
+    leaf.grad = value
 
 
 def _leaves(node: Node) -> list[Leaf]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import tinyml.tree as tree
 from tinyml.core.node import Leaf
-from tinyml.core.state import STATE
-from tinyml.errors import ArgumentError, DTypeError, ReadOnlyError, TinyMLError
+from tinyml.errors import ArgumentError, DTypeError, TinyMLError
 from tinyml.ops.creation import asarray
+from tinyml.state.stateful import Stateful, attributes
 from tinyml.tensor import Tensor
 
-# Internal attributes: the mode, and the names of the children of a module that was rebuilt from
-# leaves other than tensors.
-_MODE, _CHILDREN, _BORN = "training", "_children", "_born"
 
-
-class Module:
+class Module(Stateful):
     """A function with parameters. Subclasses assign attributes and define `forward`.
 
     A Tensor attribute is state, and a parameter if it requires a gradient. A Module, or a list,
@@ -40,27 +34,6 @@ class Module:
 
     training: bool = True
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:
-        """Create a module that records the graph under construction, if any."""
-        module = super().__new__(cls)
-        if STATE.building is not None:
-            vars(module)[_BORN] = STATE.building.scope
-        return module
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        builder = STATE.building
-        if builder is not None and vars(self).get(_BORN) is not builder.scope:
-            raise ReadOnlyError(
-                f"{type(self).__name__}.{name} from outside would be changed while a graph is "
-                "built, once and not at each run",
-                remedy="pass the module as an argument: what changes in it is written back",
-            )
-        super().__setattr__(name, value)
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        tree.register(cls, _split, functools.partial(_join, cls), lambda fixed: fixed[0])
-
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.forward(*args, **options)
 
@@ -77,7 +50,7 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside, with their names."""
-        for name, value in _attributes(self):
+        for name, value in attributes(self):
             yield from _modules(name, value)
 
     def modules(self) -> Iterator[Module]:
@@ -217,16 +190,10 @@ def _moved(value: Tensor, device: Any, dtype: Any) -> Tensor:
 # ---- walking
 
 
-def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(module).items():
-        if name not in (_MODE, _CHILDREN, _BORN):
-            yield name, value
-
-
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield a container's items with their names."""
     if isinstance(value, Module):
-        yield from _attributes(value)
+        yield from attributes(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield str(key), item
@@ -253,36 +220,3 @@ def _modules(name: str, value: Any) -> Iterator[tuple[str, Module]]:
         return
     for step, item in _items(value):
         yield from _modules(f"{name}.{step}", item)
-
-
-def _is_state(value: Any) -> bool:
-    if isinstance(value, (Tensor, Module)):
-        return True
-    return any(_is_state(item) for _, item in _items(value))
-
-
-# ---- the pytree
-
-
-def _split(module: Module) -> tuple[list[Any], Any]:
-    known = vars(module).get(_CHILDREN, ())
-    names, children, fixed = [], [], []
-    for name, value in _attributes(module):
-        if name in known or _is_state(value):
-            names.append(name)
-            children.append(value)
-        else:
-            fixed.append((name, value))
-    return children, (tuple(names), module.training, tuple(fixed))
-
-
-def _join(cls: type[Module], structure: Any, children: list[Any]) -> Module:
-    names, training, fixed = structure
-    module: Module = cls.__new__(cls)
-    vars(module).update(zip(names, children, strict=True))
-    vars(module).update(fixed)
-    vars(module).update({_CHILDREN: names, _MODE: training})
-    return module
-
-
-tree.register(Module, _split, functools.partial(_join, Module), lambda fixed: fixed[0])
