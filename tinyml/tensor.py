@@ -26,6 +26,7 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Class, make
 from tinyml.core.node import Data, Leaf, Node
 from tinyml.core.state import STATE
+from tinyml.core.upload import Deferred
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -43,7 +44,7 @@ from tinyml.ops.calls import binary
 from tinyml.ops.elementwise.conversion import COPY
 
 Binary = Callable[[Any, Any], "Tensor"]
-_KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
+_KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic, Deferred)
 
 
 def _operator(function: Any) -> Binary:

@@ -169,6 +169,37 @@ def test_python_around_the_rate_happens_at_each_run(rates: list[float], at: int)
     assert ends[0] == ends[1]
 
 
+class Decaying(optim.Optimizer):
+    """An optimizer of a user, in tensors and Python numbers."""
+
+    names = ("lr", "rho")
+    slots = ("scale",)
+
+    def __init__(self, params: Any, lr: float, rho: float) -> None:
+        super().__init__(params, lr, rho=rho)
+
+    def update(self, param: Any, gradient: Any, state: Any, step: Any) -> Any:
+        """Return a step that shrinks with the root of the step count."""
+        scale = state[0] * self.rho + abs(gradient)
+        rate = self.lr / (step + 1) ** 0.5
+        return param - rate * gradient / (scale + abs(-rate) % 1), (scale,)
+
+
+def test_an_optimizer_of_a_user_trains(device: str) -> None:
+    ends = []
+    for wrap in (lambda f: f, tinyml.jit):
+        w = tinyml.tensor([2.0, -0.75], device=device, requires_grad=True)
+        opt = Decaying([w], 0.2, 0.5)
+        step = wrap(lambda w, opt: ((w * w).sum().backward(), opt.step(), opt.zero_grad())[1])
+        for k in range(4):
+            opt.rho = 0.5 if k < 2 else 0.25
+            step(w, opt)
+        ends.append((w.tolist(), opt.state[0][0].tolist(), opt.steps))
+    np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=1e-6)
+    np.testing.assert_allclose(ends[1][1], ends[0][1], rtol=1e-6)
+    assert ends[1][2] == [4] and ends[0][0][0] < 2.0
+
+
 def test_a_number_of_a_trace_does_not_outlive_it() -> None:
     kept: list[Any] = []
     w, opt = _line()
