@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -374,6 +377,22 @@ def test_define_wants_a_gradient_a_body_or_a_word() -> None:
 # ---- keys carry type and bits
 
 
+PAYLOAD = struct.unpack("<d", struct.pack("<Q", 0x7FF8_0000_0000_0007))[0]
+
+
+class Point(NamedTuple):
+    """A named tuple: equal to any tuple of equal numbers."""
+
+    x: float
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen dataclass, equal to any other with an equal number."""
+
+    x: float
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -381,7 +400,11 @@ def test_define_wants_a_gradient_a_body_or_a_word() -> None:
         (np.float64(0.0), np.float64(-0.0)), (np.float64(1.0), 1.0), ((0.0,), (-0.0,)),
         (slice(0, 1), slice(0, 1, 1)), (slice(0), slice(False)), (slice(0.0), slice(-0.0)),
         ({"a": 1}, {"a": True}), ({"a": 0.0}, {"a": -0.0}), ("1", 1), (None, 0),
-        ((1, 2), (1, (2,))),
+        ((1, 2), (1, (2,))), (complex(-1, 0.0), complex(-1, -0.0)), (0j, complex(-0.0, 0.0)),
+        (math.nan, -math.nan), (math.nan, PAYLOAD), (complex(0, math.nan), complex(0, PAYLOAD)),
+        ({1: "a"}, {True: "a"}), (frozenset((0.0,)), frozenset((-0.0,))), (1 + 0j, 1.0),
+        (Decimal("1.0"), Decimal("1.00")), (Point(0.0), Point(-0.0)), (Frozen(0.0), Frozen(-0.0)),
+        (np.complex64(0), np.complex64(complex(0, -0.0))), (Point(0), (0,)),
         ({"a": 1}, (("a", 1),)), (slice(1, 2), (1, 2, None)), (float("inf"), float("-inf")),
     ],
     ids=repr,
@@ -425,7 +448,7 @@ def test_plans_are_kept_apart_by_type_and_bits(device: str) -> None:
     for _ in range(5):
         apply(op, x, value=float("nan"))
         apply(op, x, value=-float("nan"))
-    assert len(op.memo) == len(values)
+    assert len(op.memo) == len(values) + 1  # another bit
 
 
 def test_pads_of_both_zeros(device: str) -> None:

@@ -47,6 +47,7 @@ from tinyml.ops.gather_scatter import gather
 from tinyml.ops.random_bits import RANDOM_BITS, THREEFRY
 from tinyml.ops.sorting import argsort
 from tinyml.ops.views import broadcast_to
+from tinyml.state.stateful import Stateful
 from tinyml.tensor import StateTensor, Tensor
 
 __all__ = ["Generator", "bernoulli", "bits", "fold_in", "key", "next_key", "normal", "permutation",
@@ -108,10 +109,11 @@ def fold_in(key: Tensor | None, data: int) -> Tensor:
     return concat(apply_many(THREEFRY, start, *words), axis=0)
 
 
-class Generator:
+class Generator(Stateful):
     """A sequence of keys; safe to share between threads, since each gets its own keys.
 
-    Its `state` is a key on the CPU; in a graph it is an input, replaced after each run.
+    Its `state` is a key on the CPU; in a graph it is an input, replaced after each run. So jit
+    takes a generator as an argument, or a function that closes over one.
     """
 
     def __init__(self, seed: int = 0) -> None:

@@ -23,7 +23,7 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Class, make
 from tinyml.core.node import Data, Leaf, Node
 from tinyml.core.state import STATE
-from tinyml.core.upload import upload
+from tinyml.core.upload import Deferred, upload
 from tinyml.dtypes import DType
 from tinyml.errors import (
     ArgumentError,
@@ -31,6 +31,7 @@ from tinyml.errors import (
     ConcretizationError,
     DTypeError,
     GradientError,
+    ReadOnlyError,
     expect,
 )
 from tinyml.hints import add_missing
@@ -44,7 +45,7 @@ from tinyml.ops.methods import Methods
 Binary = Callable[[Any, Any], "Tensor"]
 # What helps where NumPy asks a value of a graph for its content.
 _INSTEAD = "tinyml.sin(x) for numpy.sin(x), and so on; or do it outside of jit"
-_KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic)
+_KNOWN = (Data, bool, int, float, complex, np.ndarray, np.generic, Deferred)
 
 
 def _operator(function: Any) -> Binary:
@@ -175,7 +176,7 @@ class Tensor(Methods):
         expect(isinstance(self.node, Leaf), "a tensor made with requires_grad=True", "another",
                GradientError)
         assert isinstance(self.node, Leaf)
-        self.node.grad = value
+        _set_gradient(self.node, value)
 
     def detach(self) -> Tensor:
         """Return a tensor with the same values but no record of how they were made."""
@@ -202,7 +203,7 @@ class Tensor(Methods):
         leaves = _leaves(self.node)
         for leaf, g in zip(leaves, backward([self.node], [gradient], leaves, False)):
             if g is not None:
-                leaf.grad = g if leaf.grad is None else leaf.grad + g
+                _set_gradient(leaf, g if leaf.grad is None else leaf.grad + g)
 
     register_hook = reverse.register_hook
 
@@ -459,6 +460,16 @@ class Tensor(Methods):
     def at(self) -> selection.At:
         """`x.at[i].set(v)`, `add`, `mul`, `min`, `max`, ...: a copy with one part changed."""
         return selection.At(self)
+
+
+def _set_gradient(leaf: Leaf, value: Tensor | None) -> None:
+    """Set a leaf's gradient; raise ReadOnlyError if a graph would set it once, as it is built."""
+    if STATE.building is not None and not leaf.spec.symbolic:
+        raise ReadOnlyError(
+            f"the gradient of {leaf.spec} from outside would be set while a graph is built, once "
+            "and not at each run",
+            remedy="pass the module or tensor as an argument: its gradient is written back")
+    leaf.grad = value
 
 
 def _leaves(node: Node) -> list[Leaf]:

@@ -12,7 +12,7 @@ Nothing here is recursive, so a tree may be as deep as memory allows.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyml.errors import ArgumentError, ArgumentTypeError, as_function, shown
@@ -94,21 +94,24 @@ class TreeDef:
         return f"TreeDef({shown[0]})"
 
 
-def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
+def flatten(tree: Any, objects: list[Any] | None = None,
+            stop: Container[int] = ()) -> tuple[list[Any], TreeDef]:
     """Return the leaves of a tree, left to right, and its structure.
 
-    Raises ArgumentTypeError if the keys of a dict cannot be sorted, ArgumentError if a container
-    contains itself.
+    The nodes themselves are appended to `objects`, in the structure's order; an object whose id is
+    in `stop` is a leaf. Raises ArgumentTypeError if the keys of a dict cannot be sorted,
+    ArgumentError if a container contains itself.
 
     >>> flatten({"b": [1, None], "a": (2,)})
     ([2, 1], TreeDef({'a': (*,), 'b': [*, None]}))
     """
-    if type(tree) in _LEAF_TYPES:
+    if type(tree) in _LEAF_TYPES or id(tree) in stop:
         return [tree], _ONE_LEAF
     leaves: list[Any] = []
     nodes: list[Entry] = []
     open_ids: set[int] = set()
     stack: list[Any] = [tree]
+    seen: list[Any] = []
     # Popping the last child first visits the nodes in reversed postorder.
     while stack:
         value = stack.pop()
@@ -119,10 +122,12 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
         kind = _KINDS.get(cls)
         if kind is None and cls not in _LEAF_TYPES:
             kind = _find_kind(value)
-        if kind is None:
+        if kind is None or stop and id(value) in stop:
             leaves.append(value)
             nodes.append(LEAF)
             continue
+        if objects is not None:
+            seen.append(value)
         children, fixed = kind.split(value)
         nodes.append(Entry(cls, fixed, len(children)))
         if children:
@@ -135,7 +140,19 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
             stack.extend(children)
     leaves.reverse()
     nodes.reverse()
+    if objects is not None:
+        objects.extend(reversed(seen))
     return leaves, TreeDef(nodes)
+
+
+def split(node: Any) -> tuple[Sequence[Any], Any]:
+    """Return the children of a node and its fixed part."""
+    return _KINDS[type(node)].split(node)
+
+
+def join(kind: type, fixed: Any, children: list[Any]) -> Any:
+    """Return a node of this type, fixed part and children."""
+    return _KINDS[kind].join(fixed, children)
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
@@ -191,7 +208,7 @@ def paths(treedef: TreeDef) -> list[str]:
     >>> paths(flatten({"layers": [1, 2], "scale": 3})[1])
     ["['layers'][0]", "['layers'][1]", "['scale']"]
     """
-    return [_format_path(trail) for entry, trail in _walk(treedef) if entry is LEAF]
+    return [format_path(trail) for entry, trail in walk(treedef) if entry is LEAF]
 
 
 def difference(first: TreeDef, second: TreeDef) -> str | None:
@@ -200,9 +217,9 @@ def difference(first: TreeDef, second: TreeDef) -> str | None:
     >>> difference(flatten({"a": [1, 2]})[1], flatten({"a": [1]})[1])
     "at ['a']: list of 2 against list of 1"
     """
-    for (one, trail), (two, _) in zip(_walk(first), _walk(second), strict=False):
+    for (one, trail), (two, _) in zip(walk(first), walk(second), strict=False):
         if TreeDef((one,)) != TreeDef((two,)):
-            return f"at {_format_path(trail) or 'the root'}: {_contrast(one, two)}"
+            return f"at {format_path(trail) or 'the root'}: {_contrast(one, two)}"
     return None
 
 
@@ -332,7 +349,7 @@ def _checked(treedef: Any) -> TreeDef:
 Trail = tuple[Any, str] | None
 
 
-def _walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
+def walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
     """Yield the nodes in preorder, each with its trail."""
     treedef = _checked(treedef)
     children: list[list[int]] = []
@@ -353,7 +370,7 @@ def _walk(treedef: TreeDef) -> Iterator[tuple[Entry, Trail]]:
             stack.extend(reversed([(child, (trail, step)) for child, step in below]))
 
 
-def _format_path(trail: Trail) -> str:
+def format_path(trail: Trail) -> str:
     steps: list[str] = []
     while trail is not None:
         trail, step = trail

@@ -368,6 +368,14 @@ def test_arrays_are_tensors() -> None:
     assert tinyml.jit(lambda x: x * 2.0)(np.ones(2, np.float32)).tolist() == [2.0, 2.0]
 
 
+def test_numpy_operands_go_where_the_tensors_are(device: str) -> None:
+    x = tinyml.tensor([1.0, -2.0], device=device)
+    f = tinyml.jit(lambda k, x, row: x * k + row["r"])
+    row = {"r": np.array([0.5, 0.25], np.float32)}
+    assert f(np.float32(3), x, row).tolist() == [3.5, -5.75]
+    assert f(np.float32(-1), x, row).tolist() == [-0.5, 2.25]
+
+
 def test_a_jitted_function_frees_what_it_held() -> None:
     def use() -> Any:
         big = tinyml.ones((10,)).copy()

@@ -412,3 +412,57 @@ def test_scan_against_jax() -> None:
     mine = grad(lambda x, c: f(x, c, tinyml.sin, scan), (0, 1))(X, wide(2.0).sum())
     for a, b in zip(mine, want, strict=True):
         np.testing.assert_allclose(a.numpy(), b, rtol=2e-5)
+
+
+# ---- random numbers
+
+
+def _like(x: Any) -> Any:
+    """Numbers of the global generator, in x's shape and on its device."""
+    return tinyml.random.uniform(tinyml.random.next_key().to(x.device), x.shape)
+
+
+def _drawing_scan(x: Any) -> Any:
+    return tinyml.scan(lambda c, r: (c + _like(c), c * r), x, tinyml.stack([x, x + 1.0]))
+
+
+def _drawing_cond(x: Any) -> Any:
+    return tinyml.cond(x.sum() > 2.0, lambda v: v - _like(v) * _like(v), lambda v: v + _like(v), x)
+
+
+def _drawing_loop(x: Any) -> Any:
+    return tinyml.while_loop(lambda v: v.sum() < 20.0, lambda v: v * 1.5 + _like(v), x)
+
+
+def _by_hand(name: str, x: Any) -> Any:
+    """The same by Python's own control flow."""
+    if name == "cond":
+        return x - _like(x) * _like(x) if x.sum().item() > 2.0 else x + _like(x)
+    if name == "while":
+        while x.sum().item() < 20.0:
+            x = x * 1.5 + _like(x)
+        return x
+    c, ys = x, []
+    for r in (x, x + 1.0):
+        ys.append(c * r)
+        c = c + _like(c)
+    return c, tinyml.stack(ys)
+
+
+@pytest.mark.kernels(20)
+@pytest.mark.parametrize(("name", "f"), [("scan", _drawing_scan), ("cond", _drawing_cond),
+                                         ("while", _drawing_loop)])
+def test_bodies_draw_from_the_global_generator_on_every_device(name: str, f: Any,
+                                                               device: str) -> None:
+    x = tinyml.tensor([0.25, 3.0], device=device)
+    jitted = tinyml.jit(f)
+    results = []
+    for run in (lambda v: _by_hand(name, v), f, jitted, jitted):
+        tinyml.random.seed(41)
+        found = [y.tolist() for y in tinyml.tree.flatten(run(x))[0]]
+        results.append((found, tinyml.random.next_key().tolist()))
+    for found, key in results[1:]:
+        assert key == results[0][1]
+        for got, expected in zip(found, results[0][0], strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert results[2] == results[3]

@@ -22,7 +22,7 @@ FLOORS: dict[int, str] = {
     2: "ir",
     3: "tree kernels.common kernels.cpu kernels.opencl",
     4: "core",
-    5: "ops",
+    5: "ops state",
     6: "tensor",
     7: "functions extend",
     8: "graph",

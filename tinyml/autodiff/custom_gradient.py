@@ -258,10 +258,10 @@ class _Custom:
 
         pullback = Op(
             f"pullback of {self.name}", lambda *_: _single([xs[k].spec for k in floats]),
-            grad=None if self.linear else transposed,
+            grad=None if self.linear else transposed, inlines=True, cross_device=True,
             body=lambda *v: _single(apply_part(1, v[: ends[-1]], v[ends[-1] :])))
         outs = [*[outputs[k].spec for k in tensors], *[state.var.spec for state in primal.states]]
-        op = Op(self.name, lambda *_: _single(outs), grad=rule,
+        op = Op(self.name, lambda *_: _single(outs), grad=rule, inlines=True, cross_device=True,
                 body=lambda *v: _single(apply_part(0, v)))
         ys = apply_many(op, *xs, *captured)
         for state, y in zip(primal.states, ys[len(tensors):]):

@@ -10,7 +10,7 @@ from tinyml.core.error_context import add_context, fail
 from tinyml.core.make import Class, Tensor
 from tinyml.core.node import Data, Item, Node
 from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
-from tinyml.core.state import STATE
+from tinyml.core.state import RECORDING, STATE
 from tinyml.core.upload import as_operands, upload
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op, attribute_key
@@ -67,7 +67,7 @@ def as_tuple(result: Any) -> tuple[Any, ...]:
 def run(op: Op, plan: CompiledOp, xs: Sequence[Any]) -> Any:
     """Execute a plan, recording it if an input has a node."""
     try:
-        if STATE.recording:
+        if RECORDING.get():
             for x in xs:
                 if isinstance(x, Data) and x.node is not None:
                     return record(op, plan, xs)

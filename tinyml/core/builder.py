@@ -91,7 +91,8 @@ class Builder:
         Returns the new content of x. Raises ReadOnlyError unless x is state or made in this graph.
         """
         value, var = self.enter(value), x.buf
-        if x.is_state:
+        own = isinstance(var, Var) and var.scope is self.scope
+        if x.is_state and not own:
             self.enter(x)
             self.captures[id(x)] = self.captures[id(x)]._replace(result=value.buf)
             return x

@@ -281,11 +281,12 @@ def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[
 def run_composition(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """Apply the ops of which an op is composed to tensors.
 
-    Small floats are computed in the wider type and rounded once at the end.
+    Small floats are computed in the wider type and rounded once at the end; but not in a graph,
+    each equation of which rounds its result.
     """
     specs = [getattr(x, "spec", type(x)) for x in xs]
     body: Any = op.composition(specs)
-    if not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
+    if op.inlines or not any(isinstance(s, Spec) and s.dtype.is_small_float for s in specs):
         return body(*xs, **attrs)
     wide = [x.astype(s.dtype.compute)
             if isinstance(s, Spec) and s.dtype.is_small_float else x

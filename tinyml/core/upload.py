@@ -22,11 +22,23 @@ MOST_AXES = 64  # of NumPy; a list that holds itself would have no end
 _BYTES = {bool: 1, int: 8, float: 4, complex: 8}  # in a tensor
 
 
+class Deferred:
+    """Base class of what becomes an operand of a graph only beside others (tinyml.state.number)."""
+
+    __slots__ = ()
+
+    def operand(self, near: Sequence[Any]) -> Tensor:
+        """Return it as a tensor beside others."""
+        raise NotImplementedError
+
+
 def as_operands(xs: Sequence[Any]) -> list[Any]:
     """Return tensors unchanged, and arrays and lists as tensors on their device.
 
     Numbers stay numbers next to a tensor, and become tensors if there is none.
     """
+    if any(isinstance(x, Deferred) for x in xs):
+        xs = [x.operand(xs) if isinstance(x, Deferred) else x for x in xs]
     device = next((x.spec.device for x in xs if isinstance(x, Data)), None)
     return [x if device is not None and type(x) in SCALARS else as_tensor(x, device) for x in xs]
 

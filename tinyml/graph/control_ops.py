@@ -297,10 +297,13 @@ def _step_while(body: Graph, test: Graph, carry: int) -> Graph:
 
 COND = define(
     "cond", _cond_infer, grad=_cond_grad, host_impl=_cond_run, dtypes=(),
+    cross_device=True,
     doc="One of two graphs, as a bool says; its gradient is another such choice.")
 SCAN = define(
     "scan", _scan_infer, grad=_scan_grad, host_impl=_scan_run, normalize=_scan_normalize, dtypes=(),
+    cross_device=True,
     doc="A graph applied again and again to a carry and to slices; its gradient is a scan.")
 WHILE = define(
     "while", _while_infer, grad=_while_grad, host_impl=_while_run, normalize=_while_normalize,
-    dtypes=(), doc="A graph applied to a carry as long as another holds; its gradient is a scan.")
+    dtypes=(), cross_device=True,
+    doc="A graph applied to a carry as long as another holds; its gradient is a scan.")

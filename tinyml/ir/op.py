@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from inspect import CO_VARARGS
+from struct import Struct
 from typing import Any
 
 from tinyml.dtypes import FLOATS
@@ -43,7 +44,7 @@ class Op:
     Other properties:
 
     cross_device  whether operands may live on several devices
-    inlines       whether compiled graphs always inline it, whatever kernels it has
+    inlines       whether it is a graph: compiled graphs always inline it, whatever kernels it has
     accepts_none_cotangents   whether the joint rule takes None instead of zeros for an output
                   that has no cotangent
     internal      whether it is only a step of another op: no samples, not found by name
@@ -236,21 +237,35 @@ class Equation:
         return [v for v in self.inputs if isinstance(v, Var)]
 
 
+_BITS = Struct("d").pack
+_PLAIN = {bool, int, str, type(None)}
+
+
 def attribute_key(value: Any) -> Any:
-    """Return a hashable key with type and bits: 0.0 is not -0.0, 1 is not True, NaN equals NaN.
+    """Return a hashable key with type and bits: 0.0 is not -0.0, 1 is not True.
+
+    A NaN equals a NaN with the same sign and payload.
 
     >>> attribute_key(0.0) == attribute_key(-0.0), attribute_key(1) == attribute_key(True)
     (False, False)
     """
     kind = type(value)
+    if kind in _PLAIN:
+        return kind, value
     if kind is float:
-        return kind, value.hex() if value == value else "nan"
+        return kind, _BITS(value)
+    if kind is complex:
+        return kind, _BITS(value.real), _BITS(value.imag)
     if hasattr(value, "dtype") and hasattr(value, "item"):  # from NumPy: a 0-d array is a number
         if getattr(value, "ndim", 1) or not hasattr(value, "tobytes"):
             raise ArgumentTypeError("an array is no attribute", remedy="pass it as an operand")
-        return kind, str(value.dtype), attribute_key(value.item())
+        return kind, str(value.dtype), value.tobytes()
     if kind is tuple or kind is list:
         return tuple, tuple([attribute_key(v) for v in value])
+    if isinstance(value, tuple):
+        return kind, tuple([attribute_key(v) for v in value])
+    if kind is frozenset:
+        return kind, frozenset([attribute_key(v) for v in value])
     if kind is slice:
         return slice, attribute_key((value.start, value.stop, value.step))
     if kind is dict:
@@ -259,10 +274,15 @@ def attribute_key(value: Any) -> Any:
         except TypeError:
             raise ArgumentTypeError("a dict with keys of several types",
                                     remedy="strings as keys") from None
-        return dict, tuple([(k, attribute_key(v)) for k, v in items])
+        return dict, tuple([(k if type(k) is str else attribute_key(k), attribute_key(v))
+                            for k, v in items])
     try:
         hash(value)
     except TypeError:
         raise ArgumentTypeError(f"an attribute of type {kind.__name__}",
                                 remedy="numbers, strings, tuples or slices") from None
+    if kind is not type and hasattr(kind, "__dataclass_fields__"):
+        return kind, tuple([attribute_key(getattr(value, k)) for k in kind.__dataclass_fields__])
+    if hasattr(kind, "as_tuple"):  # a Decimal: 1.0 and 1.00 are equal
+        return kind, value.as_tuple()
     return kind, value

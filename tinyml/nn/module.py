@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-import tinyml.tree as tree
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Leaf
-from tinyml.core.state import STATE
-from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, ReadOnlyError, TinyMLError
+from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, TinyMLError
 from tinyml.ops.arguments import as_flag
 from tinyml.ops.creation import asarray
+from tinyml.state.stateful import Stateful, attributes, within
 from tinyml.tensor import Tensor
-
-# Internal attributes: the mode, and the names of the children of a module that was rebuilt from
-# leaves other than tensors.
-_MODE, _CHILDREN, _BORN = "training", "_children", "_born"
-
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
-M = TypeVar("M", bound="Module")
 
 
 class Forward(Protocol[P, R]):
@@ -34,7 +26,7 @@ class Forward(Protocol[P, R]):
         ...
 
 
-class Module:
+class Module(Stateful):
     """A function with parameters. Subclasses assign attributes and define `forward`.
 
     A Tensor attribute is state, and a parameter if it requires a gradient. A Module, or a list,
@@ -54,30 +46,6 @@ class Module:
 
     training: bool = True
 
-    def __new__(cls: type[M], *args: Any, **options: Any) -> M:
-        """Create a module that records the graph under construction, if any."""
-        module = object.__new__(cls)
-        if STATE.building is not None:
-            vars(module)[_BORN] = STATE.building.scope
-        return module
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != _BORN}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        builder = STATE.building
-        if builder is not None and vars(self).get(_BORN) is not builder.scope:
-            raise ReadOnlyError(
-                f"{type(self).__name__}.{name} from outside would be changed while a graph is "
-                "built, once and not at each run",
-                remedy="pass the module as an argument: what changes in it is written back",
-            )
-        super().__setattr__(name, value)
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        tree.register(cls, _split, functools.partial(_join, cls), lambda fixed: fixed[0])
-
     def __call__(self: Forward[P, R], *args: P.args, **options: P.kwargs) -> R:
         return self.forward(*args, **options)
 
@@ -94,7 +62,7 @@ class Module:
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside, with their names."""
-        for name, value in _attributes(self):
+        for name, value in attributes(self):
             yield from _modules(name, value)
 
     def modules(self) -> Iterator[Module]:
@@ -246,16 +214,10 @@ def _moved(value: Tensor, device: Any, dtype: Any) -> Tensor:
 # ---- walking
 
 
-def _attributes(module: Module) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(module).items():
-        if name not in (_MODE, _CHILDREN, _BORN):
-            yield name, value
-
-
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield a container's items with their names."""
     if isinstance(value, Module):
-        yield from _attributes(value)
+        yield from attributes(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield str(key), item
@@ -264,20 +226,12 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
             yield str(i), item
 
 
-def _within(value: Any, around: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what is around a value's items; raise ArgumentError if the value is in itself."""
-    if any(value is outer for outer in around):
-        raise ArgumentError(f"a {type(value).__name__} contains itself",
-                            remedy="no cycles: refer back by weakref.ref(...)")
-    return (*around, value)
-
-
 def _tensors(name: str, value: Any, around: tuple[Any, ...] = ()) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors below a value in PyTorch's order: a module's own tensors come first."""
     if isinstance(value, Tensor):
         yield name, value
         return
-    around = _within(value, around)
+    around = within(value, around)
     items = [(f"{name}.{step}" if name else step, item) for step, item in _items(value)]
     for own in (True, False):
         for path, item in items:
@@ -291,37 +245,4 @@ def _modules(name: str, value: Any,
         yield name, value
         return
     for step, item in _items(value):
-        yield from _modules(f"{name}.{step}", item, _within(value, around))
-
-
-def _is_state(value: Any, around: tuple[Any, ...] = ()) -> bool:
-    if isinstance(value, (Tensor, Module)):
-        return True
-    return any(_is_state(item, _within(value, around)) for _, item in _items(value))
-
-
-# ---- the pytree
-
-
-def _split(module: Module) -> tuple[list[Any], Any]:
-    known = vars(module).get(_CHILDREN, ())
-    names, children, fixed = [], [], []
-    for name, value in _attributes(module):
-        if name in known or _is_state(value):
-            names.append(name)
-            children.append(value)
-        else:
-            fixed.append((name, value))
-    return children, (tuple(names), module.training, tuple(fixed))
-
-
-def _join(cls: type[Module], structure: Any, children: list[Any]) -> Module:
-    names, training, fixed = structure
-    module: Module = cls.__new__(cls)
-    vars(module).update(zip(names, children, strict=True))
-    vars(module).update(fixed)
-    vars(module).update({_CHILDREN: names, _MODE: training})
-    return module
-
-
-tree.register(Module, _split, functools.partial(_join, Module), lambda fixed: fixed[0])
+        yield from _modules(f"{name}.{step}", item, within(value, around))

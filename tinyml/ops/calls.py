@@ -10,7 +10,7 @@ from tinyml.core.apply import apply, expanded, record, run
 from tinyml.core.error_context import add_context
 from tinyml.core.make import Class
 from tinyml.core.node import Node
-from tinyml.core.state import STATE
+from tinyml.core.state import RECORDING, STATE
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
@@ -18,7 +18,7 @@ from tinyml.ir.spec import Spec
 
 def unary(op: Op) -> Callable[[Any], Any]:
     """Return a function of one tensor that goes straight from the spec to the plan."""
-    memo, state = op.memo, STATE
+    memo, state, recording = op.memo, STATE, RECORDING.get
 
     def call(x: Any, /) -> Any:
         if state.building is not None:
@@ -27,7 +27,7 @@ def unary(op: Op) -> Callable[[Any], Any]:
             plan = memo[(x.spec,)]
         except (KeyError, AttributeError):
             return apply(op, x)
-        if x.node is not None and state.recording:
+        if x.node is not None and recording():
             return run(op, plan, (x,))
         try:
             return Class.tensor(plan.run(x.buf), plan.out)
@@ -42,7 +42,7 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
 
     `miss(x, y)`, by default `apply`, is called if there is no plan yet.
     """
-    memo, state = op.memo, STATE
+    memo, state, recording = op.memo, STATE, RECORDING.get
     otherwise = functools.partial(apply, op) if miss is None else miss
     keep_x, keep_y, keep_result = op.keeps_input(0), op.keeps_input(1), op.keeps_y
 
@@ -60,7 +60,7 @@ def binary(op: Op, miss: Callable[[Any, Any], Any] | None = None) -> Callable[[A
             return otherwise(x, y)
         a, node_x = x.buf, x.node
         try:
-            if node_x is node_y is None or not state.recording:
+            if node_x is node_y is None or not recording():
                 return Class.tensor(plan.run(a, b), plan.out)
             if not plan.fast:
                 return record(op, plan, (x, y))

@@ -17,17 +17,23 @@ from tinyml.nn.module import Module, as_state, conform
 from tinyml.ops.arguments import as_flag, as_items, as_number
 from tinyml.ops.creation import zeros_like
 from tinyml.ops.nn.optimizer_steps import ADAMW_STEP, SGD_MOMENTUM_STEP, SGD_STEP
+from tinyml.state.number import defer
+from tinyml.state.stateful import Stateful
 from tinyml.tensor import Tensor
 
 
-class Optimizer:
+class Optimizer(Stateful):
     """Base class of optimizers, which update parameters by their gradients; see SGD and AdamW.
 
     `lr` may be set between steps. `names` are the settings and `slots` the tensors per parameter
     that `state_dict` holds. A parameter whose gradient is None does not change, nor does its step
     count.
+
+    An optimizer is a pytree, so a jitted step takes it as an argument, together with the module
+    whose parameters it updates; a new `lr` is then no new trace.
     """
 
+    run_time = ("_lr", "params", "state", "steps")
     names: tuple[str, ...] = ("lr",)
     slots: tuple[str, ...] = ()
 
@@ -46,19 +52,22 @@ class Optimizer:
     @property
     def lr(self) -> float:
         """The learning rate, at least 0 and finite."""
-        return self._lr
+        rate: float = self._lr
+        return rate
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = _setting("lr", value)
+        self._lr = defer(_setting, "lr", value)
 
     def zero_grad(self) -> None:
         """Set `grad` of each parameter to None."""
+        self.check_may_change(".zero_grad: gradients")
         for param in self.params:
             param.grad = None
 
     def step(self) -> None:
         """Replace the content of each parameter that has a gradient."""
+        self.check_may_change(".step: parameters")
         with no_grad():
             for i, param in enumerate(self.params):
                 gradient = param.grad
@@ -69,7 +78,7 @@ class Optimizer:
                     state = tuple([zeros_like(param).copy() for _ in self.slots])  # dense
                 new, state = self.update(param, gradient, state, self.steps[i] + 1)
                 param._replace(new)
-                self.state[i] = state
+                self.state[i] = state or None
                 self.steps[i] += 1
 
     def update(self, param: Tensor, gradient: Tensor, state: tuple[Tensor, ...],
@@ -187,7 +196,7 @@ class AdamW(Optimizer):
         """Return the results of one `adamw_step`."""
         keep = 1 - self.lr * self.weight_decay
         rate = self.lr / (1 - self.beta1**step)
-        root = math.sqrt(1 - self.beta2**step)
+        root = defer(math.sqrt, 1 - self.beta2**step)
         new, *rest = apply_many(ADAMW_STEP, param, gradient, *state,
                            keep, rate, root, weight1=1 - self.beta1,
                            beta2=self.beta2, weight2=1 - self.beta2, eps=self.eps)
