@@ -18,9 +18,10 @@ from tinyml.functions.rearrange import expand_dims, stack
 from tinyml.functions.split_stack import ravel
 from tinyml.ops.arguments import as_axis, as_float, as_size, shape_along
 from tinyml.ops.creation import as_tensors, asarray, index_along
-from tinyml.ops.elementwise import astype, equal, less_equal, logical_and, where
+from tinyml.ops.elementwise import astype, equal, lerp, less_equal, logical_and, where
 from tinyml.ops.gather_scatter import scatter
 from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.sorting import searchsorted
 from tinyml.ops.views import reshape, slice_axis
 
@@ -125,11 +126,16 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
     if not x.size:
         return upload(np.linspace(0.0, 1.0, count + 1).astype(x.dtype.numpy), x.device)
     least, most = min(x), max(x)
+    return _spaced(least, most, count)
+
+
+@rounded_once
+def _spaced(least: Any, most: Any, count: int) -> Any:
+    """Return count + 1 numbers from the least to the greatest; around them if they are equal."""
     same = equal(least, most)
     first, last = where(same, least - 0.5, least), where(same, most + 0.5, most)
-    steps = astype(index_along((count + 1,), 0, x.device), x.dtype)
-    edges = first + steps * ((last - first) / float(count))
-    return where(steps == float(count), last, edges)
+    steps = astype(index_along((count + 1,), 0, least.device), least.dtype)
+    return lerp(first, last, steps / float(count))
 
 
 def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
@@ -226,6 +232,7 @@ def _counted(sample: Any, bins: Any, range: Any, density: bool,
     return counts, tuple(edges)
 
 
+@rounded_once
 def _dense(counts: Any, edges: list[Any]) -> Any:
     """Return counts divided by their sum and by the sizes of the bins."""
     values = astype(counts, edges[0].dtype)
