@@ -29,8 +29,8 @@ def rounded_once(function: Callable[P, R]) -> Callable[P, R]:
 
     >>> import tinyml
     >>> half = rounded_once(lambda x: (x + x) * 0.5)
-    >>> half(tinyml.tensor(60000.0, dtype="float16"))
-    tensor(60000., shape=(), dtype=float16)
+    >>> half(tinyml.tensor(60000.0, dtype="float16")).item()
+    60000.0
     """
 
     @functools.wraps(function)
