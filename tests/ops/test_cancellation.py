@@ -56,7 +56,7 @@ def test_complex_functions_keep_their_digits(name: str, dtype: str) -> None:
         got = getattr(tinyml, name)(tinyml.tensor(z)).numpy()
     count = 0
     for x, y in zip(z.tolist(), got.tolist()):
-        if x == 0:
+        if x == 0 or (0 in (x.real, x.imag) and abs(x) > 1):  # on a cut a zero's sign decides
             continue
         with mpmath.workprec(2600 if dtype == "complex128" else 500):
             want = mpmath.mpc(exact(mpmath.mpc(x)))
