@@ -43,6 +43,8 @@ def coverage(found: dict[str, Any]) -> bool:
 
 def types(found: dict[str, Any]) -> bool:
     """Print how many of the public names have a known type; whether enough."""
+    for problem in found["generalDiagnostics"]:
+        print(problem["message"])
     share = 100 * found["typeCompleteness"]["completenessScore"]
     print(f"known types of public names: {share:.1f} %, floor {TYPES} %")
     return share >= TYPES

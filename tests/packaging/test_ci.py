@@ -53,4 +53,5 @@ def test_a_folder_below_the_floor_is_found(ran: int, good: bool, floors: Any,
 
 @pytest.mark.parametrize(("score", "good"), [(1.0, True), (0.1, False)])
 def test_unknown_types_are_found(score: float, good: bool, floors: Any) -> None:
-    assert floors.types({"typeCompleteness": {"completenessScore": score}}) is good
+    found = {"generalDiagnostics": [], "typeCompleteness": {"completenessScore": score}}
+    assert floors.types(found) is good
