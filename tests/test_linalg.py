@@ -378,3 +378,44 @@ def test_many_threads_at_once() -> None:
             worker.join()
         assert get is None or get() == 2
     assert found == [want] * 20
+
+
+def polynomial(x: Any) -> Any:
+    """The determinant by its first row, without a quotient."""
+    if x.shape[-1] == 1:
+        return x[..., 0, 0]
+    size, found = x.shape[-1], 0.0
+    for k in range(size):
+        rest = [j for j in range(size) if j != k]
+        minor = tinyml.stack([x[..., 1:, j] for j in rest], -1)
+        found = found + (-1.0) ** k * x[..., 0, k] * polynomial(minor)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_a_determinant_is_a_polynomial_whatever_the_rank(rank: int, dtype: str) -> None:
+    size = 3
+    left, right = matrices((2, size, size), dtype)[..., :rank], matrices((2, size, size), dtype)
+    x = tensor(np.asarray(left @ right[..., :rank, :]))
+    v, w = tensor(matrices((2, size, size), dtype)), tensor(matrices((2, size, size), dtype)[::-1])
+
+    def real_part(y: Any) -> Any:
+        return tinyml.real(y).sum()
+
+    def derivatives(f: Any) -> list[Any]:
+        first = tinyml.grad(lambda x: real_part(f(x)))
+        second = tinyml.grad(lambda x: real_part(first(x) * v))
+        return [first(x), second(x), tinyml.grad(lambda x: real_part(second(x) * w))(x)]
+
+    for got, want in zip(derivatives(tinyml.linalg.det), derivatives(polynomial)):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-12)
+    second = tinyml.jit(lambda x: derivatives(tinyml.linalg.det)[1])
+    np.testing.assert_allclose(second(x).numpy(), derivatives(polynomial)[1].numpy(), atol=1e-12)
+
+
+def test_the_hessian_of_a_singular_determinant() -> None:
+    for size in (1, 2, 4):
+        x = tensor(np.zeros((size, size)) if size < 4 else np.outer([1.0, 2, 3, 4], [2.0, 0, 1, 1]))
+        got, want = (tinyml.hessian(f)(x).numpy() for f in (tinyml.linalg.det, polynomial))
+        np.testing.assert_allclose(got, want, atol=1e-11)

@@ -43,6 +43,7 @@ from tinyml.ops.linalg import (
 )
 from tinyml.ops.matmul import matmul, matrix_transpose, tensordot, vecdot
 from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.views import broadcast_to, reshape, slice_axis
 
 __all__ = ["cholesky", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul",
@@ -271,7 +272,7 @@ def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
 def det(x: Any, /) -> Tensor:
     """Return the determinant of square matrices (Array API standard 2024.12, linalg.det).
 
-    The gradient also works for singular matrices, the second derivative only for others. Raises
+    A polynomial: its derivatives of any order are finite for singular matrices, too. Raises
     ShapeError, DTypeError.
 
     >>> import tinyml
@@ -300,6 +301,7 @@ def slogdet(x: Any, /) -> Determinant:
 
 
 @named_in_errors
+@rounded_once
 def matrix_power(x: Any, n: int, /) -> Tensor:
     """Return the n-th power of square matrices; if n is negative, that of the inverse.
 

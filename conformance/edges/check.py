@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.conformance import reference
-from tinyml.conformance.edges.table import Entry, Row, applies, arrays, read, value
+from tinyml.conformance.edges.table import SLOPE, Entry, Row, applies, arrays, read, value
 from tinyml.conformance.suite import bounds, ops, ulp
 from tinyml.conformance.suite.backends import Backend, elsewhere, open_backend
 from tinyml.conformance.suite.cases import Case, Within, op_cases
@@ -29,13 +29,17 @@ TURNS = 2  # how often each sample of a full run is filled, each time starting a
 
 
 class Run(NamedTuple):
-    """One call that rows make, and what they expect of it; `text` is the row as written."""
+    """One call that rows make, and what they expect of it; `text` is the row as written.
+
+    With `slope`, the results are the operands' cotangents for a cotangent of ones.
+    """
 
     args: tuple[Array, ...]
     attrs: dict[str, Any]
     results: tuple[Any, ...]
     text: str
     elementwise: bool
+    slope: bool = False
 
 
 def check(name: str, devices: Sequence[str], dtypes: Sequence[str] | None = None,
@@ -75,7 +79,16 @@ def _run(entry: Entry, row: Row, dtype: str) -> Run:
     attrs = {**(entry.along or {}), **row.attrs}
     if entry.along is None:  # elementwise: each value of a list meets each of the others
         args = [x.reshape(-1) for x in np.meshgrid(*args, indexing="ij")]
-    return Run(tuple(args), attrs, row.results, row.text, entry.along is None)
+    return Run(tuple(args), attrs, row.results, row.text, entry.along is None, row.kind == SLOPE)
+
+
+def outputs_of(backend: Backend, op: str, run: Run) -> tuple[Array, ...]:
+    """Return what a run gives on a backend: an op's results, or the slopes of the first one."""
+    if not run.slope:
+        return backend.run(op, *run.args, **run.attrs)
+    like = backend.run(op, *run.args, **run.attrs)[0]
+    pull = backend.pullback(op, run.args, run.attrs, tuple(range(len(run.args))))
+    return pull(np.ones(like.shape, like.dtype))
 
 
 def wanted(run: Run, number: int, like: Array) -> Array:
@@ -123,7 +136,7 @@ def _rows(entry: Entry, dtype: str, backends: Sequence[Backend]) -> Iterator[str
         for backend in backends:
             where = f"{entry.op} {dtype} on {backend.name}: {run.text}"
             try:
-                outputs = backend.run(entry.op, *run.args, **run.attrs)
+                outputs = outputs_of(backend, entry.op, run)
             except Exception as error:
                 yield f"{where}: raised {type(error).__name__}: {error}"
                 continue

@@ -22,8 +22,9 @@ ABSENT = "-"
 PADDED = 16
 
 # The dtype that represents a kind.
-SHOWN = {"float": "float32", "signed": "int32", "unsigned": "uint8", "int": "int32",
-         "bool": "bool", "number": "float32", "complex": "complex64", "any": "float32"}
+SHOWN = {"slope": "float32", "float": "float32", "signed": "int32", "unsigned": "uint8",
+         "int": "int32", "bool": "bool", "number": "float32", "complex": "complex64",
+         "any": "float32"}
 
 # Where a framework's name differs from the op's: NumPy's (and jax.numpy's), torch's, jax's own.
 _OWN = {
@@ -107,7 +108,22 @@ def _called(peer: str, op: str, run: Run, enter: Any, leave: Any) -> tuple[Array
         raise NotImplementedError(op)
     if op == "gelu" and peer == "jax":
         return (leave(function(xs[0], approximate=False)),)
+    if run.slope:
+        return tuple(map(leave, _slopes(
+            peer, lambda *each: _along(peer, op, function, list(each), run.attrs)[0], xs)))
     return tuple(map(leave, _along(peer, op, function, xs, run.attrs)))
+
+
+def _slopes(peer: str, function: Callable[..., Any], xs: list[Any]) -> Any:
+    """Return a peer's cotangents of all operands for a cotangent of ones."""
+    if peer == "torch":
+        leaves = [x.requires_grad_() for x in xs]
+        function(*leaves).sum().backward()
+        return [leaf.grad for leaf in leaves]
+    if peer == "jax":
+        y, pull = importlib.import_module("jax").vjp(function, *xs)
+        return pull(importlib.import_module("jax.numpy").ones_like(y))
+    raise NotImplementedError("no gradients")
 
 
 def _along(peer: str, op: str, function: Any, xs: list[Any], attrs: dict[str, Any]) -> Any:

@@ -143,8 +143,11 @@ def _values(text: str) -> tuple[ast.expr, ...]:
 
 # -- values of a dtype -------------------------------------------------------------------------
 
+SLOPE = "slope"  # the kind of rows that hold an op's slopes, not its results
+
 KINDS = {
-    "float": ("float",), "signed": ("int",), "unsigned": ("uint",), "int": ("int", "uint"),
+    SLOPE: ("float",), "float": ("float",), "signed": ("int",), "unsigned": ("uint",),
+    "int": ("int", "uint"),
     "bool": ("bool",), "number": ("float", "int", "uint"), "complex": ("complex",),
     "any": ("bool", "int", "uint", "float", "complex"),
 }

@@ -257,6 +257,13 @@ def _soft(x: Array) -> Array:
     return np.logaddexp(x, np.zeros_like(x))
 
 
+def _sinh_series(x: Array) -> Array:
+    """Return x cosh(x) - sinh(x), the sum of 2k x^(2k+1) / (2k+1)!, for |x| < 1."""
+    terms = [2 * k / np.longdouble(math.factorial(2 * k + 1)) for k in range(1, 14)]
+    near = np.clip(x, -1, 1)
+    return np.asarray(near**3 * sum(c * near ** (2 * k) for k, c in enumerate(terms)))
+
+
 _SELU = np.longdouble("1.05070098735548049342"), np.longdouble("1.67326324235437728482")
 _pieces("elu", lambda x, a: np.where(x > 0, x, a * np.expm1(x)))
 _pieces("celu", lambda x, a: np.where(x > 0, x, a * np.expm1(x / a)))
@@ -265,7 +272,8 @@ _pieces("silu", lambda x: x / (1 + np.exp(-x)))
 _pieces("softplus", lambda x, b, t: np.where(x * b > t, x, _soft(x * b) / b))
 _pieces("logsigmoid", lambda x: -_soft(-x))
 _pieces("mish", lambda x: x * np.tanh(_soft(x)))
-_pieces("tanhshrink", lambda x: x - np.tanh(x))
+_pieces("tanhshrink", lambda x: np.where(
+    np.abs(x) < 1, _sinh_series(x) / np.cosh(x), x - np.tanh(x)))
 _pieces("logit", lambda x: np.log(x / (1 - x)))
 _pieces("leaky_relu", lambda x, a: np.where(x > 0, x, a * x))
 _pieces("relu6", lambda x: np.clip(x, 0, 6).astype(x.dtype), "common")
@@ -278,7 +286,8 @@ _pieces("softsign", lambda x: x / (1 + np.abs(x)))
 _pieces("threshold", lambda x, t, v: np.where(x <= t, v, x), "common")
 _pieces("addcmul", lambda x, a, b, v: x + v * a * b, "common")
 _pieces("addcdiv", lambda x, a, b, v: x + v * a / b)
-_pieces("lerp", lambda x, y, w: np.where(w < 0.5, x + w * (y - x), y - (1 - w) * (y - x)))
+_pieces("lerp", lambda x, y, w: np.select(
+    [(w == 0) & (y == y), (w == 1) & (x == x)], [x, y], (1 - w) * x + w * y))
 _pieces("nan_to_num", lambda x, n, p, m: np.where(
     np.isnan(x), n, np.where(np.isposinf(x), p, np.where(np.isneginf(x), m, x))))
 

@@ -24,6 +24,12 @@ def cummin(x: Array, axis: int) -> Array:
     return np.minimum.accumulate(x, axis)
 
 
+@define("logcumsumexp", result="float")
+def logcumsumexp(x: Array, axis: int) -> Array:
+    """Return running sums of exponentials, added as logarithms."""
+    return np.asarray(np.logaddexp.accumulate(x, axis))
+
+
 @define("logsumexp", result="float")
 def logsumexp(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     """Return the logarithm of the sum of exponentials."""

@@ -109,6 +109,20 @@ def cofactor(x: Array) -> Array:
     return found
 
 
+@define("cofactor_dx")
+@each
+def cofactor_dx(x: Array, h: Array) -> Array:
+    """Return the sum over rows of the cofactors of x with that row taken from h, not its own."""
+    found = np.zeros_like(x)
+    for row in range(len(x)):
+        mixed = x.copy()
+        mixed[row] = h[row]
+        own = cofactor(mixed)
+        own[row] = 0
+        found += own
+    return found
+
+
 @define("slogdet", result="part and first")
 @each
 def slogdet(x: Array) -> tuple[Array, Array]:

@@ -46,6 +46,8 @@ TABLE: dict[str, Rule] = {}
 
 # Kinds of result with several outputs of the data's dtype.
 _SEVERAL = {"two of the first": 2, "three of the first": 3}
+# Kinds of result with a parameter, then its state, which is at least float32.
+_WITH_STATE = {"first and its state": 1, "first and two of its state": 2}
 # Kinds of result in which some outputs have the type of the data's parts.
 _WITH_PART = {"part and first": ("part", "first"),
               "part and two of the first": ("part", "first", "first")}
@@ -110,6 +112,9 @@ def result_dtypes(
         return (np.dtype("complex128" if first == np.float64 else "complex64"),)
     if rule.result in _SEVERAL:
         return (first,) * _SEVERAL[rule.result]
+    if rule.result in _WITH_STATE:
+        state = first if first.itemsize > 4 else FLOAT
+        return (first, *[state] * _WITH_STATE[rule.result])
     if rule.result in _WITH_PART:
         real = first.type(0).real.dtype
         return tuple([real if each == "part" else first for each in _WITH_PART[rule.result]])

@@ -278,6 +278,18 @@ def polygamma(x: Array, n: int) -> Array:
     return np.where(x == -np.inf, np.nan, np.where(x == np.inf, 0 * sign, y))
 
 
+@floating("betaln")
+def betaln(a: Array, b: Array) -> Array:
+    """Return the logarithm of gamma(a) gamma(b) / gamma(a + b)."""
+    return np.asarray(gammaln(a) + gammaln(b) - gammaln(a + b))
+
+
+@floating("psi_step")
+def psi_step(a: Array, b: Array) -> Array:
+    """Return psi(a + b) - psi(a)."""
+    return np.asarray(psi(a + b) - psi(a))
+
+
 @floating("zeta")
 @in_long_double
 def zeta(s: Array, q: Array) -> Array:

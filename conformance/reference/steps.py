@@ -48,7 +48,7 @@ def sgd_step(p: Array, g: Array, rate: Array, decay: float) -> Array:
     return np.asarray(p - rate * (g + decay * p))
 
 
-@define("sgd_momentum_step", result="two of the first")
+@define("sgd_momentum_step", result="first and its state", data=(0, 1))
 def sgd_momentum_step(
     p: Array, g: Array, b: Array, rate: Array, momentum: float, decay: float, nesterov: bool
 ) -> tuple[Array, Array]:
@@ -58,7 +58,7 @@ def sgd_momentum_step(
     return np.asarray(p - rate * (slope + momentum * speed if nesterov else speed)), speed
 
 
-@define("adamw_step", result="three of the first")
+@define("adamw_step", result="first and two of its state", data=(0, 1))
 def adamw_step(
     p: Array,
     g: Array,

@@ -313,6 +313,9 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     **{name: _lapack(name) for name in BY_LAPACK},
     "fft": _fft,
     "gammaln": _reflected("gammaln"),
+    # Where B is near 1, its logarithm is the sum of greater ones.
+    "betaln": lambda args, attrs: 4 * (1 + sum(
+        np.abs(reference.wide("gammaln", x)[0]) for x in (*args, args[0] + args[1]))),
     "psi": _reflected("psi"),
     "polygamma": _reflected("polygamma"),
     **dict.fromkeys(("j0", "j1", "y0", "y1"), _amplitude),
@@ -329,8 +332,6 @@ _DERIVED: dict[str, Callable[..., Any]] = {
     "addcmul": lambda args, attrs: abs(args[0]) + 2 * abs(args[1] * args[2] * args[3]),
     "addcdiv": lambda args, attrs: abs(args[0]) + 4 * abs(args[1] / args[2] * args[3]),
     "lerp": lambda args, attrs: 2 * (abs(args[0]) + abs(args[1])) * (1 + abs(args[2])),
-    "tanhshrink": lambda args, attrs: 4 * np.minimum(abs(args[0]), 1),
-    "logit": lambda args, attrs: 4,
     # Where the sum is near 1, its logarithm suffers cancellation.
     "logaddexp": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),
     "logaddexp2": lambda args, attrs: 1 + np.maximum(*map(np.abs, args)),

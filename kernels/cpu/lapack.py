@@ -71,14 +71,38 @@ def _hermitian(x: Array) -> Array:
     return x / 2 + np.conj(np.swapaxes(x, -1, -2)) / 2
 
 
-def _cofactor(x: Array) -> Arrays:
-    """Return the cofactors, from products of all singular values but one, without division."""
-    u, s, vh = np.linalg.svd(x)
+def _products_of_others(s: Array) -> Array:
+    """Return, for each number of the last axis, the product of all others, without division."""
     one = np.ones((*s.shape[:-1], 1), s.dtype)
     before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)[..., : s.shape[-1]]
     after = np.cumprod(np.concatenate([one, s[..., :0:-1]], -1), -1)[..., ::-1][..., : s.shape[-1]]
+    return np.asarray(before * after)
+
+
+def _turned(u: Array, inner: Array, vh: Array) -> Array:
+    """Return the cofactors of u s vh, given those of s: a unitary u has det(u) conj(u)."""
     turn = np.linalg.det(u) * np.linalg.det(vh)
-    return (turn[..., None, None] * np.conj((u * (before * after)[..., None, :]) @ vh),)
+    return np.asarray(turn[..., None, None] * (np.conj(u) @ inner @ np.conj(vh)))
+
+
+def _cofactor(x: Array) -> Arrays:
+    """Return the cofactors, from products of all singular values but one."""
+    u, s, vh = np.linalg.svd(x)
+    return (_turned(u, _products_of_others(s)[..., None] * np.eye(x.shape[-1], dtype=s.dtype), vh),)
+
+
+def _cofactor_dx(x: Array, h: Array) -> Arrays:
+    """Return the cofactors' derivative along h, from products of all singular values but two.
+
+    For a diagonal s, m moves cofactor i, i by the products without i and k, times m[k, k], and
+    cofactor i, j by minus the product without i and j, times m[j, i].
+    """
+    u, s, vh = np.linalg.svd(x)
+    one = np.eye(x.shape[-1], dtype=s.dtype)
+    but_two = _products_of_others(np.where(one == 1, 1, s[..., None, :])) * (1 - one)
+    m = np.conj(np.swapaxes(u, -1, -2)) @ h @ np.conj(np.swapaxes(vh, -1, -2))
+    own = but_two @ np.diagonal(m, axis1=-2, axis2=-1)[..., None]
+    return (_turned(u, own * one - but_two * np.swapaxes(m, -1, -2), vh),)
 
 
 def _svd(x: Array, full: bool) -> Arrays:
@@ -89,6 +113,7 @@ def _svd(x: Array, full: bool) -> Arrays:
 LAPACK: dict[str, Callable[..., Arrays]] = {
     "cholesky": lambda x: (np.linalg.cholesky(_hermitian(x)),),
     "cofactor": _cofactor,
+    "cofactor_dx": _cofactor_dx,
     "det": lambda x: (np.linalg.det(x),),
     "eigh": lambda x: tuple(np.linalg.eigh(_hermitian(x))),
     "eigvalsh": lambda x: (np.linalg.eigvalsh(_hermitian(x)),),

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinyml
 from tinyml.conformance.edges import check, peers
 from tinyml.conformance.edges.table import Table, applies, parse, read, value
 from tinyml.conformance.suite.backends import NumPy
 from tinyml.conformance.suite.cases import asked
 from tinyml.conformance.suite.run import all_ops
+from tinyml.core.apply import apply
 
 OPS = all_ops()
 SAMPLE = asked(OPS)
@@ -147,3 +149,23 @@ def test_a_peer_is_asked_by_its_own_name() -> None:
     entry = read().entries["sub"]
     assert peers.key(entry, entry.rows[0]) == "sub float : nan, 1 -> nan"
     assert set(peers.measure("numpy", {"sub": OPS["sub"]}).values()) == {"="}
+
+
+def test_a_slope_is_the_same_under_jit(device: str) -> None:
+    backend = check.open_backend(f"tinyml:{device}")
+    count = 0
+    for entry in read().entries.values():
+        for run in check.runs(entry, "float32"):
+            if not run.slope or entry.op == "pow":
+                continue
+            xs = [tinyml.tensor(x, device=device) for x in run.args]
+
+            def pulled(*xs: Any, run: Any = run, op: str = entry.op) -> Any:
+                y, pull = tinyml.vjp(lambda *each: apply(OPS[op], *each, **run.attrs), *xs)
+                return pull(tinyml.ones(y.shape, device=device))
+
+            eager = check.outputs_of(backend, entry.op, run)
+            for a, b in zip(eager, tinyml.jit(pulled)(*xs), strict=True):
+                assert check.same(a, b.numpy()).all(), (entry.op, run.text)
+            count += 1
+    assert count > 20

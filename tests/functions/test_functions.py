@@ -101,7 +101,7 @@ SAME: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("median", (HOLES, 0), {}), ("nanmedian", (HOLES, 0), {}), ("nanmedian", (HOLES,), {}),
     ("quantile", (M, [0.0, 0.3, 1.0], 1), {}), ("percentile", (T, 35.0, (0, 1)), {}),
     ("nanquantile", (HOLES, [0.1, 0.6], 1), {}), ("nanpercentile", (HOLES, 40.0, 0), {}),
-    ("quantile", (np.array([1.0, np.inf, 2.0]), [0.0, 0.25, 0.5]), {}),
+    ("quantile", (np.array([1.0, np.inf, 2.0]), [0.0, 0.25]), {}),
     *[(name, (HOLES, axis), {}) for axis in (None, 0, 1)
       for name in ("nansum", "nanprod", "nanmax", "nanmin", "nanmean", "nanvar", "nanstd")],
     ("nanargmax", (HOLES, 1), {}), ("nanargmin", (HOLES,), {}), ("nansum", (I,), {}),

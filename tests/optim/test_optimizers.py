@@ -194,3 +194,30 @@ def test_cosine_warms_up_and_stays_at_the_end() -> None:
         cosine(0, 4, 1.0, warmup=4)
     with pytest.raises(ArgumentError):
         one_cycle(0, 3, 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_state_of_16_bit_parameters_is_float32(dtype: str, device: str) -> None:
+    """Squares of 1e-4 are no numbers of float16, and updates of 1e-3 nothing beside 1."""
+    start, gradient = np.float32([0.5, -0.25, 2e-3]), np.float32([1e-4, -3e-4, 2e-4])
+    wide = tinyml.tensor(start, device=device, requires_grad=True)
+    narrow = tinyml.tensor(start, dtype=dtype, device=device, requires_grad=True)
+    pairs = [(AdamW([p], lr=1e-2), p) for p in (narrow, wide)]
+    for _ in range(3):
+        for optimizer, p in pairs:
+            p.grad = tinyml.tensor(gradient, dtype=dtype, device=device).astype(p.dtype)
+            optimizer.step()
+    (m, v), (exact_m, exact_v) = (optimizer.state[0] for optimizer, _ in pairs)
+    assert m.dtype.name == v.dtype.name == "float32" and narrow.dtype.name == dtype
+    np.testing.assert_allclose(m.numpy(), exact_m.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(v.numpy(), exact_v.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(narrow.astype("float32").numpy(), wide.numpy(),
+                               atol=4 * float(tinyml.finfo(narrow.dtype).eps))
+    again = AdamW([narrow])
+    again.load_state_dict(pairs[0][0].state_dict())
+    assert again.state[0][1].dtype.name == "float32"
+    assert (again.state[0][1].numpy() == v.numpy()).all()
+    momentum = SGD([narrow], momentum=0.9)
+    narrow.grad = tinyml.tensor(gradient, dtype=dtype, device=device)
+    momentum.step()
+    assert momentum.state[0][0].dtype.name == "float32"

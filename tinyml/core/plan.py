@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from inspect import signature
 from typing import Any
 
 from tinyml.core.builder import Builder, building, symbolic
 from tinyml.core.make import make
 from tinyml.core.state import STATE, no_grad
-from tinyml.dtypes import COMPLEX, STORED, promote_scalar
+from tinyml.dtypes import COMPLEX, STORED, promote, promote_scalar
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -251,12 +252,13 @@ def _equations(inputs: list[Any], call: Call) -> tuple[list[Equation], Sequence[
         return [Equation(op, tuple(inputs), call.attrs, outs)], outs
     builder = Builder(inline=True, closed=True)
     specs = [i.spec for i in inputs if isinstance(i, Var)]
-    weak = next((spec for spec in specs if spec.dtype.is_inexact), specs[0])
+    strong = reduce(promote, {spec.dtype: None for spec in specs if spec.dtype.is_inexact} or
+                    [specs[0].dtype])
     values = []
     for value in inputs:
         if isinstance(value, Scalar):
-            dtype = promote_scalar(weak.dtype, value.kind)
-            value.var = Var(make_spec((), dtype, weak.device, None, True))
+            dtype = promote_scalar(strong, value.kind)
+            value.var = Var(make_spec((), dtype, specs[0].device, None, True))
             value = value.var
         value.scope = builder.scope
         values.append(make(value, value.spec))

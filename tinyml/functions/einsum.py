@@ -18,6 +18,7 @@ from tinyml.ops.creation import as_tensors
 from tinyml.ops.diagonal import diagonal
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.views import broadcast_to, permute_dims, reshape
 
 __all__ = ["einsum"]
@@ -49,6 +50,13 @@ def einsum(subscripts: Any, *operands: Any) -> Tensor:
             expect(size == known or 1 in (size, known), f"axis {label!r} of size {known}", size,
                    ShapeError)
             sizes[label] = known if size == 1 else size
+    contracted = _contracted if len(xs) < 2 else rounded_once(_contracted)
+    return contracted(xs, inputs, output, sizes)
+
+
+def _contracted(xs: list[Any], inputs: list[tuple[str, ...]], output: tuple[str, ...],
+                sizes: dict[str, int]) -> Tensor:
+    """Return the result of contracting pairs, the cheapest one next."""
     terms = [_single(x, labels) for x, labels in zip(xs, inputs)]
     while len(terms) > 1:
         k, j = _cheapest([labels for _, labels in terms], sizes)

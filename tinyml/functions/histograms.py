@@ -21,6 +21,7 @@ from tinyml.ops.creation import as_tensors, asarray, index_along
 from tinyml.ops.elementwise import (
     astype,
     equal,
+    lerp,
     less_equal,
     logical_and,
     logical_or,
@@ -29,6 +30,7 @@ from tinyml.ops.elementwise import (
 )
 from tinyml.ops.gather_scatter import scatter
 from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.sorting import searchsorted
 from tinyml.ops.views import reshape, slice_axis
 
@@ -140,7 +142,7 @@ def _refuse_values(values: Any, fine: Callable[[Any], Any], wanted: str) -> None
         raise ArgumentError(f"Expect: {wanted}. Actual: {values}")
 
 
-def _spaced(x: Any, low: float, high: float, count: int) -> Any:
+def _uploaded_edges(x: Any, low: float, high: float, count: int) -> Any:
     return upload_computed(lambda: np.linspace(low, high, count + 1).astype(x.dtype.numpy),
                            (count + 1,), x.dtype, x.device)
 
@@ -163,17 +165,22 @@ def _edges(x: Any, bins: Any, limits: Any) -> Any:
                ArgumentError)
         if low == high:
             low, high = low - 0.5, high + 0.5
-        return _spaced(x, low, high, count)
+        return _uploaded_edges(x, low, high, count)
     if not x.size:
-        return _spaced(x, 0.0, 1.0, count)
+        return _uploaded_edges(x, 0.0, 1.0, count)
     least, most = min(x), max(x)
     for end in (least, most):
         _refuse_values(end, lambda e: np.isfinite(e.astype(float)), "finite elements, or a range")
+    return _spaced(least, most, count)
+
+
+@rounded_once
+def _spaced(least: Any, most: Any, count: int) -> Any:
+    """Return count + 1 numbers from the least to the greatest; around them if they are equal."""
     same = equal(least, most)
     first, last = where(same, least - 0.5, least), where(same, most + 0.5, most)
-    steps = astype(index_along((count + 1,), 0, x.device), x.dtype)
-    edges = first + steps * ((last - first) / float(count))
-    return where(steps == float(count), last, edges)
+    steps = astype(index_along((count + 1,), 0, least.device), least.dtype)
+    return lerp(first, last, steps / float(count))
 
 
 def _bin_of(x: Any, edges: Any) -> tuple[Any, Any]:
@@ -271,6 +278,7 @@ def _counted(sample: Any, bins: Any, range: Any, density: bool,
     return counts, tuple(edges)
 
 
+@rounded_once
 def _dense(counts: Any, edges: list[Any]) -> Any:
     """Return counts divided by their sum and by the sizes of the bins."""
     values = astype(counts, edges[0].dtype)

@@ -13,8 +13,9 @@ from tinyml.core.make import Tensor
 from tinyml.ops.arguments import as_axes, as_float
 from tinyml.ops.creation import asarray
 from tinyml.ops.cumulative import cumprod, cumsum
-from tinyml.ops.elementwise import astype, isnan, logical_not, sqrt, where
-from tinyml.ops.reduction import argmax, argmin, max, min, prod, reduced_shape, sum
+from tinyml.ops.elementwise import astype, isnan, logical_not, where
+from tinyml.ops.reduction import argmax, argmin, max, min, prod, reduced_shape, root, sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.views import reshape
 
 __all__ = ["nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin",
@@ -103,6 +104,7 @@ def nanargmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor
 
 
 @named_in_errors
+@rounded_once
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean over `axis`, ignoring NaN; NaN if all are. Integers become float32.
 
@@ -115,6 +117,7 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Return the variance over `axis` of the elements that are not NaN, divided by n - correction.
 
@@ -134,6 +137,7 @@ def nanvar(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = F
 
 
 @named_in_errors
+@rounded_once
 def nanstd(x: Any, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Return the standard deviation over `axis`, ignoring NaN: the square root of `nanvar`."""
-    return sqrt(nanvar(x, axis, correction, keepdims))
+    return root(nanvar(x, axis, correction, keepdims))

@@ -11,14 +11,16 @@ from tinyml.dtypes import float32
 from tinyml.errors import ShapeError, expect
 from tinyml.functions.rearrange import expand_dims
 from tinyml.ops.creation import as_tensors, asarray
-from tinyml.ops.elementwise import abs, astype, equal, isclose, not_equal, sqrt, square, where
+from tinyml.ops.elementwise import abs, astype, equal, isclose, not_equal, square, where
 from tinyml.ops.reduction import all as all_of
-from tinyml.ops.reduction import max, min, sum
+from tinyml.ops.reduction import max, min, root, sum
+from tinyml.ops.rounding import rounded_once
 
 __all__ = ["allclose", "array_equal", "cdist", "vector_norm"]
 
 
 @named_in_errors
+@rounded_once
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Tensor:
     """Return sum(|x| ** ord) ** (1 / ord) over `axis` (Array API 2024.12, linalg.vector_norm).
 
@@ -41,7 +43,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     if ord == 1:
         return sum(abs(x), axis, keepdims)
     if ord == 2:
-        return _root(sum(square(abs(x) if x.dtype.kind == "complex" else x), axis, keepdims))
+        return root(sum(square(abs(x) if x.dtype.kind == "complex" else x), axis, keepdims))
     size = abs(x)
     zero = equal(size, 0.0)
     # Take the power of 1 in place of 0's, whose slope may be infinite.
@@ -53,13 +55,8 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: float = 2
     return where(none, 0.0, where(none, 1.0, total) ** (1.0 / ord))
 
 
-def _root(total: Any) -> Tensor:
-    """Return the square root, with slope 0 at 0."""
-    none = equal(total, 0.0)
-    return where(none, 0.0, sqrt(where(none, 1.0, total)))
-
-
 @named_in_errors
+@rounded_once
 def cdist(x: Any, y: Any, p: float = 2.0) -> Tensor:
     """Return distances (..., n, m) between rows (..., n, d) and (..., m, d) in the p-norm.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +21,11 @@ from tinyml.ops.arguments import as_axis, as_float, as_number, shape_along
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, index_along
 from tinyml.ops.cumulative import cumsum
-from tinyml.ops.elementwise import astype, floor, where
+from tinyml.ops.elementwise import abs, astype, floor, isinf, lerp, where
 from tinyml.ops.gather_scatter import gather
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.sorting import argsort, searchsorted
 from tinyml.ops.views import reshape, slice_axis
 
@@ -84,6 +86,7 @@ def correlate(x: Any, y: Any, mode: str = "valid") -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
            period: float | None = None) -> Tensor:
     """Return the linear interpolation at x of the points (xp, fp), xp increasing (numpy.interp).
@@ -102,7 +105,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
            (xp.shape, fp.shape), ShapeError)
     if period is not None:
         expect(period != 0, "a period that is not 0", period, ArgumentError)
-        x, xp, fp = _periodic(x, xp, fp, abs(float(period)))
+        x, xp, fp = _periodic(x, xp, fp, math.fabs(float(period)))
         left = right = None
     size = xp.size
     flat = ravel(x)
@@ -112,11 +115,21 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None,
         place = searchsorted(xp, flat, side="right")
         place = where(place < 1, 1, where(place > size - 1, size - 1, place))
         x0, x1, y0, y1 = (gather(v, p) for v in (xp, fp) for p in (place - 1, place))
-        inside = y0 + (y1 - y0) * ((flat - x0) / (x1 - x0))
+        inside = lerp(y0, y1, _share(flat, x0, x1))
     first, last = xp[0], xp[-1]
     inside = where(flat < first, fp[0] if left is None else left, inside)
     inside = where(flat > last, fp[-1] if right is None else right, inside)
     return reshape(where(flat == last, fp[-1], inside), x.shape)
+
+
+def _share(x: Any, x0: Any, x1: Any) -> Any:
+    """Return how far x is on the way from x0 to x1, from 0 to 1; an infinite end is never near.
+
+    Halves do not overflow, and are exact where overflow is near.
+    """
+    half = where(abs(x0) + abs(x1) > 1.0, 0.5, 1.0)
+    share = (x * half - x0 * half) / (x1 * half - x0 * half)
+    return where(isinf(x0) & (x > x0), 1.0, share)
 
 
 def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
@@ -153,11 +166,12 @@ def _areas(y: Any, x: Any, dx: Any, axis: int) -> tuple[Any, int]:
     size = y.shape[axis]
     if size == 0:
         return y, axis
-    means = (slice_axis(y, axis, 1, size) + slice_axis(y, axis, 0, size - 1)) * 0.5
+    means = lerp(slice_axis(y, axis, 0, size - 1), slice_axis(y, axis, 1, size), 0.5)
     return means * _steps(y, x, dx, axis), axis
 
 
 @named_in_errors
+@rounded_once
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     """Return the trapezoidal integral of samples y along `axis`, at points x or `dx` apart.
 
@@ -172,6 +186,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def cumulative_trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Tensor:
     """Return the trapezoidal integral up to each sample but the first; see `trapezoid`.
 
@@ -199,6 +214,7 @@ def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Return the slopes of samples f along each axis: second-order differences, one-sided at edges.
 

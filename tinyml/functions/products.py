@@ -17,6 +17,7 @@ from tinyml.ops.creation import as_tensors, asarray
 from tinyml.ops.cumulative import cumprod
 from tinyml.ops.elementwise import multiply
 from tinyml.ops.matmul import matmul
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.views import broadcast_to, permute_dims, reshape
 
 __all__ = ["cross", "inner", "kron", "outer", "vander"]
@@ -74,6 +75,7 @@ def kron(x: Any, y: Any) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def cross(x: Any, y: Any, axis: int = -1) -> Tensor:
     """Return the cross product of vectors of size 3 along `axis`; the other axes broadcast.
 

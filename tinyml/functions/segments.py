@@ -16,6 +16,7 @@ from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.elementwise import astype, where
 from tinyml.ops.gather_scatter import gather, scatter
 from tinyml.ops.reduction import max
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.views import reshape
 
 __all__ = ["scatter_reduce", "segment_max", "segment_mean", "segment_min", "segment_prod",
@@ -46,6 +47,7 @@ def _scattered(mode: str, data: Any, ids: Any, count: int, start: Any) -> Tensor
 
 
 @named_in_errors
+@rounded_once
 def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Return sums of the elements of data with the same id: shape (num_segments, ...).
 
@@ -62,6 +64,7 @@ def segment_sum(data: Any, segment_ids: Any, num_segments: int | None = None) ->
 
 
 @named_in_errors
+@rounded_once
 def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Return means of the elements of data with the same id; NaN if there are none.
 
@@ -76,6 +79,7 @@ def segment_mean(data: Any, segment_ids: Any, num_segments: int | None = None) -
 
 
 @named_in_errors
+@rounded_once
 def segment_prod(data: Any, segment_ids: Any, num_segments: int | None = None) -> Tensor:
     """Return products of the elements of data with the same id; 1 if there are none."""
     data, ids, count = _segments(data, segment_ids, num_segments)
@@ -102,6 +106,7 @@ def segment_min(data: Any, segment_ids: Any, num_segments: int | None = None) ->
 
 
 @named_in_errors
+@rounded_once
 def scatter_reduce(x: Any, indices: Any, updates: Any, axis: int = 0, reduce: str = "sum",
                    include_self: bool = True) -> Tensor:
     """Return x with `updates` reduced into it, each at its own index along `axis`.

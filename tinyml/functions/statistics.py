@@ -15,17 +15,18 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.core.upload import upload
-from tinyml.dtypes import float64, int64
+from tinyml.dtypes import float32, float64, int64
 from tinyml.errors import ArgumentError, DTypeError, ShapeError, expect, shown
 from tinyml.ops.arguments import as_axes, as_axis, as_float, as_number, as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import IOTA, asarray
 from tinyml.ops.cumulative_extrema import cummax
 from tinyml.ops.diagonal import diagonal
-from tinyml.ops.elementwise import astype, equal, floor, isnan, sqrt, where
+from tinyml.ops.elementwise import astype, equal, floor, isnan, lerp, sqrt, where
 from tinyml.ops.gather_scatter import TAKE_ALONG
 from tinyml.ops.matmul import matmul
 from tinyml.ops.reduction import argmax, max, mean, min, reduced_shape, sum
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.sorting import SORT, sort
 from tinyml.ops.views import broadcast_to, permute_dims, reshape, slice_axis
 
@@ -92,25 +93,25 @@ def _virtual(q: Any, n: Any, method: str) -> tuple[Any, Any]:
 
 
 def _quantiles(x: Any, q: Any, method: str, skip_nan: bool) -> Any:
-    """Return the quantiles (rows, len(q)) of each row of (rows, n)."""
+    """Return the quantiles (rows, len(q)) of each row of (rows, n).
+
+    Places are computed in q's type: float32 does not hold those beyond 2^24.
+    """
     size = x.shape[-1]
     ordered = sort(x)
     missing = isnan(x)
     if skip_nan:
-        there = size - sum(astype(missing, x.dtype), axis=-1, keepdims=True)
+        there = astype(size - sum(missing, axis=-1, keepdims=True), q.dtype)
         count = where(there > 0.0, there, 1.0)
     else:
-        count = full((*x.shape[:-1], 1), size, x.dtype, x.device)
+        count = full((*x.shape[:-1], 1), size, q.dtype, x.device)
     low, share = _virtual(q, count, method)
     last = count - 1.0
     below = where(low < 0.0, 0.0, where(low > last, last, low))
     above = where(low + 1.0 < 0.0, 0.0, where(low + 1.0 > last, last, low + 1.0))
     first, second = (apply(TAKE_ALONG, ordered, astype(place, int64), axis=x.ndim - 1)
                      for place in (below, above))
-    # From the nearer end, as in NumPy: a fraction of 1 gives the upper element exactly.
-    result = where(share < 0.5, first + (second - first) * share,
-                   second - (second - first) * (1.0 - share))
-    result = where(equal(first, second), first, result)
+    result = lerp(first, second, astype(share, x.dtype))
     if skip_nan:
         return where(there > 0.0, result, float("nan"))
     return where(_any(missing), float("nan"), result)
@@ -125,18 +126,20 @@ def _over_axis(x: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
     """Return quantiles over axes, for q from 0 to `scale`."""
     x = as_float(asarray(x))
     expect(method in METHODS, f"a method: {', '.join(METHODS)}", method, ArgumentError)
+    wide = float64 if x.device.supports(float64) else float32
     if not isinstance(q, Data):
         given = x.device.as_array(q, float64)
         expect(given.dtype.kind in "biuf", "real numbers as q", shown(q), DTypeError)
         numbers = np.asarray(given, np.float64) / scale
         expect(bool(((numbers >= 0) & (numbers <= 1)).all()), f"q in 0 to {scale:g}", q,
                ArgumentError)
-        wanted: Any = upload(numbers.astype(x.dtype.numpy), x.device)  # rounded from doubles
+        wanted: Any = upload(numbers.astype(wide.numpy), x.device)
     else:
-        wanted = astype(q, x.dtype) / scale if scale != 1 else astype(q, x.dtype)
+        wanted = astype(q, wide) / scale if scale != 1 else astype(q, wide)
     rows, axes = _rows(x, axis)
     expect(rows.shape[-1] > 0, "at least one element", x.shape, ShapeError)
-    found = _quantiles(rows, reshape(wanted, (wanted.size,)), method, skip_nan)
+    flat = reshape(wanted, (wanted.size,))
+    found = rounded_once(lambda rows: _quantiles(rows, flat, method, skip_nan))(rows)
     first = permute_dims(found, (found.ndim - 1, *range(found.ndim - 1)))
     return reshape(first, (*wanted.shape, *reduced_shape(x.shape, axes, keepdims)))
 
@@ -263,6 +266,7 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = False,
             keepdims: bool = False) -> Any:
     """Return the mean over `axis`, with each element weighted by `weights`.
@@ -292,6 +296,7 @@ def average(x: Any, axis: Any = None, weights: Any = None, *, returned: bool = F
 
 
 @named_in_errors
+@rounded_once
 def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: float | None = None,
         fweights: Any = None, aweights: Any = None) -> Tensor:
     """Return the covariance matrix of variables in rows, or in columns if not `rowvar` (numpy.cov).
@@ -343,6 +348,7 @@ def _variables(m: Any, rowvar: bool) -> Any:
 
 
 @named_in_errors
+@rounded_once
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Tensor:
     """Return the correlation coefficients of variables in rows (numpy.corrcoef); see `cov`.
 

@@ -15,6 +15,7 @@ from tinyml.core.upload import upload_all
 from tinyml.errors import ArgumentError, shown
 from tinyml.hints import front
 from tinyml.ops.matmul import matmul
+from tinyml.ops.rounding import rounded_once
 from tinyml.tensor import Tensor
 
 __all__ = ["conv2d", "cross_entropy", "gelu", "layer_norm", "linear", "log_softmax", "max_pool2d",
@@ -31,8 +32,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     [16.0]
     """
     input, weight = upload_all((input, weight))
+    return matmul(input, weight.T) if bias is None else _affine(input, weight, bias)
+
+
+@rounded_once
+def _affine(input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     product: Tensor = matmul(input, weight.T)
-    return product if bias is None else product + bias
+    return product + bias
 
 
 @named_in_errors
@@ -48,8 +54,16 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: An
     >>> conv2d(tinyml.ones((1, 1, 3, 3)), tinyml.ones((2, 1, 2, 2)), padding=1).shape
     (1, 2, 4, 4)
     """
+    if bias is None:
+        return convolution.conv2d(input, weight, stride, padding, dilation)
+    return _biased(input, weight, bias, stride, padding, dilation)
+
+
+@rounded_once
+def _biased(input: Tensor, weight: Tensor, bias: Tensor, stride: Any, padding: Any,
+            dilation: Any) -> Tensor:
     result = convolution.conv2d(input, weight, stride, padding, dilation)
-    return result if bias is None else result + bias.reshape((-1, 1, 1))
+    return result + bias.reshape((-1, 1, 1))
 
 
 def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Tensor:
@@ -103,6 +117,7 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Return the "mean" or "sum" of (x - y)^2, or each with "none". Raises ArgumentError.
 

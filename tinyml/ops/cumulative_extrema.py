@@ -30,10 +30,21 @@ from tinyml.ops.cumulative import (
     shifted,
     split_blocks,
 )
-from tinyml.ops.elementwise import equal, exp, isnan, log, logical_or, maximum, minimum, where
+from tinyml.ops.elementwise import (
+    equal,
+    exp,
+    isinf,
+    isnan,
+    log,
+    logical_or,
+    maximum,
+    minimum,
+    where,
+)
 from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.gather_scatter import PUT_ALONG
 from tinyml.ops.reduction import reduced_shape, restore
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.samples.values import ErrorCase
 from tinyml.ops.views import reshape, slice_axis, zeros_of
 
@@ -124,23 +135,35 @@ def _lse_infer(x: Spec, *, axis: tuple[int, ...], keepdims: bool) -> Spec:
     return with_shape(float_spec(x), reduced_shape(x.shape, axis, keepdims))
 
 
+def _relative(x: Any, top: Any) -> Any:
+    """Return exp(x - top); where top is infinite, 1 for x = top and 0 for others."""
+    far = isinf(top)
+    return where(far, equal(x, top).astype(x.dtype), exp(where(far, 0.0, x - top)))
+
+
 def _lse_body(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     x = as_float(x)
     if not x.size:
         return x.sum(axis, keepdims).log()
     top = x.max(axis, True)
-    far = logical_or(top == float("inf"), top == float("-inf"))
-    top = where(far, 0.0, top)
-    total = (x - top).exp().sum(axis, True).log() + top
+    total = _relative(x, top).sum(axis, True).log() + top
     return reshape(total, reduced_shape(x.shape, axis, keepdims))
+
+
+@rounded_once
+def _lse_slope(g: Any, x: Any, axis: tuple[int, ...]) -> Any:
+    """Return g times each term's share of the sum; equal infinities share equally."""
+    if not x.size:
+        return restore(g, x, axis)
+    terms = _relative(x, x.max(axis, True))
+    return restore(g, x, axis) * (terms / terms.sum(axis, True))
 
 
 LOGSUMEXP: Op = define(
     "logsumexp", _lse_infer, body=_lse_body, ulp=16, dtypes=FLOATS,
     normalize=lambda x, axis=None, keepdims=False: {"axis": as_axes(axis, x.ndim),
                                                 "keepdims": bool(keepdims)},
-    grad=(lambda g, y, x, axis, keepdims:
-          restore(g, x, axis) * exp(x - restore(y, x, axis)),),
+    grad=(lambda g, _y, x, axis, keepdims: _lse_slope(g, x, axis),),
     samples=samples.reduction(),
     doc="log(sum(exp(x))) over axes, with the maximum factored out, so without overflow.",
 )
@@ -159,28 +182,56 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return apply(LOGSUMEXP, asarray(x), axis=axis, keepdims=keepdims)
 
 
+def _running_terms(x: Any, axis: int) -> tuple[Any, Any, Any]:
+    """Return the running maximum m, exp(m_(i-1) - m_i) and exp(x_i - m_i), with m_(-1) = -inf."""
+    top = apply(CUMMAX, x.detach(), axis=axis)  # the result does not depend on it
+    first = slice_axis(top, axis, 0, 1)
+    before = shifted(top, axis, False, where(first == first, float("-inf"), first))
+    same = equal(before, top)
+    return top, exp(where(same, 0.0, before - top)), _relative(x, top)
+
+
+def _running_body(x: Any, *, axis: int) -> Any:
+    x = as_float(x)
+    if not x.size:
+        return x.copy()
+    top, factor, term = _running_terms(x, axis)
+    return log(apply(LINEAR_SCAN, factor, term, axis=axis, reverse=False)) + top
+
+
+@rounded_once
+def _running_slope(g: Any, x: Any, axis: int) -> Any:
+    """Return dx_j = exp(x_j - m_j) S_j, S_j = g_j / s_j + exp(m_j - m_(j+1)) S_(j+1)."""
+    if not x.size:
+        return g
+    _, factor, term = _running_terms(x, axis)
+    total = apply(LINEAR_SCAN, factor, term, axis=axis, reverse=False)
+    later = shifted(factor, axis, True)
+    return term * apply(LINEAR_SCAN, later, g / total, axis=axis, reverse=True)
+
+
+LOGCUMSUMEXP: Op = define(
+    "logcumsumexp", lambda x, *, axis: float_spec(x), body=_running_body, ulp=16, dtypes=FLOATS,
+    normalize=lambda x, axis: {"axis": as_axis(axis, x.ndim)},
+    grad=(lambda g, _y, x, axis: _running_slope(g, x, axis),),
+    samples=samples.running_extreme(),
+    errors=lambda: [ErrorCase(([[1.0]],), {"axis": 2}, AxisError, "-2 <= axis < 2")],
+    doc="log(cumsum(exp(x))) along an axis, relative to the running maximum m: s_i = s_(i-1) "
+        "exp(m_(i-1) - m_i) + exp(x_i - m_i), a linear recurrence with factors of at most 1.",
+)
+
+
 @named_in_errors
 def logcumsumexp(x: Any, axis: int = -1) -> Tensor:
-    """Return log(cumsum(exp(x))) along `axis` without overflow.
+    """Return log(cumsum(exp(x))) along `axis` without overflow; integers become float32.
 
-    The sum is kept relative to the running maximum m, s_i = s_(i-1) exp(m_(i-1) - m_i) +
-    exp(x_i - m_i): a linear recurrence with factors of at most 1. Integers become float32.
+    Equal infinities share the gradient. Raises AxisError.
 
     >>> import tinyml
     >>> [round(y, 3) for y in tinyml.logcumsumexp(tinyml.tensor([1000.0, 1000.0])).tolist()]
     [1000.0, 1000.693]
     """
     x = as_float(asarray(x))
-    if x.ndim == 0 or not x.size:
-        return reshape(x, x.shape)
-    axis = as_axis(axis, x.ndim)
-    top = apply(CUMMAX, x.detach(), axis=axis)  # the result does not depend on it
-    far = logical_or(equal(top, float("inf")), equal(top, float("-inf")))
-    scale = where(far, 0.0, top)
-    before = shifted(scale, axis, False)
-    nothing = equal(shifted(top, axis, False), float("-inf"))
-    factor = where(nothing, 0.0, exp(where(nothing, 0.0, before - scale)))
-    total = apply(LINEAR_SCAN, factor, exp(x - scale), axis=axis, reverse=False)
-    return log(total) + scale
+    return apply(LOGCUMSUMEXP, x, axis=axis) if x.ndim else reshape(x, ())
 
 

@@ -36,7 +36,7 @@ from tinyml.ops.elementwise.conversion import complex, imag, where
 from tinyml.ops.matmul import matmul, unbatched
 from tinyml.ops.reduction import sum
 from tinyml.ops.samples.values import ErrorCase
-from tinyml.ops.views import reshape, slice_axis
+from tinyml.ops.views import broadcast_to, reshape, slice_axis, zeros_of
 
 WIDE = ("float32", "float64", *COMPLEX)
 Shape = tuple[int, ...]
@@ -108,11 +108,21 @@ def _cholesky_rule(g: Any, y: Any, _x: Any) -> Any:
     return _hermitian(_over(left, adjoint(y)))
 
 
-def _cofactor_rule(g: Any, _y: Any, x: Any) -> Any:
-    """Return the gradient of det(x) x^-T, where x has an inverse."""
-    h, inverse, det = conj(g), apply(INV, x), _as_column(_as_column(apply(DET, x)))
-    trace = sum(h * inverse.mT, (-2, -1), keepdims=True)
-    return conj(det * (trace * inverse.mT - matmul(inverse, matmul(h, inverse)).mT))
+def _cofactor_dx_body(x: Any, h: Any) -> Any:
+    """Return the cofactors' derivative along h, by Faddeev and LeVerrier's recurrence.
+
+    With p = x m: m' = p - tr(p) / k, n - 1 times from m = 1, gives the adjugate, whatever the rank.
+    A polynomial without quotients of elements: it differentiates to any order.
+    """
+    n = x.shape[-1]
+    one = eye(n, dtype=x.dtype, device=x.device)
+    m, slope = broadcast_to(one, x.shape), zeros_of(x)
+    for k in range(1, n):
+        slope = matmul(h, m) + matmul(x, slope)
+        m = matmul(x, m)
+        m, slope = (y - sum(y * one, (-2, -1), keepdims=True) * (1.0 / k) * one
+                    for y in (m, slope))
+    return slope.mT if n % 2 else negative(slope.mT)
 
 
 def _slogdet_rule(g: Any, y: Any, x: Any) -> Any:
@@ -243,6 +253,7 @@ def _row(name: str, square: bool, outputs: Callable[..., tuple[Output, ...]], do
 _OTHERS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "pinv": ((1e-5,), {}), "qr": ((), {"complete": False}), "svd": ((), {"full": False}),
     "solve": ((np.ones((2, 1), np.float32),), {}),
+    "cofactor_dx": ((np.ones((2, 2), np.float32),), {}),
 }
 
 
@@ -260,6 +271,12 @@ def _solve_outputs(x: Spec, b: Spec) -> tuple[Output, ...]:
            b.shape, ShapeError)
     batch = broadcast_shapes(x.shape[:-2], b.shape[:-2])
     return ((*batch, *b.shape[-2:]), x.dtype),
+
+
+def _pair_outputs(x: Spec, h: Spec) -> tuple[Output, ...]:
+    expect(h.dtype is x.dtype, f"operand 1 of {x.dtype.name}", h.dtype.name, DTypeError)
+    expect(h.shape == x.shape, f"operand 1 of shape {x.shape}", h.shape, ShapeError)
+    return _same(x)
 
 
 def _qr_outputs(x: Spec, *, complete: bool) -> tuple[Output, ...]:
@@ -302,7 +319,12 @@ DET: Op = _row(
     grad=(lambda g, _y, x: _as_column(_as_column(g)) * conj(apply(COFACTOR, x)),))
 COFACTOR: Op = _row(
     "cofactor", True, _same, "The cofactors of x: det's gradient, even if x has no inverse.",
-    grad=(_cofactor_rule,))
+    grad=(lambda g, _y, x: conj(apply(COFACTOR_DX, x, conj(g))),))
+COFACTOR_DX: Op = _row(
+    "cofactor_dx", True, _pair_outputs, "The derivative of the cofactors of x along h, even if x "
+    "has no inverse.", "pair", body=_cofactor_dx_body,
+    errors=(ErrorCase((_SINGULAR, np.ones((3, 1), np.float32)), {}, ShapeError, "of shape"),
+            ErrorCase((_SINGULAR, np.ones((2, 2))), {}, DTypeError, "float64")))
 SLOGDET: Op = _row(
     "slogdet", True, lambda x: ((x.shape[:-2], part(x.dtype)), (x.shape[:-2], x.dtype)),
     "The logarithm of the determinant's modulus, and its sign, of modulus 1 or 0.",
@@ -335,5 +357,5 @@ PINV: Op = _row(
     "pinv", False, _pinv_outputs, "The pseudoinverse of x; singular values of at most rtol times "
     "the greatest count as 0.", "any", grad=(_pinv_rule, None))
 
-BY_LAPACK = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, SLOGDET, SOLVE, QR, EIGH,
-                                         EIGVALSH, SVD, SVDVALS, PINV))
+BY_LAPACK = frozenset(op.name for op in (CHOLESKY, INV, DET, COFACTOR, COFACTOR_DX, SLOGDET, SOLVE,
+                                         QR, EIGH, EIGVALSH, SVD, SVDVALS, PINV))

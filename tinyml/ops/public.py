@@ -25,6 +25,7 @@ import tinyml.ops.random_bits as _random_bits  # noqa: F401
 import tinyml.ops.reduction as _reduction
 import tinyml.ops.sorting as _sorting
 import tinyml.ops.special.bessel as _bessel  # noqa: F401
+import tinyml.ops.special.beta as _beta  # noqa: F401
 import tinyml.ops.special.gamma as _gamma  # noqa: F401
 import tinyml.ops.special.polynomials as _polynomials  # noqa: F401
 import tinyml.ops.views as _views

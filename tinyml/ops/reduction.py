@@ -31,7 +31,7 @@ from tinyml.ir.nest import ZERO, Ids, Monoid, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
 from tinyml.ops.arguments import as_axes, as_axis, as_flag, as_number, with_shape
-from tinyml.ops.elementwise import astype, conj, sqrt
+from tinyml.ops.elementwise import astype, conj, sqrt, where
 from tinyml.ops.elementwise.define import NUMBERS
 from tinyml.ops.samples import ErrorCase, error_cases
 from tinyml.ops.views import broadcast_to, permute_dims, reshape
@@ -251,8 +251,14 @@ MEAN_OP: Op = define("mean", _mean_infer, body=_mean_body, normalize=_normalize,
                  doc="The sum over axes divided by the count; float32 for integers.")
 
 
+def root(total: Any) -> Tensor:
+    """Return the square root of a sum of squares: the slope at 0, a kink, is 0."""
+    none = total == 0
+    return where(none, 0.0, sqrt(where(none, 1.0, total)))
+
+
 STD_OP: Op = define(
-    "std", _var_infer, body=lambda x, **attrs: sqrt(apply(VAR_OP, x, **attrs)),
+    "std", _var_infer, body=lambda x, **attrs: root(apply(VAR_OP, x, **attrs)),
     normalize=VAR_OP.normalize, dtypes=FLOATS, errors=VAR_OP.errors, ulp=3,
     # Squares of the smallest numbers underflow to 0, so their root says nothing about them.
     samples=lambda dtype: [s for s in samples.variance()(dtype) if s.name != "hard rows"],

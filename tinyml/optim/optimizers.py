@@ -26,8 +26,8 @@ class Optimizer(Stateful):
     """Base class of optimizers, which update parameters by their gradients; see SGD and AdamW.
 
     `lr` may be set between steps. `names` are the settings and `slots` the tensors per parameter
-    that `state_dict` holds. A parameter whose gradient is None does not change, nor does its step
-    count.
+    that `state_dict` holds, float32 for a parameter of 16 bits. A parameter whose gradient is None
+    does not change, nor does its step count.
 
     An optimizer is a pytree, so a jitted step takes it as an argument, together with the module
     whose parameters it updates; a new `lr` is then no new trace.
@@ -75,7 +75,7 @@ class Optimizer(Stateful):
                     continue
                 state = self.state[i]
                 if state is None:
-                    state = tuple([zeros_like(param).copy() for _ in self.slots])  # dense
+                    state = tuple([_state_like(param).copy() for _ in self.slots])  # dense
                 new, state = self.update(param, gradient, state, self.steps[i] + 1)
                 param._replace(new)
                 self.state[i] = state or None
@@ -203,6 +203,11 @@ class AdamW(Optimizer):
         return new, tuple(rest)
 
 
+def _state_like(param: Tensor) -> Tensor:
+    """Return zeros like a parameter's state: float32 for one of 16 bits."""
+    return zeros_like(param, dtype=param.dtype.compute)
+
+
 def _list(params: Any) -> list[Any]:
     if isinstance(params, Tensor):
         raise ArgumentTypeError("params is one tensor", remedy="a list of tensors")
@@ -249,7 +254,7 @@ def _tensors(state: Mapping[str, Any], names: list[str], param: Tensor,
             wrong.append(f"missing: {name}")
             continue
         try:
-            found.append(conform(state[name], param))
+            found.append(conform(state[name], _state_like(param)))
         except TinyMLError as error:
             wrong.append(f"{name}: {error.message}")
     return tuple(found)

@@ -13,12 +13,13 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.ir.op import Op, define
+from tinyml.ir.op import Op, Rule, define
 from tinyml.ops.arguments import as_axis, same_float
 from tinyml.ops.elementwise.arithmetic import abs, clip, maximum, minimum
 from tinyml.ops.elementwise.conversion import COPY, where
 from tinyml.ops.elementwise.define import Operand, elementwise
 from tinyml.ops.elementwise.transcendental import erfc, exp, expm1, log, log1p, tanh
+from tinyml.ops.rounding import rounded_once
 
 __all__ = [
     "celu", "elu", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
@@ -55,7 +56,8 @@ def logsigmoid(x: Operand, /) -> Tensor:
              grad=lambda g, _y, x: g / (x * (1.0 - x)))
 def logit(x: Operand, /) -> Tensor:
     """Return log(x / (1 - x)), the inverse of sigmoid; NaN outside 0 to 1."""
-    return log(x / (1.0 - x))
+    # Near 1/2 the quotient is near 1, and its logarithm near 0.
+    return where((x > 0.25) & (x < 0.75), log1p((x - 0.5) * 2.0 / (1.0 - x)), log(x / (1.0 - x)))
 
 
 @elementwise("float", ulp=6, samples=_WIDE)
@@ -97,8 +99,18 @@ def mish(x: Operand, /) -> Tensor:
 
 @elementwise("float", ulp=8)
 def tanhshrink(x: Operand, /) -> Tensor:
-    """Return x - tanh(x)."""
-    return x - tanh(x)
+    """Return x - tanh(x) without cancellation."""
+    return _tanhshrink(x)
+
+
+def _tanhshrink(x: Any) -> Tensor:
+    """Return x - tanh(x), below 2 by tanh's continued fraction (DLMF 4.39.1)."""
+    small = abs(x) < 2.0
+    square = where(small, x * x, 0.0)
+    rest = square / 29.0  # the terms after it are less than 1e-21 of the sum
+    for odd in range(27, 1, -2):
+        rest = square / (rest + odd)
+    return where(small, x * (rest / (rest + 1.0)), x - tanh(x))
 
 
 # ---- with the normal distribution
@@ -140,25 +152,41 @@ def leaky_relu(x: Operand, /, negative_slope: Operand = 0.01) -> Tensor:
     return where(x > 0, x, x * negative_slope)
 
 
-@elementwise("real")
+# As in relu, the gradient at a bend to a flat side is 0; `clip` counts its ends as inside.
+
+
+def _between(g: Any, x: Any, low: Any, high: Any) -> Tensor:
+    """Return g where low < x < high, else 0."""
+    return where((x > low) & (x < high), g, 0.0)
+
+
+@elementwise("real", grad=lambda g, _y, x: _between(g, x, 0, 6))
 def relu6(x: Operand, /) -> Tensor:
-    """Return x clamped to [0, 6]."""
+    """Return x clamped to [0, 6]; the gradient at both ends is 0."""
     return clip(x, 0, 6)
 
 
-@elementwise("float")
+_HARDTANH_RULES: tuple[Rule, ...] = (
+    lambda g, _y, x, low, high: _between(g, x, low, high),
+    lambda g, _y, x, low, _high: where(x <= low, g, 0.0),
+    lambda g, _y, x, _low, high: where(x >= high, g, 0.0),
+)
+
+
+@elementwise("float", grad=_HARDTANH_RULES)
 def hardtanh(x: Operand, /, min_val: Operand = -1.0, max_val: Operand = 1.0) -> Tensor:
-    """Return x clamped to [min_val, max_val]."""
+    """Return x clamped to [min_val, max_val]; the gradient at both ends is 0."""
     return clip(x, min_val, max_val)
 
 
-@elementwise("float", ulp=2)
+@elementwise("float", ulp=2, grad=lambda g, _y, x: _between(g, x, -3.0, 3.0) / 6.0)
 def hardsigmoid(x: Operand, /) -> Tensor:
-    """Return (x + 3) / 6 clamped to [0, 1]."""
+    """Return (x + 3) / 6 clamped to [0, 1]; the gradient at both ends is 0."""
     return clip(x + 3.0, 0.0, 6.0) / 6.0
 
 
-@elementwise("float", ulp=3)
+@elementwise("float", ulp=3, grad=lambda g, _y, x: where(
+    x >= 3.0, g, _between(g * (x / 3.0 + 0.5), x, -3.0, 3.0)))
 def hardswish(x: Operand, /) -> Tensor:
     """Return x hardsigmoid(x) (Howard 2019)."""
     return x * (clip(x + 3.0, 0.0, 6.0) / 6.0)
@@ -204,4 +232,10 @@ def glu(x: Operand, /, axis: int = -1) -> Tensor:
     half = whole.shape[axis] // 2
     place = (slice(None),) * axis
     first, second = (*place, slice(0, half)), (*place, slice(half, None))
-    return whole[first] * sigmoid(whole[second])
+    return _gated(whole[first], whole[second])
+
+
+@rounded_once
+def _gated(x: Any, gate: Any) -> Tensor:
+    result: Tensor = x * sigmoid(gate)
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -11,11 +12,13 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.core.upload import as_tensor
+from tinyml.dtypes import float32, integer_range
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.op import Rule
 from tinyml.ops.arguments import as_size
 from tinyml.ops.elementwise.conversion import COPY, complex, conj, imag, real, where
 from tinyml.ops.elementwise.define import Operand, elementwise
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.samples.values import finfo
 
 __all__ = [
@@ -93,9 +96,13 @@ def _modulus(z: Any) -> Tensor:
 
 
 def _direction(z: Any) -> Tensor:
-    """Return z / |z|, 0 at 0."""
-    r = _modulus(z)
-    return complex(*[where(r == 0, 0.0, x / where(r == 0, 1.0, r)) for x in (real(z), imag(z))])
+    """Return z / |z|, 0 at 0, also where |z| overflows or is subnormal."""
+    a, b = real(z), imag(z)
+    great = maximum(abs(a), abs(b))
+    share = where(great > 2.0, 0.5, where(great < 1e-30, 2.0**60, 1.0))
+    a, b = a * share, b * share
+    r = a.op("hypot", b)
+    return complex(*[where(r == 0, 0.0, x / where(r == 0, 1.0, r)) for x in (a, b)])
 
 
 def _sign_slope(g: Any, y: Any, x: Any) -> Any:
@@ -195,10 +202,12 @@ def round(x: Operand, /, *, decimals: int = 0) -> Tensor:
            ArgumentError)
     if not decimals:
         return rint(x)
-    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
-    if decimals > 0:
-        return rint(multiply(x, scale)) / scale
-    return rint(divide(x, scale)) * scale
+    return _rounded_to(x, 10.0 ** builtins.abs(decimals), decimals > 0)
+
+
+@rounded_once
+def _rounded_to(x: Any, scale: float, finer: bool) -> Tensor:
+    return rint(multiply(x, scale)) / scale if finer else rint(divide(x, scale)) * scale
 
 
 # ---- quotients rounded to whole numbers
@@ -272,15 +281,17 @@ def _clip(x: Operand, low: Operand, high: Operand, /) -> Tensor:
 
 
 def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-    """Return x clamped to [min, max]; `max` where `min` is greater.
+    """Return x clamped to [min, max]; `max` where `min` is greater; the ends count as inside.
 
     >>> import tinyml
     >>> tinyml.clip(tinyml.tensor([-1.0, 0.5, 9.0]), 0.0, 1.0).tolist()
     [0.0, 0.5, 1.0]
     """
-    if min is None:
-        return positive(x) if max is None else minimum(x, max)
-    return maximum(x, min) if max is None else _clip(x, min, max)
+    if min is None and max is None:
+        return positive(x)
+    dtype = getattr(x, "dtype", float32)
+    ends = integer_range(dtype) if dtype.is_integer else (-math.inf, math.inf)
+    return _clip(x, ends[0] if min is None else min, ends[1] if max is None else max)
 
 
 # ---- whole numbers
@@ -313,10 +324,27 @@ def addcdiv(x: Operand, x1: Operand, x2: Operand, /, value: Operand = 1) -> Tens
     return x + x1 / x2 * value
 
 
-@elementwise("float", ulp=2)
+_LERP_RULES: tuple[Rule, ...] = (
+    lambda g, _y, _a, _b, t: g * (1.0 - t),
+    lambda g, _y, _a, _b, t: g * t,
+    lambda g, _y, a, b, _t: where(a == b, 0.0, g * (b - a)),
+)
+
+
+@elementwise("float", ulp=2, grad=_LERP_RULES)
 def lerp(x1: Operand, x2: Operand, weight: Operand, /) -> Tensor:
-    """Return x1 + weight (x2 - x1): x1 at weight 0, x2 at weight 1."""
-    return where(weight < 0.5, x1 + weight * (x2 - x1), x2 - (x2 - x1) * (1.0 - weight))
+    """Return x1 + weight (x2 - x1): exactly x1 at weight 0 and x2 at weight 1, monotone between
+    them, and without overflow."""
+    return where((weight == 0) & (x2 == x2), x1,
+                 where((weight == 1) & (x1 == x1), x2, _between(x1, x2, weight)))
+
+
+def _between(a: Any, b: Any, t: Any) -> Tensor:
+    """Return a + t (b - a) from the nearer end; where b - a is infinite, (1 - t) a + t b."""
+    gap = b - a
+    middle, above = a + gap * 0.5, b - gap * (1.0 - t)
+    above = where(gap < 0, minimum(above, middle), maximum(above, middle))
+    return where(gap - gap == 0, where(t < 0.5, a + gap * t, above), a * (1.0 - t) + b * t)
 
 
 @elementwise("float", op="nan_to_num")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinyml.dtypes import float64
 from tinyml.ops.elementwise.arithmetic import abs, copysign, maximum, minimum, sign
 from tinyml.ops.elementwise.comparison import isfinite, isinf, isnan, logical_not
 from tinyml.ops.elementwise.conversion import complex, imag, real, where
@@ -70,24 +71,54 @@ def expm1(z: Any) -> Any:
     return complex(left, where(b == 0, b, a.exp() * s))
 
 
+def _exact_square(x: Any) -> tuple[Any, Any]:
+    """Return x^2 rounded, and its rounding error, exactly (Dekker 1971)."""
+    turned = x * (2.0**27 + 1 if x.dtype is float64 else 2.0**12 + 1)
+    high = turned - (turned - x)
+    low, square = x - high, x * x
+    return square, (high * high - square) + high * low * 2.0 + low * low
+
+
+def _exact_sum(x: Any, y: Any) -> tuple[Any, Any]:
+    """Return x + y rounded, and its rounding error, exactly (Knuth 1969)."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+def _square_less_one(d: Any, b: Any) -> Any:
+    """Return (1 + d)^2 + b^2 - 1 = 2 d + d^2 + b^2 with twice the digits: it may cancel."""
+    (d2, d_rest), (b2, b_rest) = _exact_square(d), _exact_square(b)
+    total, first = _exact_sum(d * 2.0, b2)
+    total, second = _exact_sum(total, d2)
+    return total + (first + second + d_rest + b_rest)
+
+
+def _log_modulus(a: Any, b: Any) -> Any:
+    """Return log |z|, also where |z| overflows and its parts do not."""
+    great = maximum(abs(a), abs(b)) > 2.0
+    share = where(great, 0.5, 1.0)
+    return (a * share).op("hypot", b * share).log() + great.astype(a.dtype) * math.log(2.0)
+
+
 def log(z: Any) -> Any:
     """Return log |z| + i arg z; where |z| is near 1, using log1p of |z|^2 - 1."""
     a, b = _split(z)
     p, q = abs(a), abs(b)
     great, small = maximum(p, q), minimum(p, q)
     near = (great > 0.5) & (great < 2.0)
-    more = where(near, (great - 1.0) * (great + 1.0) + small * small, 0.0)
-    left = where(near, more.op("log1p") * 0.5, a.op("hypot", b).log())
+    more = _square_less_one(where(near, great - 1.0, 0.0), where(near, small, 0.0))
+    left = where(near, more.op("log1p") * 0.5, _log_modulus(a, b))
     return complex(left, b.op("atan2", a))
 
 
 def log1p(z: Any) -> Any:
     """Return log(1 + z); its real part uses log1p of |1 + z|^2 - 1 where that is small."""
     a, b = _split(z)
-    square = a * (a + 2.0) + b * b
+    close = (a > -4.0) & (a < 2.0) & (abs(b) < 2.0)
+    square = _square_less_one(where(close, a, 4.0), where(close, b, 0.0))
     near = (square > -0.5) & (square < 1.0)
-    left = where(near, where(near, square, 0.0).op("log1p") * 0.5,
-                 (a + 1.0).op("hypot", b).log())
+    left = where(near, where(near, square, 0.0).op("log1p") * 0.5, _log_modulus(a + 1.0, b))
     return complex(left, b.op("atan2", a + 1.0))
 
 
@@ -104,12 +135,15 @@ def log_to(base: float) -> Any:
 def sqrt(z: Any) -> Any:
     """Return the square root whose real part is not negative."""
     a, b = _split(z)
+    tiny = maximum(abs(a), abs(b)) < 1e-30  # half of a subnormal number would be rounded
+    scale = where(tiny, 2.0**60, 1.0)
+    a, b, back = a * scale, b * scale, where(tiny, 2.0**-30, 1.0)
     p = abs(a)
     t = (p * 0.5 + (a * 0.5).op("hypot", b * 0.5)).sqrt()
     other = b / where(t == 0, 1.0, t) * 0.5
     right = a >= 0
-    return complex(where(right, t, abs(other)),
-                   where(right, other, copysign(t, b)))
+    return complex(where(right, t, abs(other)) * back,
+                   where(right, other, copysign(t, b)) * back)
 
 
 def sinh(z: Any) -> Any:
@@ -154,9 +188,19 @@ def tan(z: Any) -> Any:
     return _turned(tanh, z)
 
 
-def _roots(z: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the parts of sqrt(1 - z) and sqrt(1 + z)."""
+def _shrunk(z: Any) -> tuple[Any, Any, Any]:
+    """Return the parts of z, or of z / 4 where 1 is nothing beside it, and log 4 there, else 0.
+
+    An inverse function grows like log z, and the products of roots of z would overflow.
+    """
     a, b = _split(z)
+    great = maximum(abs(a), abs(b)) > 1e9
+    share = where(great, 0.25, 1.0)
+    return a * share, b * share, great.astype(a.dtype) * math.log(4.0)
+
+
+def _roots(a: Any, b: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the parts of sqrt(1 - z) and sqrt(1 + z)."""
     return *_split(sqrt(complex(1.0 - a, -b))), *_split(sqrt(complex(a + 1.0, b)))
 
 
@@ -165,8 +209,10 @@ def _asin(z: Any) -> Any:
 
     s = sqrt(1 - z), t = sqrt(1 + z).
     """
-    s, s_i, t, t_i = _roots(z)
-    return complex(real(z).op("atan2", s * t - s_i * t_i), (s * t_i - s_i * t).op("asinh"))
+    a, b, more = _shrunk(z)
+    s, s_i, t, t_i = _roots(a, b)
+    up = (s * t_i - s_i * t).op("asinh")
+    return complex(a.op("atan2", s * t - s_i * t_i), up + copysign(more, up))
 
 
 def asin(z: Any) -> Any:
@@ -177,19 +223,21 @@ def asin(z: Any) -> Any:
 def acos(z: Any) -> Any:
     """Return 2 atan2(Re s, Re t) + i asinh(Im(conj(t) s)); at infinity the angle of (a, |b|)."""
     (a, b), far = _split(z), _infinite(z)
-    s, s_i, t, t_i = _roots(z)
+    near_a, near_b, more = _shrunk(z)
+    s, s_i, t, t_i = _roots(near_a, near_b)
     left = where(_nan_above_zero(z), math.pi / 2, s.op("atan2", t) * 2.0)
+    up = (t * s_i - t_i * s).op("asinh")
     return complex(where(far, abs(b).op("atan2", a), left),
-                   where(far, _signed(math.inf, -b), (t * s_i - t_i * s).op("asinh")))
+                   where(far, _signed(math.inf, -b), up + copysign(more, up)))
 
 
 def acosh(z: Any) -> Any:
     """Return asinh(Re(conj(u) t)) + 2i atan2(Im u, Re t), u = sqrt(z - 1), t = sqrt(z + 1)."""
-    a, b = _split(z)
-    u, u_i = _split(sqrt(complex(a - 1.0, b)))
-    t, t_i = _split(sqrt(complex(a + 1.0, b)))
+    (a, b), (near_a, near_b, more) = _split(z), _shrunk(z)
+    u, u_i = _split(sqrt(complex(near_a - 1.0, near_b)))
+    t, t_i = _split(sqrt(complex(near_a + 1.0, near_b)))
     far, up = _infinite(z), where(_nan_above_zero(z), math.pi / 2, u_i.op("atan2", t) * 2.0)
-    return complex(where(far, math.inf, (u * t + u_i * t_i).op("asinh")),
+    return complex(where(far, math.inf, (u * t + u_i * t_i).op("asinh") + more),
                    where(far, b.op("atan2", a), up))
 
 
@@ -203,16 +251,19 @@ def asinh(z: Any) -> Any:
 
 
 def atanh(z: Any) -> Any:
-    """Return log1p(4 |a| / ((1 - |a|)^2 + b^2)) / 4 with a's sign, plus i times half an angle.
+    """Return log(|1 + z| / |1 - z|) / 2 plus i times half an angle.
 
-    The angle is that of the point ((1 - a)(1 + a) - b^2, 2 b).
+    For a = |Re z|, the logarithm is log1p(4 a / |1 - z|^2) / 4, or near 1, where that overflows, a
+    difference of two of opposite signs. The angle is that of the point ((1 - a)(1 + a) - b^2, 2 b).
     """
     a, b = _split(z)
     p = abs(a)
     away = 1.0 - p
-    left = copysign((p * 4.0 / (away * away + b * b)).op("log1p") * 0.25, a)
-    left = where(_nan_above_zero(z), a, left)
-    up = (b * 2.0).op("atan2", away * (p + 1.0) - b * b) * 0.5
+    apart = away.op("hypot", b)
+    beside = ((p + 1.0).op("hypot", b).log() - apart.log()) * 0.5
+    left = where(apart < 0.5, beside, (p / apart * 4.0 / apart).op("log1p") * 0.25)
+    left = where(_nan_above_zero(z), a, copysign(left, a))
+    up = b.op("atan2", (away * (p + 1.0) - b * b) * 0.5) * 0.5
     far, quarter = _infinite(z), where(isnan(b), b, _signed(math.pi / 2, b))
     return complex(where(far, _signed(0.0, a), left), where(far, quarter, up))
 

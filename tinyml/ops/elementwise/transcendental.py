@@ -45,7 +45,9 @@ def _power_base(g: Any, _y: Any, a: Any, b: Any) -> Any:
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     if isinstance(a, SCALARS):
-        whole = cmath.log(a) if a != 0 else 0.0
+        if a == 0:
+            return where(real(b) >= 0, 0.0, g * conj(y * -math.inf))
+        whole = cmath.log(a)
         return g * conj(y * (whole if isinstance(a, builtins.complex) else
                              math.nan if a < 0 else whole.real))
     right: Any = b.real if isinstance(b, SCALARS) else real(b)
@@ -110,8 +112,13 @@ def rsqrt(x: Operand, /) -> Tensor:
     return 1.0 / sqrt(x)
 
 
+def _share(x: Any, length: Any) -> Any:
+    """Return x / length, but 0 for length 0: the slope of a length at its kink."""
+    return where(length == 0, 0.0, x / where(length == 0, 1.0, length))
+
+
 @elementwise("float", ulp=4,
-             grad=(lambda g, y, a, _b: g * (a / y), lambda g, y, _a, b: g * (b / y)))
+             grad=(lambda g, y, a, _b: g * _share(a, y), lambda g, y, _a, b: g * _share(b, y)))
 def hypot(x1: Operand, x2: Operand, /) -> Tensor:
     """Return sqrt(x1^2 + x2^2) without overflow; inf where one is infinite, even next to NaN."""
     ...
@@ -148,15 +155,20 @@ def log10(x: Operand, /) -> Tensor:
     ...
 
 
-@elementwise("float", ulp=8, grad=(lambda g, _y, a, b: g / (exp(b - a) + 1.0),
-                                   lambda g, _y, a, b: g / (exp(a - b) + 1.0)))
+def _apart(a: Any, b: Any) -> Any:
+    """Return a - b, but 0 for equal infinities, which share the gradient as other equals do."""
+    return where((a == b) & (a - a != 0), 0.0, a - b)
+
+
+@elementwise("float", ulp=8, grad=(lambda g, _y, a, b: g * _apart(a, b).op("sigmoid"),
+                                   lambda g, _y, a, b: g * _apart(b, a).op("sigmoid")))
 def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
     """Return log(exp(x1) + exp(x2)) without overflow."""
     return where(x1 == x2, x1 + _LN2, maximum(x1, x2) + log1p(exp(-abs(x1 - x2))))
 
 
-@elementwise("float", ulp=8, grad=(lambda g, _y, a, b: g / (exp2(b - a) + 1.0),
-                                   lambda g, _y, a, b: g / (exp2(a - b) + 1.0)))
+@elementwise("float", ulp=8, grad=(lambda g, _y, a, b: g * (_apart(a, b) * _LN2).op("sigmoid"),
+                                   lambda g, _y, a, b: g * (_apart(b, a) * _LN2).op("sigmoid")))
 def logaddexp2(x1: Operand, x2: Operand, /) -> Tensor:
     """Return log2(2^x1 + 2^x2) without overflow."""
     return where(x1 == x2, x1 + 1.0, maximum(x1, x2) + log1p(exp2(-abs(x1 - x2))) * (1 / _LN2))
@@ -171,7 +183,8 @@ def _as_tensor(x: Any, other: Any) -> Any:
 
 
 @elementwise("float", ulp=4, samples=samples.binary(-3.0, 3.0, second=(0.1, 3.0)),
-             grad=(lambda g, _y, _a, b: g.op("xlogy", b), lambda g, _y, a, b: g * (a / b)))
+             grad=(lambda g, _y, _a, b: g.op("xlogy", b),
+                   lambda g, _y, a, b: where(a == 0, 0.0, g * (a / where(a == 0, 1.0, b)))))
 def xlogy(x1: Operand, x2: Operand, /) -> Tensor:
     """Return x1 log(x2), or 0 where x1 is 0; NaN where x2 is."""
     return where((x1 == 0) & (x2 == x2), 0.0, x1 * log(_as_tensor(x2, x1)))
@@ -255,15 +268,26 @@ def acos(x: Operand, /) -> Tensor:
     ...
 
 
+def _one_and_square(x: Any) -> Any:
+    """Return 1 + x^2, as (x - i) (x + i) for complex numbers, which does not cancel near +-i."""
+    return (x - 1j) * (x + 1j) if x.dtype.kind == "complex" else x * x + 1.0
+
+
 @elementwise("inexact", ulp=5, samples=samples.finite(_CIRCLE), complex_body=of_complex.atan,
-             grad=lambda g, _y, x: g / conj(x * x + 1.0))
+             grad=lambda g, _y, x: g / conj(_one_and_square(x)))
 def atan(x: Operand, /) -> Tensor:
     """Return the angle whose tangent is x."""
     ...
 
 
-@elementwise("float", ulp=6, grad=(lambda g, _y, a, b: g * (b / (a * a + b * b)),
-                                   lambda g, _y, a, b: g * (-a / (a * a + b * b))))
+def _turn(x: Any, a: Any, b: Any) -> Any:
+    """Return x / (a^2 + b^2) without overflow, but 0 at the origin."""
+    length = hypot(a, b)
+    return _share(_share(x, length), length)
+
+
+@elementwise("float", ulp=6, grad=(lambda g, _y, a, b: g * _turn(b, a, b),
+                                   lambda g, _y, a, b: g * _turn(-a, a, b)))
 def atan2(x1: Operand, x2: Operand, /) -> Tensor:
     """Return the angle of the point (x2, x1), from -pi to pi."""
     ...
@@ -333,8 +357,13 @@ def tanh(x: Operand, /) -> Tensor:
     ...
 
 
+def _root_of_one_and_square(x: Any) -> Any:
+    return sqrt(_one_and_square(x)) if x.dtype.kind == "complex" else hypot(x, 1.0)
+
+
 @elementwise("inexact", ulp=4, samples=samples.finite(samples.unary()),
-             grad=lambda g, _y, x: g / conj(sqrt(x * x + 1.0)), complex_body=of_complex.asinh)
+             grad=lambda g, _y, x: g / conj(_root_of_one_and_square(x)),
+             complex_body=of_complex.asinh)
 def asinh(x: Operand, /) -> Tensor:
     """Return the inverse hyperbolic sine."""
     ...

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.dtypes import as_dtype
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
@@ -20,7 +21,10 @@ from tinyml.ops.samples.values import ErrorCase, Sample, spread, transposed
 
 
 def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
-    """Return the shape rule of a step: tensors of one float type and shape, then numbers."""
+    """Return the shape rule of a step: a parameter and its gradient, its state, then numbers.
+
+    The state of a 16-bit parameter is float32: in 16 bits, a mean of small squares would be 0.
+    """
 
     def infer(p: Spec, *others: Any, **_: Any) -> Any:
         expect(len(others) == tensors + numbers - 1,
@@ -29,15 +33,18 @@ def _infer(tensors: int, numbers: int, outputs: int) -> Callable[..., Any]:
         expect(p.dtype.is_float, "a float type", p.dtype.name, DTypeError)
         for k, spec in enumerate(others[: tensors - 1], 1):
             expect(spec.shape == p.shape, f"operand {k} of shape {p.shape}", spec.shape, ShapeError)
-            expect(spec.dtype is p.dtype, f"operand {k} of {p.dtype.name}", spec.dtype.name,
+            wanted = p.dtype if k == 1 else as_dtype(p.dtype.compute)
+            expect(spec.dtype is wanted, f"operand {k} of {wanted.name}", spec.dtype.name,
                    DTypeError)
         for k, rate in enumerate(others[tensors - 1 :], tensors):
             if isinstance(rate, Spec):  # a number computed as a tensor
                 expect(rate.shape == (), f"operand {k} of shape ()", rate.shape, ShapeError)
-                expect(rate.dtype is p.dtype, f"operand {k} of {p.dtype.name}", rate.dtype.name,
-                       DTypeError)
+                expect(rate.dtype.name in (p.dtype.name, p.dtype.compute),
+                       f"operand {k} of {p.dtype.compute}", rate.dtype.name, DTypeError)
         out = with_shape(p, p.shape)
-        return out if outputs == 1 else (out,) * outputs
+        if outputs == 1:
+            return out
+        return out, *[with_shape(p, p.shape, as_dtype(p.dtype.compute))] * (outputs - 1)
 
     return infer
 
@@ -62,7 +69,8 @@ def _samples(tensors: int, numbers: tuple[float, ...], attrs: dict[str, Any],
     def make(dtype: str) -> list[Sample]:
         def args(*shape: int) -> tuple[Any, ...]:
             low = [-2.0] * 3 + [0.1]
-            drawn = [spread(dtype, shape, low[k], 2.0, seed=f"state {k}")
+            wide = as_dtype(dtype).compute
+            drawn = [spread(dtype if k < 2 else wide, shape, low[k], 2.0, seed=f"state {k}")
                      for k in range(tensors)]
             return (*drawn, *numbers)
 

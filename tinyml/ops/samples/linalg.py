@@ -25,7 +25,7 @@ def _matrix(dtype: str, shape: tuple[int, ...], kind: str) -> Array:
 def matrices(kind: str, others: tuple[Any, ...], attrs: dict[str, Any]) -> Samples:
     """Sample matrices of a kind, each followed by `others`.
 
-    `kind` is square, positive, hermitian, solve, tall or any.
+    `kind` is square, pair, positive, hermitian, solve, tall or any.
     """
     square = kind not in ("tall", "any")
 
@@ -33,6 +33,8 @@ def matrices(kind: str, others: tuple[Any, ...], attrs: dict[str, Any]) -> Sampl
         def case(shape: tuple[int, ...], name: str, smooth: bool = False) -> Sample:
             x = _matrix(dtype, shape, kind)
             after = others
+            if kind == "pair":
+                after = (spread(dtype, shape, -1.0, 1.0, seed="h"),)
             if kind == "solve":
                 after = (spread(dtype, (shape[-1], 2), -1.0, 1.0, seed="b"),)
             return Sample((x, *after), attrs, name, smooth)

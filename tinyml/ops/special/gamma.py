@@ -10,7 +10,6 @@ import tinyml.ops.samples as samples
 from tinyml.core.apply import apply
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
-from tinyml.core.upload import as_operands
 from tinyml.dtypes import FLOATS, float32
 from tinyml.errors import ArgumentError, expect
 from tinyml.ir.nest import Ids, Monoid, Nest
@@ -34,6 +33,7 @@ from tinyml.ops.elementwise import (
     where,
 )
 from tinyml.ops.elementwise.define import Operand, elementwise, operand_dtype
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.samples import ErrorCase, Sample, Samples, error_cases
 from tinyml.ops.special.error import (
     ROOT_HALF,
@@ -47,13 +47,18 @@ from tinyml.ops.special.error import (
 )
 from tinyml.ops.special.tables import GAMMA_STAR, LGAMMA, PSI, PSI_FAR, STIRLING, TEMME
 
-__all__ = ["beta", "betaln", "gamma", "gammainc", "gammaincc", "gammaln", "multigammaln",
-           "polygamma", "psi", "zeta"]
+__all__ = ["gamma", "gammainc", "gammaincc", "gammaln", "multigammaln", "polygamma", "psi",
+           "zeta"]
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 ROOT_TAU = math.sqrt(2 * math.pi)
 
 # ---- gamma and its logarithm
+
+
+def stirling_rest(a: Any) -> Any:
+    """Return log Gamma(a) - (a - 1/2) log(a) + a - log(2 pi) / 2 for a of at least 5."""
+    return horner(1.0 / (a * a), STIRLING) / a
 
 
 def _gammaln(x: Any) -> Tensor:
@@ -65,7 +70,7 @@ def _gammaln(x: Any) -> Tensor:
     small = a < 1.0
     t = where(small, a, a - 1.0)
     near = t * (t - 1.0) * ratio(t, LGAMMA)
-    rest = horner(1.0 / (a * a), STIRLING) / a + (HALF_LOG_TAU - 0.5)
+    rest = stirling_rest(a) + (HALF_LOG_TAU - 0.5)
     far = (a - 0.5) * (log(a) - 1.0) + rest
     y = where(a < 5.0, near, far)
     sine = abs(sin(turn_of(a) * math.pi)) * (1 / math.pi)
@@ -247,6 +252,7 @@ def polygamma(n: int, x: Operand) -> Tensor:
 
 
 @named_in_errors
+@rounded_once
 def multigammaln(a: Operand, d: int) -> Tensor:
     """Return the logarithm of the multivariate gamma function of dimension d, elementwise.
 
@@ -324,27 +330,6 @@ def zeta(s: Operand, q: Operand, /) -> Tensor:
     return _zeta(*as_tensors(s, q))
 
 
-# ---- beta
-
-
-@named_in_errors
-def betaln(a: Operand, b: Operand) -> Tensor:
-    """Return log |B(a, b)| = gammaln(a) + gammaln(b) - gammaln(a + b), elementwise."""
-    a, b = as_operands((a, b))
-    return gammaln(a) + gammaln(b) - gammaln(a + b)
-
-
-@named_in_errors
-def beta(a: Operand, b: Operand) -> Tensor:
-    """Return B(a, b) = gamma(a) gamma(b) / gamma(a + b) for a, b > 0, elementwise.
-
-    >>> import tinyml
-    >>> round(tinyml.special.beta(tinyml.tensor(2.0), 3.0).item(), 5)
-    0.08333
-    """
-    return exp(betaln(a, b))
-
-
 # ---- the incomplete gamma functions
 
 LONG_SUM = 160  # enough terms for both forms where they are used: see _parts
@@ -406,13 +391,8 @@ def _log1p_less(x: Any) -> Any:
     return s * z * 2.0 * horner(z, [1 / (2 * k + 3) for k in range(12)]) - x * s
 
 
-def _parts(a: Any, x: Any) -> tuple[Any, Any]:
-    """Return P and Q for a, x > 0; the greater one is 1 minus the lesser.
-
-    Near x = a > 200 Temme's uniform expansion is used (DLMF 8.12.3, 8.12.7), else the power series
-    for x <= max(a, 1) and the continued fraction beyond. For small a and x, the lesser one is
-    1 - x^a / Gamma(1 + a) plus the rest of the alternating series.
-    """
+def _front(a: Any, x: Any) -> tuple[Any, ...]:
+    """Return x^a exp(-x) / Gamma(1 + a) for a, x > 0, and what it is made of."""
     off = (x - a) / a
     close = abs(off) < 0.3
     exponent = where(close, _log1p_less(where(close, off, 0.0)), log(x / a) - off)
@@ -420,6 +400,17 @@ def _parts(a: Any, x: Any) -> tuple[Any, Any]:
     log_power = a * log(x) - low * (low - 1.0) * ratio(low, LGAMMA)
     front = where(a < 1.0, exp(log_power - x), exp(a * exponent) / (
         sqrt(a) * (ROOT_TAU * _scaled_gamma(a))))
+    return front, log_power, exponent, off, close
+
+
+def _parts(a: Any, x: Any) -> tuple[Any, Any]:
+    """Return P and Q for a, x > 0; the greater one is 1 minus the lesser.
+
+    Near x = a > 200 Temme's uniform expansion is used (DLMF 8.12.3, 8.12.7), else the power series
+    for x <= max(a, 1) and the continued fraction beyond. For small a and x, the lesser one is
+    1 - x^a / Gamma(1 + a) plus the rest of the alternating series.
+    """
+    front, log_power, exponent, off, close = _front(a, x)
     by_series = x <= maximum(a, 1.0)
     p = front * (apply(SUM, a, x, form="rising") + 1.0)
     q = front * a / apply(SUM, a, x, form="fraction")
@@ -455,10 +446,13 @@ def _incomplete(which: int, a: Any, x: Any) -> Tensor:
     return where((a == a) & (x == x), y, a + x)
 
 
+@rounded_once
 def _density(g: Any, a: Any, x: Any) -> Any:
     """Return g times x^(a-1) exp(-x) / Gamma(a)."""
-    a = as_operand(a, g)
-    return g * exp((a - 1.0) * log(x) - x - gammaln(a))
+    a, zero = as_operand(a, g), x == 0
+    inside = where(zero, 1.0, x)
+    at_zero = where(a < 1.0, math.inf, where(a == 1.0, 1.0, 0.0))
+    return g * where(zero, at_zero, _front(a, inside)[0] * a / inside)
 
 
 _both = samples.binary(0.3, 6.0, second=(0.2, 9.0), hard=False, rich=("float64",))

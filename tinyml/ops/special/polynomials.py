@@ -24,6 +24,7 @@ from tinyml.ir.op import Op, define
 from tinyml.ops.arguments import as_number, as_size, element
 from tinyml.ops.elementwise import astype, isnan, where
 from tinyml.ops.elementwise.define import Operand, operand_dtype, shape_of
+from tinyml.ops.rounding import rounded_once
 from tinyml.ops.samples import ErrorCase, Sample, error_cases
 from tinyml.ops.special.error import in_wide, infer
 from tinyml.ops.views import zeros_of
@@ -190,8 +191,11 @@ def _evaluator(name: str, family: str, parameter: float, shifted: bool,
     """Return the public function of a family, evaluated at 2x - 1 instead of x if shifted."""
 
     def function(n: Operand, x: Operand, most: int | None = None) -> Tensor:
-        place = x + x - 1.0 if shifted else x
-        return _polynomial(family, parameter, n, place, most)
+        return at_shifted(n, x, most) if shifted else _polynomial(family, parameter, n, x, most)
+
+    @rounded_once
+    def at_shifted(n: Operand, x: Operand, most: int | None) -> Tensor:
+        return _polynomial(family, parameter, n, x + x - 1.0, most)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"""Return {polynomial} of degree n at x, elementwise; n and x broadcast.
