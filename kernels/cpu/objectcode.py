@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import importlib.util
 import os
 import re
+import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 from tinyml.errors import BuildError
@@ -85,13 +88,48 @@ def _salt() -> str:
 def load(source: str, types: tuple[str, ...]) -> int:
     """Return the address of a kernel, compiled now or taken from the cache."""
     address = _loaded.get((source, types))
-    if address is None:
-        with _lock:
-            address = _loaded.get((source, types))
-            if address is None:
-                address = _load(source, types)
-                _loaded[source, types] = address
+    return _undisturbed(source, types) if address is None else address
+
+
+def _undisturbed(source: str, types: tuple[str, ...]) -> int:
+    """Load a kernel on a thread that is not the main one, where no signal handler runs.
+
+    An import or a compilation that Ctrl-C cuts short would leave numba unusable; so it goes on.
+    """
+    if threading.current_thread() is not threading.main_thread() or _lock._is_owned():
+        return _load_once(source, types)
+    results: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        enabled = gc.isenabled()
+        gc.disable()  # a finalizer here could wait for a lock of the thread that waits for this one
+        try:
+            result: tuple[int, BaseException | None] = _load_once(source, types), None
+        except BaseException as error:
+            result = 0, error
+        if enabled:
+            gc.enable()
+        results.put(result)
+
+    try:
+        threading.Thread(target=work, name="tinyml build").start()
+    except RuntimeError:  # no more threads, or the interpreter ends
+        return _load_once(source, types)
+    address, error = results.get()
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # its traceback holds this frame
     return address
+
+
+def _load_once(source: str, types: tuple[str, ...]) -> int:
+    with _lock:
+        address = _loaded.get((source, types))
+        if address is None:
+            address = _loaded[source, types] = _load(source, types)
+        return address
 
 
 def _load(source: str, types: tuple[str, ...]) -> int:
