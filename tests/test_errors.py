@@ -507,6 +507,7 @@ PAIRS: dict[type[tinyml.TinyMLError], tuple[type[Exception], ...]] = {
     errors.NaNError: (FloatingPointError,), errors.GraphError: (ValueError,),
     errors.ConcretizationError: (TypeError,), errors.DynamicShapeError: (TypeError,),
     errors.LeakedTracerError: (RuntimeError,), errors.ExportError: (BufferError,),
+    errors.UnknownNameError: (AttributeError,),
 }
 
 
