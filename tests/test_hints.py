@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 import tinyml
-from tinyml import hints, linalg, nn, optim, random
+from tinyml import linalg, nn, optim, random
 from tinyml.errors import (
     ArgumentError,
     ArgumentTypeError,
     ConcretizationError,
     TinyMLError,
     UnknownNameError,
+    hints,
 )
-from tinyml.hints import HINTS, Hint, keyword
+from tinyml.errors.hints import HINTS, Hint, keyword
 
 pytestmark = pytest.mark.kernels(60)
 

@@ -41,7 +41,7 @@ from tinyml.functions.datatypes import (  # noqa: E402
 )
 from tinyml.functions.public import *  # noqa: E402, F403
 from tinyml.functions.public import _NAMES as _functions  # noqa: E402
-from tinyml.hints import front as _front  # noqa: E402
+from tinyml.errors.hints import front as _front  # noqa: E402
 from tinyml.ir.devices import get_num_threads as get_num_threads  # noqa: E402
 from tinyml.ir.devices import set_memory_limit as set_memory_limit  # noqa: E402
 from tinyml.ir.devices import set_num_threads as set_num_threads  # noqa: E402

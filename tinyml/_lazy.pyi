@@ -23,7 +23,7 @@ from tinyml.autodiff.jacobian import jacobian as jacobian
 from tinyml.autodiff.jvp import jvp as jvp
 from tinyml.autodiff.tape import GradientTape as GradientTape
 from tinyml.compiler.jit import jit as jit
-from tinyml.core.state import no_grad as no_grad
+from tinyml.concurrency import no_grad as no_grad
 from tinyml.graph.control_flow import cond as cond
 from tinyml.graph.control_flow import scan as scan
 from tinyml.graph.control_flow import while_loop as while_loop

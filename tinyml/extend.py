@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tinyml.core.apply import apply, apply_many
 from tinyml.errors import expect
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.ir.devices import Call, Plan, kernel
 from tinyml.ir.nest import Ids, Monoid, Nest
 from tinyml.ir.op import Op, define

@@ -14,8 +14,8 @@ from tinyml.core.make import Tensor
 from tinyml.core.upload import upload_computed
 from tinyml.dtypes import as_dtype, complex64, complex128, float32, float64
 from tinyml.errors import ArgumentError, AxisError, DTypeError, ShapeError, expect
+from tinyml.errors.hints import front
 from tinyml.functions.rearrange import flip, roll
-from tinyml.hints import front
 from tinyml.ops.arguments import as_axis, as_number, as_size, as_sizes
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray

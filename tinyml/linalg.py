@@ -19,10 +19,10 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, float32, int64, promote
 from tinyml.errors import ArgumentError, ArgumentTypeError, ShapeError, expect, shown
+from tinyml.errors.hints import front
 from tinyml.functions.datatypes import finfo
 from tinyml.functions.norms import vector_norm
 from tinyml.functions.products import cross, outer
-from tinyml.hints import front
 from tinyml.ops.arguments import as_size
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, eye

@@ -37,7 +37,7 @@ from tinyml.dtypes import (
     uint64,
 )
 from tinyml.errors import ArgumentError, DTypeError, ShapeError
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.ir.devices import HOST
 from tinyml.ops.arguments import as_axis, as_number, as_shape, as_size
 from tinyml.ops.concat import concat

@@ -9,7 +9,7 @@ import tinyml.ops.special.beta as _beta
 import tinyml.ops.special.error as _error
 import tinyml.ops.special.gamma as _gamma
 import tinyml.ops.special.polynomials as _polynomials
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.ops.elementwise import erf as erf
 from tinyml.ops.elementwise import erfc as erfc
 from tinyml.ops.elementwise import exp2 as exp2

@@ -16,6 +16,7 @@ import tinyml.ops.matmul as contraction
 import tinyml.ops.pickled as pickled
 import tinyml.ops.subscript as selection
 import tinyml.ops.views as shapes
+from tinyml.concurrency import new_lock
 from tinyml.core.apply import apply
 from tinyml.core.backward import backward
 from tinyml.core.builder import entered, refuse_leaked
@@ -34,9 +35,8 @@ from tinyml.errors import (
     ReadOnlyError,
     expect,
 )
-from tinyml.hints import add_missing
+from tinyml.errors.hints import add_missing
 from tinyml.ir.devices import HOST, Device, find_device
-from tinyml.ir.locks import new_lock
 from tinyml.ir.op import find
 from tinyml.ops.calls import binary
 from tinyml.ops.elementwise.conversion import COPY

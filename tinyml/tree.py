@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinyml.concurrency import kept_property
 from tinyml.errors import ArgumentError, ArgumentTypeError, as_function, shown
-from tinyml.hints import front
-from tinyml.ir.locks import kept_property
+from tinyml.errors.hints import front
 from tinyml.ir.op import attribute_key
 
 __all__ = ["LEAF", "TreeDef", "difference", "flatten", "map", "paths", "register", "unflatten"]

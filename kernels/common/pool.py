@@ -10,8 +10,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
+from tinyml.concurrency import new_lock
 from tinyml.errors import AllocationError, ArgumentError
-from tinyml.ir.locks import new_lock
 
 KNOWN_LIMIT = 1024  # request sizes whose free list is looked up directly
 RAISE = "raise the limit (tinyml.set_memory_limit, TINYML_MEMORY_LIMIT)"

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.concurrency import new_lock
 from tinyml.errors import ArgumentError
 from tinyml.ir.devices import Call, Plan, kernel
-from tinyml.ir.locks import new_lock
 from tinyml.ir.spec import Spec
 from tinyml.kernels.common.interchange import array_at
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from tinyml.concurrency import new_lock
 from tinyml.errors import BuildError
-from tinyml.ir.locks import new_lock
 from tinyml.kernels.common.cache import folder, get, key, put
 
 # Symbols that resolve in a process without numba: the C library's mathematics and memory functions.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from tinyml.ir.locks import after_fork
+from tinyml.concurrency import after_fork
 
 EXIT_SECONDS = 10.0  # how long the process waits at exit for a range that was interrupted
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.concurrency import new_lock
 from tinyml.dtypes import DType, rounded
 from tinyml.errors import ForkedDeviceError, user_location
-from tinyml.ir.locks import new_lock
 from tinyml.ir.lower import Scalar
 from tinyml.ir.spec import Spec
 from tinyml.kernels.common.device import Array, NestDevice, Run, number_range, refuse_number

@@ -365,7 +365,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
 HOLDER = """
 import os
-from tinyml.ir.locks import new_lock
+from tinyml.concurrency import new_lock
 
 lock = new_lock()
 with lock:  # the forking thread's own
@@ -412,7 +412,7 @@ def _made_elsewhere(text: str) -> set[str]:
 def test_locks_are_made_in_one_place() -> None:
     found = {path.relative_to(ROOT).as_posix(): made for path in SOURCES
              if (made := _made_elsewhere(path.read_text(encoding="utf-8")))}
-    assert found == {"tinyml/ir/locks.py": {"RLock", "register_at_fork"}}
+    assert found == {"tinyml/concurrency.py": {"RLock", "register_at_fork"}}
     assert _made_elsewhere("import threading\n_lock = threading.Lock()\n") == {"Lock"}
     assert _made_elsewhere("from threading import Event\n") == {"Event"}
 

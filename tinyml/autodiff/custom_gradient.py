@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import tinyml.tree as tree
 from tinyml.autodiff.grad import check_conforms, is_float
+from tinyml.concurrency import no_grad
 from tinyml.core.apply import as_tuple
 from tinyml.core.builder import entered
 from tinyml.core.error_context import error_context
 from tinyml.core.make import make
 from tinyml.core.node import Item, Node
 from tinyml.core.plan import CompiledOp
-from tinyml.core.state import STATE, no_grad
+from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, GradientError, TinyMLError, as_function
 from tinyml.extend import Op, apply_many, expect
 from tinyml.graph.graph import build, replay

@@ -10,11 +10,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import tinyml.compiler  # noqa: F401  # registers the kernel by which graphs run compiled
 from tinyml.compiler.tracing import Trace, trace
+from tinyml.concurrency import new_lock
 from tinyml.core.error_context import error_context
 from tinyml.core.node import Leaf
 from tinyml.errors import ArgumentTypeError
 from tinyml.graph.trace import Traced
-from tinyml.ir.locks import new_lock
 from tinyml.ops.arguments import as_items, as_sizes
 from tinyml.state.arguments import Arguments, is_parameter
 
@@ -85,9 +85,11 @@ class Jitted(Generic[P, R]):
         arguments = Arguments(args, kwargs, (self._static, self._static_names))
         known = self._traces.get(arguments.key)
         if known is not None and known[0].pure:
-            return known[0].run_pure(arguments.tensors)
+            pure: R = known[0].run_pure(arguments.tensors)
+            return pure
         trace, numbers = self._find(arguments)
-        return trace.run(arguments, numbers)
+        result: R = trace.run(arguments, numbers)
+        return result
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
         """Return the graph that a call with these arguments would run."""

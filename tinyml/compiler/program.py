@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tinyml.compiler.fusion import Fuser, FusionGroup, structural_key
+from tinyml.concurrency import no_grad
 from tinyml.core.builder import Builder, building
 from tinyml.core.plan import make_plan
-from tinyml.core.state import no_grad
 from tinyml.graph.graph import Graph, find_last_uses, prune, replay
 from tinyml.ir.lower import NotOneNest, Numbers, lower
 from tinyml.ir.op import Var

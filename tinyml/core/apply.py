@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tinyml.concurrency import RECORDING
 from tinyml.core.builder import refuse_leaked
 from tinyml.core.error_context import add_context, fail
 from tinyml.core.make import Class, Tensor
 from tinyml.core.node import Data, Item, Node
 from tinyml.core.plan import CompiledOp, Implicit, equation_plan, make_plan, run_composition
-from tinyml.core.state import RECORDING, STATE
+from tinyml.core.state import STATE
 from tinyml.core.upload import as_operands, upload
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op, attribute_key

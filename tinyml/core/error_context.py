@@ -11,7 +11,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from tinyml.core.node import Data
 from tinyml.errors import TinyMLError, owner, shown, typed
-from tinyml.hints import keyword
+from tinyml.errors.hints import keyword
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from tinyml.concurrency import new_lock
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError
-from tinyml.ir.locks import new_lock
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec
 

@@ -7,9 +7,10 @@ from functools import reduce
 from inspect import signature
 from typing import Any
 
+from tinyml.concurrency import no_grad
 from tinyml.core.builder import Builder, building, symbolic
 from tinyml.core.make import make
-from tinyml.core.state import STATE, no_grad
+from tinyml.core.state import STATE
 from tinyml.dtypes import COMPLEX, STORED, promote, promote_scalar
 from tinyml.errors import (
     ArgumentError,

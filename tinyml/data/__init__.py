@@ -9,7 +9,7 @@
 from typing import TYPE_CHECKING
 
 from tinyml.data import augment, digits
-from tinyml.hints import front
+from tinyml.errors.hints import front
 
 __all__ = ["augment", "digits"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.errors import expect
-from tinyml.hints import front
+from tinyml.errors.hints import front
 
 __all__ = ["distort"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyml.errors import ArgumentError, FileFormatError, FileMissingError, expect
-from tinyml.hints import front
+from tinyml.errors.hints import front
 
 __all__ = ["held_out", "load", "split"]
 

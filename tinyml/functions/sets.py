@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from tinyml.concurrency import kept_property
 from tinyml.core.apply import apply_many, full
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
@@ -12,7 +13,6 @@ from tinyml.dtypes import bool_, promote
 from tinyml.errors import ArgumentError, expect
 from tinyml.functions.rearrange import moveaxis
 from tinyml.functions.split_stack import ravel
-from tinyml.ir.locks import kept_property
 from tinyml.ops.arguments import as_axis
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import as_tensors, asarray, index_along

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import compress
 from typing import Any, TypeVar
 
+from tinyml.concurrency import kept_property
 from tinyml.core.apply import as_tuple, full, run, watched
 from tinyml.core.backward import backward
 from tinyml.core.builder import Builder, Capture, building, refuse_leaked, symbolic
@@ -25,7 +26,6 @@ from tinyml.core.upload import upload_all
 from tinyml.errors import TinyMLError, line_text, user_frame
 from tinyml.extend import Op, Spec, apply, apply_many, define, expect
 from tinyml.ir.dims import Dim
-from tinyml.ir.locks import kept_property
 from tinyml.ir.op import Equation, Var
 
 T = TypeVar("T")

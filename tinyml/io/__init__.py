@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.io.safetensors import load, load_numpy, read_metadata, save, write_atomic
 
 __all__ = ["load", "load_numpy", "read_metadata", "save", "write_atomic"]

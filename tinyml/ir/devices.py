@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from tinyml.concurrency import new_lock
 from tinyml.dtypes import DType
 from tinyml.errors import ArgumentError, DeviceError, DeviceTypeError, shown
-from tinyml.ir.locks import new_lock
 from tinyml.ir.nest import Nest
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec

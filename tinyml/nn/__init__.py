@@ -9,7 +9,7 @@
 
 from typing import TYPE_CHECKING
 
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.nn import functional
 from tinyml.nn.layers import (
     GELU,

@@ -13,7 +13,7 @@ import tinyml.ops.nn.softmax as normalized
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.upload import upload_all
 from tinyml.errors import ArgumentError, shown
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.ops.matmul import matmul
 from tinyml.ops.rounding import rounded_once
 from tinyml.tensor import Tensor

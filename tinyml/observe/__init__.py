@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.observe.events import Event, observe
 
 __all__ = ["Event", "observe"]

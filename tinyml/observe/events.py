@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from tinyml.concurrency import new_lock
 from tinyml.core.apply import Watching
 from tinyml.core.make import make
 from tinyml.core.plan import CompiledOp
 from tinyml.core.state import STATE
 from tinyml.errors import ArgumentTypeError, SourceLocation, line_text, user_frame
-from tinyml.ir.locks import new_lock
 from tinyml.ir.op import LIVING, Op
 from tinyml.ir.spec import Spec
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tinyml.concurrency import new_lock
 from tinyml.core.state import STATE
 from tinyml.errors import SourceLocation, line_text
 from tinyml.ir.devices import HOST, find_device
-from tinyml.ir.locks import new_lock
 from tinyml.ir.spec import Spec
 from tinyml.observe.events import Event, find_user_location, observe
 from tinyml.observe.profile import table

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tinyml.concurrency import RECORDING
 from tinyml.core.apply import apply, expanded, record, run
 from tinyml.core.error_context import add_context
 from tinyml.core.make import Class
 from tinyml.core.node import Node
-from tinyml.core.state import RECORDING, STATE
+from tinyml.core.state import STATE
 from tinyml.errors import TinyMLError
 from tinyml.ir.op import Op
 from tinyml.ir.spec import Spec

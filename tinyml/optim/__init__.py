@@ -11,7 +11,7 @@
 
 from typing import TYPE_CHECKING
 
-from tinyml.hints import front
+from tinyml.errors.hints import front
 from tinyml.optim.optimizers import SGD, AdamW, Optimizer
 from tinyml.optim.schedules import cosine, one_cycle
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tinyml.concurrency import no_grad
 from tinyml.core.apply import apply, apply_many
 from tinyml.core.error_context import named_in_errors
 from tinyml.core.node import Leaf
-from tinyml.core.state import no_grad
 from tinyml.errors import ArgumentError, ArgumentTypeError, TinyMLError, shown
 from tinyml.nn.module import Module, as_state, conform
 from tinyml.ops.arguments import as_flag, as_items, as_number

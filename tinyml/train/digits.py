@@ -25,7 +25,7 @@ import numpy.typing as npt
 from tinyml import __version__, nn, optim, random
 from tinyml.autodiff.grad import value_and_grad
 from tinyml.compiler.jit import jit
-from tinyml.core.state import no_grad
+from tinyml.concurrency import no_grad
 from tinyml.data import digits
 from tinyml.data.augment import distort
 from tinyml.data.digits import CLASSES, SIDE, HoldOut

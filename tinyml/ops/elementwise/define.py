@@ -43,7 +43,7 @@ from tinyml.dtypes import (
     promote_scalar,
 )
 from tinyml.errors import ArgumentTypeError, DTypeError, ShapeError, expect
-from tinyml.hints import keyword
+from tinyml.errors.hints import keyword
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, Rule, define
 from tinyml.ir.spec import Spec, make_spec

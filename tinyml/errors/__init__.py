@@ -8,7 +8,7 @@ import sys
 import types
 from typing import Any, NoReturn
 
-_HOUSE = os.path.dirname(os.path.abspath(__file__))
+_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _BESIDE = [os.path.join(os.path.dirname(_HOUSE), room) for room in ("kernels", "conformance")]
 _ROOMS = (*[os.path.join(folder, "") for folder in (_HOUSE, *_BESIDE)], "<tinyml")
 _STANDARD = (os.path.join(os.path.dirname(os.__file__), ""), "<frozen ", "<__array_function__")
