@@ -288,17 +288,6 @@ class Tensor(Methods):
                remedy=".tolist() gives all")
         return self.numpy().item()
 
-    def __format__(self, spec: str) -> str:
-        if not spec:
-            return str(self)
-        expect(self.ndim == 0, f"a 0-d tensor for the format {spec!r}", f"shape {self.shape}",
-               ArgumentTypeError, remedy="x.item() of one element, str(x) of all")
-        try:
-            return format(self.item(), spec)
-        except ValueError as error:
-            raise ArgumentError(f"{error}, for {self.dtype.name}",
-                                remedy="a format of Python's numbers, such as '.3f'") from None
-
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
         return self.numpy().tolist()

@@ -8,16 +8,7 @@ does not pay for a second-order one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import (
-    Any,
-    Concatenate,
-    Literal,
-    NamedTuple,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    overload,
-)
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, overload
 
 import tinyml.tree as tree
 from tinyml.core.backward import backward
@@ -25,15 +16,8 @@ from tinyml.core.builder import entered
 from tinyml.core.make import make
 from tinyml.core.node import Leaf, one_deeper
 from tinyml.core.state import STATE
-from tinyml.errors import (
-    ArgumentTypeError,
-    DTypeError,
-    GradientError,
-    as_function,
-    expect,
-    refuse,
-)
-from tinyml.ops.arguments import as_flag, as_size, as_sizes
+from tinyml.errors import ArgumentTypeError, DTypeError, GradientError, as_function, expect, refuse
+from tinyml.ops.arguments import as_argnums, as_flag
 from tinyml.ops.creation import ones_like, zeros_like
 from tinyml.tensor import Tensor
 
@@ -240,13 +224,6 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0,
         return ((value, extra[0]) if has_aux else value), gradient
 
     return with_gradient
-
-
-def as_argnums(argnums: Any) -> int | tuple[int, ...]:
-    """Return the numbers of arguments as an int or a tuple of ints; raises ArgumentTypeError."""
-    if hasattr(argnums, "__iter__"):
-        return as_sizes(argnums, "argnums")
-    return as_size(argnums, "argnums")
 
 
 def select_arguments(f: Callable[..., Any], args: tuple[Any, ...], argnums: int | tuple[int, ...],

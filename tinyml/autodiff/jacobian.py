@@ -12,7 +12,6 @@ import tinyml.tree as tree
 from tinyml.autodiff.grad import (
     Linearized,
     P,
-    as_argnums,
     describe_value,
     grad,
     is_float,
@@ -22,6 +21,7 @@ from tinyml.autodiff.grad import (
 from tinyml.autodiff.jvp import jvp
 from tinyml.core.upload import upload_computed
 from tinyml.errors import GradientError, as_function
+from tinyml.ops.arguments import as_argnums
 from tinyml.ops.concat import concat_rows
 from tinyml.ops.creation import zeros_like
 from tinyml.tensor import Tensor

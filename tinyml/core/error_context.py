@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from tinyml.core.node import Data
-from tinyml.errors import TinyMLError, owner, shown, typed
+from tinyml.errors import TinyMLError, owner, shown, typed, usage
 from tinyml.errors.hints import keyword
 
 P = ParamSpec("P")
@@ -66,14 +65,7 @@ def named_in_errors(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except Exception as error:
             by_user = owner(sys._getframe(1).f_code.co_filename) != "tinyml"
-            remedy = None if isinstance(error, TinyMLError) else keyword(error) or _usage(function)
+            remedy = None if isinstance(error, TinyMLError) else keyword(error) or usage(function)
             fail(error, function.__name__, args, remedy, by_user)
 
     return call
-
-
-def _usage(function: Callable[..., Any]) -> str:
-    """Return how a function is called, without the annotations."""
-    wanted = inspect.signature(function)
-    bare = [p.replace(annotation=p.empty) for p in wanted.parameters.values()]
-    return f"{function.__name__}{wanted.replace(parameters=bare, return_annotation=wanted.empty)}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
 import types
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 _HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -338,3 +340,10 @@ def missing_extra(package: str, extra: str) -> MissingExtraError:
     return MissingExtraError(
         f"the package {package!r} is not installed", remedy=f"pip install 'tinyml[{extra}]'"
     )
+
+
+def usage(function: Callable[..., Any]) -> str:
+    """Return how a function is called, without the annotations."""
+    wanted = inspect.signature(function)
+    bare = [p.replace(annotation=p.empty) for p in wanted.parameters.values()]
+    return f"{function.__name__}{wanted.replace(parameters=bare, return_annotation=wanted.empty)}"

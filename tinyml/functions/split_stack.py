@@ -17,14 +17,7 @@ from tinyml.core.make import Tensor
 from tinyml.dtypes import bool_, int64
 from tinyml.errors import ArgumentError, ShapeError, expect
 from tinyml.functions.rearrange import flip, stack
-from tinyml.ops.arguments import (
-    as_axis,
-    as_items,
-    as_parts,
-    as_size,
-    as_sizes,
-    broadcast_shapes,
-)
+from tinyml.ops.arguments import as_axis, as_items, as_parts, as_size, as_sizes, broadcast_shapes
 from tinyml.ops.concat import concat
 from tinyml.ops.creation import asarray, index_along
 from tinyml.ops.diagonal import diag_embed

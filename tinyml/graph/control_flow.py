@@ -17,12 +17,7 @@ from tinyml.core.builder import symbolic
 from tinyml.core.error_context import error_context
 from tinyml.core.node import Data
 from tinyml.core.upload import upload_all
-from tinyml.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    GraphError,
-    expect,
-)
+from tinyml.errors import ArgumentError, ArgumentTypeError, GraphError, expect
 from tinyml.graph.control_ops import COND, SCAN, WHILE, apply_over, check_predicate, row_spec
 from tinyml.graph.trace import Traced, trace
 from tinyml.ir.spec import Spec

@@ -18,13 +18,7 @@ from tinyml.core.make import make
 from tinyml.core.plan import make_plan
 from tinyml.core.state import STATE
 from tinyml.dtypes import bool_
-from tinyml.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    DTypeError,
-    GradientError,
-    GraphError,
-)
+from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, GradientError, GraphError
 from tinyml.extend import Op, Spec, apply_many, define, expect
 from tinyml.graph.graph import Graph, apply_graph, are_floats, build, replay, spread
 from tinyml.ir.op import Var

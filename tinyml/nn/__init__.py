@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinyml.errors.hints import front
 from tinyml.nn import functional
-from tinyml.nn.layers import (
-    GELU,
-    Conv2d,
-    Flatten,
-    LayerNorm,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-)
+from tinyml.nn.layers import GELU, Conv2d, Flatten, LayerNorm, Linear, MaxPool2d, ReLU, Sequential
 from tinyml.nn.module import Module
 
 __all__ = [

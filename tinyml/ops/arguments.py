@@ -211,3 +211,10 @@ def element(n: Nest, value: Any, index: Ids, dtype: DType) -> int:
     own = index[len(index) - value.ndim :]
     fitted = tuple([ZERO if size == 1 else i for i, size in zip(own, value.shape)])
     return n.cast(value(fitted), dtype)
+
+
+def as_argnums(argnums: Any) -> int | tuple[int, ...]:
+    """Return the numbers of arguments as an int or a tuple of ints; raises ArgumentTypeError."""
+    if hasattr(argnums, "__iter__"):
+        return as_sizes(argnums, "argnums")
+    return as_size(argnums, "argnums")

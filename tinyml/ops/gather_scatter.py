@@ -18,24 +18,8 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
 from tinyml.core.upload import upload
-from tinyml.dtypes import (
-    COMPLEX,
-    DTYPES,
-    EVERY,
-    FLOATS,
-    INTEGERS,
-    int64,
-    integer_range,
-    uint64,
-)
-from tinyml.errors import (
-    ArgumentError,
-    AxisError,
-    DTypeError,
-    OutOfRangeError,
-    ShapeError,
-    expect,
-)
+from tinyml.dtypes import COMPLEX, DTYPES, EVERY, FLOATS, INTEGERS, int64, integer_range, uint64
+from tinyml.errors import ArgumentError, AxisError, DTypeError, OutOfRangeError, ShapeError, expect
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec

@@ -22,14 +22,7 @@ from tinyml.ir.monoids import DOT
 from tinyml.ir.nest import Ids, Nest
 from tinyml.ir.op import Op, define
 from tinyml.ir.spec import Spec
-from tinyml.ops.arguments import (
-    as_axis,
-    as_size,
-    as_sizes,
-    broadcast_shapes,
-    element,
-    with_shape,
-)
+from tinyml.ops.arguments import as_axis, as_size, as_sizes, broadcast_shapes, element, with_shape
 from tinyml.ops.elementwise import conj
 from tinyml.ops.elementwise.define import NUMBERS, meet, operand_dtype
 from tinyml.ops.samples import ErrorCase

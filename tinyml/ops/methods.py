@@ -18,6 +18,7 @@ import tinyml.ops.sorting as order
 import tinyml.ops.views as shapes
 from tinyml.core.make import Tensor
 from tinyml.core.node import Data
+from tinyml.errors import ArgumentError, ArgumentTypeError, expect
 
 Function = Callable[..., Tensor]
 
@@ -71,3 +72,14 @@ class Methods(Data):
     squeeze: ClassVar[Function]
     swapaxes: ClassVar[Function]
     tile: ClassVar[Function]
+
+    def __format__(self: Any, spec: str) -> str:
+        if not spec:
+            return str(self)
+        expect(self.ndim == 0, f"a 0-d tensor for the format {spec!r}", f"shape {self.shape}",
+               ArgumentTypeError, remedy="x.item() of one element, str(x) of all")
+        try:
+            return format(self.item(), spec)
+        except ValueError as error:
+            raise ArgumentError(f"{error}, for {self.dtype.name}",
+                                remedy="a format of Python's numbers, such as '.3f'") from None

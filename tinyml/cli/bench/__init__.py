@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tinyml
-from tinyml.cli.bench.core import (
-    STARTS,
-    eager_rows,
-    memory_rows,
-    starting_rows,
-    training_rows,
-)
+from tinyml.cli.bench.core import STARTS, eager_rows, memory_rows, starting_rows, training_rows
 from tinyml.cli.bench.jit import jit_rows
 from tinyml.cli.bench.timing import PEERS, ROUNDS, Row
 from tinyml.errors import TinyMLError
