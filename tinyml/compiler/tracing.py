@@ -26,7 +26,7 @@ class Trace(NamedTuple):
     locked     the places of generators' states
     pure       whether nothing happens but that outputs and constants are returned
     plain      whether that is just one output
-    steps, guards, operands   see tinyml.core.number
+    steps, guards, operands   see tinyml.state.number
     """
 
     graph: Traced
