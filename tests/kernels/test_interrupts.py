@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyml
+from tinyml import concurrency
 from tinyml.dtypes import float32
-from tinyml.ir import locks
 from tinyml.ir.devices import find_device
 from tinyml.ir.spec import make_spec
 from tinyml.kernels.common.pool import Pool
@@ -303,7 +303,7 @@ FORKS = """
 import gc, os, threading, time
 import numpy as np
 import tinyml
-from tinyml.ir import locks
+from tinyml import concurrency
 from tinyml.ir.devices import find_device
 
 tinyml.set_num_threads(2)
@@ -315,7 +315,7 @@ stop = threading.Event()
 
 def busy(number):
     while not stop.is_set():
-        for lock in list(locks._locks)[number::3]:
+        for lock in list(concurrency._locks)[number::3]:
             with lock:
                 time.sleep(0.0002)
 
@@ -325,7 +325,7 @@ for thread in threads:
 for number in range(int(sys.argv[1])):
     child = os.fork()
     if child == 0:
-        for lock in list(locks._locks):
+        for lock in list(concurrency._locks):
             if not lock.acquire(timeout=20):
                 os._exit(2)
             lock.release()
@@ -421,7 +421,7 @@ def test_every_lock_in_use_is_renewed(device: str) -> None:
     x = tinyml.ones((3, 4), device=device)
     jitted = tinyml.jit(lambda x: x + 1.0)
     jitted(x)
-    known = set(map(id, locks._locks))
+    known = set(map(id, concurrency._locks))
     kinds = (type(threading.RLock()), type(threading.Lock()))
     found = 0
     for name, module in list(sys.modules.items()):
