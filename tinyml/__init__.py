@@ -32,6 +32,7 @@ _find_from_checkout()
 
 # First: the function `tensor`, below, takes the name that loading this module binds.
 from tinyml.tensor import Tensor as Tensor  # noqa: E402, I001
+from tinyml.concurrency import IMPORTING as _IMPORTING  # noqa: E402
 from tinyml.dtypes import *  # noqa: E402, F403
 from tinyml.dtypes import __all__ as _dtypes  # noqa: E402
 from tinyml.dtypes import bool_ as _bool  # noqa: E402
@@ -86,10 +87,11 @@ def _load(name: str) -> object:
     from importlib import import_module
 
     module = _LAZY[name]
-    if module == __name__:
-        return import_module(f"{module}.{name}")
-    found = globals()[name] = getattr(import_module(module), name)
-    return found
+    with _IMPORTING:  # Python's own locks of imports are not renewed in a forked child
+        if module == __name__:
+            return import_module(f"{module}.{name}")
+        found = globals()[name] = getattr(import_module(module), name)
+        return found
 
 
 if not _typing.TYPE_CHECKING:  # a checker that sees it takes any name to be there

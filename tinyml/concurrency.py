@@ -44,6 +44,8 @@ def new_lock(whole: bool = False) -> Any:
     return lock
 
 
+IMPORTING = new_lock(whole=True)  # held while a room is imported on first use
+
 T = TypeVar("T")
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import types
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_a_job_holds_its_memory_until_the_last_helper_has_left(threads: int, cou
     alive = threading.Event()
     gone: list[int] = []
     ran: list[int] = []
-    watched = locks.weakref.ref(memory, lambda _: gone.append(len(ran)))
+    watched = weakref.ref(memory, lambda _: gone.append(len(ran)))
     main = threading.get_ident()
 
     def call(number: int) -> None:

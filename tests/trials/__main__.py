@@ -10,13 +10,43 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.trials import wrong_calls
+from tests.trials import files, processes, programs, wrong_calls
+
+ATTEMPTS = 100_000  # of one seed, at most: attempt k of seed s has the number s * ATTEMPTS + k
+
+
+def repeated(attempt: Callable[[int], str | None]) -> Callable[[int, float], list[str]]:
+    """Return the trial that makes attempts, each with a number of its own, while there is time."""
+
+    def trial(seed: int, seconds: float) -> list[str]:
+        found = []
+        ends = time.monotonic() + seconds
+        for number in range(seed * ATTEMPTS, (seed + 1) * ATTEMPTS):
+            try:
+                what = attempt(number)
+            except Exception:
+                what = traceback.format_exc()
+            if what is not None:
+                found.append(f"attempt({number}): {what}")
+            if time.monotonic() > ends:
+                break
+        return found
+
+    return trial
+
 
 TRIALS: dict[str, Callable[[int, float], list[str]]] = {
     "wrong_calls": wrong_calls.trial,
+    "programs": repeated(programs.attempt),
+    "files": repeated(files.attempt),
+    "forks": repeated(partial(processes.attempt, processes.FORKS)),
+    "signals": repeated(partial(processes.attempt, processes.SIGNALS)),
+    "threads": repeated(partial(processes.attempt, processes.THREADS)),
 }
 TURN = 60.0  # seconds with one seed: what an interruption loses at most
 

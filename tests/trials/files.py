@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import random
 import tempfile
@@ -215,17 +216,16 @@ def try_tensors(seed: int, folder: Path) -> None:
         tensor.tolist()
 
 
-class Files:
-    """Attempts on files, in a folder of their own."""
+@functools.cache
+def _saved() -> tuple[tempfile.TemporaryDirectory[str], list[tuple[Path, Document]]]:
+    folder = tempfile.TemporaryDirectory()
+    return folder, save_graphs(Path(folder.name))
 
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.documents = save_graphs(Path(self.folder.name))
 
-    def __call__(self, seed: int) -> str | None:
-        """Try a graph or tensors; whatever is raised is a finding."""
-        if seed % 2:
-            try_graph(seed, self.documents)
-        else:
-            try_tensors(seed, Path(self.folder.name))
-        return None
+def attempt(seed: int) -> None:
+    """Try a mutated graph or mutated tensors; whatever is raised is a finding."""
+    folder, documents = _saved()
+    if seed % 2:
+        try_graph(seed, documents)
+    else:
+        try_tensors(seed, Path(folder.name))

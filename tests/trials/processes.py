@@ -152,8 +152,12 @@ if failed:
 """
 
 
-def attempt(code: str, seed: int, device: str) -> str | None:
-    """Run the child of a seed; return what went wrong in it, or None."""
+def attempt(code: str, seed: int, device: str | None = None) -> str | None:
+    """Run the child of a seed; return what went wrong in it, or None.
+
+    Seeds take the devices in turn, unless one is given.
+    """
+    device = device or ("cpu", "opencl")[seed % 2]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     try:
         done = subprocess.run(
@@ -161,7 +165,7 @@ def attempt(code: str, seed: int, device: str) -> str | None:
             cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, timeout=SECONDS,
             capture_output=True, text=True, check=False)
     except subprocess.TimeoutExpired:
-        return f"the child hangs: more than {SECONDS} s"
+        return f"{device}: the child hangs: more than {SECONDS} s"
     if done.returncode:
-        return f"status {done.returncode}: {done.stdout[-500:]}{done.stderr[-1500:]}"
+        return f"{device}: status {done.returncode}: {done.stdout[-500:]}{done.stderr[-1500:]}"
     return None
