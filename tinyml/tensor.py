@@ -323,7 +323,8 @@ class Tensor(Methods):
 
     @named_in_errors
     def __contains__(self, value: Any) -> bool:
-        return bool((self.numpy() == value).any())
+        with np.errstate(over="ignore"):  # what the type cannot hold is not in it
+            return bool((self.numpy() == value).any())
 
     __hash__ = object.__hash__
 

@@ -105,6 +105,9 @@ def flatten(tree: Any, objects: list[Any] | None = None,
     >>> flatten({"b": [1, None], "a": (2,)})
     ([2, 1], TreeDef({'a': (*,), 'b': [*, None]}))
     """
+    if not hasattr(stop, "__contains__") or objects is not None and type(objects) is not list:
+        raise ArgumentTypeError(f"objects {shown(objects)}, stop {shown(stop)}",
+                                remedy="a list of objects, a set of ids")
     if type(tree) in _LEAF_TYPES or id(tree) in stop:
         return [tree], _ONE_LEAF
     leaves: list[Any] = []

@@ -153,7 +153,7 @@ class NestDevice(ABC):
                 raise DTypeError(f"device {self.name} has no {dtype.name}",
                                  remedy="float32, or device='cpu'")
         if any(spec.size == 0 for spec in outs):
-            return self._run_nothing(outs, into)
+            return self._run_nothing(ins, outs, into)
         scheduled, copies = self._schedule(nest, ins, outs)
         places = [k for k, spec in enumerate(ins) if isinstance(spec, Spec)]
         packs = []
@@ -185,16 +185,22 @@ class NestDevice(ABC):
         `packs` are (operand, function) pairs: the kernel reads the function's result instead.
         """
 
-    def _run_nothing(self, outs: Sequence[Spec], into: bool) -> Run:
+    def _run_nothing(self, ins: Sequence[Any], outs: Sequence[Spec], into: bool) -> Run:
         """Return the function to run when an output is empty: nothing is computed."""
+        places = [k for k, spec in enumerate(ins) if isinstance(spec, Spec)]
 
-        def run(*_: Any) -> Any:
+        def run(*values: Any) -> Any:
+            results = values[len(ins):] if into else [self.empty(spec.nbytes) for spec in outs]
+            self._inherit([values[k] for k in places], results)
             if into:
                 return None
-            buffers = tuple([self.empty(spec.nbytes) for spec in outs])
-            return buffers if len(buffers) > 1 else buffers[0]
+            return tuple(results) if len(results) > 1 else results[0]
 
         return run
+
+    def _inherit(  # noqa: B027  # a hook: nothing to do where calls are done when they return
+        self, operands: Sequence[Any], results: Sequence[Buffer]) -> None:
+        """Make results raise what is known too late of operands; nothing is, if calls are done."""
 
 
 # ---- Python numbers passed to a kernel at run time

@@ -321,9 +321,9 @@ def _whole_array(data: Any, array: Array, dtype: Any) -> Array:
         if least <= low and high <= most:
             return exact if exact is array else exact.astype(kind.numpy)
     if wanted is None:
-        raise DTypeError(f"neither int64 nor uint64 holds {data!r:.80}", remedy="dtype='float64'")
+        raise DTypeError(f"neither int64 nor uint64 holds {shown(data)}", remedy="dtype='float64'")
     raise ArgumentError(
-        f"Expect: numbers that {kind.name} holds, {least} to {most}. Actual: {data!r:.80}",
+        f"Expect: numbers that {kind.name} holds, {least} to {most}. Actual: {shown(data)}",
         remedy="a wider type, or numbers within these bounds")
 
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.concurrency import new_lock
-from tinyml.errors import AllocationError, ArgumentError
+from tinyml.errors import AllocationError, ArgumentError, shown
 
 KNOWN_LIMIT = 1024  # request sizes whose free list is looked up directly
 RAISE = "raise the limit (tinyml.set_memory_limit, TINYML_MEMORY_LIMIT)"
@@ -146,7 +146,7 @@ def byte_count(size: Any, what: str = "a memory limit") -> int:
             return int(Fraction(found[1]) * UNITS[found[2].lower()])
     elif isinstance(size, int) and not isinstance(size, bool) and size >= 0:
         return size
-    raise ArgumentError(f"{what} is {size!r:.80}",
+    raise ArgumentError(f"{what} is {shown(size)}",
                         remedy="a number of bytes, 2000000000, or text, '2GB' or '1.5 GiB'")
 
 
@@ -257,8 +257,10 @@ class Pool:
             )
         try:
             block = (*self.raw(size), share)
-        except MemoryError as error:
+        except BaseException as error:
             del share  # the traceback would keep it
+            if not isinstance(error, MemoryError):
+                raise
             raise AllocationError(
                 f"{nbytes} more bytes on {self.name}: the device refused ({error})",
                 remedy="free tensors or use smaller ones",

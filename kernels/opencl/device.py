@@ -255,17 +255,27 @@ class OpenCL(NestDevice):
             if checks:
                 pending = reports.launched(round, slot, pending)
             if into or pending is not None:
-                for result in results:
-                    if isinstance(result, View):  # the other parts keep theirs
-                        if pending is not None:
-                            result.owner.pending = reports.join(result.owner.pending, pending)
-                    else:
-                        result.pending = pending
+                self._depend(results, pending)
             if into:
                 return None
             return results[0] if single else tuple(results)
 
         return _after_packing(packs, run) if packs else run
+
+    def _inherit(self, operands: Sequence[Any], results: Sequence[Any]) -> None:
+        pending = None
+        for operand in operands:
+            if operand.pending is not None:
+                pending = self._reports.join(pending, operand.pending)
+        self._depend(results, pending)
+
+    def _depend(self, results: Sequence[Any], pending: Pending | None) -> None:
+        """Let new results depend on these launches only; in a part, the others keep theirs."""
+        for result in results:
+            if not isinstance(result, View):
+                result.pending = pending
+            elif pending is not None:
+                result.owner.pending = self._reports.join(result.owner.pending, pending)
 
 
 def _after_packing(packs: Sequence[tuple[int, Run]], run: Run) -> Run:

@@ -175,7 +175,7 @@ def targets() -> list[tuple[str, list[inspect.Parameter]]]:
             home = getattr(getattr(module, name), "__module__", None)
             if hasattr(module, "__all__") or home == module.__name__:  # else it is imported there
                 found[f"tinyml.{room}.{name}"] = getattr(module, name)
-    found.update({f"x.{n}": getattr(tinyml.ones((2, 3)), n) for n in sorted(dir(tinyml.Tensor))
+    found.update({f"x.{n}": getattr(tinyml.ones((2, 3)), n) for n in dir(tinyml.ones((2, 3)))
                   if n[0] != "_" or n in ("__getitem__", "__setitem__", "__array__", "__dlpack__",
                                           "__contains__", "__array_namespace__")})
     for text in INSTANCES:

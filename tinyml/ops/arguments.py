@@ -72,6 +72,7 @@ def as_sizes(values: Any, what: str = "shape") -> tuple[int, ...]:
 def as_flag(value: Any, what: str) -> bool:
     """Return the truth of a value; raises ArgumentTypeError for an array, which has several.
 
+    >>> import numpy as np
     >>> as_flag(np.True_, "keepdims")
     True
     """

@@ -61,13 +61,13 @@ class Optimizer(Stateful):
 
     def zero_grad(self) -> None:
         """Set `grad` of each parameter to None."""
-        self.check_may_change(".zero_grad: gradients")
+        self._check_may_change(".zero_grad: gradients")
         for param in self.params:
             param.grad = None
 
     def step(self) -> None:
         """Replace the content of each parameter that has a gradient."""
-        self.check_may_change(".step: parameters")
+        self._check_may_change(".step: parameters")
         with no_grad():
             for i, param in enumerate(self.params):
                 gradient = param.grad

@@ -45,10 +45,10 @@ class Stateful:
         tree.register(cls, _split, functools.partial(_join, cls), lambda fixed: fixed[0])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self.check_may_change(f".{name}")
+        self._check_may_change(f".{name}")
         super().__setattr__(name, value)
 
-    def check_may_change(self, what: str) -> None:
+    def _check_may_change(self, what: str) -> None:
         """Raise ReadOnlyError if a graph is being built and this object is not part of it."""
         builder = STATE.building
         if builder is not None and vars(self).get(BORN) is not builder.scope:
