@@ -106,7 +106,7 @@ def _identity() -> Iterator[str]:
     spec = importlib.util.find_spec("pyopencl")
     yield _stamp(str(spec and spec.origin))
     yield from sorted(f"{name}={text}" for name, text in os.environ.items()
-                      if name.startswith(_SETTINGS))
+                      if name.startswith(_SETTINGS) and not name.endswith("CACHE_DIR"))
     for folder in (os.environ.get("OCL_ICD_VENDORS", ""), *_ICD_FOLDERS):
         for path in _icd_files(folder) or [folder]:
             yield _stamp(path)

@@ -37,10 +37,13 @@ def fail(error: Exception, name: str, xs: Sequence[Any], remedy: str | None = No
     the user's code raised is raised as it is.
     """
     found = error if isinstance(error, TinyMLError) else typed(error, remedy)
-    if found is None:
-        raise error
-    found.during(name, describe(xs), final)
-    raise found from (error.__cause__ if found is error else error)
+    try:
+        if found is None:
+            raise error
+        found.during(name, describe(xs), final)
+        raise found from (error.__cause__ if found is error else error)
+    finally:
+        del error, found  # the traceback has this frame: a cycle
 
 
 @contextmanager
