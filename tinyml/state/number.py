@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from tinyml.core.builder import Builder
 from tinyml.core.upload import Deferred
-from tinyml.dtypes import DType, promote_scalar
+from tinyml.dtypes import DType, promote, promote_scalar
 from tinyml.errors import LeakedTracerError
 from tinyml.ir.op import attribute_key
 from tinyml.ir.spec import Spec, make_spec
@@ -85,10 +86,11 @@ class Number(Deferred):
         return value
 
     def operand(self, near: Sequence[Any]) -> Any:
-        """Return it as a tensor beside others, on their device, in the type of the floats there."""
+        """Return it as a tensor beside others, on their device, in the type common to floats."""
         specs = [x.spec for x in near if isinstance(getattr(x, "spec", None), Spec)]
-        weak = next((spec for spec in specs if spec.dtype.is_inexact), specs[0])
-        return self.as_tensor(promote_scalar(weak.dtype, self.kind), weak.device)
+        dtypes = [spec.dtype for spec in specs]
+        common = reduce(promote, [dtype for dtype in dtypes if dtype.is_inexact] or dtypes[:1])
+        return self.as_tensor(promote_scalar(common, self.kind), specs[0].device)
 
     def as_tensor(self, dtype: DType, device: Any) -> Any:
         """Return it as a tensor of shape (), an input of the graph."""
