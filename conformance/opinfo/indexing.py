@@ -222,7 +222,7 @@ def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: boo
     """Return where values would be inserted; each row of a table is searched separately."""
     side = side or ("right" if right else "left")
     number = not isinstance(values, tm.Tensor)
-    values = tm.full((), float(values), table.dtype) if number else values
+    values = tm.full((), float(values), table.dtype, table.device) if number else values
     if table.ndim == 1:
         found = tm.searchsorted(table, tm.ravel(values), side=side, sorter=sorter)
         found = found.reshape(values.shape)
@@ -234,7 +234,7 @@ def searchsorted(table: Any, values: Any, *, out_int32: bool = False, right: boo
         parts = [tm.searchsorted(flat[k], wanted[k], side=side,
                                  sorter=None if order is None else order[k]) for k in range(rows)]
         found = tm.stack(parts).reshape(values.shape) if parts else \
-            tm.zeros(values.shape, "int64")
+            tm.zeros(values.shape, "int64", table.device)
     return found.astype("int32") if out_int32 else found
 
 

@@ -284,7 +284,7 @@ def pairwise_distance(x: Any, y: Any, p: float = 2.0, eps: float = 1e-6,
 
 def pdist(x: Any, p: float = 2.0) -> Any:
     """Return the distances between rows, each pair once."""
-    rows, columns = tm.triu_indices(x.shape[0], 1)
+    rows, columns = tm.triu_indices(x.shape[0], 1, device=x.device)
     return tm.vector_norm(tm.gather(x, rows, 0) - tm.gather(x, columns, 0), axis=1, ord=p)
 
 
