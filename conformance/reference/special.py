@@ -287,7 +287,9 @@ def betaln(a: Array, b: Array) -> Array:
 @floating("psi_step")
 def psi_step(a: Array, b: Array) -> Array:
     """Return psi(a + b) - psi(a)."""
-    return np.asarray(psi(a + b) - psi(a))
+    low = psi(a)
+    # Without rounding where nothing is added.
+    return np.asarray(np.where(b == 0, low - low, psi(a + b) - low))
 
 
 @floating("zeta")
