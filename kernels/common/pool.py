@@ -7,7 +7,6 @@ import os
 import re
 import weakref
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 from tinyml.concurrency import new_lock
@@ -143,6 +142,8 @@ def byte_count(size: Any, what: str = "a memory limit") -> int:
     if isinstance(size, str):
         found = _SIZE.fullmatch(size.strip())
         if found is not None and found[2].lower() in UNITS:
+            from fractions import Fraction
+
             return int(Fraction(found[1]) * UNITS[found[2].lower()])
     elif isinstance(size, int) and not isinstance(size, bool) and size >= 0:
         return size

@@ -109,10 +109,9 @@ def trace(f: Callable[..., Any], arguments: Arguments) -> Trace:
                     or numbers.operands or any(x.is_state for x in arguments.tensors)
                     or any(type(s) not in (Output, Constant) for s in form.sources))
         locked = tuple([k for k, x in enumerate(arguments.tensors) if x.is_state])
+        plain = pure and form.structure.nodes == (tree.LEAF,) and bool(outputs)
         found[:] = (form, tuple(changes.objects), tuple(changes.content_places),
-                    tuple(changes.gradient_places), changed,
-                    locked,
-pure, pure and form.structure.nodes == (tree.LEAF,) and bool(outputs),
+                    tuple(changes.gradient_places), changed, locked, pure, plain,
                     numbers.steps, numbers.guards, tuple(numbers.operands))
         return [*outputs, *more]
 

@@ -87,9 +87,14 @@ def upload(data: Any, device: Any = None, dtype: Any = None) -> Tensor:
 
 def upload_computed(values: Callable[[], Any], shape: tuple[int, ...], dtype: DType,
                     device: Any) -> Tensor:
-    """Return a tensor of values that NumPy computes, once the device has agreed to take them."""
+    """Return a tensor of values that NumPy computes, once the device has agreed to take them.
+
+    They are known even while a graph is built, and become the type's as in `upload`: floats are
+    rounded once, from double precision, even for devices without it.
+    """
     _ask(find_device(device), shape, dtype.itemsize)
-    return upload(values(), device, dtype)
+    with np.errstate(all="ignore"):
+        return upload(values(), device, dtype)
 
 
 def _ask(target: Device, shape: Sequence[int], itemsize: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from tinyml.core.error_context import named_in_errors
 from tinyml.core.make import Tensor, make
 from tinyml.core.node import Data, Leaf
 from tinyml.core.plan import Implicit
-from tinyml.core.upload import SCALARS, as_tensor, upload
+from tinyml.core.upload import SCALARS, as_tensor, upload, upload_computed
 from tinyml.dtypes import EVERY, DType, as_dtype, bool_, float32, int64, integer_range, uint64
 from tinyml.errors import ArgumentError, ArgumentTypeError, DTypeError, GradientError, expect, shown
 from tinyml.ir.devices import HOST, find_device
 from tinyml.ir.op import Op, define
-from tinyml.ir.spec import element_count, make_spec
+from tinyml.ir.spec import make_spec
 from tinyml.ops.arguments import as_axis, as_number, as_shape, as_size, with_shape
 from tinyml.ops.samples import Sample
 
@@ -229,18 +228,6 @@ def index_along(shape: tuple[int, ...], axis: int, device: Any) -> Tensor:
     return apply(IOTA, core.full(shape, False, bool_, device), axis=axis)
 
 
-def _from_host(values: Callable[[], Any], shape: tuple[int, ...], dtype: DType,
-               device: Any) -> Tensor:
-    """Return a tensor of values computed by NumPy; raises AllocationError before computing them.
-
-    The values are known even while a graph is built, and floats are rounded once, from double
-    precision, even for devices without it. They become the type's as in `tensor`.
-    """
-    find_device(device).afford(element_count(shape, dtype.itemsize) * dtype.itemsize)
-    with np.errstate(all="ignore"):
-        return upload(values(), device, dtype)
-
-
 def _progression(first: int, step: int, count: int, dtype: Any) -> tuple[DType, Any]:
     """Return the type and the values of integers `step` apart; exact, so they never wrap around.
 
@@ -278,11 +265,11 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None,
     if all(isinstance(v, int) for v in (first, last, apart)):
         count = max(0, -((first - last) // apart))
         wanted, values = _progression(int(first), int(apart), int(count), dtype)
-        return _from_host(values, (int(count),), wanted, device)
+        return upload_computed(values, (int(count),), wanted, device)
     length = (last - first) / apart
     expect(math.isfinite(length), "a number of steps that is finite", length, ArgumentError)
     count = max(0, math.ceil(length))
-    return _from_host(lambda: np.arange(float(first), float(last), float(apart)), (count,),
+    return upload_computed(lambda: np.arange(float(first), float(last), float(apart)), (count,),
                       as_dtype(float32 if dtype is None else dtype), device)
 
 
@@ -320,7 +307,7 @@ def linspace(start: Any, stop: Any, num: int, dtype: Any = None, device: Any = N
     shape = as_shape(as_size(num, "num"))
     default = complex if isinstance(first, COMPLEX) or isinstance(last, COMPLEX) else float
     wanted = as_dtype(default if dtype is None else dtype)
-    return _from_host(lambda: _spaced(first, last, shape[0], endpoint, wanted), shape, wanted,
+    return upload_computed(lambda: _spaced(first, last, shape[0], endpoint, wanted), shape, wanted,
                       device)
 
 
@@ -333,5 +320,5 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None,
     [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
-    return _from_host(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape,
+    return upload_computed(lambda: np.eye(shape[0], shape[1], as_size(k, "k"), bool), shape,
                       as_dtype(float32 if dtype is None else dtype), device)

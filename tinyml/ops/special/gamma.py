@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import tinyml.ops.samples as samples
@@ -125,15 +124,9 @@ def _psi(x: Any) -> Tensor:
     return where(x < 1.0, y - where(x < 0, cotangent, 1.0 / x), y)
 
 
-def _bernoulli(count: int) -> list[Fraction]:
-    """Return B_2j / (2j)! for j from 1, by the recurrence of x / (exp(x) - 1)."""
-    b = [Fraction(1)]
-    for n in range(1, 2 * count + 1):
-        b.append(-sum((b[k] / math.factorial(n + 1 - k) for k in range(n)), Fraction(0)))
-    return b[2::2]
-
-
-BERNOULLI = _bernoulli(8)
+# B_2j / (2j)! for j from 1 (DLMF 24.2.1), exactly: numerators and denominators.
+BERNOULLI = ((1, 12), (-1, 720), (1, 30240), (-1, 1209600), (1, 47900160), (-691, 1307674368000),
+             (1, 74724249600), (-3617, 10670622842880000))
 STEPS = 10  # terms of a zeta sum before the Euler-Maclaurin formula
 
 
@@ -145,7 +138,7 @@ def _integer_power(x: Any, n: int) -> Any:
 def _zeta_integer(s: int, q: Any) -> Any:
     """Return the Hurwitz zeta at an integer s > 1 for q > 0 (DLMF 25.11.5, Bernoulli numbers)."""
     rising = [math.prod(range(s, s + 2 * j + 1)) for j in range(len(BERNOULLI))]
-    weights = [float(b * r) for b, r in zip(BERNOULLI, rising)]
+    weights = [n * r / d for (n, d), r in zip(BERNOULLI, rising)]
     total: Any = 0.0
     for k in range(STEPS):
         total = _integer_power(reciprocal(q + float(k)), s) + total
@@ -283,9 +276,10 @@ def _zeta_tail(s: Any, a: Any) -> Any:
     r, s = 1.0 / a, minimum(s, 400.0)
     inner: Any = 0.0
     for j in reversed(range(1, len(BERNOULLI))):
-        step = float(BERNOULLI[j] / BERNOULLI[j - 1])
+        (n, d), (m, e) = BERNOULLI[j], BERNOULLI[j - 1]
+        step = n * e / (d * m)
         inner = (s + (2.0 * j - 1)) * (s + 2.0 * j) * (r * r) * step * (inner + 1.0)
-    inner = s * r * float(BERNOULLI[0]) * (inner + 1.0)
+    inner = s * r * (1 / 12) * (inner + 1.0)
     return r ** (s - 1.0) * (1.0 / (s - 1.0) + r * (inner + 0.5))
 
 
